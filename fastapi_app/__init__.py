@@ -1,0 +1,1 @@
+"""The FastAPI half: HTTP and WebSocket under /api, and no SQL."""

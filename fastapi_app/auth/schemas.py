@@ -1,0 +1,22 @@
+"""The shapes of the caller's routes."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+
+class Token(BaseModel):
+    """An access token (RFC 6749 section 5.1)."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a kind of token, not one
+    expires_in: int = Field(description="Seconds", examples=[1800])
+    scope: str = Field(description="What was granted, with spaces between", examples=["emails:read emails:send"])
+
+
+class Me(BaseModel):
+    """Who the caller is."""
+
+    kind: Literal["key", "token", "session"]
+    name: str = Field(examples=["admin"])
+    scopes: list[str] = Field(examples=[["emails:read", "emails:send"]])

@@ -1,0 +1,69 @@
+"""What routes ask for with `Depends`: the caller, and the running engine."""
+
+from typing import Annotated
+
+from django.conf import settings
+from fastapi import Depends, Security
+from fastapi.requests import HTTPConnection
+from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
+
+from project.accounts.models import User
+from project.accounts.principal import NotAuthenticated, Principal, of_session
+from project.accounts.scopes import SCOPES
+from project.accounts.tokens import principal_of_token
+from project.bridge import database
+from project.bridge.sessions import session_user
+from project.outbox.deliver import stays_here
+from project.outbox.engine import Engine
+
+token_scheme = OAuth2PasswordBearer(
+    "/api/token", scheme_name="token", scopes=SCOPES, auto_error=False, description="From `POST /api/token`."
+)
+session_scheme = APIKeyCookie(
+    name=settings.SESSION_COOKIE_NAME,
+    scheme_name="session",
+    auto_error=False,
+    description="Of a user signed in at /admin/. Unsafe methods also need Django's CSRF token in `X-CSRFToken`.",
+)
+
+
+async def caller_if_any(
+    connection: HTTPConnection,
+    token: Annotated[str | None, Depends(token_scheme)],
+    _session: Annotated[str | None, Depends(session_scheme)],  # says so in OpenAPI; Django reads the cookie
+) -> Principal | None:
+    """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked."""
+    if token is not None:
+        return await database.run(principal_of_token, token)
+    if "authorization" in connection.headers:
+        raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
+    user = await session_user(connection)
+    return await database.run(of_session, user) if isinstance(user, User) else None
+
+
+async def caller(wanted: SecurityScopes, who: Annotated[Principal | None, Depends(caller_if_any)]) -> Principal:
+    """Who is calling, with every scope the route asks for."""
+    return _checked(who, wanted)
+
+
+async def sender(wanted: SecurityScopes, who: Annotated[Principal | None, Depends(caller_if_any)]) -> Principal | None:
+    """The same, but it may be nobody while mail cannot leave this machine."""
+    return None if who is None and stays_here() else _checked(who, wanted)
+
+
+def _checked(who: Principal | None, wanted: SecurityScopes) -> Principal:
+    if who is None:
+        raise NotAuthenticated("Not authenticated.")
+    who.require(*wanted.scopes)
+    return who
+
+
+def engine(connection: HTTPConnection) -> Engine:
+    """The application's engine."""
+    found: Engine = connection.app.state.engine
+    return found
+
+
+Caller = Annotated[Principal, Security(caller)]
+SendingCaller = Annotated[Principal | None, Security(sender, scopes=["emails:send"])]
+RunningEngine = Annotated[Engine, Depends(engine)]

@@ -1,0 +1,82 @@
+"""The one place where a refusal becomes HTTP: `{"detail": …, "code": …}`, and FastAPI's list of `{loc, msg, type}` for
+422.
+"""
+
+from collections.abc import Callable, Coroutine
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from project.accounts.principal import MissingScope, NotAuthenticated
+from project.accounts.tokens import InvalidScope
+from project.bridge.sessions import CsrfFailed
+from project.errors import Refusal
+
+STATUS: dict[type[Refusal], int] = {NotAuthenticated: 401, MissingScope: 403, InvalidScope: 400}
+CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3
+
+
+class Problem(BaseModel):
+    """Why it was not done."""
+
+    detail: str = Field(description="For people; may change", examples=["Not authenticated"])
+    code: str = Field(description="For programs; does not change", examples=["not_authenticated"])
+
+
+class FieldProblem(BaseModel):
+    """What is wrong with one value."""
+
+    loc: list[str | int] = Field(description="Where it is", examples=[["query", "x"]])
+    msg: str = Field(examples=["Field required"])
+    type: str = Field(examples=["missing"])
+
+
+class ValidationProblem(BaseModel):
+    """What is wrong with the values that came."""
+
+    detail: list[FieldProblem]
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`: that it may answer with these, and what they look like."""
+    return {status: {"model": ValidationProblem if status == 422 else Problem} for status in statuses}
+
+
+async def _refused(_request: Request, error: Refusal) -> JSONResponse:
+    status = STATUS[type(error)]
+    return _problem(status, error.detail, error.code, CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None)
+
+
+async def _forged(_request: Request, error: CsrfFailed) -> JSONResponse:
+    return _problem(403, f"A session needs Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
+
+
+async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+    detail = [{key: problem[key] for key in ("loc", "msg", "type")} for problem in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
+
+
+async def _http(_request: Request, error: HTTPException) -> JSONResponse:
+    return _problem(error.status_code, error.detail, HTTPStatus(error.status_code).name.lower(), error.headers)
+
+
+async def _failed(_request: Request, _error: Exception) -> JSONResponse:
+    return _problem(500, "Something went wrong here.", "internal_error")  # Starlette raises it again, for the log
+
+
+def _problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"detail": detail, "code": code}, status, headers)
+
+
+ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    Refusal: _refused,
+    CsrfFailed: _forged,
+    RequestValidationError: _invalid,
+    HTTPException: _http,
+    Exception: _failed,
+}

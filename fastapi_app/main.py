@@ -1,0 +1,51 @@
+"""The FastAPI application: `create_app()`, and `app`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from django.conf import settings
+from fastapi import FastAPI
+
+from fastapi_app.auth import routes as auth
+from fastapi_app.docs import add_docs
+from fastapi_app.errors import ERROR_HANDLERS
+from fastapi_app.notes import routes as notes
+from fastapi_app.operating import routes as operating
+from project.bridge import background, database
+from project.outbox.engine import Engine
+
+MAX_BODY = 15 * 1024 * 1024  # bytes
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """From the first request to the last: background tasks, the engine, the database's pool."""
+    grace = settings.SHUTDOWN_GRACE
+    try:
+        async with app.state.engine.running(grace=grace), background.outliving(app, grace=grace):
+            yield
+    finally:
+        database.close()
+
+
+def create_app() -> FastAPI:
+    """A new application with its own engine."""
+    app = FastAPI(
+        title="Mailrail",
+        summary="Send e-mail: one POST queues it, and you watch it go.",
+        version="0.1.0",
+        servers=[{"url": "/api"}],
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        exception_handlers=ERROR_HANDLERS,
+        max_body_size=MAX_BODY,
+    )
+    app.state.engine = Engine(settings.ENV.data_folder / "engines")
+    add_docs(app)
+    for part in (notes, auth, operating):
+        app.include_router(part.router)
+    return app
+
+
+app = create_app()

@@ -1,0 +1,19 @@
+"""WebSocket: what is said comes back."""
+
+from fastapi import WebSocket, status
+
+MESSAGE_LIMIT = 64 * 1024  # bytes of UTF-8
+
+
+async def echo(websocket: WebSocket) -> None:
+    """Echo each text until the client leaves, or says something that is not a text or too long."""
+    await websocket.accept()
+    while (message := await websocket.receive())["type"] == "websocket.receive":
+        text = message.get("text")
+        if text is None:
+            await websocket.close(status.WS_1003_UNSUPPORTED_DATA, "This socket echoes texts.")
+            return
+        if len(text.encode()) > MESSAGE_LIMIT:
+            await websocket.close(status.WS_1009_MESSAGE_TOO_BIG, f"A text has up to {MESSAGE_LIMIT} bytes.")
+            return
+        await websocket.send_text(f"Message text was: {text}")

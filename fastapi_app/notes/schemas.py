@@ -1,0 +1,48 @@
+"""The shapes of the notes' routes."""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
+
+from project.outbox.addresses import normal_address
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a text holds no NUL character")
+    return text
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Address = Annotated[str, AfterValidator(normal_address), WithJsonSchema({"type": "string", "format": "email"})]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(_storable)]
+
+
+class Message(BaseModel):
+    """A sentence."""
+
+    message: str
+
+
+class Greeting(BaseModel):
+    """One name's hello and goodbye."""
+
+    name: str
+    hello: str
+    goodbye: str
+    hello_at: datetime
+    goodbye_at: datetime
+
+
+class Greetings(BaseModel):
+    """All of them."""
+
+    greetings: list[Greeting]
+    elapsed: float = Field(description="Seconds for all together")
+
+
+class Sum(BaseModel):
+    """A sum."""
+
+    result: int

@@ -1,0 +1,35 @@
+"""What a caller may do. A user's scopes follow from Django's permissions, so the admin is where they are given."""
+
+from collections.abc import Iterable
+
+from project.accounts.models import User
+
+SCOPES = {
+    "emails:send": "Send e-mail",
+    "emails:read": "See e-mail that was sent",
+    "events:read": "Follow what happens to it",
+    "templates:read": "See templates",
+    "templates:write": "Change templates",
+    "suppressions:read": "See the suppression list",
+    "suppressions:write": "Change the suppression list",
+}
+
+PERMISSIONS = {
+    "emails:send": "outbox.add_email",
+    "emails:read": "outbox.view_email",
+    "events:read": "outbox.view_email",
+    "templates:read": "outbox.view_template",
+    "templates:write": "outbox.change_template",
+    "suppressions:read": "outbox.view_suppression",
+    "suppressions:write": "outbox.change_suppression",
+}
+
+
+def scopes_of(user: User) -> frozenset[str]:
+    """The scopes that a user's permissions allow. A superuser has all, a deactivated user none."""
+    return frozenset(scope for scope, permission in PERMISSIONS.items() if user.has_perm(permission))
+
+
+def unknown(scopes: Iterable[str]) -> list[str]:
+    """Those of `scopes` that do not exist, in order."""
+    return sorted(set(scopes) - SCOPES.keys())

@@ -1,0 +1,42 @@
+"""The map of the system: what is served by whom. Every ASGI server starts here, with `project.asgi:application`.
+
+/api and below       FastAPI, HTTP and WebSocket
+everything else      Django: the landing page, the admin, static files
+the lifespan         FastAPI's; under Daphne, which sends no lifespan events, the bridge provides them
+"""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+django_app = get_asgi_application()  # before anything that imports a model
+
+from django.conf import settings  # noqa: E402
+from servestatic import ServeStaticASGI  # noqa: E402
+from starlette.types import Receive, Scope, Send  # noqa: E402
+
+from fastapi_app.main import app as fastapi_app  # noqa: E402
+from project.bridge.close_codes import AnyCloseCode  # noqa: E402
+from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
+from project.bridge.origins import OwnOrigins, refuse  # noqa: E402
+
+django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
+fastapi_sockets = OwnOrigins(AnyCloseCode(fastapi_app))
+
+
+async def router(scope: Scope, receive: Receive, send: Send) -> None:
+    """Look at the type and the path, and hand over."""
+    kind = scope["type"]
+    if kind == "lifespan":
+        await fastapi_app(scope, receive, send)
+        return
+    path = scope["path"]
+    if path.startswith("/api/") or path == "/api":
+        scope["root_path"] = "/api"  # the path stays whole: routes, docs and `servers` agree on what is theirs
+        await (fastapi_app if kind == "http" else fastapi_sockets)(scope, receive, send)
+    else:
+        await (django_site if kind == "http" else refuse)(scope, receive, send)
+
+
+application = LifespanUnderDaphne(router)

@@ -1,0 +1,109 @@
+"""The one door from async code to Django's ORM.
+
+Django keeps a connection per thread and tends it on signals that FastAPI never sends; asgiref's `sync_to_async` gives
+either one thread for everyone or a new thread, and so a new connection, per request. Here a bounded pool of threads
+keeps its connections, and tends them on the very thread that uses them.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from project.bridge.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+POOL_SIZE = 4  # more gain nothing: SQLite has one writer, and Python one interpreter lock
+IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still lives before it is trusted with a transaction
+
+
+_threads = Threads("database", POOL_SIZE, on_leave=connections.close_all)
+_tended = threading.local()
+_lent: BaseDatabaseWrapper | None = None
+_lent_lock = threading.RLock()
+
+
+async def run(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run one synchronous function as one transaction, on the pool.
+
+    It is committed when this returns, and rolled back when it raises. Context variables are passed in, exceptions passed out.
+    """
+    return await _threads.run(call, function, *args, **kwargs)
+
+
+def call(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `run` does, on the calling thread: for commands and for threads that belong to someone else."""
+    with tended(), transaction.atomic(durable=True):
+        return function(*args, **kwargs)
+
+
+def ping() -> None:
+    """For health checks: ask the database for anything."""
+    with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute("SELECT 1")
+
+
+def close() -> None:
+    """Close the pool's connections. The next `run` starts it anew."""
+    _threads.close()
+
+
+@contextmanager
+def tended() -> Iterator[None]:
+    """Care for this thread's connections as Django does around a request: none that is dead before, none that broke after."""
+    if _lent is not None:
+        with _borrowed(_lent):
+            yield
+        return
+    idle = time.monotonic() - getattr(_tended, "at", 0.0)
+    for connection in connections.all(initialized_only=True):
+        _close_if_dead(connection, ask=idle > IDLE_SECONDS)
+    try:
+        yield
+    finally:
+        for connection in connections.all(initialized_only=True):
+            _close_if_dead(connection, ask=False)
+        _tended.at = time.monotonic()
+
+
+@contextmanager
+def lent() -> Iterator[None]:
+    """For tests: everything that goes through this door uses the calling thread's connection, and so sees its transaction.
+
+    One at a time, since a connection has one transaction. What the test's rollback takes back includes what FastAPI wrote.
+    """
+    global _lent  # noqa: PLW0603  # one process, one loan: a test's
+    connection = connections[DEFAULT_DB_ALIAS]
+    connection.inc_thread_sharing()
+    _lent = connection
+    try:
+        yield
+    finally:
+        _lent = None
+        connection.dec_thread_sharing()
+
+
+def _close_if_dead(connection: BaseDatabaseWrapper, *, ask: bool) -> None:
+    # CONN_MAX_AGE is for Django's own requests (each has a thread of its own under ASGI, so it must be 0); the pool keeps its
+    # connections, so their age must not count.
+    connection.close_at = None
+    connection.close_if_unusable_or_obsolete()
+    if ask and connection.connection is not None and not connection.is_usable():
+        connection.close()
+
+
+@contextmanager
+def _borrowed(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    with _lent_lock:
+        own = connections[connection.alias]
+        connections[connection.alias] = connection
+        try:
+            yield
+        finally:
+            connections[connection.alias] = own

@@ -1,0 +1,74 @@
+"""Django's session and CSRF check for FastAPI: a browser that is signed in at /admin/ is signed in at /api.
+
+Django's own code decides everything: what a session is, whose it is (a changed password or a deactivated user ends
+it), and whether a request was forged. A session cookie is sent by the browser whoever asks, so it never authorises an
+unsafe method alone.
+"""
+
+from importlib import import_module
+from io import BytesIO
+
+from django.conf import settings
+from django.contrib import auth
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from starlette.requests import HTTPConnection
+
+from project.bridge import database
+
+
+class CsrfFailed(Exception):
+    """A session came with an unsafe method, and without proof that our own page sent it. Says what is missing."""
+
+
+async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
+    """FastAPI dependency: the signed-in, active Django user of this request or socket, or None. Raises `CsrfFailed`.
+
+    A socket's cookie counts only beside an Origin header (which `origins` has checked): without one it is no browser's.
+    """
+    if settings.SESSION_COOKIE_NAME not in connection.cookies:
+        return None
+    if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
+        return None
+    request = django_request(connection)
+    user = await database.run(_user_of, request)
+    if user is not None and connection.scope["type"] == "http":
+        _check_csrf(request)
+    return user
+
+
+def django_request(connection: HTTPConnection) -> HttpRequest:
+    """The request as Django sees it: headers, cookies, host and scheme, but no body."""
+    headers = [(name, value) for name, value in connection.scope["headers"] if name not in _BODY_HEADERS]
+    scheme = _SCHEMES.get(connection.scope.get("scheme", "http"), "http")
+    scope = {"method": "GET", **connection.scope, "headers": headers, "root_path": "", "scheme": scheme}
+    return ASGIRequest(scope, BytesIO())
+
+
+_SCHEMES = {"https": "https", "wss": "https"}
+_BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
+
+
+def _user_of(request: HttpRequest) -> AbstractBaseUser | None:
+    engine = import_module(settings.SESSION_ENGINE)
+    request.session = engine.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    user = auth.get_user(request)
+    return None if isinstance(user, AnonymousUser) else user
+
+
+class _CsrfCheck(CsrfViewMiddleware):
+    def _reject(self, request: HttpRequest, reason: str) -> HttpResponse:
+        raise CsrfFailed(reason)
+
+
+def _view(_request: HttpRequest) -> HttpResponse:
+    return HttpResponse()
+
+
+def _check_csrf(request: HttpRequest) -> None:
+    check = _CsrfCheck(_view)
+    check.process_request(request)
+    check.process_view(request, _view, (), {})

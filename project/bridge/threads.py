@@ -1,0 +1,81 @@
+"""A bounded pool of threads that is waited for with `await`.
+
+Not `concurrent.futures.ThreadPoolExecutor`, for two reasons: the interpreter joins that one's threads when it exits,
+so a single stuck call would keep a stopped server alive; and its threads have no moment of leaving, in which a
+database connection that belongs to a thread can be closed.
+"""
+
+import asyncio
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Job = tuple["Future[object]", Callable[[], object]]
+
+
+class Threads:
+    """At most `size` daemon threads, started when there is work; each calls `on_leave` as its last act."""
+
+    def __init__(self, name: str, size: int, *, on_leave: Callable[[], None] = lambda: None) -> None:
+        self.name = name
+        self.size = size
+        self._on_leave = on_leave
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `function` on one of the threads, with the caller's context variables; its result or exception is the answer.
+
+        A caller that is cancelled takes back a call that has not begun. One that has begun ends in its own time.
+        """
+        future: Future[T] = Future()
+        call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
+        with self._lock:
+            self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self.size:
+                self._start_one()
+        return await asyncio.wrap_future(future)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Let the threads leave once they have done what they were given. Waits `timeout` seconds for each, at most."""
+        with self._lock:
+            threads, self._threads = self._threads, []
+            jobs, self._jobs = self._jobs, SimpleQueue()
+            self._idle = threading.Semaphore(0)
+        for _ in threads:
+            jobs.put(None)
+        for thread in threads:
+            thread.join(timeout)
+
+    def _start_one(self) -> None:
+        name = f"{self.name}-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._work, args=(self._jobs, self._idle), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
+        while (job := jobs.get()) is not None:
+            _settle(*job)
+            del job  # hold neither arguments nor result while waiting for the next
+            idle.release()
+        self._on_leave()
+
+
+def _settle(future: "Future[object]", call: Callable[[], object]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = call()
+    except BaseException as error:  # noqa: BLE001  # it belongs to the caller, whatever it is
+        future.set_exception(error)
+    else:
+        future.set_result(result)

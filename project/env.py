@@ -1,0 +1,109 @@
+"""The environment as one typed, validated object. A value that does not fit stops the start, by name."""
+
+import os
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from project.relay import EMBEDDED, Relay, parse_email_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+Names = Annotated[list[str], NoDecode]  # written with commas between
+
+
+class Environment(BaseSettings):
+    """Every variable Mailrail reads, in capitals: `HOST`, `PORT`, …"""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+    host: str = Field("127.0.0.1", description="the address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
+    data_dir: Path = Field(BASE_DIR / "var", description="the folder of the database, the secret key and the static files")
+    secret_key: SecretStr | None = Field(None, min_length=32, description="signs sessions and tokens; made on first start")
+    debug: bool = Field(False, description="Django's debug pages, for development only")
+    allowed_hosts: Names = Field(
+        ["127.0.0.1", "localhost", "[::1]"], description="the host names this server answers to, with commas between"
+    )
+    csrf_trusted_origins: Names = Field(
+        [], description="further origins (https://mail.example.com) whose pages may send forms and open sockets"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="sqlite:///path or postgres://user:password@host/name; a file in DATA_DIR if not set"
+    )
+    email_url: Annotated[SecretStr, NoDecode] = Field(
+        SecretStr(EMBEDDED),
+        description="where mail goes: mailbox:// (it stays here), smtp://, smtp+starttls:// or smtps://user:password@host:port",
+    )
+    email_backend: str | None = Field(None, description="the dotted path of a Django e-mail backend, instead of EMAIL_URL")
+    default_from_email: str = Field("Mailrail <mailrail@localhost>", description="the sender of mail that names none")
+    shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
+    admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
+    admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+
+    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("email_url")
+    @classmethod
+    def _check_email_url(cls, value: SecretStr) -> SecretStr:
+        parse_email_url(value.get_secret_value())
+        return value
+
+    @cached_property
+    def relay(self) -> Relay | None:
+        """The SMTP server of `EMAIL_URL`, or None for the embedded mailbox."""
+        return parse_email_url(self.email_url.get_secret_value())
+
+    @cached_property
+    def data_folder(self) -> Path:
+        """`DATA_DIR`, made if it is missing and readable by us alone."""
+        folder = self.data_dir.resolve()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    @cached_property
+    def signing_key(self) -> str:
+        """`SECRET_KEY`, or the one that the first start wrote to `DATA_DIR/secret_key`."""
+        if self.secret_key is not None:
+            return self.secret_key.get_secret_value()
+        path = self.data_folder / "secret_key"
+        if not path.exists():
+            _write_once(path, secrets.token_urlsafe(50))
+        return path.read_text().strip()
+
+
+def read() -> Environment:
+    """The environment of this process. Exits, naming each variable and what it wants, if one does not fit."""
+    try:
+        return Environment()
+    except ValidationError as error:
+        raise SystemExit("\n".join(_complaints(error))) from None
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    lines = []
+    for problem in error.errors(include_url=False, include_input=False):
+        name = str(problem["loc"][0])
+        lines.append(f"{name.upper()}: {problem['msg']}. Wanted: {Environment.model_fields[name].description}.")
+    return lines
+
+
+def _write_once(path: Path, text: str) -> None:
+    # Linked into place when it is whole, so that two processes that start at once agree on the first one's.
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

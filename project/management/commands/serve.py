@@ -1,0 +1,40 @@
+"""`python manage.py serve [Daphne's own options]`: Daphne, with the bridge's server class."""
+
+import argparse
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from project.bridge.lifespan import StartupFailed
+
+
+class Command(BaseCommand):
+    """Serves until SIGTERM or Ctrl-C."""
+
+    help = "Serve Django and FastAPI with Daphne. Takes Daphne's own options: see `daphne --help`."
+    requires_system_checks = ()  # they take longer than the start; `prepare` and `check` run them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Leave everything to Daphne's own parser."""
+        parser.add_argument("daphne", nargs=argparse.REMAINDER, help="Daphne's options, such as -b 0.0.0.0 -p 80")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run Daphne on HOST and PORT, unless told another endpoint."""
+        from project.bridge.server import CommandLine
+
+        given = options["daphne"]
+        host, port = settings.ENV.host, settings.ENV.port
+        endpoint = [] if _names_endpoint(given) else ["-b", host, "-p", str(port)]
+        if endpoint:
+            self.stdout.write(f"Mailrail is at http://{host}:{port}/\n  back office  /admin/\n  API          /api/docs")
+            self.stdout.flush()
+        try:
+            CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE).run([*endpoint, *given, "project.asgi:application"])
+        except StartupFailed as error:
+            raise CommandError(f"The application did not start: {error}") from None
+
+
+def _names_endpoint(arguments: list[str]) -> bool:
+    flags = ("-b", "--bind", "-p", "--port", "-u", "--unix-socket", "--fd", "-e", "--endpoint")
+    return any(argument.startswith(flags) for argument in arguments)

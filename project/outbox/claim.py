@@ -1,0 +1,34 @@
+"""Who sends what: an atomic claim of rows, so that no mail is in two hands at once (django-post_office#248, #326)."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.db.models import F
+
+from project.outbox.models import Email
+from project.outbox.states import Status
+
+LEASE = timedelta(minutes=5)  # longer than any one attempt; only for engines that cannot be seen from here
+
+
+def claim_emails(engine: str, *, limit: int, now: datetime) -> list[Email]:
+    """Take up to `limit` queued mails, the oldest first, for `engine`. They count as one more attempt from here on.
+
+    Leased, not finished: if the engine dies, another sends them again. Two mails are better than none.
+    """
+    queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
+    if connection.features.has_select_for_update_skip_locked:
+        queued = queued.select_for_update(skip_locked=True)  # on SQLite the transaction, begun IMMEDIATE, holds others off
+    ids = list(queued.values_list("id", flat=True)[:limit])
+    Email.objects.filter(id__in=ids).update(
+        status=Status.SENDING, claimed_by=engine, lease_until=now + LEASE, attempts=F("attempts") + 1
+    )
+    return list(Email.objects.filter(id__in=ids).order_by("id"))
+
+
+def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:
+    """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many."""
+    sending = Email.objects.filter(status=Status.SENDING)
+    abandoned = sending.filter(claimed_by__in=list(dead_engines)) | sending.filter(lease_until__lt=now)
+    return abandoned.update(status=Status.QUEUED, claimed_by="", lease_until=None)

@@ -1,0 +1,119 @@
+"""The embedded engine: it delivers what is queued, in this process.
+
+The database says what is to be done; the engine only acts on it. It is woken at once when a mail was accepted, and
+looks by itself every few seconds for what no wake-up reached (another process, a crash between commit and wake-up).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from django.db import connections
+from django.utils import timezone
+
+from project.bridge import database
+from project.bridge.threads import Threads
+from project.outbox.claim import claim_emails, requeue_abandoned
+from project.outbox.deliver import record_outcome, send_email
+from project.outbox.instance import alive, dead_engines, forget
+from project.outbox.models import Email
+
+logger = logging.getLogger(__name__)
+
+SENDERS = 10  # mails in the transport's hands at the same time
+LOOK_EVERY = 5.0  # seconds
+
+
+class Engine:
+    """Claims queued mail and hands it to the transport, on threads that serve no requests. One per application."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is where the engines of this machine see each other."""
+        self.folder = folder
+        self._senders = Threads("sender", SENDERS, on_leave=connections.close_all)
+        self._sending: set[asyncio.Task[None]] = set()
+        self._wanted: asyncio.Event | None = None  # while the loop runs: there is something to look at
+        self._loop: asyncio.Task[None] | None = None
+        self._sweep_due = 0.0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether its loop runs."""
+        return self._loop is not None and not self._loop.done()
+
+    async def deliver_soon(self) -> None:
+        """For a background task: wake the loop or, where no lifespan runs one, deliver what is queued now."""
+        if self._wanted is not None:
+            self._wanted.set()
+            return
+        with alive(self.folder) as name:
+            while await self._claim(name):
+                await asyncio.wait(self._sending)
+
+    @asynccontextmanager
+    async def running(self, *, grace: float) -> AsyncIterator[None]:
+        """For the lifespan: deliver while this is open. At the end, what is in hand has `grace` seconds to be done."""
+        with alive(self.folder) as name:
+            wanted = self._wanted = asyncio.Event()
+            self._loop = asyncio.create_task(self._deliver_forever(name))
+            try:
+                yield
+            finally:
+                self._wanted = None
+                wanted.set()
+                await self._finish(grace)
+
+    async def _deliver_forever(self, name: str) -> None:
+        while (wanted := self._wanted) is not None:
+            wanted.clear()
+            try:
+                await self._sweep()
+                await self._claim(name)
+            except Exception:
+                logger.exception("The engine will look again in %g s", LOOK_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(wanted.wait(), LOOK_EVERY)
+
+    async def _sweep(self) -> None:
+        """Now and then, put back what nobody delivers any more."""
+        if time.monotonic() < self._sweep_due:
+            return
+        dead = dead_engines(self.folder)
+        if count := await database.run(requeue_abandoned, dead, now=timezone.now()):
+            logger.warning("Put %d abandoned mails back into the queue", count)
+        forget(dead, self.folder)
+        self._sweep_due = time.monotonic() + LOOK_EVERY
+
+    async def _claim(self, name: str) -> int:
+        """Begin to send as many as there is room for. Gives how many that were."""
+        room = SENDERS - len(self._sending)
+        emails = await database.run(claim_emails, name, limit=room, now=timezone.now()) if room else []
+        for email in emails:
+            task = asyncio.create_task(self._deliver(email))
+            self._sending.add(task)
+            task.add_done_callback(self._ended)
+        return len(emails)
+
+    async def _deliver(self, email: Email) -> None:
+        try:
+            outcome = await self._senders.run(send_email, email)
+            await database.run(record_outcome, email, outcome, now=timezone.now())
+        except Exception:
+            logger.exception("Email %s stays claimed until its lease runs out", email.id)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._sending.discard(task)
+        if self._wanted is not None:
+            self._wanted.set()  # there is room again
+
+    async def _finish(self, grace: float) -> None:
+        ending = self._sending | ({self._loop} if self._loop else set())
+        _, unfinished = await asyncio.wait(ending, timeout=grace)
+        for task in unfinished:
+            task.cancel()
+        if unfinished:
+            logger.error("%d mails were in hand after %g s of grace; the next start sends them again", len(unfinished), grace)
+        self._senders.close(timeout=0)

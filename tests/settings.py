@@ -1,0 +1,17 @@
+"""The settings of a new installation, whatever the environment of whoever runs the tests says; its data in a folder of its own."""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+from project.env import Environment
+
+for name in Environment.model_fields:
+    os.environ.pop(name.upper(), None)
+os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="mailrail-tests-")
+atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
+
+from project.settings import *  # noqa: E402, F403
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast: the tests sign in often
