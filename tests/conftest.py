@@ -1,6 +1,12 @@
 """The fixed cast, and the clients they use."""
 
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +14,9 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge import database
+from tests.processes import PROBES, ROOT, SERVERS, Server, running
+
+StartServer = Callable[..., Server]
 
 PASSWORD = "correct horse battery staple"
 
@@ -49,3 +58,42 @@ def owner(db: None) -> User:
 def teammate(db: None) -> User:
     """Signs in, and may do nothing yet."""
     return User.objects.create_user("teammate", password=PASSWORD, is_staff=True)
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of a fresh installation, to be copied. Its administrator is `admin`, with PASSWORD."""
+    folder = tmp_path_factory.mktemp("installation")
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(folder), "ADMIN_PASSWORD": PASSWORD}
+    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=env, check=True)
+    return folder
+
+
+@pytest.fixture
+def data(installation: Path, tmp_path: Path) -> Path:
+    """One installation's data. It survives a restart of the server within a test."""
+    return Path(shutil.copytree(installation, tmp_path / "data"))
+
+
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
+    """Start Mailrail as `serve`, `daphne`, `uvicorn` or `hypercorn` would, with further environment variables."""
+    with ExitStack() as servers:
+
+        def start_server(kind: str = "serve", **env: str) -> Server:
+            command, log = SERVERS[kind], tmp_path / f"log.{kind}"
+            return servers.enter_context(running(command, log=log, env={"DATA_DIR": str(data), **env}))
+
+        yield start_server
+
+
+@pytest.fixture
+def probe(tmp_path: Path) -> Iterator[StartServer]:
+    """Start the bridge alone, around the small application of tests/servers/probe.py."""
+    with ExitStack() as servers:
+
+        def start_server(kind: str = "serve", *options: str, **env: str) -> Server:
+            command, log = [*PROBES[kind][:-1], *options, PROBES[kind][-1]], tmp_path / f"log.{kind}"
+            return servers.enter_context(running(command, log=log, env={"DATA_DIR": str(tmp_path), **env}))
+
+        yield start_server
