@@ -58,7 +58,7 @@ class Engine:
         """For the lifespan: deliver while this is open. At the end, what is in hand has `grace` seconds to be done."""
         with alive(self.folder) as name:
             wanted = self._wanted = asyncio.Event()
-            self._loop = asyncio.create_task(self._deliver_forever(name))
+            self._loop = asyncio.create_task(self._deliver_forever(name, wanted))
             try:
                 yield
             finally:
@@ -66,16 +66,20 @@ class Engine:
                 wanted.set()
                 await self._finish(grace)
 
-    async def _deliver_forever(self, name: str) -> None:
-        while (wanted := self._wanted) is not None:
+    async def _deliver_forever(self, name: str, wanted: asyncio.Event) -> None:
+        while self._wanted is not None:
             wanted.clear()
-            try:
-                await self._sweep()
-                await self._claim(name)
-            except Exception:
-                logger.exception("The engine will look again in %g s", LOOK_EVERY)
+            await self._look(name)
             with suppress(TimeoutError):
                 await asyncio.wait_for(wanted.wait(), LOOK_EVERY)
+        await self._look(name)  # what was accepted just before the end still goes
+
+    async def _look(self, name: str) -> None:
+        try:
+            await self._sweep()
+            await self._claim(name)
+        except Exception:
+            logger.exception("The engine will look again in %g s", LOOK_EVERY)
 
     async def _sweep(self) -> None:
         """Now and then, put back what nobody delivers any more."""
@@ -110,10 +114,14 @@ class Engine:
             self._wanted.set()  # there is room again
 
     async def _finish(self, grace: float) -> None:
-        ending = self._sending | ({self._loop} if self._loop else set())
-        _, unfinished = await asyncio.wait(ending, timeout=grace)
-        for task in unfinished:
+        deadline = time.monotonic() + grace
+        while (ending := self._in_hand()) and (left := deadline - time.monotonic()) > 0:
+            await asyncio.wait(ending, timeout=left)
+        for task in ending:
             task.cancel()
-        if unfinished:
-            logger.error("%d mails were in hand after %g s of grace; the next start sends them again", len(unfinished), grace)
+        if ending:
+            logger.error("%d mails in hand after %g s of grace: the next start sends them again", len(self._sending), grace)
         self._senders.close(timeout=0)
+
+    def _in_hand(self) -> "set[asyncio.Task[None]]":
+        return self._sending | ({self._loop} if self._loop is not None and not self._loop.done() else set())

@@ -1,0 +1,139 @@
+"""Mail on its way through a real server: to a real SMTP server, across signals and crashes."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import PASSWORD, StartServer
+from tests.processes import Server, wait_for
+from tests.smtp import Sink, smtp_sink
+
+SENDERS = 10  # project.outbox.engine.SENDERS
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """An SMTP server."""
+    with smtp_sink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def slow_sink() -> Iterator[Sink]:
+    """One that takes two seconds for each mail."""
+    with smtp_sink(delay=2.0) as sink:
+        yield sink
+
+
+def test_the_answer_comes_at_once_and_the_mail_goes_out_over_smtp(start: StartServer, slow_sink: Sink) -> None:
+    server = start(EMAIL_URL=slow_sink.url, DEFAULT_FROM_EMAIL="Shop <shop@example.com>")
+
+    answer = _send(server, "Hello\nover there")
+
+    assert (answer.status_code, slow_sink.mails) == (200, [])
+    wait_for(lambda: len(slow_sink.mails) == 1, "the mail arrives")
+    mail = slow_sink.mails[0]
+    assert (mail["From"], mail["To"], mail["Subject"]) == ("Shop <shop@example.com>", "ada@example.com", "Hello")
+    assert mail.get_content().replace("\r\n", "\n") == "Hello\nover there\n"
+    assert mail["Message-ID"].endswith("@example.com>")
+
+
+def test_with_a_real_transport_nobody_sends_without_a_credential(start: StartServer, sink: Sink) -> None:
+    server = start(EMAIL_URL=sink.url)
+
+    answer = server.post("/api/send-email/", email="ada@example.com", message="Hi")
+
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.json()["code"] == "not_authenticated"
+
+
+def test_with_a_real_transport_the_log_holds_neither_address_nor_text(start: StartServer, sink: Sink) -> None:
+    server = start(EMAIL_URL=sink.url)
+
+    _send(server, "between-us")
+    server.wait_for_log("Email sent successfully")
+
+    assert "ada@" not in server.log
+    assert "between-us" not in server.log
+    assert PASSWORD not in server.log
+    assert f"Sending email {sink.mails[0]['Message-ID'].strip('<').partition('@')[0]}" in server.log
+
+
+@pytest.mark.pitfall(13)
+def test_forty_slow_mails_leave_the_api_free(start: StartServer, slow_sink: Sink) -> None:
+    server = start(EMAIL_URL=slow_sink.url)
+    token = _token(server)
+    for number in range(40):
+        _send(server, f"mail {number}", token)
+    wait_for(lambda: slow_sink.in_hand == SENDERS, "all senders are busy")
+
+    taken = len(slow_sink.mails)
+    answers = [server.get("/api/add?x=3&y=5").json() for _ in range(20)]
+
+    assert answers == [{"result": 8}] * 20
+    assert len(slow_sink.mails) < taken + 40 - SENDERS  # they were still busy
+    wait_for(lambda: len(slow_sink.mails) == 40, "all arrive")
+    assert slow_sink.most_in_hand == SENDERS
+
+
+@pytest.mark.pitfall(4)
+@pytest.mark.parametrize("kind", ["serve", "daphne"])
+def test_sigterm_lets_a_mail_in_hand_arrive(start: StartServer, slow_sink: Sink, kind: str) -> None:
+    server = start(kind, EMAIL_URL=slow_sink.url)
+    _send(server, "on its way")
+    wait_for(lambda: slow_sink.in_hand == 1, "the mail is in the relay's hand")
+
+    code = server.terminate()
+
+    assert code == 0
+    assert [mail["Subject"] for mail in slow_sink.mails] == ["on its way"]
+    assert "Email sent successfully" in server.log
+    assert "in hand" not in server.log
+
+
+@pytest.mark.pitfall(3)
+def test_what_a_killed_process_left_is_sent_after_the_restart(start: StartServer, slow_sink: Sink, sink: Sink) -> None:
+    server = start(EMAIL_URL=slow_sink.url)
+    token = _token(server)
+    for number in range(SENDERS + 5):
+        _send(server, f"mail {number}", token)
+    wait_for(lambda: slow_sink.in_hand == SENDERS, "some are in hand, the others queued")
+    server.kill()
+
+    started = time.monotonic()
+    server = start(EMAIL_URL=sink.url)
+    server.wait_for_log("Email sent successfully", times=SENDERS + 5)
+
+    assert Counter(mail["Subject"] for mail in sink.mails) == Counter(f"mail {n}" for n in range(SENDERS + 5))
+    assert "Put 10 abandoned mails back into the queue" in server.log
+    assert time.monotonic() - started < 60  # without waiting for their leases, which are of five minutes
+    start(EMAIL_URL=sink.url).terminate()
+    assert len(sink.mails) == SENDERS + 5  # nothing was left, and nothing goes twice
+
+
+def test_a_mail_that_the_relay_refuses_fails_and_the_next_is_sent(start: StartServer, sink: Sink) -> None:
+    server = start(EMAIL_URL=sink.url)
+    token = _token(server)
+
+    sink.refuse = "bad@example.com"
+    _send(server, "refused", token, to="bad@example.com")
+    _send(server, "taken", token)
+
+    wait_for(lambda: len(sink.mails) == 1, "the second mail arrives")
+    assert sink.mails[0]["Subject"] == "taken"
+    server.wait_for_log("SMTPRecipientsRefused")
+
+
+def _token(server: Server) -> str:
+    answer = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD})
+    token: str = answer.json()["access_token"]
+    return token
+
+
+def _send(server: Server, message: str, token: str = "", *, to: str = "ada@example.com") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token or _token(server)}"}
+    answer = httpx.post(f"{server.url}/api/send-email/", params={"email": to, "message": message}, headers=headers)
+    return answer.raise_for_status()

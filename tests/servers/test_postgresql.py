@@ -1,0 +1,95 @@
+"""The same code on PostgreSQL, which comes and goes."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from project.bridge.database import IDLE_SECONDS, POOL_SIZE
+from tests.conftest import PASSWORD
+from tests.postgresql import PostgreSQL, cluster, program
+from tests.processes import ROOT, SERVERS, Server, running, wait_for
+
+pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A cluster for this module."""
+    with cluster() as server:
+        yield server
+
+
+@pytest.fixture
+def server(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
+    """Mailrail on it."""
+    env = {"DATA_DIR": str(tmp_path), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
+    environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **env}
+    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True)
+    with running(SERVERS["serve"], log=tmp_path / "log", env=env) as server:
+        yield server
+
+
+@pytest.mark.pitfall(9)
+def test_survives_a_database_that_goes_away_and_comes_back(server: Server, postgresql: PostgreSQL) -> None:
+    for _ in range(POOL_SIZE):
+        server.get("/api/health/ready")
+
+    postgresql.stop()
+    gone = server.get("/api/health/ready")
+    postgresql.start()
+    back = server.get("/api/health/ready")
+
+    assert (gone.status_code, gone.json()["checks"]["database"]) == (503, "OperationalError")
+    assert (back.status_code, back.json()["status"]) == (200, "ok")
+    server.post("/api/send-email/", email="ada@example.com", message="still here")
+    server.wait_for_log("Email sent successfully")
+
+
+@pytest.mark.pitfall(9)
+def test_an_idle_connection_that_died_is_never_trusted_with_a_transaction(server: Server, postgresql: PostgreSQL) -> None:
+    for _ in range(2 * POOL_SIZE):
+        server.post("/api/send-email/", email="ada@example.com", message="warm up")
+    server.wait_for_log("Email sent successfully", times=2 * POOL_SIZE)
+
+    postgresql.stop()
+    postgresql.start()
+    # Nothing was asked while it was away, so no connection is known to be dead. Each that was idle for so long is asked first.
+    started = time.monotonic()
+    wait_for(lambda: time.monotonic() > started + IDLE_SECONDS, "the pool was idle")
+    answers = [server.post("/api/send-email/", email="ada@example.com", message="again") for _ in range(2 * POOL_SIZE)]
+
+    assert [answer.status_code for answer in answers] == [200] * (2 * POOL_SIZE)
+
+
+@pytest.mark.pitfall("11b")
+def test_many_requests_need_few_connections(server: Server, postgresql: PostgreSQL) -> None:
+    session = _signed_in(server)
+
+    def both_halves(_number: int) -> tuple[int, int]:
+        admin = httpx.get(f"{server.url}/admin/", cookies=session, timeout=30)
+        api = httpx.get(f"{server.url}/api/me", cookies=session, timeout=30)
+        return admin.status_code, api.status_code
+
+    with ThreadPoolExecutor(8) as clients:
+        statuses = set(clients.map(both_halves, range(100)))
+
+    assert statuses == {(200, 200)}
+    count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    wait_for(lambda: int(postgresql.query(count)) <= POOL_SIZE, "only the pool keeps connections")
+
+
+def _signed_in(server: Server) -> dict[str, str]:
+    with httpx.Client(base_url=server.url) as browser:
+        form = browser.get("/admin/login/").text
+        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', form)
+        assert token is not None
+        data = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        assert browser.post("/admin/login/", data=data).status_code == 302
+        return {"sessionid": browser.cookies["sessionid"]}
