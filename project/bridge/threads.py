@@ -64,18 +64,18 @@ class Threads:
 
     def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
         while (job := jobs.get()) is not None:
-            _settle(*job)
-            del job  # hold neither arguments nor result while waiting for the next
-            idle.release()
+            tell = _done(*job)
+            idle.release()  # first, so that a caller who comes back with the next call finds this thread free
+            tell()
+            del job, tell  # hold neither arguments nor result while waiting
         self._on_leave()
 
 
-def _settle(future: "Future[object]", call: Callable[[], object]) -> None:
+def _done(future: "Future[object]", call: Callable[[], object]) -> Callable[[], None]:
+    """Make the call, unless it was taken back. Gives what tells the caller."""
     if not future.set_running_or_notify_cancel():
-        return
+        return lambda: None
     try:
-        result = call()
+        return partial(future.set_result, call())
     except BaseException as error:  # noqa: BLE001  # it belongs to the caller, whatever it is
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+        return partial(future.set_exception, error)

@@ -1,0 +1,162 @@
+"""The door to the ORM, on a database file that every thread sees. tests/servers/test_postgresql.py has the same on PostgreSQL."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import DatabaseError, connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import DEFAULT_DB_ALIAS
+
+from project.accounts.models import User
+from project.bridge import database
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def shared(transactional_db: None) -> Iterator[None]:
+    """A database that all threads see: what is committed stays until the end of the test."""
+    yield
+    database.close()
+
+
+@pytest.mark.pitfall(10, 12)
+async def test_what_a_function_wrote_is_committed_when_the_call_returns(shared: None) -> None:
+    await database.run(_create, "ada")
+
+    assert await asyncio.to_thread(_names_on_a_new_connection) == ["ada"]
+
+
+@pytest.mark.pitfall(10)
+async def test_a_function_that_raises_leaves_nothing_behind(shared: None) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await database.run(_create_and_fail, "ada")
+
+    assert await database.run(_names) == []
+
+
+@pytest.mark.pitfall(10)
+async def test_a_transaction_cannot_be_opened_inside_another(shared: None) -> None:
+    with pytest.raises(RuntimeError, match="durable"):
+        await database.run(database.call, _create, "ada")
+
+
+@pytest.mark.pitfall(11)
+async def test_a_hundred_calls_at_once_need_no_more_connections_than_the_pool_has(shared: None) -> None:
+    seen = await asyncio.gather(*(database.run(_connection) for _ in range(100)))
+
+    assert 1 <= len(set(seen)) <= database.POOL_SIZE
+
+
+@pytest.mark.pitfall(11)
+async def test_connections_are_kept_from_call_to_call(shared: None) -> None:
+    first = await database.run(_connection)
+
+    assert {await database.run(_connection) for _ in range(20)} == {first}
+
+
+@pytest.mark.pitfall("11b")
+async def test_the_pools_connections_have_no_age_while_djangos_own_have(shared: None) -> None:
+    assert connections.settings[DEFAULT_DB_ALIAS]["CONN_MAX_AGE"] == 0
+    await database.run(_connection)
+    assert await database.run(lambda: connection.close_at) is None
+
+
+@pytest.mark.pitfall(9)
+async def test_a_connection_that_broke_is_replaced_on_its_own_thread(shared: None) -> None:
+    before = await database.run(_connection)
+    with pytest.raises(DatabaseError):
+        await database.run(_break_the_connection)
+
+    after = await database.run(_connection)
+
+    assert after[0] == before[0]
+    assert after[1] is not before[1]
+
+
+@pytest.mark.pitfall(9)
+async def test_close_closes_every_connection_and_the_next_call_opens_one(shared: None) -> None:
+    wrappers = await asyncio.gather(*(database.run(_wrapper) for _ in range(20)))
+
+    database.close()
+
+    assert {wrapper.connection for wrapper in wrappers} == {None}
+    assert await database.run(_names) == []
+
+
+@pytest.mark.pitfall(14)
+async def test_many_that_read_and_then_write_at_once_find_no_lock(shared: None) -> None:
+    await database.run(_create, "counter")
+
+    await asyncio.gather(*(database.run(_read_then_write) for _ in range(40)))
+
+    assert (await database.run(User.objects.get, username="counter")).first_name == "x" * 40
+
+
+@pytest.mark.pitfall(24)
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_a_lent_connection_shares_the_tests_transaction(lent: None, turn: int) -> None:
+    """Each turn finds the database empty: the first one's rollback took back what the pool's thread wrote."""
+    await database.run(_create, "ada")
+    await asyncio.gather(*(database.run(_create, f"guest{n}") for n in range(10)))
+
+    assert len(await database.run(_names)) == 11
+    assert await database.run(threading.get_ident) != threading.get_ident()
+
+
+@pytest.mark.pitfall(24)
+async def test_a_function_that_raises_rolls_back_to_where_it_began_on_a_lent_connection_too(lent: None) -> None:
+    await database.run(_create, "ada")
+    with pytest.raises(ZeroDivisionError):
+        await database.run(_create_and_fail, "bob")
+
+    assert await database.run(_names) == ["ada"]
+
+
+def test_ping_asks_the_database(db: None, django_assert_num_queries: type) -> None:
+    with django_assert_num_queries(1):
+        database.ping()
+
+
+def _create(name: str) -> None:
+    User.objects.create_user(name)
+
+
+def _create_and_fail(name: str) -> None:
+    _create(name)
+    raise ZeroDivisionError
+
+
+def _names() -> list[str]:
+    return list(User.objects.order_by("username").values_list("username", flat=True))
+
+
+def _names_on_a_new_connection() -> list[str]:
+    try:
+        return _names()
+    finally:
+        connection.close()
+
+
+def _connection() -> tuple[int, object]:
+    _names()
+    return threading.get_ident(), connection.connection
+
+
+def _wrapper() -> BaseDatabaseWrapper:
+    _names()
+    return connections[DEFAULT_DB_ALIAS]
+
+
+def _break_the_connection() -> None:
+    _names()
+    connection.connection.close()
+
+
+def _read_then_write() -> None:
+    user = User.objects.get(username="counter")
+    user.first_name += "x"
+    user.save()
+    assert transaction.get_connection().in_atomic_block

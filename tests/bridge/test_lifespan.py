@@ -1,0 +1,65 @@
+"""Speaking the lifespan protocol. That it is spoken at the right time is tested against real servers."""
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from project.bridge.lifespan import StartupFailed, running
+
+pytestmark = pytest.mark.anyio
+
+
+async def good(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start and stop."""
+    scope["state"]["answer"] = 42
+    assert (await receive())["type"] == "lifespan.startup"
+    await send({"type": "lifespan.startup.complete"})
+    assert (await receive())["type"] == "lifespan.shutdown"
+    scope["state"]["stopped"] = True
+    await send({"type": "lifespan.shutdown.complete"})
+
+
+async def refuses(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Fail by message."""
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "out of order"})
+
+
+async def raises(_scope: Scope, receive: Receive, _send: Send) -> None:
+    """Fail by exception."""
+    await receive()
+    raise ZeroDivisionError
+
+
+async def ends(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Say nothing."""
+
+
+async def test_starts_gives_the_state_and_stops() -> None:
+    async with running(good) as state:
+        while_running = dict(state)
+
+    assert while_running == {"answer": 42}
+    assert state["stopped"]
+
+
+async def test_stops_when_the_block_raises() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with running(good) as state:
+            raise ZeroDivisionError
+
+    assert state["stopped"]
+
+
+@pytest.mark.parametrize(("app", "error"), [(refuses, StartupFailed), (raises, ZeroDivisionError), (ends, StartupFailed)])
+async def test_a_start_up_that_fails_is_raised(app, error: type[Exception]) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(error):
+        async with running(app):
+            pytest.fail("it did not start")
+
+
+async def test_the_reason_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(StartupFailed):
+        async with running(refuses):
+            pytest.fail("it did not start")
+
+    assert "out of order" in caplog.text
