@@ -15,6 +15,8 @@ import httpx
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 20.0  # seconds until what must happen is taken not to happen
 
+BASE_ENV = {"DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1"}
+
 SERVERS = {
     "serve": ["manage.py", "serve", "-b", "127.0.0.1", "-p", "{port}"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "project.asgi:application"],
@@ -40,7 +42,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in command)],
                 cwd=ROOT,
-                env={**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1", **env},
+                env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )

@@ -1,14 +1,19 @@
 """Mail on its way through a real server: to a real SMTP server, across signals and crashes."""
 
+import os
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import Server, wait_for
+from tests.processes import ROOT, Server, wait_for
 from tests.smtp import Sink, smtp_sink
 
 SENDERS = 10  # project.outbox.engine.SENDERS
@@ -125,6 +130,26 @@ def test_a_mail_that_the_relay_refuses_fails_and_the_next_is_sent(start: StartSe
     wait_for(lambda: len(sink.mails) == 1, "the second mail arrives")
     assert sink.mails[0]["Subject"] == "taken"
     server.wait_for_log("SMTPRecipientsRefused")
+
+
+@pytest.mark.pitfall(6)
+def test_a_relay_that_never_answers_is_given_up_at_the_deadline(start: StartServer) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        server = start(EMAIL_URL=f"smtp://127.0.0.1:{silent.getsockname()[1]}?timeout=0.5")
+        _send(server, "hello?")
+
+        server.wait_for_log("TimeoutError")
+
+
+@pytest.mark.pitfall(30)
+def test_a_mail_that_no_wake_up_reached_is_found(start: StartServer, data: Path) -> None:
+    server = start()
+    accept = "from project.outbox.accept import accept_message as a; a(address='ada@example.com', text='from elsewhere')"
+    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data)}
+    subprocess.run([sys.executable, "manage.py", "shell", "-c", accept], cwd=ROOT, env=env, check=True)
+
+    server.wait_for_log("Sending email to ada@example.com: from elsewhere")
+    server.wait_for_log("Email sent successfully")
 
 
 def _token(server: Server) -> str:

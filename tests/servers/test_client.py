@@ -1,0 +1,70 @@
+"""A custom client, as the notes have it: generated from the OpenAPI document, then used against the running server."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import PASSWORD
+from tests.processes import SERVERS, Server, running
+
+PACKAGE = "generated_client"
+
+
+@pytest.fixture(scope="module")
+def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Mailrail."""
+    folder = tmp_path_factory.mktemp("client")
+    data = shutil.copytree(installation, folder / "data")
+    with running(SERVERS["serve"], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A client package, made from what the server says of itself."""
+    folder = tmp_path_factory.mktemp("generated")
+    document, config = folder / "openapi.json", folder / "config.yaml"
+    document.write_bytes(server.get("/api/openapi.json").content)
+    config.write_text("post_hooks: []\n")
+    command = ["generate", "--path", document, "--config", config, "--output-path", folder / PACKAGE, "--meta", "none"]
+    subprocess.run([sys.executable, "-m", "openapi_python_client", *command, "--fail-on-warning"], check=True)
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def client(server: Server, generated: None) -> Iterator[Any]:
+    """A client of nobody in particular."""
+    with module("client").Client(base_url=f"{server.url}/api", raise_on_unexpected_status=True) as client:
+        yield client
+
+
+def test_openapi_makes_a_client_that_works(client: Any) -> None:
+    greetings = module("api.notes.greet").sync(client=client, name=["Ada", "Bob"], pause=0)
+    total = module("api.notes.add").sync(client=client, x=3, y=5)
+    sent = module("api.notes.send_email_in_background").sync(client=client, email="ada@example.com", message="Hi")
+
+    assert [greeting.hello for greeting in greetings.greetings] == ["Hello, Ada!", "Hello, Bob!"]
+    assert (total.result, sent.message) == (8, "Email will be sent in the background")
+
+
+def test_the_generated_client_signs_in(server: Server, client: Any) -> None:
+    form = module("models").BodyCreateToken(username="admin", password=PASSWORD, grant_type="password")
+
+    token = module("api.auth.create_token").sync(client=client, body=form).access_token
+    with module("client").AuthenticatedClient(base_url=f"{server.url}/api", token=token) as signed_in:
+        me = module("api.auth.get_me").sync(client=signed_in)
+
+    assert (me.kind, me.name) == ("token", "admin")
+
+
+def module(name: str) -> Any:
+    """One of the generated package's."""
+    return importlib.import_module(f"{PACKAGE}.{name}")
