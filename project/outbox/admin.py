@@ -11,6 +11,11 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at ru
 
     show_full_result_count = False
 
+    @admin.display(description="to")
+    def to(self, row: Email | MailboxMessage) -> str:
+        """The recipients, as people write them."""
+        return ", ".join(row.recipients)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Never."""
         return False
@@ -24,7 +29,7 @@ class ReadOnly(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at ru
 class EmailAdmin(ReadOnly):
     """Mail on its way."""
 
-    list_display = ("subject", "recipients", "status", "created_at", "sent_at")
+    list_display = ("subject", "to", "status", "created_at", "sent_at")
     list_filter = ("status",)
     search_fields = ("id",)
 
@@ -33,5 +38,5 @@ class EmailAdmin(ReadOnly):
 class MailboxAdmin(ReadOnly):
     """Mail that arrived in the embedded mailbox."""
 
-    list_display = ("subject", "sender", "recipients", "received_at")
-    fields = ("subject", "sender", "recipients", "received_at", "message_id", "text")
+    list_display = ("subject", "sender", "to", "received_at")
+    fields = ("subject", "sender", "to", "received_at", "message_id", "text")

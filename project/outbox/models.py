@@ -50,8 +50,7 @@ class MailboxMessage(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]
-        verbose_name = "message in the mailbox"
-        verbose_name_plural = "mailbox"
+        verbose_name = "mailbox message"
 
     def __str__(self) -> str:
         return self.subject or "No subject"

@@ -26,8 +26,7 @@ class Migration(migrations.Migration):
                 ('source', models.BinaryField()),
             ],
             options={
-                'verbose_name': 'message in the mailbox',
-                'verbose_name_plural': 'mailbox',
+                'verbose_name': 'mailbox message',
                 'ordering': ['-id'],
             },
         ),

@@ -1,0 +1,64 @@
+"""A browser, a server for each module, and a page that is watched.
+
+Playwright is imported late: where it is missing, the test modules are skipped, and the rest of the tests must still run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.processes import PATIENCE, SERVERS, Server, running
+
+if TYPE_CHECKING:
+    from tests.browser.chromium import Browser, BrowserContext, Page
+    from tests.browser.watch import Watch
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One Chromium for this folder only: while Playwright runs, its event loop is in the way of other asynchronous tests."""
+    from tests.browser.chromium import CHROMIUM, expect, launched
+
+    expect.set_options(timeout=PATIENCE * 1000)
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    with launched() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="module")
+def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Mailrail as `manage.py serve` runs it, with the data of a fresh installation."""
+    folder = tmp_path_factory.mktemp("browser")
+    data = shutil.copytree(installation, folder / "data")
+    with running(SERVERS["serve"], log=folder / "log", env={"DATA_DIR": str(data)}) as mailrail:
+        yield mailrail
+        assert "Traceback" not in mailrail.log
+
+
+@pytest.fixture
+def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
+    """A browser that has never been here: no cookies, nothing stored."""
+    with browser.new_context(base_url=server.url, color_scheme="light") as fresh:
+        fresh.set_default_timeout(PATIENCE * 1000)
+        yield fresh
+
+
+@pytest.fixture
+def watch(context: BrowserContext) -> Watch:
+    """What went wrong in this browser."""
+    from tests.browser.watch import Watch
+
+    return Watch(context)
+
+
+@pytest.fixture
+def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
+    """An empty page. Nothing may go wrong in it that the test has not said."""
+    yield context.new_page()
+    assert watch.complaints() == []
