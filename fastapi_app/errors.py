@@ -18,6 +18,7 @@ from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
 
 STATUS: dict[type[Refusal], int] = {NotAuthenticated: 401, MissingScope: 403, InvalidScope: 400}
+CODES = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
 CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3
 
 
@@ -47,13 +48,18 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": ValidationProblem if status == 422 else Problem} for status in statuses}
 
 
+def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
+    """The answer that says why it was not done."""
+    return JSONResponse({"detail": detail, "code": code}, status, headers)
+
+
 async def _refused(_request: Request, error: Refusal) -> JSONResponse:
     status = STATUS[type(error)]
-    return _problem(status, error.detail, error.code, CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None)
+    return problem(status, error.detail, error.code, CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None)
 
 
 async def _forged(_request: Request, error: CsrfFailed) -> JSONResponse:
-    return _problem(403, f"A session needs Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
+    return problem(403, f"A session needs Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
 
 
 async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -62,15 +68,13 @@ async def _invalid(_request: Request, error: RequestValidationError) -> JSONResp
 
 
 async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-    return _problem(error.status_code, error.detail, HTTPStatus(error.status_code).name.lower(), error.headers)
+    return problem(
+        error.status_code, error.detail, CODES.get(error.status_code) or HTTPStatus(error.status_code).name.lower(), error.headers
+    )
 
 
 async def _failed(_request: Request, _error: Exception) -> JSONResponse:
-    return _problem(500, "Something went wrong here.", "internal_error")  # Starlette raises it again, for the log
-
-
-def _problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"detail": detail, "code": code}, status, headers)
+    return problem(500, "Something went wrong here.", "internal_error")  # Starlette raises it again, for the log
 
 
 ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -5,16 +5,16 @@ from contextlib import asynccontextmanager
 
 from django.conf import settings
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
 from fastapi_app.docs import add_docs
 from fastapi_app.errors import ERROR_HANDLERS
+from fastapi_app.limits import BodyLimit
 from fastapi_app.notes import routes as notes
 from fastapi_app.operating import routes as operating
 from project.bridge import background, database
 from project.outbox.engine import Engine
-
-MAX_BODY = 15 * 1024 * 1024  # bytes
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers=ERROR_HANDLERS,
-        max_body_size=MAX_BODY,
+        middleware=[Middleware(BodyLimit)],
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines")
     add_docs(app)

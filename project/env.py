@@ -1,11 +1,15 @@
 """The environment as one typed, validated object. A value that does not fit stops the start, by name."""
 
-import os
+import re
 import secrets
+from contextlib import suppress
+from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 
+import dj_database_url
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -39,7 +43,9 @@ class Environment(BaseSettings):
         SecretStr(EMBEDDED),
         description="where mail goes: mailbox:// (it stays here), smtp://, smtp+starttls:// or smtps://user:password@host:port",
     )
-    email_backend: str | None = Field(None, description="the dotted path of a Django e-mail backend, instead of EMAIL_URL")
+    email_backend: str | None = Field(
+        None, pattern=r"^\w+(\.\w+)+$", description="the dotted path of a Django e-mail backend, instead of EMAIL_URL"
+    )
     default_from_email: str = Field("Mailrail <mailrail@localhost>", description="the sender of mail that names none")
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
@@ -50,6 +56,31 @@ class Environment(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("csrf_trusted_origins")
+    @classmethod
+    def _check_origins(cls, value: list[str]) -> list[str]:
+        if strangers := [origin for origin in value if not re.fullmatch(r"https?://[^/]+", origin)]:
+            raise ValueError(f"{strangers[0]} is not of the form https://host")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        try:
+            dj_database_url.parse(value.get_secret_value())
+        except (ValueError, KeyError):
+            raise ValueError("it is not the URL of a database that Django knows") from None
+        return value
+
+    @field_validator("default_from_email")
+    @classmethod
+    def _check_sender(cls, value: str) -> str:
+        if "@" not in parseaddr(value)[1]:
+            raise ValueError("it holds no e-mail address")
+        return value
 
     @field_validator("email_url")
     @classmethod
@@ -98,12 +129,7 @@ def _complaints(error: ValidationError) -> list[str]:
 
 def _write_once(path: Path, text: str) -> None:
     # Linked into place when it is whole, so that two processes that start at once agree on the first one's.
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    with NamedTemporaryFile("w", dir=path.parent) as draft, suppress(FileExistsError):  # made with mode 600
+        draft.write(text)
+        draft.flush()
+        path.hardlink_to(draft.name)

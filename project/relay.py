@@ -1,11 +1,13 @@
 """EMAIL_URL: which SMTP server takes our mail, and how to talk to it. Pure."""
 
+import math
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, unquote, urlsplit
 
 EMBEDDED = "mailbox://"
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
 DEFAULT_TIMEOUT = 30.0
+MAX_TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
@@ -22,30 +24,41 @@ class Relay:
 
 
 def parse_email_url(url: str) -> Relay | None:
-    """The relay that `url` names, or None for `mailbox://`. Raises ValueError, which never repeats the password."""
+    """The relay that `url` names, or None for `mailbox://`. Raises ValueError, which repeats nothing that may be a password."""
     if url == EMBEDDED:
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("its host or port is malformed; the port is a number up to 65535") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{parts.scheme or 'no'}:// is not one of mailbox, {', '.join(DEFAULT_PORTS)}")
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError("a / ? or # in the user name or password is written with % (%2F, %3F, %23)")
     if not parts.hostname:
         raise ValueError("it names no host")
+    if parts.path not in ("", "/") or parts.fragment:
+        raise ValueError("it has nothing after the host and the port but options")
     return Relay(
         host=parts.hostname,
-        port=parts.port or DEFAULT_PORTS[parts.scheme],
+        port=port or DEFAULT_PORTS[parts.scheme],
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         starttls=parts.scheme == "smtp+starttls",
         implicit_tls=parts.scheme == "smtps",
-        timeout=_timeout(parts.query),
+        timeout=_timeout(parse_qs(parts.query, keep_blank_values=True)),
     )
 
 
-def _timeout(query: str) -> float:
-    options = parse_qs(query, keep_blank_values=True, strict_parsing=bool(query))
-    timeout = float(options.pop("timeout", [str(DEFAULT_TIMEOUT)])[-1])
+def _timeout(options: dict[str, list[str]]) -> float:
+    text = options.pop("timeout", [str(DEFAULT_TIMEOUT)])[-1]
     if options:
         raise ValueError(f"it has no option {min(options)!r}; there is timeout, in seconds")
-    if not 0 < timeout <= 600:
-        raise ValueError("timeout is more than 0 and at most 600 seconds")
+    try:
+        timeout = float(text)
+    except ValueError:
+        timeout = math.nan
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(f"timeout is more than 0 and at most {MAX_TIMEOUT:g} seconds")
     return timeout

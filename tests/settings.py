@@ -1,4 +1,4 @@
-"""The settings of a new installation, whatever the environment of whoever runs the tests says; its data in a folder of its own."""
+"""The settings of a new installation, whatever the environment of whoever runs the tests says, in a folder of its own."""
 
 import atexit
 import os

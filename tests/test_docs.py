@@ -18,13 +18,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 def test_the_readme_names_every_setting_and_no_other() -> None:
-    named = re.findall(r"^\| `([A-Z_]+)` \|", README, re.M)
+    named = re.findall(r"^\| `([A-Z_]+)` \|", README, re.MULTILINE)
 
     assert named == [name.upper() for name in Environment.model_fields]
 
 
 def test_the_readmes_defaults_are_the_real_ones() -> None:
-    told = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]*)` \|", README, re.M))
+    told = dict(re.findall(r"^\| `([A-Z_]+)` \| `([^`]*)` \|", README, re.MULTILINE))
     real = {name.upper(): field.get_default() for name, field in Environment.model_fields.items()}
 
     assert told.pop("DATA_DIR") == "./var"
@@ -63,7 +63,7 @@ def test_tests_named_in_the_readme_exist() -> None:
 
 
 def test_the_table_of_pitfalls_names_the_tests_that_hold_them() -> None:
-    rows = re.findall(r"^\| (\d+[bc]?) \|.*\| (.*?) \| *(.*?) *\|$", ARCHITECTURE, re.M)
+    rows = re.findall(r"^\| (\d+[bc]?) \|.*\| (.*?) \| *(.*?) *\|$", ARCHITECTURE, re.MULTILINE)
     told = {number: set(re.findall(r"\(\.\./(tests/[^)]+)\)", tests)) for number, _cure, tests in rows}
 
     assert {number: files for number, files in told.items() if files} == dict(_marked())

@@ -1,6 +1,8 @@
 """WebSocket: what is said comes back."""
 
-from fastapi import WebSocket, status
+from contextlib import suppress
+
+from fastapi import WebSocket, WebSocketDisconnect, status
 
 MESSAGE_LIMIT = 64 * 1024  # bytes of UTF-8
 
@@ -8,6 +10,11 @@ MESSAGE_LIMIT = 64 * 1024  # bytes of UTF-8
 async def echo(websocket: WebSocket) -> None:
     """Echo each text until the client leaves, or says something that is not a text or too long."""
     await websocket.accept()
+    with suppress(WebSocketDisconnect):  # it may leave before its echo
+        await _echo_all(websocket)
+
+
+async def _echo_all(websocket: WebSocket) -> None:
     while (message := await websocket.receive())["type"] == "websocket.receive":
         text = message.get("text")
         if text is None:

@@ -53,7 +53,7 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     responses=problems(401, 403, 422),
 )
 async def send_email(
-    email: Annotated[Address, Query(examples=["ada@example.com"])],
+    email: Annotated[Address, Query()],
     message: Annotated[Text, Query(examples=["Hi"])],
     background_tasks: BackgroundTasks,
     engine: RunningEngine,

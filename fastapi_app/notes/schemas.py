@@ -15,14 +15,16 @@ def _storable(text: str) -> str:
 
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Address = Annotated[str, AfterValidator(normal_address), WithJsonSchema({"type": "string", "format": "email"})]
+Address = Annotated[
+    str, AfterValidator(normal_address), WithJsonSchema({"type": "string", "format": "email", "examples": ["ada@example.com"]})
+]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(_storable)]
 
 
 class Message(BaseModel):
     """A sentence."""
 
-    message: str
+    message: str = Field(examples=["Hello, Dependency Injection"])
 
 
 class Greeting(BaseModel):

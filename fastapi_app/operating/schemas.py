@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 class Alive(BaseModel):
     """The process can answer."""
 
-    status: Literal["ok"] = "ok"
+    status: Literal["ok"] = Field("ok", examples=["ok"])
 
 
 class Readiness(BaseModel):

@@ -9,7 +9,7 @@ from django.db.models import F
 from project.outbox.models import Email
 from project.outbox.states import Status
 
-LEASE = timedelta(minutes=5)  # longer than any one attempt; only for engines that cannot be seen from here
+LEASE = timedelta(minutes=5)  # an engine that is alive renews it; of one on another machine, nothing else is known
 
 
 def claim_emails(engine: str, *, limit: int, now: datetime) -> list[Email]:
@@ -25,6 +25,11 @@ def claim_emails(engine: str, *, limit: int, now: datetime) -> list[Email]:
         status=Status.SENDING, claimed_by=engine, lease_until=now + LEASE, attempts=F("attempts") + 1
     )
     return list(Email.objects.filter(id__in=ids).order_by("id"))
+
+
+def renew_leases(engine: str, *, now: datetime) -> int:
+    """Say that `engine` is alive, and still has in hand what it claimed. Gives how many mails that are."""
+    return Email.objects.filter(status=Status.SENDING, claimed_by=engine).update(lease_until=now + LEASE)
 
 
 def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:

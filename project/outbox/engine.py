@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from project.bridge import database
 from project.bridge.threads import Threads
-from project.outbox.claim import claim_emails, requeue_abandoned
+from project.outbox.claim import claim_emails, renew_leases, requeue_abandoned
 from project.outbox.deliver import record_outcome, send_email
 from project.outbox.instance import alive, dead_engines, forget
 from project.outbox.models import Email
@@ -76,15 +76,17 @@ class Engine:
 
     async def _look(self, name: str) -> None:
         try:
-            await self._sweep()
+            await self._sweep(name)
             await self._claim(name)
         except Exception:
             logger.exception("The engine will look again in %g s", LOOK_EVERY)
 
-    async def _sweep(self) -> None:
-        """Now and then, put back what nobody delivers any more."""
+    async def _sweep(self, name: str) -> None:
+        """Now and then, say that this engine is alive, and put back what no living one has in hand."""
         if time.monotonic() < self._sweep_due:
             return
+        if self._sending:
+            await database.run(renew_leases, name, now=timezone.now())
         dead = dead_engines(self.folder)
         if count := await database.run(requeue_abandoned, dead, now=timezone.now()):
             logger.warning("Put %d abandoned mails back into the queue", count)

@@ -32,8 +32,9 @@ def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
     document, config = folder / "openapi.json", folder / "config.yaml"
     document.write_bytes(server.get("/api/openapi.json").content)
     config.write_text("post_hooks: []\n")
-    command = ["generate", "--path", document, "--config", config, "--output-path", folder / PACKAGE, "--meta", "none"]
-    subprocess.run([sys.executable, "-m", "openapi_python_client", *command, "--fail-on-warning"], check=True)
+    options = ["--path", document, "--config", config, "--output-path", folder / PACKAGE, "--meta", "none"]
+    command = [sys.executable, "-m", "openapi_python_client", "generate", "--fail-on-warning"]
+    subprocess.run([*command, *map(str, options)], check=True)
     sys.path.insert(0, str(folder))
     yield
     sys.path.remove(str(folder))

@@ -1,0 +1,120 @@
+"""Errors keep their shape, whoever raises them."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi import Request
+from starlette.testclient import TestClient
+
+from fastapi_app.limits import BODY_LIMIT
+from fastapi_app.main import create_app
+from project.accounts.models import User
+from tests.fastapi_app.conftest import GetToken, bearer
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+CODES = [
+    ("GET", "/api/me", 401, "not_authenticated"),
+    ("GET", "/api/nope", 404, "not_found"),
+    ("GET", "/api/health", 404, "not_found"),
+    ("GET", "/api/docs/files/nope.js", 404, "not_found"),
+    ("GET", "/api/docs/files/..%2f..%2f__init__.py", 404, "not_found"),
+    ("DELETE", "/api/token", 405, "method_not_allowed"),
+    ("POST", "/api/add", 405, "method_not_allowed"),
+    ("POST", "/api/docs", 405, "method_not_allowed"),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "code"), CODES)
+def test_an_error_has_a_detail_and_a_code(client: TestClient, method: str, path: str, status: int, code: str) -> None:
+    answer = client.request(method, path)
+
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.json().keys() == {"detail", "code"}
+    assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.usefixtures("real_transport")
+def test_a_missing_scope_has_a_detail_and_a_code(client: TestClient, teammate: User, token: GetToken) -> None:
+    params = {"email": "ada@example.com", "message": "Hi"}
+
+    answer = client.post("/api/send-email/", params=params, headers=bearer(token(teammate)))
+
+    assert answer.status_code == 403
+    assert answer.json() == {"detail": "This needs the scope emails:send.", "code": "missing_scope"}
+
+
+def test_a_wrong_method_tells_the_right_ones(client: TestClient) -> None:
+    answer = client.delete("/api/token")
+
+    assert answer.headers["Allow"] == "POST"
+
+
+def in_pieces(size: int) -> Iterator[bytes]:
+    """A body whose length nothing announces."""
+    yield from (b"x" * 1024 * 1024 for _ in range(size // 1024 // 1024))
+    yield b"x" * (size % (1024 * 1024))
+
+
+@pytest.mark.pitfall(5)
+@pytest.mark.parametrize("content", [b"x" * (BODY_LIMIT + 1), in_pieces(BODY_LIMIT + 1)], ids=["announced", "in pieces"])
+def test_a_body_that_is_too_long_is_refused(client: TestClient, content: Any) -> None:
+    answer = client.post("/api/token", content=content, headers=FORM)
+
+    assert answer.status_code == 413
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.json().keys() == {"detail", "code"}
+    assert answer.json()["code"] == "content_too_large"  # whatever this version of Python calls it
+
+
+def test_a_body_of_the_full_length_is_read() -> None:
+    app = create_app()
+
+    @app.post("/size")
+    async def size(request: Request) -> int:
+        return len(await request.body())
+
+    answer = TestClient(app).post("/size", content=in_pieces(BODY_LIMIT))
+
+    assert answer.json() == BODY_LIMIT
+
+
+def test_a_bug_tells_nothing_but_its_code() -> None:
+    app = create_app()
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError("a secret")
+
+    answer = TestClient(app, raise_server_exceptions=False).get("/bug")
+
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "Something went wrong here.", "code": "internal_error"}
+
+
+def test_a_bug_is_raised_again_for_the_log() -> None:
+    app = create_app()
+
+    @app.get("/bug")
+    async def bug() -> None:
+        raise RuntimeError("for the log")
+
+    with pytest.raises(RuntimeError, match="for the log"):
+        TestClient(app).get("/bug")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/add?x=abc"),
+        ("GET", "/api/greet?name=&pause=9"),
+        ("POST", "/api/send-email/?email=ada&message=Hi%00"),
+        ("POST", "/api/token"),
+    ],
+)
+def test_values_that_do_not_fit_are_told_as_loc_msg_and_type(client: TestClient, method: str, path: str) -> None:
+    answer = client.request(method, path)
+
+    assert answer.status_code == 422
+    assert answer.json().keys() == {"detail"}
+    assert {frozenset(problem) for problem in answer.json()["detail"]} == {frozenset({"loc", "msg", "type"})}

@@ -1,0 +1,187 @@
+"""OpenAPI: what a client can be generated from, and pages that work with no internet."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.testclient import TestClient
+
+from fastapi_app.main import app
+from project.accounts.scopes import SCOPES
+from project.bridge.background import BackgroundRoute
+
+SCHEMA: dict[str, Any] = app.openapi()
+OPERATIONS = [operation for path in SCHEMA["paths"].values() for operation in path.values()]
+PAGES = ["/api/docs", "/api/redoc"]
+
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=[o.get("operationId", "?") for o in OPERATIONS])
+
+
+def resolved(part: Any) -> Any:
+    """A part of the schema, with what it refers to in place."""
+    if isinstance(part, list):
+        return [resolved(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return resolved(SCHEMA["components"]["schemas"][part["$ref"].rpartition("/")[2]])
+    return {key: resolved(value) for key, value in part.items()}
+
+
+def keys(part: Any) -> Iterator[str]:
+    """Every key in a part of the schema."""
+    for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
+        yield from keys(item)
+    yield from part if isinstance(part, dict) else ()
+
+
+def model(operation: dict[str, Any], status: int) -> str:
+    """The name of what it answers with."""
+    return str(operation["responses"][str(status)]["content"]["application/json"]["schema"]["$ref"]).rpartition("/")[2]
+
+
+# Operations
+
+
+@every_operation
+def test_an_operation_says_what_it_is(operation: dict[str, Any]) -> None:
+    assert operation["summary"]
+    assert operation["description"]
+    assert operation["tags"]
+
+
+@every_operation
+def test_an_operation_has_a_name_for_clients(operation: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"])
+
+
+def test_the_names_are_unique() -> None:
+    names = [operation["operationId"] for operation in OPERATIONS]
+
+    assert len(set(names)) == len(names)
+
+
+@every_operation
+def test_an_operation_has_a_model_for_its_answer(operation: dict[str, Any]) -> None:
+    (success,) = (int(status) for status in operation["responses"] if status.startswith("2"))
+
+    assert SCHEMA["components"]["schemas"][model(operation, success)]["properties"]
+
+
+@every_operation
+def test_an_operation_that_takes_values_tells_how_it_refuses_them(operation: dict[str, Any]) -> None:
+    takes_values = "parameters" in operation or "requestBody" in operation
+
+    assert ("422" in operation["responses"]) == takes_values
+    assert not takes_values or model(operation, 422) == "ValidationProblem"
+
+
+@every_operation
+def test_an_operation_that_asks_who_is_calling_tells_how_it_refuses(operation: dict[str, Any]) -> None:
+    scopes = {scope for way in operation.get("security", []) for needed in way.values() for scope in needed}
+
+    assert "401" in operation["responses"] or "security" not in operation
+    assert ("403" in operation["responses"]) == bool(scopes)
+
+
+@every_operation
+def test_an_operation_has_a_model_for_every_error(operation: dict[str, Any]) -> None:
+    errors = {int(status) for status in operation["responses"] if status >= "4"} - {422, 503}
+
+    assert {model(operation, status) for status in errors} <= {"Problem"}
+
+
+@every_operation
+def test_an_operation_shows_an_example(operation: dict[str, Any]) -> None:
+    errors = {status for status in operation["responses"] if status >= "4"}
+    told = {**operation, "responses": {s: r for s, r in operation["responses"].items() if s not in errors}}
+
+    assert "examples" in set(keys(resolved(told)))
+
+
+@every_operation
+def test_a_value_that_must_be_given_shows_an_example(operation: dict[str, Any]) -> None:
+    silent = [p["name"] for p in operation.get("parameters", []) if p["required"] and "examples" not in set(keys(resolved(p)))]
+
+    assert silent == []
+
+
+@pytest.mark.pitfall(20)
+def test_every_route_hands_its_background_tasks_over() -> None:
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    ours = [route for route in routes if isinstance(route, APIRoute)]
+
+    assert len(ours) == len(OPERATIONS)
+    assert [route.path for route in ours if not isinstance(route, BackgroundRoute)] == []
+
+
+# The document
+
+
+@pytest.mark.pitfall(16)
+def test_the_document_says_where_the_server_is(client: TestClient) -> None:
+    document = client.get("/api/openapi.json").json()
+
+    assert document["servers"] == [{"url": "/api"}]
+
+
+@pytest.mark.pitfall(16)
+def test_the_document_tells_paths_that_answer(client: TestClient) -> None:
+    document = client.get("/api/openapi.json").json()
+    (server,) = document["servers"]
+    paths = [path for path, operations in document["paths"].items() if "get" in operations]
+
+    answers = {path: client.get(server["url"] + path).status_code for path in paths}
+
+    assert 404 not in answers.values()
+
+
+def test_the_document_tells_how_to_authorize(client: TestClient) -> None:
+    schemes = client.get("/api/openapi.json").json()["components"]["securitySchemes"]
+
+    assert schemes["token"]["flows"] == {"password": {"tokenUrl": "/api/token", "scopes": SCOPES}}
+    assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", "sessionid")
+
+
+# The pages
+
+
+def links(page: str) -> list[str]:
+    """What a page makes a browser fetch."""
+    return re.findall(r"""(?:src|href|spec-url)="([^"]+)"|url: '([^']+)'""", page)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_gets_all_it_needs_from_us(client: TestClient, path: str) -> None:
+    page = client.get(path)
+    fetched = ["".join(link) for link in links(page.text)]
+
+    assert page.status_code == 200
+    assert len(fetched) >= 3
+    assert {link: client.get(link).status_code for link in fetched} == dict.fromkeys(fetched, 200)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_mentions_no_other_host(client: TestClient, path: str) -> None:
+    page = client.get(path).text
+
+    assert re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]+", page) == []
+    assert {urlsplit("".join(link)).netloc for link in links(page)} == {""}
+
+
+def test_redoc_does_not_fetch_its_makers_logo(client: TestClient) -> None:
+    script = client.get("/api/redoc/redoc.js")
+
+    assert script.headers["Content-Type"].startswith("text/javascript")
+    assert "cdn.redoc.ly" not in script.text
+
+
+def test_swagger_ui_remembers_who_is_authorized(client: TestClient) -> None:
+    page = client.get("/api/docs").text
+
+    assert '"persistAuthorization": true' in page
+    assert json.dumps(app.title)[1:-1] in page

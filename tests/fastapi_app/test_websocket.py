@@ -1,0 +1,165 @@
+"""The notes' WebSocket, in this process: by Starlette's test client and by Channels'."""
+
+import logging
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from starlette.testclient import TestClient
+from starlette.types import Message
+from starlette.websockets import WebSocketDisconnect
+
+from project.asgi import application
+
+LIMIT = 64 * 1024
+TOO_LONG = ["x" * (LIMIT + 1), "ä" * (LIMIT // 2 + 1)]
+LONGEST = ["x" * LIMIT, "ä" * (LIMIT // 2)]
+
+
+@pytest.fixture
+def client() -> TestClient:
+    """No test here needs the database."""
+    return TestClient(application)
+
+
+def communicator(path: str = "/api/ws", *headers: tuple[bytes, bytes]) -> WebsocketCommunicator:
+    """Channels' client."""
+    return WebsocketCommunicator(application, path, headers=list(headers))
+
+
+@pytest.mark.parametrize("text", ["Hi", "", "Grüße, 世界 👋", "\x00", "two\nlines", *LONGEST])
+def test_websocket_echoes(client: TestClient, text: str) -> None:
+    with client.websocket_connect("/api/ws") as socket:
+        socket.send_text(text)
+
+        assert socket.receive_text() == f"Message text was: {text}"
+
+
+def test_websocket_echoes_in_order(client: TestClient) -> None:
+    with client.websocket_connect("/api/ws") as socket:
+        for number in range(100):
+            socket.send_text(str(number))
+
+        assert [socket.receive_text() for _ in range(100)] == [f"Message text was: {number}" for number in range(100)]
+
+
+def test_websocket_keeps_callers_apart(client: TestClient) -> None:
+    with client.websocket_connect("/api/ws") as one, client.websocket_connect("/api/ws") as other:
+        one.send_text("one")
+        other.send_text("other")
+
+        assert (other.receive_text(), one.receive_text()) == ("Message text was: other", "Message text was: one")
+
+
+def test_websocket_closes_on_a_binary_frame(client: TestClient) -> None:
+    with client.websocket_connect("/api/ws") as socket:
+        socket.send_bytes(b"\x00\xff")
+
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 1003
+
+
+@pytest.mark.parametrize("text", TOO_LONG)
+def test_websocket_closes_on_a_text_that_is_too_long(client: TestClient, text: str) -> None:
+    with client.websocket_connect("/api/ws") as socket:
+        socket.send_text(text)
+
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+    assert closed.value.code == 1009
+
+
+@pytest.mark.parametrize("path", ["/ws/nope", "/ws", "/", "/api", "/api/", "/api/nope", "/api/ws/nope", "/apix/ws", "/admin/"])
+def test_websocket_refuses_an_unknown_path(client: TestClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
+        pass
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize("origin", ["http://testserver", None])
+def test_websocket_takes_our_own_pages_and_what_is_no_browser(client: TestClient, origin: str | None) -> None:
+    with client.websocket_connect("/api/ws", headers={"Origin": origin} if origin else {}) as socket:
+        socket.send_text("Hi")
+
+        assert socket.receive_text() == "Message text was: Hi"
+
+
+@pytest.mark.pitfall(18)
+@pytest.mark.parametrize("origin", ["http://evil.example", "https://testserver", "http://testserver:81", "null", ""])
+def test_websocket_refuses_foreign_pages(client: TestClient, origin: str) -> None:
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/ws", headers={"Origin": origin}):
+        pass
+
+
+@pytest.mark.anyio
+async def test_websocket_survives_a_client_that_left_before_its_echo() -> None:
+    incoming: list[Message] = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "Hi"}]
+
+    async def receive() -> Message:
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        if message["type"] == "websocket.send":
+            raise OSError  # as the ASGI specification has servers do: "Disconnected Client - send exception"
+
+    scope = {"type": "websocket", "path": "/api/ws", "headers": [], "query_string": b"", "subprotocols": []}
+    await application(scope, receive, send)
+
+    assert incoming == []
+
+
+@pytest.mark.anyio
+async def test_websocket_echoes_to_channels() -> None:
+    socket = communicator()
+
+    assert await socket.connect() == (True, None)
+    await socket.send_to(text_data="Hi")
+    assert await socket.receive_from() == "Message text was: Hi"
+    await socket.disconnect()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", LONGEST)
+async def test_websocket_echoes_the_longest_text_to_channels(text: str) -> None:
+    socket = communicator()
+
+    await socket.connect()
+    await socket.send_to(text_data=text)
+    assert await socket.receive_from() == f"Message text was: {text}"
+    await socket.disconnect()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("frame", "code"), [({"bytes_data": b"\x00"}, 1003), ({"text_data": TOO_LONG[0]}, 1009)])
+async def test_websocket_closes_on_bad_frames_of_channels(frame: dict[str, str | bytes], code: int) -> None:
+    socket = communicator()
+
+    await socket.connect()
+    await socket.send_to(**frame)
+    closed = await socket.receive_output()
+
+    assert (closed["type"], closed["code"]) == ("websocket.close", code)
+    await socket.wait()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", ["/ws/nope", "/api/nope"])
+async def test_websocket_refuses_an_unknown_path_of_channels(path: str) -> None:
+    socket = communicator(path)
+
+    accepted, _ = await socket.connect()
+
+    assert not accepted
+    await socket.wait()
+
+
+@pytest.mark.anyio
+@pytest.mark.pitfall(18)
+async def test_websocket_refuses_foreign_pages_of_channels() -> None:
+    socket = communicator("/api/ws", (b"origin", b"http://evil.example"), (b"host", b"testserver"))
+
+    accepted, _ = await socket.connect()
+
+    assert not accepted
+    await socket.wait()

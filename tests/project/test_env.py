@@ -1,0 +1,251 @@
+"""The environment: what each variable takes, and how a bad value stops the start."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project import env
+from project.env import BASE_DIR, Environment
+from project.relay import Relay
+from tests.processes import ROOT
+
+KEY = "k" * 50
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Environment.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def revealed(value: Any) -> Any:
+    """The value itself, of a secret too."""
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+
+
+# Good values
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("host", "127.0.0.1"),
+        ("port", 8000),
+        ("data_dir", BASE_DIR / "var"),
+        ("secret_key", None),
+        ("debug", False),
+        ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
+        ("csrf_trusted_origins", []),
+        ("database_url", None),
+        ("email_url", "mailbox://"),
+        ("email_backend", None),
+        ("default_from_email", "Mailrail <mailrail@localhost>"),
+        ("shutdown_grace", 25.0),
+        ("admin_username", "admin"),
+        ("admin_password", None),
+        ("log_level", "INFO"),
+    ],
+)
+def test_has_a_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert revealed(getattr(env.read(), name)) == default
+
+
+def test_tests_the_default_of_every_variable() -> None:
+    (table,) = (mark for mark in test_has_a_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+
+    assert [row[0] for row in table.args[1]] == list(Environment.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("HOST", "::", "::"),
+        ("PORT", "0", 0),
+        ("PORT", "65535", 65535),
+        ("DATA_DIR", "/srv/mail", Path("/srv/mail")),
+        ("SECRET_KEY", KEY, KEY),
+        ("DEBUG", "true", True),
+        ("DEBUG", "0", False),
+        ("ALLOWED_HOSTS", "mail.example.com, .example.org,,", ["mail.example.com", ".example.org"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://a.example,http://b.example:81", ["https://a.example", "http://b.example:81"]),
+        ("DATABASE_URL", "postgres://u:p@db/mail", "postgres://u:p@db/mail"),
+        ("DATABASE_URL", "sqlite:////srv/mail.sqlite3", "sqlite:////srv/mail.sqlite3"),
+        ("EMAIL_URL", "smtps://u:p@relay", "smtps://u:p@relay"),
+        ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "django.core.mail.backends.console.EmailBackend"),
+        ("DEFAULT_FROM_EMAIL", "Shop <shop@example.com>", "Shop <shop@example.com>"),
+        ("SHUTDOWN_GRACE", "0", 0.0),
+        ("ADMIN_USERNAME", "ada", "ada"),
+        ("ADMIN_PASSWORD", "x", "x"),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
+    ],
+)
+def test_takes(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text)
+
+    assert revealed(getattr(env.read(), name.lower())) == value
+
+
+@pytest.mark.parametrize("name", Environment.model_fields)
+def test_an_empty_variable_counts_as_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset = env.read()
+    monkeypatch.setenv(name.upper(), "")
+
+    assert getattr(env.read(), name) == getattr(unset, name)
+
+
+def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_HOST", "nonsense")
+
+    assert not hasattr(env.read(), "email_host")
+
+
+# Bad values
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "http"),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("SECRET_KEY", "hunter2"),
+        ("DEBUG", "maybe"),
+        ("CSRF_TRUSTED_ORIGINS", "mail.example.com"),
+        ("DATABASE_URL", "nonsense://u:hunter2@db/mail"),
+        ("DATABASE_URL", "hunter2"),
+        ("EMAIL_URL", "smpt://u:hunter2@relay"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay:99999"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay?tls=1"),
+        ("EMAIL_BACKEND", "nonsense"),
+        ("DEFAULT_FROM_EMAIL", "nobody"),
+        ("SHUTDOWN_GRACE", "-1"),
+        ("SHUTDOWN_GRACE", "nan"),
+        ("SHUTDOWN_GRACE", "soon"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_bad_value_stops_the_start_by_name(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(SystemExit) as stopped:
+        env.read()
+
+    complaint = str(stopped.value)
+    assert complaint.startswith(f"{name}: ")
+    assert complaint.endswith(f" Wanted: {Environment.model_fields[name.lower()].description}.")
+    assert "hunter2" not in complaint
+
+
+def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "http")
+    monkeypatch.setenv("DEBUG", "maybe")
+
+    with pytest.raises(SystemExit) as stopped:
+        env.read()
+
+    assert [line.partition(":")[0] for line in str(stopped.value).splitlines()] == ["PORT", "DEBUG"]
+
+
+def test_a_bad_value_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path), "PORT": "http"}
+
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("PORT: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("SECRET_KEY", "hunter2" * 5),
+        ("DATABASE_URL", "postgres://u:hunter2@db/mail"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay"),
+        ("ADMIN_PASSWORD", "hunter2"),
+    ],
+)
+def test_secrets_are_not_shown(name: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, secret)
+
+    shown = env.read()
+
+    assert revealed(getattr(shown, name.lower())) == secret
+    assert "hunter2" not in f"{shown!r} {shown.relay!r}"
+
+
+# What follows from them
+
+
+def test_mail_stays_here_unless_told_otherwise() -> None:
+    assert env.read().relay is None
+
+
+def test_the_relay_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_URL", "smtp://127.0.0.1:2525")
+
+    assert env.read().relay == Relay("127.0.0.1", 2525)
+
+
+def test_the_data_folder_is_made_for_us_alone(tmp_path: Path) -> None:
+    folder = Environment(data_dir=tmp_path / "new" / "folder").data_folder
+
+    assert folder.is_dir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+# The secret key
+
+
+def key_of(folder: Path) -> str:
+    """The key that a start takes."""
+    return Environment(data_dir=folder).signing_key
+
+
+def test_a_given_secret_key_is_used_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", KEY)
+
+    assert key_of(tmp_path) == KEY
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_key_is_made_once(tmp_path: Path) -> None:
+    first, second = key_of(tmp_path), key_of(tmp_path)
+
+    assert first == second
+    assert len(first) >= 50
+
+
+def test_a_secret_key_is_readable_by_us_alone(tmp_path: Path) -> None:
+    key_of(tmp_path)
+
+    (file,) = tmp_path.iterdir()
+    assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("secret_key", 0o600)
+
+
+def test_each_installation_has_a_secret_key_of_its_own(tmp_path: Path) -> None:
+    assert key_of(tmp_path / "one") != key_of(tmp_path / "other")
+
+
+def test_two_starts_at_once_agree_on_the_first_ones_key(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+
+    env._write_once(path, "first")
+    env._write_once(path, "second")
+
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_start_that_was_killed_while_it_wrote_the_key_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / f"secret_key.{os.getpid()}").write_text("ha")  # in a container, the next start has the same process id
+
+    assert len(key_of(tmp_path)) >= 50

@@ -1,0 +1,95 @@
+"""Telling a dead engine from a busy one."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from project.outbox.instance import alive, dead_engines, forget
+from tests.processes import ROOT
+
+ENGINE = """
+import sys, pathlib
+from project.outbox.instance import alive
+with alive(pathlib.Path(sys.argv[1])) as name:
+    print(name, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where engines see each other."""
+    return tmp_path / "engines"
+
+
+@pytest.fixture
+def process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A process that is an engine, and says its name."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ENGINE, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        process.kill()
+
+
+def name_of(process: "subprocess.Popen[str]") -> str:
+    """What it says its name is, once it is alive."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_each_engine_has_a_name_of_its_own(folder: Path) -> None:
+    with alive(folder) as one, alive(folder) as other:
+        assert one != other
+        assert len(one) <= 32  # Email.claimed_by
+
+
+def test_an_engine_of_this_process_is_alive(folder: Path) -> None:
+    with alive(folder):
+        assert dead_engines(folder) == []
+
+
+def test_an_engine_that_ended_is_dead(folder: Path) -> None:
+    with alive(folder) as name:
+        pass
+
+    assert dead_engines(folder) == [name]
+
+
+def test_an_engine_of_another_process_is_alive(folder: Path, process: "subprocess.Popen[str]") -> None:
+    name = name_of(process)
+
+    assert [path.name for path in folder.iterdir()] == [name]
+    assert dead_engines(folder) == []
+
+
+@pytest.mark.pitfall(26)
+def test_an_engine_whose_process_was_killed_is_dead(folder: Path, process: "subprocess.Popen[str]") -> None:
+    name = name_of(process)
+    process.kill()
+    process.wait()
+
+    with alive(folder):
+        assert dead_engines(folder) == [name]
+
+
+def test_a_dead_engine_is_dead_until_it_is_forgotten(folder: Path) -> None:
+    with alive(folder) as name:
+        pass
+    assert dead_engines(folder) == dead_engines(folder) == [name]
+
+    forget([name], folder)
+
+    assert dead_engines(folder) == []
+
+
+def test_an_engine_that_another_forgot_first_is_no_trouble(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "gone").symlink_to(folder / "nowhere")  # listed, but no more there when it is opened
+
+    assert dead_engines(folder) == []
+    forget(["gone", "never was"], folder)
+    assert list(folder.iterdir()) == []

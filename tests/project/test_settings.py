@@ -1,0 +1,80 @@
+"""Django's settings, as they follow from the environment of a process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.env import Environment
+from tests.processes import ROOT
+
+SHOW = """
+import json
+from project import settings
+print(json.dumps({name: value for name, value in vars(settings).items() if name.isupper()}, default=str))
+"""
+
+
+def settings_of(folder: Path, **environment: str) -> Any:
+    """Those of a process with these environment variables, and no others of ours."""
+    ours = {name.upper() for name in Environment.model_fields}
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    env = {**others, "DATA_DIR": str(folder), **environment}
+    shown = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    return json.loads(shown.stdout)
+
+
+def mail_settings(folder: Path, **environment: str) -> dict[str, object]:
+    """Those that say where mail goes."""
+    return {name: value for name, value in settings_of(folder, **environment).items() if name.startswith("EMAIL_")}
+
+
+def test_mail_goes_to_the_embedded_mailbox_unless_told_otherwise(tmp_path: Path) -> None:
+    assert mail_settings(tmp_path) == {"EMAIL_BACKEND": "project.outbox.transports.mailbox.MailboxBackend"}
+
+
+@pytest.mark.parametrize(
+    ("url", "port", "starttls", "implicit_tls"),
+    [
+        ("smtp://ada:p%40ss@relay?timeout=5", 25, False, False),
+        ("smtp+starttls://ada:p%40ss@relay?timeout=5", 587, True, False),
+        ("smtps://ada:p%40ss@relay?timeout=5", 465, False, True),
+    ],
+)
+def test_mail_goes_to_the_relay_of_the_url(tmp_path: Path, url: str, port: int, starttls: bool, implicit_tls: bool) -> None:
+    assert mail_settings(tmp_path, EMAIL_URL=url) == {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": "relay",
+        "EMAIL_PORT": port,
+        "EMAIL_HOST_USER": "ada",
+        "EMAIL_HOST_PASSWORD": "p@ss",
+        "EMAIL_USE_TLS": starttls,
+        "EMAIL_USE_SSL": implicit_tls,
+        "EMAIL_TIMEOUT": 5.0,
+    }
+
+
+@pytest.mark.parametrize("url", ["", "smtp://relay"])
+def test_a_named_backend_goes_before_the_url(tmp_path: Path, url: str) -> None:
+    backend = "django.core.mail.backends.dummy.EmailBackend"
+
+    assert mail_settings(tmp_path, EMAIL_URL=url, EMAIL_BACKEND=backend)["EMAIL_BACKEND"] == backend
+
+
+def test_the_database_is_a_file_among_the_data_unless_told_otherwise(tmp_path: Path) -> None:
+    database = settings_of(tmp_path)["DATABASES"]["default"]
+
+    assert (database["ENGINE"], database["NAME"]) == ("django.db.backends.sqlite3", str(tmp_path / "mailrail.sqlite3"))
+    assert (database["OPTIONS"]["transaction_mode"], database["CONN_MAX_AGE"]) == ("IMMEDIATE", 0)
+
+
+def test_the_database_is_that_of_the_url(tmp_path: Path) -> None:
+    database = settings_of(tmp_path, DATABASE_URL="postgres://ada:pw@db:5433/mail")["DATABASES"]["default"]
+
+    assert (database["ENGINE"], database["HOST"], database["PORT"]) == ("django.db.backends.postgresql", "db", 5433)
+    assert database["CONN_MAX_AGE"] == 0
+    assert "transaction_mode" not in database.get("OPTIONS", {})

@@ -1,0 +1,144 @@
+"""What the import contracts of pyproject.toml cannot say: one door to the ORM, docstrings, and nothing too long to read."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+FUNCTION_LINES, MODULE_LINES = 45, 250
+ASYNC_ORM = {
+    *("aget", "acreate", "aget_or_create", "aupdate_or_create", "abulk_create", "abulk_update", "acount", "aexists", "afirst"),
+    *("alast", "alatest", "aearliest", "aaggregate", "acontains", "ain_bulk", "aiterator", "aupdate", "adelete", "asave"),
+    *("arefresh_from_db", "aauthenticate", "alogin", "alogout"),
+}
+OTHER_DOORS = {"sync_to_async", "database_sync_to_async", "aclose_old_connections"}
+
+MODULES = sorted(
+    path for half in ("project", "fastapi_app") for path in (ROOT / half).rglob("*.py") if "migrations" not in path.parts
+)
+FASTAPI_HALF = [path for path in MODULES if path.is_relative_to(ROOT / "fastapi_app")]
+
+every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def tree(path: Path) -> ast.Module:
+    """A module, parsed."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(module: ast.Module) -> Iterator[str]:
+    """The dotted names of all that a module imports, wherever in it."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
+    """What runs in the event loop: not the functions and lambdas that it only hands on."""
+    waiting: list[ast.AST] = list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def orm_calls(module: ast.Module) -> list[str]:
+    """The names by which async functions reach for the ORM past `database.run`, and those of any other door to it."""
+    functions = (node for node in ast.walk(module) if isinstance(node, ast.AsyncFunctionDef))
+    nodes = (node for function in functions for node in own_nodes(function))
+    attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
+    reached = [name for name in attributes if name == "objects" or name in ASYNC_ORM]
+    return reached + [name for name in _names(module) if name in OTHER_DOORS]
+
+
+def _names(module: ast.Module) -> list[str]:
+    loaded = [node.id for node in ast.walk(module) if isinstance(node, ast.Name)]
+    loaded += [node.attr for node in ast.walk(module) if isinstance(node, ast.Attribute)]
+    return loaded + [name.rpartition(".")[2] for name in imports(module)]
+
+
+def lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
+    """How many a definition has, without its decorators."""
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+# The scanner itself
+
+
+@pytest.mark.parametrize(
+    ("snippet", "found"),
+    [
+        ("async def f(): return Email.objects.get()", ["objects"]),
+        ("async def f():\n async with x:\n  async for e in Email.objects.all(): pass", ["objects"]),
+        ("async def f(email): await email.asave()", ["asave"]),
+        ("async def f(email): await email.adelete()", ["adelete"]),
+        ("async def f(emails): return [await e.afirst() for e in emails]", ["afirst"]),
+        ("async def f(emails): return await emails.acount() or await emails.aexists()", ["aexists", "acount"]),
+        ("class C:\n async def f(self): await self.emails.aupdate(status=1)", ["aupdate"]),
+        ("def f():\n async def g(): await Email.objects.aget()", ["aget", "objects"]),
+        ("from asgiref.sync import sync_to_async as s", ["sync_to_async"]),
+        ("f = sync_to_async(g)", ["sync_to_async"]),
+        ("import channels.db\nf = channels.db.database_sync_to_async(g)", ["database_sync_to_async"]),
+        ("async def f(): return await database.run(get_email)", []),
+        ("async def f(): return await database.run(lambda: Email.objects.get())", []),
+        ("async def f():\n def get(): return Email.objects.get()\n return await database.run(get)", []),
+        ("def f(): return Email.objects.get()", []),
+    ],
+)
+def test_the_scanner_finds_what_goes_past_the_door(snippet: str, found: list[str]) -> None:
+    assert orm_calls(ast.parse(snippet)) == found
+
+
+def test_the_scanner_finds_imports() -> None:
+    module = ast.parse("import django.db\ndef f():\n from django.db import models")
+
+    assert list(imports(module)) == ["django.db", "django.db.models"]
+
+
+def test_there_is_something_to_scan() -> None:
+    assert len(MODULES) > len(FASTAPI_HALF) > 10
+
+
+# The modules
+
+
+@every_module
+@pytest.mark.pitfall(9, 11)
+def test_async_code_reaches_the_orm_through_one_door(path: Path) -> None:
+    assert orm_calls(tree(path)) == []
+
+
+@pytest.mark.parametrize("path", FASTAPI_HALF, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_fastapi_half_speaks_no_sql(path: Path) -> None:
+    assert [name for name in imports(tree(path)) if f"{name}.".startswith("django.db.")] == []
+
+
+@every_module
+@pytest.mark.pitfall(20)
+def test_middleware_is_pure_asgi(path: Path) -> None:
+    assert "BaseHTTPMiddleware" not in _names(tree(path))
+
+
+@every_module
+def test_a_module_says_what_it_owns(path: Path) -> None:
+    module = tree(path)
+
+    assert ast.get_docstring(module) or module.body == []
+
+
+@every_module
+def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
+
+
+@every_module
+def test_a_function_is_one_thought(path: Path) -> None:
+    functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+    assert {function.name: lines(function) for function in functions if lines(function) > FUNCTION_LINES} == {}
