@@ -1,4 +1,4 @@
-"""A real SMTP server to send to (RFC 5321): it keeps what it takes, and can take its time."""
+"""A real SMTP server to send to (RFC 5321): it keeps what it takes, and can take its time, or hold a mail until told."""
 
 import asyncio
 from collections.abc import Iterator
@@ -15,10 +15,11 @@ from tests.processes import free_port
 
 @dataclass
 class Sink:
-    """What came in, in order. `delay` in seconds, for each message."""
+    """What came in, in order. `delay` in seconds, for each message; none is taken while it is `holding`."""
 
     port: int
     delay: float = 0.0
+    holding: bool = False
     refuse: str = ""  # this recipient
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
@@ -39,6 +40,8 @@ class Sink:
         self.in_hand += 1
         self.most_in_hand = max(self.most_in_hand, self.in_hand)
         await asyncio.sleep(self.delay)
+        while self.holding:
+            await asyncio.sleep(0.01)
         self.in_hand -= 1
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
@@ -60,4 +63,5 @@ def smtp_sink(*, delay: float = 0.0) -> Iterator[Sink]:
     try:
         yield sink
     finally:
+        sink.holding = False
         controller.stop()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from project.bridge.threads import Threads
@@ -25,6 +25,7 @@ IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still l
 
 _threads = Threads("database", POOL_SIZE, on_leave=connections.close_all)
 _tended = threading.local()
+_trouble_at = 0.0  # when the database was last seen to fail
 _lent: BaseDatabaseWrapper | None = None
 _lent_lock = threading.RLock()
 
@@ -61,11 +62,16 @@ def tended() -> Iterator[None]:
         with _borrowed(_lent):
             yield
         return
-    idle = time.monotonic() - getattr(_tended, "at", 0.0)
+    global _trouble_at  # noqa: PLW0603  # one process, one database to have trouble with
+    last = getattr(_tended, "at", 0.0)
+    doubtful = last < _trouble_at or last < time.monotonic() - IDLE_SECONDS
     for connection in connections.all(initialized_only=True):
-        _close_if_dead(connection, ask=idle > IDLE_SECONDS)
+        _close_if_dead(connection, ask=doubtful)
     try:
         yield
+    except (InterfaceError, OperationalError):
+        _trouble_at = time.monotonic()  # the other threads' connections may be dead too
+        raise
     finally:
         for connection in connections.all(initialized_only=True):
             _close_if_dead(connection, ask=False)

@@ -41,7 +41,7 @@ def test_a_wrong_password_does_not_sign_in(page: Page) -> None:
 
 def test_logging_in_shows_the_dashboard(signed_in: Page) -> None:
     expect(signed_in.get_by_role("heading", name="Back office")).to_be_visible()
-    expect(signed_in.get_by_role("link", name="Mailbox", exact=True)).to_be_visible()
+    expect(signed_in.get_by_role("link", name="Mailbox messages", exact=True)).to_be_visible()
 
 
 def test_the_api_knows_who_is_signed_in_at_the_admin(signed_in: Page) -> None:
