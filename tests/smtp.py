@@ -15,16 +15,29 @@ from tests.processes import free_port
 
 @dataclass
 class Sink:
-    """What came in, in order. `delay` in seconds, for each message; none is taken while it is `holding`."""
+    """What came in, in order. `delay` in seconds, for each message; none is taken between `hold` and `release`."""
 
     port: int
     delay: float = 0.0
-    holding: bool = False
     refuse: str = ""  # this recipient
     mails: list[EmailMessage] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     in_hand: int = 0
     most_in_hand: int = 0
+    loop: asyncio.AbstractEventLoop | None = None
+    _released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._released.set()
+
+    def hold(self) -> None:
+        """Take no mail until `release`. Before the first mail, since this is not the sink's thread."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Take what was held, and what comes."""
+        assert self.loop is not None
+        self.loop.call_soon_threadsafe(self._released.set)
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
@@ -40,8 +53,7 @@ class Sink:
         self.in_hand += 1
         self.most_in_hand = max(self.most_in_hand, self.in_hand)
         await asyncio.sleep(self.delay)
-        while self.holding:
-            await asyncio.sleep(0.01)
+        await self._released.wait()
         self.in_hand -= 1
         assert isinstance(envelope.content, bytes)
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
@@ -60,8 +72,9 @@ def smtp_sink(*, delay: float = 0.0) -> Iterator[Sink]:
     sink = Sink(port=free_port(), delay=delay)
     controller = Controller(sink, hostname="127.0.0.1", port=sink.port)
     controller.start()
+    sink.loop = controller.loop
     try:
         yield sink
     finally:
-        sink.holding = False
+        sink.release()
         controller.stop()

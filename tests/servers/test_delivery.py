@@ -36,7 +36,7 @@ def slow_sink() -> Iterator[Sink]:
 def holding_sink() -> Iterator[Sink]:
     """One that takes no mail until it is told to."""
     with smtp_sink() as sink:
-        sink.holding = True
+        sink.hold()
         yield sink
 
 
@@ -46,7 +46,7 @@ def test_the_answer_comes_at_once_and_the_mail_goes_out_over_smtp(start: StartSe
     answer = _send(server, "Hello\nover there")
 
     assert (answer.status_code, holding_sink.mails) == (200, [])
-    holding_sink.holding = False
+    holding_sink.release()
     wait_for(lambda: len(holding_sink.mails) == 1, "the mail arrives")
     mail = holding_sink.mails[0]
     assert (mail["From"], mail["To"], mail["Subject"]) == ("Shop <shop@example.com>", "ada@example.com", "Hello")
@@ -87,7 +87,7 @@ def test_forty_slow_mails_leave_the_api_free(start: StartServer, holding_sink: S
 
     assert answers == [{"result": 8}] * 20
     assert holding_sink.mails == []  # they were busy all the time
-    holding_sink.holding = False
+    holding_sink.release()
     wait_for(lambda: len(holding_sink.mails) == 40, "all arrive")
     assert holding_sink.most_in_hand == SENDERS
 
