@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Django's command line. `python manage.py serve` is the server."""
 
-import asyncio
 import os
 import sys
 
@@ -10,10 +9,10 @@ def main() -> None:
     """Run one of Django's or our commands."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     if sys.argv[1:2] == ["serve"]:
-        # Daphne makes its event loop when it is imported, which Django does while it loads its apps: too late after this.
-        import uvloop
+        # Daphne takes the reactor it finds when it is imported, which Django does while it loads its apps: too late after this.
+        from project.bridge import reactor
 
-        asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+        reactor.install()
     from django.core.management import execute_from_command_line
 
     execute_from_command_line(sys.argv)

@@ -5,14 +5,31 @@ from importlib.resources import files
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
-from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from starlette.responses import HTMLResponse
+from fastapi.openapi.docs import get_redoc_html
+from starlette.responses import FileResponse, HTMLResponse
 from starlette.staticfiles import StaticFiles
 
 ASSETS = Path(str(files("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar"))
-SWAGGER = "/docs/files/swagger-ui-dist"
-FAVICON = f"{SWAGGER}/favicon-32x32.png"
+FAVICON = "/docs/files/swagger-ui-dist/favicon-32x32.png"
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
+
+# FastAPI's own page has its script inline, and cannot be given a request interceptor.
+SWAGGER_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{title}</title>
+  <link rel="icon" href="{root}/docs/files/swagger-ui-dist/favicon-32x32.png">
+  <link rel="stylesheet" href="{root}/docs/files/swagger-ui-dist/swagger-ui.css">
+</head>
+<body>
+  <div id="swagger-ui"></div>
+  <script src="{root}/docs/files/swagger-ui-dist/swagger-ui-bundle.js"></script>
+  <script src="{root}/docs/swagger.js" data-openapi="{openapi}"></script>
+</body>
+</html>
+"""
 
 
 def add_docs(app: FastAPI) -> None:
@@ -20,14 +37,10 @@ def add_docs(app: FastAPI) -> None:
 
     async def swagger(request: Request) -> HTMLResponse:
         root = request.scope["root_path"]
-        return get_swagger_ui_html(
-            openapi_url=f"{root}{app.openapi_url}",
-            title=f"{app.title}: Swagger UI",
-            swagger_js_url=f"{root}{SWAGGER}/swagger-ui-bundle.js",
-            swagger_css_url=f"{root}{SWAGGER}/swagger-ui.css",
-            swagger_favicon_url=f"{root}{FAVICON}",
-            swagger_ui_parameters={"persistAuthorization": True, "displayRequestDuration": True},
-        )
+        return HTMLResponse(SWAGGER_PAGE.format(title=f"{app.title}: Swagger UI", root=root, openapi=f"{root}{app.openapi_url}"))
+
+    async def swagger_script(_request: Request) -> Response:
+        return FileResponse(Path(__file__).with_name("swagger.js"))
 
     async def redoc(request: Request) -> HTMLResponse:
         root = request.scope["root_path"]
@@ -43,6 +56,7 @@ def add_docs(app: FastAPI) -> None:
         return Response(_redoc_without_foreign_logo(), media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
 
     app.add_route("/docs", swagger, include_in_schema=False)
+    app.add_route("/docs/swagger.js", swagger_script, include_in_schema=False)
     app.add_route("/redoc", redoc, include_in_schema=False)
     app.add_route("/redoc/redoc.js", redoc_script, include_in_schema=False)
     app.mount("/docs/files", StaticFiles(directory=ASSETS))

@@ -19,7 +19,7 @@ router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 @router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 422))
 async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
     """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls."""
-    token = await database.run(
+    token = await database.run_aside(
         issue_token, django_request(request), username=form.username, password=form.password, scopes=form.scopes
     )
     return Token(access_token=token.text, expires_in=token.expires_in, scope=" ".join(token.scopes))

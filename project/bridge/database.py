@@ -20,10 +20,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 POOL_SIZE = 4  # more gain nothing: SQLite has one writer, and Python one interpreter lock
+ASIDE_SIZE = 2
 IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still lives before it is trusted with a transaction
 
 
 _threads = Threads("database", POOL_SIZE, on_leave=connections.close_all)
+_aside = Threads("aside", ASIDE_SIZE, on_leave=connections.close_all)
 _tended = threading.local()
 _trouble_at = 0.0  # when the database was last seen to fail
 _lent: BaseDatabaseWrapper | None = None
@@ -36,6 +38,14 @@ async def run(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) ->
     It is committed when this returns, and rolled back when it raises. Context variables are passed in, exceptions passed out.
     """
     return await _threads.run(call, function, *args, **kwargs)
+
+
+async def run_aside(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """For what takes long for a reason of its own, such as a password's hash: beside the pool, and in no transaction.
+
+    It keeps nobody else from the database meanwhile. Each statement is committed as it comes.
+    """
+    return await _aside.run(_tended_call, function, *args, **kwargs)
 
 
 def call(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -51,8 +61,9 @@ def ping() -> None:
 
 
 def close() -> None:
-    """Close the pool's connections. The next `run` starts it anew."""
+    """Close the connections of its threads. The next `run` starts them anew."""
     _threads.close()
+    _aside.close()
 
 
 @contextmanager
@@ -95,9 +106,16 @@ def lent() -> Iterator[None]:
         connection.dec_thread_sharing()
 
 
+def _tended_call(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    with tended():
+        return function(*args, **kwargs)
+
+
 def _close_if_dead(connection: BaseDatabaseWrapper, *, ask: bool) -> None:
     # CONN_MAX_AGE is for Django's own requests (each has a thread of its own under ASGI, so it must be 0); the pool keeps its
     # connections, so their age must not count.
+    if connection.in_atomic_block:
+        return  # someone else's transaction, on a thread of theirs
     connection.close_at = None
     connection.close_if_unusable_or_obsolete()
     if ask and connection.connection is not None and not connection.is_usable():

@@ -29,8 +29,8 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
 
     A socket's cookie counts only beside an Origin header (which `origins` has checked): without one it is no browser's.
     """
-    if settings.SESSION_COOKIE_NAME not in connection.cookies:
-        return None
+    if not connection.cookies.get(settings.SESSION_COOKIE_NAME, "").isalnum():
+        return None  # none, or none of Django's: its keys are letters and digits
     if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
         return None
     request = django_request(connection)

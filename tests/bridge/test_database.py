@@ -115,6 +115,33 @@ async def test_a_function_that_raises_rolls_back_to_where_it_began_on_a_lent_con
     assert await database.run(_names) == ["ada"]
 
 
+async def test_what_takes_long_is_run_aside_in_no_transaction(shared: None) -> None:
+    in_transaction, thread = await database.run_aside(_where_am_i)
+    pool = {await database.run(threading.get_ident) for _ in range(20)}
+
+    assert not in_transaction
+    assert thread not in pool
+
+
+async def test_what_is_run_aside_keeps_nobody_from_the_pool(shared: None) -> None:
+    go = threading.Event()
+    slow = [asyncio.ensure_future(database.run_aside(go.wait)) for _ in range(2 * database.ASIDE_SIZE)]
+
+    await database.run(_create, "ada")
+
+    assert not any(call.done() for call in slow)
+    go.set()
+    await asyncio.gather(*slow)
+
+
+def test_a_transaction_of_someone_elses_is_left_alone(db: None) -> None:
+    _create("ada")
+    with database.tended():
+        pass
+
+    assert _names() == ["ada"]
+
+
 def test_ping_asks_the_database(db: None, django_assert_num_queries: type) -> None:
     with django_assert_num_queries(1):
         database.ping()
@@ -153,6 +180,11 @@ def _wrapper() -> BaseDatabaseWrapper:
 def _break_the_connection() -> None:
     _names()
     connection.connection.close()
+
+
+def _where_am_i() -> tuple[bool, int]:
+    _names()
+    return transaction.get_connection().in_atomic_block, threading.get_ident()
 
 
 def _read_then_write() -> None:

@@ -47,6 +47,23 @@ def test_authorize_signs_in_with_the_password_flow(page: Page) -> None:
     expect(call.locator(".live-responses-table")).to_contain_text('"name": "admin"')
 
 
+def test_try_it_out_sends_a_mail_for_nobody_and_for_who_is_signed_in_at_the_admin(page: Page) -> None:
+    for sign_in in (False, True):
+        if sign_in:
+            page.goto("/admin/")
+            page.get_by_label("Username").fill("admin")
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Log in").click()
+        page.goto("/api/docs")
+        call = try_it_out(page, "send_email_in_background")
+        call.get_by_placeholder("email").fill("ada@example.com")
+        call.get_by_placeholder("message").fill("Hi")
+
+        call.get_by_role("button", name="Execute").click()
+
+        expect(call.locator(".live-responses-table")).to_contain_text("Email will be sent in the background")
+
+
 def test_redoc_shows_the_title_and_the_calls(page: Page) -> None:
     page.goto("/api/redoc")
 

@@ -1,6 +1,5 @@
 """OpenAPI: what a client can be generated from, and pages that work with no internet."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -181,7 +180,6 @@ def test_redoc_does_not_fetch_its_makers_logo(client: TestClient) -> None:
 
 
 def test_swagger_ui_remembers_who_is_authorized(client: TestClient) -> None:
-    page = client.get("/api/docs").text
+    page = client.get("/api/docs/swagger.js").text
 
-    assert '"persistAuthorization": true' in page
-    assert json.dumps(app.title)[1:-1] in page
+    assert "persistAuthorization: true" in page

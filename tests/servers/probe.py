@@ -152,9 +152,9 @@ application = LifespanUnderDaphne(_router)
 
 
 if __name__ == "__main__":
-    import uvloop
+    from project.bridge import reactor
 
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    reactor.install()
     from project.bridge.server import CommandLine
 
     CommandLine(shutdown_grace=float(os.environ.get("PROBE_GRACE", "25"))).run(sys.argv[1:])
