@@ -1,15 +1,18 @@
 """Starting: the commands of the README, each in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 from django.utils.version import get_version_tuple
 
-from tests.processes import ROOT, running
+from tests.conftest import StartServer
+from tests.processes import ROOT, Server, running, wait_for
 
 
 def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -42,16 +45,34 @@ def test_prepare_shows_the_made_up_password_once_and_serve_follows(tmp_path: Pat
     assert "password" not in second.log
 
 
-def test_serve_listens_on_host_and_port_and_says_where_to_look(installation: Path, tmp_path: Path) -> None:
-    # The port is told by variable, not by option.
-    with running(
-        ["manage.py", "serve"], log=tmp_path / "log", env={"DATA_DIR": str(installation), "HOST": "127.0.0.1"}
-    ) as server:
+@pytest.mark.parametrize("options", [[], ["-p", "{port}"], ["--bind", "127.0.0.1", "--port={port}"]])
+def test_serve_listens_where_it_is_told_and_says_where_to_look(installation: Path, tmp_path: Path, options: list[str]) -> None:
+    # PORT is set for all of them; the options say the same.
+    with running(["manage.py", "serve", *options], log=tmp_path / "log", env={"DATA_DIR": str(installation)}) as server:
         assert server.get("/api/").status_code == 200
 
-    assert f"http://127.0.0.1:{server.port}/\n" in server.log
-    assert "/admin/" in server.log
-    assert "/api/docs" in server.log
+    assert [f"{server.url}{path} " in server.log for path in ("/", "/admin/", "/api/docs")] == [True, True, True]
+
+
+def test_serve_listens_on_a_unix_socket_alone(installation: Path, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    server = Server(["manage.py", "serve", "-u", str(path)], log=tmp_path / "log", env={"DATA_DIR": str(installation)})
+    wait_for(path.exists, "the socket is there", lambda: server.log)
+
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost") as client:
+        assert client.get("/api/").status_code == 200
+    assert server.terminate() == 0
+    assert "http://" not in server.log
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_end_it_cleanly(start: StartServer, how: signal.Signals) -> None:
+    server = start()
+
+    server.process.send_signal(how)
+
+    assert server.wait() == 0
+    assert "Traceback" not in server.log
 
 
 def test_runserver_serves_both_halves_and_static_files(installation: Path, tmp_path: Path) -> None:

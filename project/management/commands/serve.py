@@ -1,5 +1,6 @@
 """`python manage.py serve [--prepare] [Daphne's own options]`: Daphne, with the bridge's server class."""
 
+import argparse
 from typing import Any
 
 from django.conf import settings
@@ -8,6 +9,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.lifespan import StartupFailed
 
+APPLICATION = "project.asgi:application"
+ADDRESSES = """Mailrail:
+  {url}/          what it is
+  {url}/admin/    the back office
+  {url}/api/docs  the API"""
 PREPARE = "--prepare"  # run the command of that name first: in one process, the start takes half the time
 
 
@@ -32,17 +38,22 @@ class Command(BaseCommand):
         given = [option for option in options["daphne"] if option != PREPARE]
         if PREPARE in options["daphne"]:
             call_command("prepare", stdout=self.stdout)
-        host, port = settings.ENV.host, settings.ENV.port
-        endpoint = [] if _names_endpoint(given) else ["-b", host, "-p", str(port)]
-        if endpoint:
-            self.stdout.write(f"Mailrail is at http://{host}:{port}/\n  back office  /admin/\n  API          /api/docs")
+        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE)
+        address = _address(daphne.parser.parse_args([*given, APPLICATION]))
+        if address is not None:
+            host, port = address
+            given += ["-b", host, "-p", str(port)]
+            self.stdout.write(ADDRESSES.format(url=f"http://{host}:{port}"))
             self.stdout.flush()
         try:
-            CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE).run([*endpoint, *given, "project.asgi:application"])
+            daphne.run([*given, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
 
 
-def _names_endpoint(arguments: list[str]) -> bool:
-    flags = ("-b", "--bind", "-p", "--port", "-u", "--unix-socket", "--fd", "-e", "--endpoint")
-    return any(argument.startswith(flags) for argument in arguments)
+def _address(asked: argparse.Namespace) -> tuple[str, int] | None:
+    """Where to listen, HOST and PORT unless told otherwise; None if a socket of another kind was asked for instead."""
+    other = asked.unix_socket or asked.socket_strings or asked.file_descriptor is not None
+    if other and asked.host is None and asked.port is None:
+        return None
+    return asked.host or settings.ENV.host, settings.ENV.port if asked.port is None else asked.port
