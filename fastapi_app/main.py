@@ -42,9 +42,9 @@ def create_app() -> FastAPI:
         middleware=[Middleware(BodyLimit)],
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines")
-    add_docs(app)
     for part in (notes, auth, operating):
         app.include_router(part.router)
+    add_docs(app)  # last: routes are tried in order
     return app
 
 

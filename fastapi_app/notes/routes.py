@@ -18,7 +18,7 @@ from project.outbox.accept import accept_message
 router = APIRouter(route_class=BackgroundRoute, tags=["notes"])
 
 
-def get_dependency() -> str:
+async def get_dependency() -> str:  # as a plain `def` it would be run in a thread
     """What the root's greeting depends on. A test can put another in its place."""
     return "Dependency Injection"
 

@@ -8,7 +8,7 @@ keeps its connections, and tends them on the very thread that uses them.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
@@ -26,6 +26,7 @@ IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still l
 
 _threads = Threads("database", POOL_SIZE, on_leave=connections.close_all)
 _aside = Threads("aside", ASIDE_SIZE, on_leave=connections.close_all)
+_sqlite_turn = threading.RLock()
 _tended = threading.local()
 _trouble_at = 0.0  # when the database was last seen to fail
 _lent: BaseDatabaseWrapper | None = None
@@ -50,7 +51,7 @@ async def run_aside(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwar
 
 def call(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """What `run` does, on the calling thread: for commands and for threads that belong to someone else."""
-    with tended(), transaction.atomic(durable=True):
+    with turn(), tended(), transaction.atomic(durable=True):
         return function(*args, **kwargs)
 
 
@@ -64,6 +65,12 @@ def close() -> None:
     """Close the connections of its threads. The next `run` starts them anew."""
     _threads.close()
     _aside.close()
+
+
+def turn() -> AbstractContextManager[object]:
+    """Wait for one's turn to write. SQLite has one writer, and who finds it taken sleeps and looks again, some for seconds."""
+    one_writer = connections[DEFAULT_DB_ALIAS].vendor == "sqlite" and _lent is None  # who borrows a connection queues for that
+    return _sqlite_turn if one_writer else nullcontext()
 
 
 @contextmanager

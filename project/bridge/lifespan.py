@@ -19,39 +19,42 @@ logger = logging.getLogger(__name__)
 
 
 class StartupFailed(Exception):
-    """The application's start-up raised. Its traceback is in the log."""
+    """The application's start-up failed. Why is in the log."""
 
 
 @asynccontextmanager
 async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
-    """Start `app` as a server does, and stop it at the end. Gives the lifespan's state; raises `StartupFailed`."""
+    """Start `app` as a server does, and stop it at the end. Gives the lifespan's state; raises `StartupFailed`.
+
+    An application that knows no lifespan (it raises, or ends, without an answer) is served without one, as the protocol has it.
+    """
     state: dict[str, Any] = {}
     to_app: asyncio.Queue[Message] = asyncio.Queue()
     from_app: asyncio.Queue[Message] = asyncio.Queue()
     scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": state}
     task = asyncio.ensure_future(app(scope, to_app.get, from_app.put))
-    await _exchange("startup", to_app, from_app, task)
+    to_app.put_nowait({"type": "lifespan.startup"})
+    answer = await _answer(from_app, task)
+    if answer["type"] == "lifespan.startup.failed":
+        logger.critical("The application's start-up failed:\n%s", answer.get("message", ""))
+        raise StartupFailed(answer.get("message", ""))
     try:
         yield state
     finally:
-        await _exchange("shutdown", to_app, from_app, task)
-        await task
+        if answer["type"] == "lifespan.startup.complete":
+            to_app.put_nowait({"type": "lifespan.shutdown"})
+            await task
 
 
-async def _exchange(
-    phase: str, to_app: asyncio.Queue[Message], from_app: asyncio.Queue[Message], task: "asyncio.Future[None]"
-) -> None:
-    to_app.put_nowait({"type": f"lifespan.{phase}"})
+async def _answer(from_app: asyncio.Queue[Message], task: "asyncio.Future[None]") -> Message:
     answer = asyncio.ensure_future(from_app.get())
     either: set[asyncio.Future[Any]] = {answer, task}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not answer.done():
-        answer.cancel()
-        await task  # raises what the application raised
-        raise StartupFailed(f"The application ended without an answer to lifespan.{phase}")
-    if (message := answer.result())["type"] == f"lifespan.{phase}.failed":
-        logger.critical("The application's %s failed:\n%s", phase, message.get("message", ""))
-        raise StartupFailed(phase)
+    if answer.done():
+        return answer.result()
+    answer.cancel()
+    logger.info("The application has no lifespan", exc_info=task.exception())
+    return {"type": "lifespan.unsupported"}
 
 
 class LifespanUnderDaphne:

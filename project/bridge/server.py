@@ -76,6 +76,8 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
     def listen_success(self, port: Any) -> None:
         """Keep the port, to close it first when the server stops."""
         self._ports.append(port)
+        if self.verbosity <= 1:
+            self.http_factory.logFile = None  # Twisted's own access log: a line a request, which Daphne sends nowhere
         super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
@@ -123,7 +125,8 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
         """Log the path alone: a query may hold an address, a text or a credential."""
-        super().log_action(protocol, action, {**details, "path": details["path"].partition("?")[0]})
+        if self.action_logger:
+            super().log_action(protocol, action, {**details, "path": details["path"].partition("?")[0]})
 
     # Stopping
 

@@ -1,7 +1,7 @@
 """Speaking the lifespan protocol. That it is spoken at the right time is tested against real servers."""
 
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from project.bridge.lifespan import StartupFailed, running
 
@@ -22,6 +22,14 @@ async def refuses(_scope: Scope, receive: Receive, send: Send) -> None:
     """Fail by message."""
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "out of order"})
+
+
+async def fails_to_stop(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Start, and fail at the end."""
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    raise ZeroDivisionError
 
 
 async def raises(_scope: Scope, receive: Receive, _send: Send) -> None:
@@ -50,16 +58,23 @@ async def test_stops_when_the_block_raises() -> None:
     assert state["stopped"]
 
 
-@pytest.mark.parametrize(("app", "error"), [(refuses, StartupFailed), (raises, ZeroDivisionError), (ends, StartupFailed)])
-async def test_a_start_up_that_fails_is_raised(app, error: type[Exception]) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(error):
-        async with running(app):
-            pytest.fail("it did not start")
-
-
-async def test_the_reason_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_start_up_that_fails_is_raised_and_its_reason_logged(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(StartupFailed):
         async with running(refuses):
             pytest.fail("it did not start")
 
     assert "out of order" in caplog.text
+
+
+@pytest.mark.parametrize("app", [raises, ends])
+async def test_an_application_that_knows_no_lifespan_is_served_without(app: ASGIApp) -> None:
+    async with running(app) as state:
+        served = True
+
+    assert (served, state) == (True, {})
+
+
+async def test_a_shut_down_that_raises_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with running(fails_to_stop):
+            pass

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 
+from project.bridge import database
 from project.outbox.models import MailboxMessage
 
 
@@ -13,8 +14,9 @@ class MailboxBackend(BaseEmailBackend):
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Keep each message. Gives how many."""
-        kept = MailboxMessage.objects.bulk_create([_kept(message) for message in email_messages])
-        return len(kept)
+        messages = [_kept(message) for message in email_messages]
+        with database.turn():
+            return len(MailboxMessage.objects.bulk_create(messages))
 
 
 def _kept(message: EmailMessage) -> MailboxMessage:
