@@ -102,10 +102,10 @@ COMPARISONS = [
     Comparison("serve / daphne", BRIDGE_ROUTER, DAPHNE_ROUTER, at_least=1.1),
     Comparison("serve / daphne, p99", BRIDGE_ROUTER, DAPHNE_ROUTER, "p99", at_most=0.25),
     Comparison("def endpoint: bridge / daphne", BRIDGE_DEF, DAPHNE_DEF, at_least=2.0),
-    Comparison("read a row: door / def", READ_DOOR, READ_DEF, at_least=1.9),
+    Comparison("read a row: door / def", READ_DOOR, READ_DEF),
     Comparison("read a row: door / async ORM", READ_DOOR, READ_ASYNC),
-    Comparison("INSERT: door / def", INSERT_DOOR, INSERT_DEF, at_least=1.9),
-    Comparison("INSERT: door / async ORM", INSERT_DOOR, INSERT_ASYNC, at_least=3.0),
+    Comparison("INSERT: door / def", INSERT_DOOR, INSERT_DEF),
+    Comparison("INSERT: door / async ORM", INSERT_DOOR, INSERT_ASYNC),
 ]
 
 
