@@ -52,14 +52,19 @@ class Server:
         """Its output."""
         return self._log.read_text()
 
+    @property
+    def listens(self) -> bool:
+        """Whether it takes connections."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def wait_until_it_listens(self) -> None:
         """Return when it takes connections; raise with its log if it never does."""
 
         def listens() -> bool:
             if self.process.poll() is not None:
                 raise AssertionError(f"The server ended with {self.process.returncode}:\n{self.log}")
-            with socket.socket() as probe:
-                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            return self.listens
 
         wait_for(listens, "the server listens")
 

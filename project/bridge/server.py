@@ -28,11 +28,8 @@ from project.bridge import lifespan
 logger = logging.getLogger(__name__)
 
 SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xml
-GC_THRESHOLDS = (
-    50_000,
-    20,
-    20,
-)  # what a request leaves behind is freed by reference counts; cycles are rare, walks are dear
+# What a request leaves behind is freed by reference counts: cycles are rare, and walks in search of them dear.
+GC_THRESHOLDS = (50_000, 20, 20)
 
 
 class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
@@ -147,7 +144,7 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         if calls:
-            logger.warning("Cut off %d requests after %g s of grace", len(calls), self.shutdown_grace)
+            logger.warning("Cut off %d requests or sockets after %g s of grace", len(calls), self.shutdown_grace)
 
     def _calls(self) -> "list[asyncio.Task[None]]":
         return [d["application_instance"] for d in self.connections.values() if "application_instance" in d]

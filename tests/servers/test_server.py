@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.conftest import StartServer
-from tests.processes import PATIENCE, PROBES, Server
+from tests.processes import PATIENCE, PROBES, Server, wait_for
 
 DAPHNES = ["serve", "daphne"]
 
@@ -110,6 +110,41 @@ def test_requests_in_flight_are_answered_before_sigterm_ends_the_process(probe: 
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in answer.lower()
     assert server.wait() == 0
+
+
+@pytest.mark.pitfall(4)
+def test_a_request_on_a_kept_connection_is_answered_during_the_drain_and_is_its_last(probe: StartServer) -> None:
+    server = probe()
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+        socket.create_connection(("127.0.0.1", server.port)) as kept,
+    ):
+        slow.sendall(b"GET /slow?seconds=3 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for_log("slow: begun")
+        server.process.terminate()
+        wait_for(lambda: not server.listens, "it takes no new connections")
+
+        kept.sendall(b"GET /slow?seconds=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = _read_all(kept)
+
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer.lower()
+        assert _read_all(slow).startswith(b"HTTP/1.1 200")
+    assert server.wait() == 0
+
+
+@pytest.mark.pitfall(4)
+def test_a_request_that_outlasts_the_grace_is_cut_off(probe: StartServer) -> None:
+    server = probe(PROBE_GRACE="0.5")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /slow?seconds=600 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.wait_for_log("slow: begun")
+
+        code = server.terminate()
+
+    assert code == 0
+    assert "Cut off 1 requests or sockets after 0.5 s of grace" in server.log
+    assert "lifespan: stopped" in server.log
 
 
 @pytest.mark.pitfall("7c")
