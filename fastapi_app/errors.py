@@ -16,8 +16,20 @@ from project.accounts.principal import MissingScope, NotAuthenticated
 from project.accounts.tokens import InvalidScope
 from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
+from project.outbox.accept import IdempotencyKeyReused
+from project.outbox.change import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable
+from project.outbox.queries import EmailNotFound
 
-STATUS: dict[type[Refusal], int] = {NotAuthenticated: 401, MissingScope: 403, InvalidScope: 400}
+STATUS: dict[type[Refusal], int] = {
+    InvalidScope: 400,
+    NotAuthenticated: 401,
+    MissingScope: 403,
+    EmailNotFound: 404,
+    EmailNotCancelable: 409,
+    EmailNotReschedulable: 409,
+    EmailNotRetryable: 409,
+    IdempotencyKeyReused: 422,
+}
 CODES = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
 CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3
 

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
 from fastapi_app.docs import add_docs
+from fastapi_app.emails import routes as emails
 from fastapi_app.errors import ERROR_HANDLERS
 from fastapi_app.limits import BodyLimit
 from fastapi_app.notes import routes as notes
@@ -42,7 +43,7 @@ def create_app() -> FastAPI:
         middleware=[Middleware(BodyLimit)],
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines")
-    for part in (notes, auth, operating):
+    for part in (notes, emails, auth, operating):
         app.include_router(part.router)
     add_docs(app)  # last: routes are tried in order
     return app

@@ -67,9 +67,9 @@ class Sink:
 
 
 @contextmanager
-def smtp_sink(*, delay: float = 0.0) -> Iterator[Sink]:
-    """A sink that listens on a free port, in a thread of its own."""
-    sink = Sink(port=free_port(), delay=delay)
+def smtp_sink(*, delay: float = 0.0, port: int | None = None) -> Iterator[Sink]:
+    """A sink that listens on `port`, or a free one, in a thread of its own."""
+    sink = Sink(port=port or free_port(), delay=delay)
     controller = Controller(sink, hostname="127.0.0.1", port=sink.port)
     controller.start()
     sink.loop = controller.loop

@@ -5,20 +5,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
+from fastapi_app.fields import storable
 from project.outbox.addresses import normal_address
-
-
-def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("a text holds no NUL character")
-    return text
-
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Address = Annotated[
     str, AfterValidator(normal_address), WithJsonSchema({"type": "string", "format": "email", "examples": ["ada@example.com"]})
 ]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(_storable)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(storable)]
 
 
 class Message(BaseModel):

@@ -24,11 +24,13 @@ class MissingScope(Refusal):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller. `name` is for people to read."""
+    """A caller. `name` is for people to read; `sees_all` if it may see what is not its own."""
 
     kind: Kind
     name: str
     scopes: frozenset[str]
+    user_id: int | None = None
+    sees_all: bool = False
 
     def require(self, *scopes: str) -> None:
         """Raise `MissingScope` unless all of `scopes` are there."""
@@ -38,4 +40,4 @@ class Principal:
 
 def of_session(user: User) -> Principal:
     """The principal behind a signed-in user."""
-    return Principal("session", user.get_username(), scopes_of(user))
+    return Principal("session", user.get_username(), scopes_of(user), user.pk, user.is_staff)

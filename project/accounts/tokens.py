@@ -61,7 +61,8 @@ def principal_of_token(text: str) -> Principal:
     user = User.objects.filter(pk=payload["user"], is_active=True).first()
     if user is None or not constant_time_compare(payload["stamp"], _stamp(user)):
         raise NotAuthenticated("The access token was withdrawn.")
-    return Principal("token", user.get_username(), scopes_of(user) & set(payload["scopes"]))
+    scopes = scopes_of(user) & set(payload["scopes"])
+    return Principal("token", user.get_username(), scopes, user.pk, user.is_staff)
 
 
 def _stamp(user: User) -> str:

@@ -1,28 +1,117 @@
-"""Taking a mail in. When this is committed, it will be delivered."""
+"""Taking a mail in. When this is committed, it will be delivered, and what was accepted is what is sent."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from project.outbox.models import Email
+from project.errors import Refusal
+from project.outbox import mime
+from project.outbox.events import record_events
+from project.outbox.models import Email, IdempotencyKey, Source
+from project.outbox.states import Status
 
 SUBJECT_LENGTH = 78  # RFC 5322 section 2.1.1: lines should be no longer
+KEYS_LIVE = timedelta(hours=24)
+
+
+class IdempotencyKeyReused(Refusal):
+    """The same key came with another body."""
+
+    code = "idempotency_key_reused"
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """The key under which a caller asks, and a fingerprint of what for."""
+
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be sent, for whom, and when."""
+
+    draft: mime.Draft
+    owner_id: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    scheduled_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What the caller is told. `replayed` if it was told before."""
+
+    id: str
+    status: str
+    created_at: str
+    replayed: bool = False
+
+
+def accept_email(order: Order, *, idempotency: Idempotency | None = None, now: datetime) -> Accepted:
+    """Queue a mail, once for each key of its owner. Raises `IdempotencyKeyReused`."""
+    email_id = uuid7()
+    scheduled = order.scheduled_at is not None and order.scheduled_at > now
+    answer = {
+        "id": str(email_id),
+        "status": Status.SCHEDULED if scheduled else Status.QUEUED,
+        "created_at": now.isoformat().replace("+00:00", "Z"),
+    }
+    if idempotency is not None and (earlier := _earlier_answer(order, idempotency, answer, now)):
+        return Accepted(earlier["id"], earlier["status"], earlier["created_at"], replayed=True)
+    _create(email_id, order, scheduled=scheduled, now=now)
+    return Accepted(answer["id"], answer["status"], answer["created_at"])
 
 
 def accept_message(*, address: str, text: str) -> UUID:
     """Queue a plain message to one address; its first line is the subject. Gives the e-mail's id."""
-    email_id = uuid7()
-    Email.objects.create(
+    subject = " ".join(text.strip().partition("\n")[0].split())[:SUBJECT_LENGTH]
+    draft = mime.Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
+    return UUID(accept_email(Order(draft), now=timezone.now()).id)
+
+
+def _create(email_id: UUID, order: Order, *, scheduled: bool, now: datetime) -> None:
+    draft = order.draft
+    message_id = f"<{email_id}@{mime.bare(draft.sender).rpartition('@')[2]}>"
+    email = Email.objects.create(
         id=email_id,
-        sender=settings.DEFAULT_FROM_EMAIL,
-        recipients=[address],
-        subject=" ".join(text.strip().partition("\n")[0].split())[:SUBJECT_LENGTH],
-        text=text,
-        message_id=f"<{email_id}@{_domain(settings.DEFAULT_FROM_EMAIL)}>",
+        owner_id=order.owner_id,
+        created_at=now,
+        status=Status.SCHEDULED if scheduled else Status.QUEUED,
+        sender=draft.sender,
+        to=list(draft.to),
+        cc=list(draft.cc),
+        bcc=list(draft.bcc),
+        reply_to=list(draft.reply_to),
+        recipients=mime.addresses_of(draft),
+        subject=draft.subject,
+        text=draft.text or "",
+        html=draft.html or "",
+        tags=dict(order.tags),
+        message_id=message_id,
+        scheduled_at=order.scheduled_at,
+        next_attempt_at=order.scheduled_at if scheduled else None,
     )
-    return email_id
+    Source.objects.create(email=email, content=mime.build(draft, message_id=message_id, date=order.scheduled_at or now))
+    record_events([email], now=now)
 
 
-def _domain(sender: str) -> str:
-    return sender.rpartition("@")[2].rstrip("> ")
+def _earlier_answer(order: Order, asked: Idempotency, answer: dict[str, str], now: datetime) -> dict[str, str] | None:
+    """What was answered under this key, or None if it is new; from now on, `answer` is."""
+    IdempotencyKey.objects.filter(owner_id=order.owner_id, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
+    record, is_new = IdempotencyKey.objects.get_or_create(
+        owner_id=order.owner_id,
+        key=asked.key,
+        defaults={"fingerprint": asked.fingerprint, "answer": answer, "created_at": now},
+    )
+    if is_new:
+        return None
+    if record.fingerprint != asked.fingerprint:
+        raise IdempotencyKeyReused("This Idempotency-Key came before, with another body.")
+    earlier: dict[str, str] = record.answer
+    return earlier

@@ -1,4 +1,6 @@
-"""E-mail addresses (RFC 5321, RFC 6531). Pure."""
+"""E-mail addresses (RFC 5321, RFC 6531), alone and with a name before them (RFC 5322 section 3.4). Pure."""
+
+import re
 
 from email_validator import validate_email
 
@@ -11,3 +13,24 @@ def normal_address(text: str) -> str:
     """
     address = validate_email(text, check_deliverability=False, test_environment=True, allow_smtputf8=False, strict=True)
     return address.ascii_email or address.normalized
+
+
+def normal_mailbox(text: str) -> str:
+    """`Name <address>` or an address, in its normal form. Raises ValueError, which says why."""
+    if not text.isprintable():
+        raise ValueError("it holds a line break or another character that cannot be printed")
+    match = re.fullmatch(r"\s*(.*?)\s*<([^<>]*)>\s*", text)
+    if match is None:
+        return normal_address(text.strip())
+    name, address = _unquoted(match[1]), normal_address(match[2].strip())
+    return f"{_quoted(name)} <{address}>" if name else address
+
+
+def _unquoted(name: str) -> str:
+    return re.sub(r"\\(.)", r"\1", name[1:-1]) if len(name) > 1 and name[0] == name[-1] == '"' else name
+
+
+def _quoted(name: str) -> str:
+    if not re.search(r'[()<>@,:;.\\"\[\]]', name):
+        return name
+    return '"' + re.sub(r'(["\\])', r"\\\1", name) + '"'

@@ -6,9 +6,11 @@ looks by itself every few seconds for what no wake-up reached (another process, 
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from django.db import connections
@@ -17,9 +19,11 @@ from django.utils import timezone
 from project.bridge import database
 from project.bridge.threads import Threads
 from project.outbox.claim import claim_emails, renew_leases, requeue_abandoned
-from project.outbox.deliver import record_outcome, send_email
+from project.outbox.deliver import Outcome, record_outcome, send_email
 from project.outbox.instance import alive, dead_engines, forget
 from project.outbox.models import Email
+from project.outbox.queries import next_due
+from project.outbox.retry import Fault, pause_after
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,8 @@ class Engine:
         self._wanted: asyncio.Event | None = None  # while the loop runs: there is something to look at
         self._loop: asyncio.Task[None] | None = None
         self._sweep_due = 0.0
+        self._relay_failures = 0  # in a row: the relay itself was wrong, not a mail
+        self._paused_until: datetime | None = None
 
     @property
     def healthy(self) -> bool:
@@ -50,7 +56,7 @@ class Engine:
             self._wanted.set()
             return
         with alive(self.folder) as name:
-            while await self._claim(name):
+            while self._paused_until is None and await self._claim(name):
                 await asyncio.wait(self._sending)
 
     @asynccontextmanager
@@ -70,8 +76,9 @@ class Engine:
         while self._wanted is not None:
             wanted.clear()
             await self._look(name)
+            seconds = await self._until_something_is_due()
             with suppress(TimeoutError):
-                await asyncio.wait_for(wanted.wait(), LOOK_EVERY)
+                await asyncio.wait_for(wanted.wait(), seconds)
         await self._look(name)  # what was accepted just before the end still goes
 
     async def _look(self, name: str) -> None:
@@ -95,18 +102,42 @@ class Engine:
 
     async def _claim(self, name: str) -> int:
         """Begin to send as many as there is room for. Gives how many that were."""
-        room = SENDERS - len(self._sending)
-        emails = await database.run(claim_emails, name, limit=room, now=timezone.now()) if room else []
+        room = self._room(timezone.now())
+        emails = await database.run(claim_emails, name, limit=room, now=timezone.now()) if room > 0 else []
         for email in emails:
             task = asyncio.create_task(self._deliver(email))
             self._sending.add(task)
             task.add_done_callback(self._ended)
         return len(emails)
 
+    def _room(self, now: datetime) -> int:
+        """How many mails may be claimed: none while the relay is given a pause, and after it one, to see."""
+        if self._paused_until is not None and now < self._paused_until:
+            return 0
+        return (1 if self._relay_failures else SENDERS) - len(self._sending)
+
+    async def _until_something_is_due(self) -> float:
+        """Seconds until the loop must look by itself: at the time of what waits for one, and every few seconds anyway."""
+        try:
+            due = await database.run(next_due)
+        except Exception:
+            logger.exception("The engine does not know what is due")
+            return LOOK_EVERY
+        return LOOK_EVERY if due is None else min(max((due - timezone.now()).total_seconds(), 0.0), LOOK_EVERY)
+
+    def _mind_the_relay(self, outcome: Outcome) -> None:
+        if not outcome.error or outcome.fault != Fault.RELAY:
+            self._relay_failures, self._paused_until = 0, None
+            return
+        self._relay_failures += 1
+        self._paused_until = pause_after(self._relay_failures, now=timezone.now())
+        logger.error("The relay does not work; the next try is at %s", f"{self._paused_until:%H:%M:%S}")
+
     async def _deliver(self, email: Email) -> None:
         try:
             outcome = await self._senders.run(send_email, email)
-            await database.run(record_outcome, email, outcome, now=timezone.now())
+            self._mind_the_relay(outcome)
+            await database.run(record_outcome, email, outcome, now=timezone.now(), jitter=random.random())  # noqa: S311
         except Exception:
             logger.exception("Email %s stays claimed until its lease runs out", email.id)
 

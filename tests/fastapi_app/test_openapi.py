@@ -39,8 +39,9 @@ def keys(part: Any) -> Iterator[str]:
 
 
 def model(operation: dict[str, Any], status: int) -> str:
-    """The name of what it answers with."""
-    return str(operation["responses"][str(status)]["content"]["application/json"]["schema"]["$ref"]).rpartition("/")[2]
+    """The name of what it answers with; of what may be either, the first."""
+    schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
+    return str(schema.get("anyOf", [schema])[0]["$ref"]).rpartition("/")[2]
 
 
 # Operations

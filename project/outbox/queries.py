@@ -1,0 +1,62 @@
+"""The named reads."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from project.accounts.principal import Principal
+from project.errors import Refusal
+from project.outbox.models import Email, Event
+from project.outbox.states import WAITING_FOR_ITS_TIME
+
+
+class EmailNotFound(Refusal):
+    """There is no such e-mail, or it is another's."""
+
+    code = "email_not_found"
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which of many. `after` is the id of the last one seen."""
+
+    after: UUID | None = None
+    limit: int = 20
+
+
+def visible_to(caller: Principal) -> QuerySet[Email]:
+    """What a caller may see: its own, and for signed-in staff all."""
+    if caller.sees_all:
+        return Email.objects.all()
+    return Email.objects.none() if caller.user_id is None else Email.objects.filter(owner_id=caller.user_id)
+
+
+def get_email(email_id: UUID, *, caller: Principal) -> Email:
+    """One of the caller's. Raises `EmailNotFound`."""
+    email = visible_to(caller).filter(id=email_id).first()
+    if email is None:
+        raise EmailNotFound("There is no such e-mail.")
+    return email
+
+
+def list_emails(page: Page, *, caller: Principal, status: str | None = None) -> list[Email]:
+    """The caller's, newest first: one more than the page holds, if there are more."""
+    emails = visible_to(caller).defer("text", "html").order_by("-id")
+    if status is not None:
+        emails = emails.filter(status=status)
+    if page.after is not None:
+        emails = emails.filter(id__lt=page.after)
+    return list(emails[: page.limit + 1])
+
+
+def events_of(email_id: UUID, *, caller: Principal) -> list[Event]:
+    """What happened to one of the caller's mails, oldest first. Raises `EmailNotFound`."""
+    return list(get_email(email_id, caller=caller).events.order_by("id"))
+
+
+def next_due() -> datetime | None:
+    """When the next mail that waits for its time is due."""
+    waiting = Email.objects.filter(status__in=WAITING_FOR_ITS_TIME).order_by("next_attempt_at")
+    return waiting.values_list("next_attempt_at", flat=True).first()

@@ -1,0 +1,89 @@
+"""What an SMTP relay said (RFC 5321), and what it means. Pure."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+
+TEXT_LIMIT = 500  # characters
+LONGEST_WAIT = timedelta(hours=24)
+ABSURD_WAIT = timedelta(days=7)  # longer than mail lives anywhere: a number meant otherwise
+
+# Codes that speak of the address alone: "blocked", "full" or "policy" are 5xx too, and pass (RFC 3463, 3.2 and 3.6).
+BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
+
+# IronPort writes "#5.1.0". What goes on in digits is an address of the network, "5.1.1.2 is blocked".
+_ENHANCED = re.compile(r"#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9]|[A-Za-z])")
+
+# An amount counts only close behind a word that asks for patience: "sent 500 messages in 60 minutes" asks for nothing.
+# milter-greylist says "come back in 00:05:00".
+_WAIT = re.compile(
+    r"\b(?:try|retry|again|back|resend|reconnect|wait|greylist\w*|graylist\w*|deferred|delayed)\b[^0-9.;!?]{0,40}\b"
+    r"(?:(?P<clock>[0-9]{1,2}:[0-9]{2}:[0-9]{2})(?![:0-9])"
+    r"|(?<!-)(?P<amount>[0-9]+)[\s-]*(?P<unit>s(?:ec(?:ond)?s?)?|m(?:in(?:ute)?s?)?|h(?:(?:ou)?rs?)?)(?![a-z]))",
+    re.IGNORECASE,
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}  # by a unit's first letter
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of the relay: its code, and its text made one printable line of no more than 500 characters."""
+
+    code: int
+    text: str
+
+    def __post_init__(self) -> None:
+        """Make the text fit to be stored, logged and shown: it is a stranger's."""
+        object.__setattr__(self, "text", _one_line(self.text[:TEXT_LIMIT]))
+
+    @property
+    def enhanced(self) -> str:
+        """The status code of RFC 3463 that the text begins with, such as "5.1.1", or ""."""
+        return _enhanced(self.text)
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same may go well later (4xx)."""
+        return 400 <= self.code < 500
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the same would be refused again (5xx)."""
+        return 500 <= self.code < 600
+
+    @property
+    def asks_to_wait(self) -> timedelta | None:
+        """How long the relay asks to be left alone, 24 hours at most, or None if it names no time or an absurd one."""
+        found = _WAIT.search(self.text)
+        seconds = _seconds(found) if found else 0
+        if not 0 < seconds <= ABSURD_WAIT.total_seconds():
+            return None
+        return min(timedelta(seconds=seconds), LONGEST_WAIT)
+
+
+def address_is_bad(reply: Reply) -> bool:
+    """Whether this alone puts the address on the suppression list: refused for good, and for what the address is."""
+    return reply.is_permanent and reply.enhanced in BAD_ADDRESS
+
+
+def _one_line(text: str) -> str:
+    # Each line of a long reply begins with the code again (RFC 2034, 4): once is enough, and a sentence stays whole.
+    first, *others = [_printable(line) for line in text.splitlines()] or [""]
+    code = _enhanced(first)
+    return " ".join(line for line in [first, *(other.removeprefix(code).lstrip() for other in others)] if line)
+
+
+def _printable(line: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in line).split())
+
+
+def _enhanced(text: str) -> str:
+    found = _ENHANCED.match(text)
+    return found[1] if found else ""
+
+
+def _seconds(found: re.Match[str]) -> int:
+    if found["clock"]:
+        hours, minutes, seconds = map(int, found["clock"].split(":"))
+        return hours * 3600 + minutes * 60 + seconds
+    return int(found["amount"]) * _SECONDS[found["unit"][0].lower()]

@@ -1,0 +1,245 @@
+"""The e-mail routes, in this process: each accepted mail is delivered before the next call, since no lifespan runs."""
+
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from starlette.testclient import TestClient
+
+from project.accounts.models import User
+from project.outbox.models import Email, Event, MailboxMessage, Source
+from project.outbox.states import Status
+from tests.conftest import PASSWORD
+from tests.fastapi_app.conftest import GetToken, bearer
+
+BODY = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
+
+
+@pytest.fixture
+def headers(owner: User, token: GetToken) -> dict[str, str]:
+    """The administrator's credential."""
+    return bearer(token(owner))
+
+
+@pytest.fixture
+def stranger_headers(token: GetToken) -> dict[str, str]:
+    """Somebody who may send and read, and is no staff."""
+    user = User.objects.create_user("stranger", password=PASSWORD)
+    for codename in ("add_email", "view_email"):
+        user.user_permissions.add(Permission.objects.get(codename=codename))
+    return bearer(token(user))
+
+
+def soon() -> str:
+    """An hour from now."""
+    return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+
+
+# Sending
+
+
+def test_accepts_a_mail_and_sends_it(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/emails", json=BODY, headers=headers)
+
+    email = Email.objects.get()
+    assert answer.status_code == 202
+    assert answer.json() == {"id": str(email.id), "status": "queued", "created_at": answer.json()["created_at"]}
+    assert email.status == Status.SENT
+    assert MailboxMessage.objects.get().recipients == ["ada@example.com"]
+
+
+def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str, str]) -> None:
+    file = {"filename": "räksmörgås.txt", "content": b64encode(b"smorgas").decode(), "content_type": "text/plain"}
+    extra = {"cc": ["Bob <bob@example.com>"], "bcc": ["eve@example.com"], "headers": {"X-Order": "42"}, "attachments": [file]}
+
+    client.post("/api/emails", json=BODY | extra | {"html": "<p>It is <b>on its way</b>.</p>"}, headers=headers)
+
+    arrived = MailboxMessage.objects.get()
+    message = message_from_bytes(bytes(arrived.source), policy=policy.default)
+    assert bytes(arrived.source) == bytes(Source.objects.get().content)
+    assert arrived.recipients == ["ada@example.com", "bob@example.com", "eve@example.com"]
+    assert (message["From"], message["To"], message["Cc"], message["Bcc"]) == (
+        "Shop <shop@example.com>",
+        "ada@example.com",
+        "Bob <bob@example.com>",
+        None,
+    )
+    assert (message["X-Order"], message["Message-ID"]) == ("42", Email.objects.get().message_id)
+    assert [part.get_filename() for part in message.iter_attachments()] == ["räksmörgås.txt"]
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"text": None}, []),
+        ({"to": []}, ["to"]),
+        ({"to": "nobody"}, ["to", 0]),
+        ({"to": [f"a{n}@example.com" for n in range(51)]}, []),
+        ({"subject": "a\r\nBcc: eve@example.com"}, ["subject"]),
+        ({"from": "a\nb <a@example.com>"}, ["from"]),
+        ({"headers": {"Bcc": "eve@example.com"}}, ["headers", "Bcc", "[key]"]),
+        ({"headers": {"X-A": "a\nb"}}, ["headers", "X-A"]),
+        ({"tags": {"a": "\x00"}}, ["tags", "a"]),
+        ({"text": "\x00"}, ["text"]),
+        ({"attachments": [{"filename": "a", "content": "not base64!"}]}, ["attachments", 0, "content"]),
+        ({"scheduled_at": "2026-01-01T00:00:00"}, ["scheduled_at"]),
+        ({"scheduled_at": (datetime.now(UTC) + timedelta(days=31)).isoformat()}, ["scheduled_at"]),
+        ({"nonsense": 1}, ["nonsense"]),
+    ],
+)
+def test_refuses_by_name(client: TestClient, headers: dict[str, str], change: dict[str, Any], where: list[Any]) -> None:
+    answer = client.post("/api/emails", json=BODY | change, headers=headers)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", *where]
+    assert not Email.objects.exists()
+
+
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_needs_a_credential(client: TestClient, method: str) -> None:
+    assert client.request(method, "/api/emails", json=BODY).status_code == 401
+
+
+def test_needs_the_scope(client: TestClient, teammate: User, token: GetToken) -> None:
+    answer = client.post("/api/emails", json=BODY, headers=bearer(token(teammate)))
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+
+
+# Idempotency
+
+
+@pytest.mark.pitfall(31)
+def test_the_same_key_and_body_is_one_mail_and_the_first_answer_again(client: TestClient, headers: dict[str, str]) -> None:
+    key = {"Idempotency-Key": "order-42"}
+
+    first = client.post("/api/emails", json=BODY, headers=headers | key)
+    again = client.post("/api/emails", json=BODY, headers=headers | key)
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
+    assert Email.objects.count() == 1
+
+
+@pytest.mark.pitfall(31)
+def test_the_same_key_with_another_body_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+    key = {"Idempotency-Key": "order-42"}
+    client.post("/api/emails", json=BODY, headers=headers | key)
+
+    answer = client.post("/api/emails", json=BODY | {"subject": "Another"}, headers=headers | key)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert Email.objects.count() == 1
+
+
+def test_keys_are_each_callers_own(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
+    key = {"Idempotency-Key": "order-42"}
+
+    ids = {client.post("/api/emails", json=BODY, headers=who | key).json()["id"] for who in (headers, stranger_headers)}
+
+    assert len(ids) == 2
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
+def test_refuses_a_key_that_is_none(client: TestClient, headers: dict[str, str], key: str) -> None:
+    assert client.post("/api/emails", json=BODY, headers=headers | {"Idempotency-Key": key}).status_code == 422
+
+
+# Looking
+
+
+def test_tells_one_mail_and_what_happened_to_it(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"tags": {"order": "42"}}, headers=headers).json()["id"]
+
+    email = client.get(f"/api/emails/{email_id}", headers=headers).json()
+    events = client.get(f"/api/emails/{email_id}/events", headers=headers).json()
+
+    assert (email["from"], email["status"], email["attempts"], email["tags"]) == (BODY["from"], "sent", 1, {"order": "42"})
+    assert [event["type"] for event in events["data"]] == ["email.queued", "email.sending", "email.sent"]
+    assert {event["data"]["email_id"] for event in events["data"]} == {email_id}
+
+
+def test_lists_the_newest_first_page_by_page(client: TestClient, headers: dict[str, str]) -> None:
+    ids = [client.post("/api/emails", json=BODY, headers=headers).json()["id"] for _ in range(5)]
+
+    first = client.get("/api/emails?limit=3", headers=headers).json()
+    second = client.get(f"/api/emails?limit=3&after={first['next']}", headers=headers).json()
+
+    assert [email["id"] for email in first["data"] + second["data"]] == ids[::-1]
+    assert second["next"] is None
+
+
+def test_lists_by_status(client: TestClient, headers: dict[str, str]) -> None:
+    client.post("/api/emails", json=BODY, headers=headers)
+    client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers)
+
+    answer = client.get("/api/emails?status=scheduled", headers=headers).json()
+
+    assert [email["status"] for email in answer["data"]] == ["scheduled"]
+
+
+def test_nobody_sees_anothers_mail_but_staff(
+    client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]
+) -> None:
+    mine = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
+    theirs = client.post("/api/emails", json=BODY, headers=stranger_headers).json()["id"]
+
+    assert client.get(f"/api/emails/{mine}", headers=stranger_headers).json()["code"] == "email_not_found"
+    assert client.post(f"/api/emails/{mine}/cancel", headers=stranger_headers).status_code == 404
+    assert [email["id"] for email in client.get("/api/emails", headers=stranger_headers).json()["data"]] == [theirs]
+    assert len(client.get("/api/emails", headers=headers).json()["data"]) == 2
+
+
+# Changing
+
+
+def test_a_scheduled_mail_waits_and_can_be_moved_and_canceled(client: TestClient, headers: dict[str, str]) -> None:
+    accepted = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()
+    later = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
+
+    moved = client.patch(f"/api/emails/{accepted['id']}", json={"scheduled_at": later.isoformat()}, headers=headers).json()
+    canceled = client.post(f"/api/emails/{accepted['id']}/cancel", headers=headers).json()
+
+    assert (accepted["status"], moved["status"], canceled["status"]) == ("scheduled", "scheduled", "canceled")
+    assert datetime.fromisoformat(moved["scheduled_at"]) == later
+    assert not MailboxMessage.objects.exists()
+
+
+def test_a_mail_that_was_moved_to_the_past_goes_at_once(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+
+    client.patch(f"/api/emails/{email_id}", json={"scheduled_at": "2026-01-01T00:00:00Z"}, headers=headers)
+
+    assert Email.objects.get().status == Status.SENT
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("POST", "/cancel", "email_not_cancelable"),
+        ("POST", "/retry", "email_not_retryable"),
+        ("PATCH", "", "email_not_reschedulable"),
+    ],
+)
+def test_a_sent_mail_can_no_longer_be_changed(
+    client: TestClient, headers: dict[str, str], method: str, path: str, code: str
+) -> None:
+    email_id = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
+
+    answer = client.request(method, f"/api/emails/{email_id}{path}", json={"scheduled_at": soon()}, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (409, code)
+
+
+def test_a_failed_mail_can_be_sent_again(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+    Email.objects.update(status=Status.FAILED, attempts=8, next_attempt_at=None)
+
+    answer = client.post(f"/api/emails/{email_id}/retry", headers=headers)
+
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    assert Email.objects.get().status == Status.SENT
+    assert Event.objects.order_by("-id").values_list("type", flat=True)[0] == "email.sent"

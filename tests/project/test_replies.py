@@ -1,0 +1,174 @@
+"""What a relay said, read."""
+
+from datetime import timedelta
+
+import pytest
+
+from project.outbox.replies import Reply, address_is_bad
+
+# The text
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("2.0.0 Ok: queued as 4F2", "2.0.0 Ok: queued as 4F2"),
+        ("", ""),
+        ("\r\n", ""),
+        ("  a \t b  ", "a b"),
+        ("a\r\nb\nc", "a b c"),
+        ("a\n\nb", "a b"),
+        ("a\u2028b\u00a0c", "a b c"),
+        ("\x1b[31mred\x00", "[31mred"),
+        ("\u202eesrever", "esrever"),
+        ("\udcff?", "?"),
+        ("Größe überschritten", "Größe überschritten"),
+        ("5.1.1 No such\r\n5.1.1 user\r\n5.1.1", "5.1.1 No such user"),
+        ("5.1.1 See\n5.1.2 too", "5.1.1 See 5.1.2 too"),
+    ],
+)
+def test_the_text_is_one_printable_line(said: str, kept: str) -> None:
+    assert Reply(550, said).text == kept
+
+
+def test_the_text_is_bounded() -> None:
+    assert Reply(550, "x" * 100_000).text == "x" * 500
+
+
+def test_replies_are_equal_by_what_is_kept() -> None:
+    assert Reply(550, "a\nb") == Reply(550, "a b")
+
+
+# The codes
+
+
+@pytest.mark.parametrize(
+    ("text", "enhanced"),
+    [
+        ("5.1.1 User unknown", "5.1.1"),
+        ("5.1.1", "5.1.1"),
+        ("5.1.1: User unknown", "5.1.1"),
+        ("5.1.1. User unknown", "5.1.1"),
+        ("5.1.1 <a@b.example>: no", "5.1.1"),
+        ("#5.1.0 Address rejected", "5.1.0"),
+        ("4.7.650 Busy", "4.7.650"),
+        ("2.0.0 Ok", "2.0.0"),
+        ("", ""),
+        ("User unknown 5.1.1", ""),
+        ("User unknown", ""),
+        ("3.1.1 No such class", ""),
+        ("5.1 Short", ""),
+        ("5.1.1.2 is blocked", ""),
+        ("5.1.1234 Long", ""),
+        ("5.1.1b Odd", ""),
+        ("٥.١.١ Other digits", ""),
+    ],
+)
+def test_the_enhanced_code_begins_the_text(text: str, enhanced: str) -> None:
+    assert Reply(550, text).enhanced == enhanced
+
+
+@pytest.mark.parametrize(
+    ("code", "transient", "permanent"),
+    [
+        (-1, False, False),
+        (250, False, False),
+        (354, False, False),
+        (399, False, False),
+        (400, True, False),
+        (499, True, False),
+        (500, False, True),
+        (599, False, True),
+        (600, False, False),
+    ],
+)
+def test_the_code_says_whether_it_may_pass(code: int, transient: bool, permanent: bool) -> None:
+    reply = Reply(code, "")
+
+    assert (reply.is_transient, reply.is_permanent) == (transient, permanent)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "bad"),
+    [
+        (550, "5.1.1 User unknown", True),
+        (550, "5.1.2 Bad domain", True),
+        (553, "5.1.3 Bad syntax", True),
+        (550, "5.5.0 Mailbox unavailable", True),
+        (550, "5.1.10 Null MX", False),
+        (550, "5.1.0 Address rejected", False),
+        (552, "5.2.2 Mailbox full", False),
+        (550, "5.7.1 Blocked by policy", False),
+        (550, "User unknown", False),
+        (550, "Blocked, see 5.1.1", False),
+        (450, "4.1.1 User unknown", False),
+        (450, "5.1.1 User unknown", False),
+        (250, "5.1.1 Odd", False),
+    ],
+)
+def test_an_address_is_bad_only_by_codes_that_speak_of_it(code: int, text: str, bad: bool) -> None:
+    assert address_is_bad(Reply(code, text)) is bad
+
+
+# The wait
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("4.2.0 <a@b.example>: Recipient address rejected: Greylisted for 300 seconds (see http://x.example/help)", 300),
+        ("4.2.0 <a@b1.example>: Greylisted, see http://x.example/help/1.html, try again in 5 minutes", 300),
+        ("Greylisted for 5 minutes. Try again later.", 300),
+        ("4.7.1 Greylisting in action, please come back in 00:04:59", 299),
+        ("4.7.1 Graylisted, 120 seconds left", 120),
+        ("4.3.2 Server busy. Please try again after 10 minutes. [AM1EUR01]", 600),
+        ("4.7.0 Temporarily deferred; retry after 60 s", 60),
+        ("retry after 300s", 300),
+        ("Retry-After: 90 sec", 90),
+        ("Please retry in 5 min", 300),
+        ("PLEASE TRY AGAIN IN 1 HOUR", 3600),
+        ("try again in about 2 hrs", 7200),
+        ("please wait 15 mins", 900),
+        ("wait at least 1 minute(s)", 60),
+        ("reconnect in 30 secs", 30),
+        ("delayed for 1 second", 1),
+        ("resend in 2 h", 7200),
+        ("retry in 5-minutes", 300),
+        ("4.7.1 Greylisted, please try\r\n4.7.1 again in 5\r\n4.7.1 minutes", 300),
+    ],
+)
+def test_a_relay_may_ask_to_wait(text: str, seconds: int) -> None:
+    assert Reply(451, text).asks_to_wait == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "4.7.1 Try again later",
+        "Please come back in a few minutes",
+        "retry after 300",
+        "retry in 300 ms",
+        "retry in 5 messages",
+        "Too many errors: 500 messages in 60 minutes",
+        "Try again later: 500 messages in 60 minutes is too many",
+        "Try again later. Up for 3 hours",
+        "Country 5 min",
+        "Try again at 12:30",
+    ],
+)
+def test_no_time_named_is_no_wait(text: str) -> None:
+    assert Reply(451, text).asks_to_wait is None
+
+
+@pytest.mark.parametrize(("text", "hours"), [("retry in 24 hours", 24), ("retry in 25 hours", 24), ("retry in 168 hours", 24)])
+def test_a_wait_is_a_day_at_most(text: str, hours: int) -> None:
+    assert Reply(451, text).asks_to_wait == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["retry in 0 seconds", "come back in 00:00:00", "retry in 169 hours", f"retry in {'9' * 400} hours", "retry in -5 min"],
+)
+def test_an_absurd_wait_is_ignored(text: str) -> None:
+    assert Reply(451, text).asks_to_wait is None
