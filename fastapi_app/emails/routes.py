@@ -7,16 +7,18 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
+from pydantic import AfterValidator
 
 from fastapi_app.deps import RunningEngine, caller
-from fastapi_app.emails.schemas import EmailAccepted, EmailIn, EmailOut, EmailPage, Events, Reschedule
+from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, EmailIn, EmailOut, EmailPage, Events, Reschedule
 from fastapi_app.errors import Problem, ValidationProblem, problems
+from fastapi_app.fields import storable
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
-from project.outbox.accept import Idempotency, Order, accept_email
+from project.outbox.accept import Idempotency, Order, accept_batch, accept_email
 from project.outbox.change import cancel_email, reschedule_email, retry_email
-from project.outbox.queries import Page, events_of, get_email, list_emails
+from project.outbox.queries import Filter, Page, events_of, get_email, list_emails
 from project.outbox.states import Status
 
 router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
@@ -24,6 +26,7 @@ router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"
 Id = Annotated[UUID, Path(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
 Sender = Annotated[Principal, Security(caller, scopes=["emails:send"])]
 Reader = Annotated[Principal, Security(caller, scopes=["emails:read"])]
+Word = Annotated[str, AfterValidator(storable)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x20-\x7e]{1,255}$", examples=["order-42"])]
 EITHER_422: dict[int | str, dict[str, Any]] = {
     422: {"model": ValidationProblem | Problem, "description": "What is wrong, or `idempotency_key_reused`"}
@@ -35,7 +38,7 @@ async def send(  # noqa: PLR0913  # what a route asks for
     email: EmailIn, who: Sender, engine: RunningEngine, tasks: BackgroundTasks, response: Response, key: Key = None
 ) -> EmailAccepted:
     """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
-    order = Order(email.draft(), owner_id=who.user_id, tags=email.tags, scheduled_at=email.scheduled_at)
+    order = _order(email, who)
     asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
     accepted = await database.run(accept_email, order, idempotency=asked, now=datetime.now(UTC))
     if accepted.replayed:
@@ -44,15 +47,27 @@ async def send(  # noqa: PLR0913  # what a route asks for
     return EmailAccepted.model_validate(asdict(accepted))
 
 
+@router.post("/batch", summary="Send many", operation_id="send_emails", status_code=202, responses=problems(401, 403, 422))
+async def send_batch(batch: Batch, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> BatchAccepted:
+    """Queue up to a thousand mails, all or none. What is wrong with one is told with its index."""
+    orders = [_order(email, who) for email in batch.emails]
+    accepted = await database.run(accept_batch, orders, now=datetime.now(UTC))
+    tasks.add_task(engine.deliver_soon)
+    return BatchAccepted(data=[EmailAccepted.model_validate(asdict(each)) for each in accepted])
+
+
 @router.get("", summary="List e-mails", operation_id="list_emails", responses=problems(401, 403, 422))
-async def list_(
+async def list_(  # noqa: PLR0913  # what may be asked for
     who: Reader,
     status: Status | None = None,
+    to: Annotated[Word | None, Query(description="A recipient's bare address")] = None,
+    tag: Annotated[Word | None, Query(pattern="^[^:]+:.+$", description="`key:value`", examples=["order:42"])] = None,
     after: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> EmailPage:
     """The caller's, newest first; for signed-in staff, everybody's."""
-    emails = await database.run(list_emails, Page(after, limit), caller=who, status=status)
+    wanted = Filter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None)
+    emails = await database.run(list_emails, wanted, Page(after, limit), caller=who)
     data = [EmailOut.model_validate(email) for email in emails[:limit]]
     return EmailPage(data=data, next=str(data[-1].id) if len(emails) > limit else None)
 
@@ -92,3 +107,7 @@ async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: Runn
     email = await database.run(reschedule_email, email_id, at=change.scheduled_at, caller=who, now=now)
     tasks.add_task(engine.deliver_soon)
     return EmailOut.model_validate(email)
+
+
+def _order(email: EmailIn, who: Principal) -> Order:
+    return Order(email.draft(), owner_id=who.user_id, tags=email.tags, scheduled_at=email.scheduled_at)

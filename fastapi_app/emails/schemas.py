@@ -23,6 +23,7 @@ from project.outbox.headers import check_header, check_line, check_text
 from project.outbox.states import Status
 
 RECIPIENTS = 50
+BATCH = 1000
 ATTACHED_BYTES = 10 * 1024 * 1024  # decoded, together
 AHEAD = timedelta(days=30)
 
@@ -113,6 +114,20 @@ class EmailAccepted(BaseModel):
     id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["queued"])
     created_at: datetime
+
+
+class Batch(BaseModel):
+    """Mails to send, all or none."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    emails: list[EmailIn] = Field(min_length=1, max_length=BATCH)
+
+
+class BatchAccepted(BaseModel):
+    """They are in the database, in the order they came."""
+
+    data: list[EmailAccepted]
 
 
 class EmailOut(BaseModel):

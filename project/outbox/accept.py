@@ -1,6 +1,6 @@
 """Taking a mail in. When this is committed, it will be delivered, and what was accepted is what is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -66,6 +66,11 @@ def accept_email(order: Order, *, idempotency: Idempotency | None = None, now: d
         return Accepted(earlier["id"], earlier["status"], earlier["created_at"], replayed=True)
     _create(email_id, order, scheduled=scheduled, now=now)
     return Accepted(answer["id"], answer["status"], answer["created_at"])
+
+
+def accept_batch(orders: Sequence[Order], *, now: datetime) -> list[Accepted]:
+    """Queue many mails, all or none."""
+    return [accept_email(order, now=now) for order in orders]
 
 
 def accept_message(*, address: str, text: str) -> UUID:

@@ -12,6 +12,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from project.bridge import database
 from project.outbox.events import record_events
 from project.outbox.models import Email
+from project.outbox.replies import Reply, reply_of
 from project.outbox.retry import Fault, fault_of, next_attempt
 from project.outbox.states import Status
 from project.outbox.transports.stored import StoredMessage
@@ -21,10 +22,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt. `error` is empty if the transport took the mail, else `fault` says whose it is."""
+    """What became of an attempt. `error` is empty if the transport took the mail, else `fault` says whose it is.
+
+    `reply` is what the relay said, if it said anything.
+    """
 
     error: str = ""
     fault: Fault = Fault.MESSAGE_PERMANENT
+    reply: Reply | None = None
 
 
 def stays_here() -> bool:
@@ -65,7 +70,7 @@ def _failed(email: Email, error: Exception, fault: Fault) -> Outcome:
     # The error's text may hold addresses: with a real transport it is for the database, and for debugging.
     logger.error("Email %s failed: %s", email.id, error if stays_here() else type(error).__name__)
     logger.debug("Why email %s failed", email.id, exc_info=error)
-    return Outcome(error=f"{type(error).__name__}: {error}", fault=fault)
+    return Outcome(error=f"{type(error).__name__}: {error}", fault=fault, reply=reply_of(error))
 
 
 def record_outcome(email: Email, outcome: Outcome, *, now: datetime, jitter: float = 0.5) -> bool:
@@ -74,7 +79,7 @@ def record_outcome(email: Email, outcome: Outcome, *, now: datetime, jitter: flo
     changes = _changes(outcome, attempts=email.attempts, now=now, jitter=jitter)
     if not mine.update(claimed_by="", lease_until=None, last_error=outcome.error, **changes):
         return False
-    record_events([Email.objects.get(id=email.id)], now=now, response=outcome.error)
+    record_events([Email.objects.get(id=email.id)], now=now, reply=outcome.reply)
     return True
 
 
@@ -83,7 +88,9 @@ def _changes(outcome: Outcome, *, attempts: int, now: datetime, jitter: float) -
         return {"status": Status.SENT, "sent_at": now}
     if outcome.fault == Fault.RELAY:
         return {"status": Status.QUEUED, "attempts": attempts - 1}  # no mail would have gone: this was not one of its chances
-    if outcome.fault == Fault.MESSAGE_TRANSIENT and (at := next_attempt(attempts=attempts, now=now, jitter=jitter)):
+    asked = outcome.reply.asks_to_wait if outcome.reply else None
+    at = next_attempt(attempts=attempts, now=now, asked=asked, jitter=jitter)
+    if outcome.fault == Fault.MESSAGE_TRANSIENT and at is not None:
         return {"status": Status.DELAYED, "next_attempt_at": at}
     return {"status": Status.FAILED}
 

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from project.outbox.models import Email, Event
+from project.outbox.replies import Reply
 
 
-def record_events(emails: Iterable[Email], *, now: datetime, response: str = "") -> None:
-    """Write down the status that each of these has now. `response` is what the relay said."""
-    Event.objects.bulk_create([_event(email, now, response) for email in emails])
+def record_events(emails: Iterable[Email], *, now: datetime, reply: Reply | None = None) -> None:
+    """Write down the status that each of these has now, and what the relay said."""
+    Event.objects.bulk_create([_event(email, now, reply) for email in emails])
 
 
-def _event(email: Email, now: datetime, response: str) -> Event:
+def _event(email: Email, now: datetime, reply: Reply | None) -> Event:
     data = {
         "email_id": str(email.id),
         "status": email.status,
@@ -19,6 +20,7 @@ def _event(email: Email, now: datetime, response: str) -> Event:
         "subject": email.subject,
         "tags": email.tags,
         "attempt": email.attempts,
-        "response": response,
+        "smtp_code": reply.code if reply else None,
+        "response": reply.text if reply else None,
     }
     return Event(email=email, type=f"email.{email.status}", created_at=now, data=data)

@@ -1,10 +1,13 @@
 """The named reads."""
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast
 
 from project.accounts.principal import Principal
 from project.errors import Refusal
@@ -26,6 +29,26 @@ class Page:
     limit: int = 20
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which of all. `to` is a recipient's address, `tag` a key and its value."""
+
+    status: str | None = None
+    to: str | None = None
+    tag: tuple[str, ...] | None = None
+
+    def apply(self, emails: QuerySet[Email]) -> QuerySet[Email]:
+        """Those of `emails` that are wanted."""
+        if self.status is not None:
+            emails = emails.filter(status=self.status)
+        if self.to is not None:
+            emails = emails.annotate(_envelope=Cast("recipients", TextField())).filter(_envelope__contains=json.dumps(self.to))
+        if self.tag is not None:
+            key, value = self.tag
+            emails = emails.annotate(_tag=Cast(KeyTextTransform(key, "tags"), TextField())).filter(_tag=value)
+        return emails
+
+
 def visible_to(caller: Principal) -> QuerySet[Email]:
     """What a caller may see: its own, and for signed-in staff all."""
     if caller.sees_all:
@@ -41,11 +64,9 @@ def get_email(email_id: UUID, *, caller: Principal) -> Email:
     return email
 
 
-def list_emails(page: Page, *, caller: Principal, status: str | None = None) -> list[Email]:
+def list_emails(wanted: Filter, page: Page, *, caller: Principal) -> list[Email]:
     """The caller's, newest first: one more than the page holds, if there are more."""
-    emails = visible_to(caller).defer("text", "html").order_by("-id")
-    if status is not None:
-        emails = emails.filter(status=status)
+    emails = wanted.apply(visible_to(caller)).defer("text", "html").order_by("-id")
     if page.after is not None:
         emails = emails.filter(id__lt=page.after)
     return list(emails[: page.limit + 1])

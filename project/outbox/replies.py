@@ -1,6 +1,7 @@
 """What an SMTP relay said (RFC 5321), and what it means. Pure."""
 
 import re
+import smtplib
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -87,3 +88,14 @@ def _seconds(found: re.Match[str]) -> int:
         hours, minutes, seconds = map(int, found["clock"].split(":"))
         return hours * 3600 + minutes * 60 + seconds
     return int(found["amount"]) * _SECONDS[found["unit"][0].lower()]
+
+
+def reply_of(error: BaseException) -> Reply | None:
+    """What the relay said, of an exception of smtplib; of several recipients' replies, the one that leaves most hope."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients:
+        code, text = min(error.recipients.values())
+        return Reply(code, text.decode(errors="replace"))
+    if isinstance(error, smtplib.SMTPResponseException):
+        said = error.smtp_error
+        return Reply(error.smtp_code, said.decode(errors="replace") if isinstance(said, bytes) else said)
+    return None

@@ -109,6 +109,33 @@ def test_needs_the_scope(client: TestClient, teammate: User, token: GetToken) ->
     assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
 
 
+# Many at once
+
+
+def test_a_batch_is_accepted_in_order(client: TestClient, headers: dict[str, str]) -> None:
+    emails = [BODY | {"subject": str(number)} for number in range(30)]
+
+    answer = client.post("/api/emails/batch", json={"emails": emails}, headers=headers)
+
+    ids = [str(email_id) for email_id in Email.objects.order_by("id").values_list("id", flat=True)]
+    assert answer.status_code == 202
+    assert [each["id"] for each in answer.json()["data"]] == ids
+    assert set(Email.objects.values_list("status", flat=True)) == {Status.SENT}
+
+
+def test_a_batch_is_accepted_whole_or_not_at_all(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/api/emails/batch", json={"emails": [BODY, BODY | {"to": "nobody"}, BODY]}, headers=headers)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "emails", 1, "to", 0]
+    assert not Email.objects.exists()
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_a_batch_has_one_to_a_thousand(client: TestClient, headers: dict[str, str], count: int) -> None:
+    assert client.post("/api/emails/batch", json={"emails": [BODY] * count}, headers=headers).status_code == 422
+
+
 # Idempotency
 
 
@@ -179,6 +206,25 @@ def test_lists_by_status(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.get("/api/emails?status=scheduled", headers=headers).json()
 
     assert [email["status"] for email in answer["data"]] == ["scheduled"]
+
+
+@pytest.mark.parametrize("query", ["to=bob@example.com", "tag=order:7:b", "to=bob@example.com&tag=order:7:b&status=sent"])
+def test_lists_by_recipient_and_by_tag(client: TestClient, headers: dict[str, str], query: str) -> None:
+    client.post("/api/emails", json=BODY | {"tags": {"order": "7"}, "cc": ["bobby@example.com"]}, headers=headers)
+    wanted = client.post(
+        "/api/emails", json=BODY | {"tags": {"order": "7:b"}, "bcc": ["bob@example.com"]}, headers=headers
+    ).json()
+
+    answer = client.get(f"/api/emails?{query}", headers=headers).json()
+
+    assert [email["id"] for email in answer["data"]] == [wanted["id"]]
+
+
+@pytest.mark.parametrize("query", ["to=%00", "tag=a:%00", "tag=order", "status=lost", "limit=0", "limit=101", "after=x"])
+def test_refuses_to_list_by_nonsense(client: TestClient, headers: dict[str, str], query: str) -> None:
+    answer = client.get(f"/api/emails?{query}", headers=headers)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", query.partition("=")[0]])
 
 
 def test_nobody_sees_anothers_mail_but_staff(

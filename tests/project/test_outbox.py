@@ -16,6 +16,8 @@ from project.outbox.addresses import normal_address
 from project.outbox.claim import LEASE, claim_emails, renew_leases, requeue_abandoned
 from project.outbox.deliver import Outcome, record_outcome, send_email
 from project.outbox.models import Email
+from project.outbox.replies import Reply
+from project.outbox.retry import DELAYS, Fault
 from project.outbox.states import Status
 from tests.project.conftest import ENGINE, NOW, Accept, Claim
 
@@ -298,6 +300,46 @@ def test_a_success_clears_the_error_of_an_earlier_try(claim: Claim) -> None:
     record_outcome(email, Outcome(), now=NOW)
 
     assert Email.objects.get().last_error == ""
+
+
+def test_a_try_that_may_pass_is_followed_by_another(claim: Claim) -> None:
+    email = claim()
+
+    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT, Reply(451, "4.3.0 later")), now=NOW)
+
+    email.refresh_from_db()
+    assert (email.status, email.next_attempt_at) == (Status.DELAYED, NOW + timedelta(minutes=1))
+    assert claim_emails(ENGINE, limit=1, now=NOW + timedelta(seconds=59)) == []
+    assert claim_emails(ENGINE, limit=1, now=NOW + timedelta(seconds=60)) == [email]
+
+
+def test_a_relay_that_asks_to_wait_is_left_alone_for_so_long(claim: Claim) -> None:
+    email = claim()
+
+    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT, Reply(451, "try again in 10 minutes")), now=NOW)
+
+    email.refresh_from_db()
+    assert email.next_attempt_at == NOW + timedelta(minutes=10)
+
+
+def test_a_mail_that_has_had_its_chances_fails(claim: Claim) -> None:
+    email = claim()
+    email.attempts = len(DELAYS) + 1
+
+    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT), now=NOW)
+
+    email.refresh_from_db()
+    assert (email.status, email.next_attempt_at) == (Status.FAILED, None)
+
+
+def test_an_event_tells_what_the_relay_said(claim: Claim) -> None:
+    email = claim()
+
+    record_outcome(email, Outcome("no", Fault.MESSAGE_PERMANENT, Reply(550, "5.1.1 no such user")), now=NOW)
+
+    event = email.events.last()
+    assert event is not None
+    assert (event.type, event.data["smtp_code"], event.data["response"]) == ("email.failed", 550, "5.1.1 no such user")
 
 
 @pytest.mark.parametrize("outcome", [Outcome(), Outcome("it failed")])

@@ -1,10 +1,11 @@
 """What a relay said, read."""
 
+import smtplib
 from datetime import timedelta
 
 import pytest
 
-from project.outbox.replies import Reply, address_is_bad
+from project.outbox.replies import Reply, address_is_bad, reply_of
 
 # The text
 
@@ -172,3 +173,23 @@ def test_a_wait_is_a_day_at_most(text: str, hours: int) -> None:
 )
 def test_an_absurd_wait_is_ignored(text: str) -> None:
     assert Reply(451, text).asks_to_wait is None
+
+
+# Of exceptions
+
+
+@pytest.mark.parametrize(
+    ("error", "reply"),
+    [
+        (smtplib.SMTPDataError(451, b"4.3.0 try later"), Reply(451, "4.3.0 try later")),
+        (smtplib.SMTPConnectError(554, "no"), Reply(554, "no")),
+        (
+            smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 no such"), "d@e.f": (451, b"4.2.0 gr\xffey")}),
+            Reply(451, "4.2.0 gr\ufffdey"),
+        ),
+        (smtplib.SMTPServerDisconnected("gone"), None),
+        (ValueError("no mail"), None),
+    ],
+)
+def test_reads_what_the_relay_said_off_an_exception(error: Exception, reply: Reply | None) -> None:
+    assert reply_of(error) == reply
