@@ -49,28 +49,25 @@ class Accepted:
 
     id: str
     status: str
-    created_at: str
+    created_at: str  # RFC 3339, in UTC
     replayed: bool = False
 
 
 def accept_email(order: Order, *, idempotency: Idempotency | None = None, now: datetime) -> Accepted:
     """Queue a mail, once for each key of its owner. Raises `IdempotencyKeyReused`."""
-    email_id = uuid7()
-    scheduled = order.scheduled_at is not None and order.scheduled_at > now
-    answer = {
-        "id": str(email_id),
-        "status": Status.SCHEDULED if scheduled else Status.QUEUED,
-        "created_at": now.isoformat().replace("+00:00", "Z"),
-    }
+    email, source = _prepared(order, now)
+    answer = {"id": str(email.id), "status": email.status, "created_at": now.isoformat().replace("+00:00", "Z")}
     if idempotency is not None and (earlier := _earlier_answer(order, idempotency, answer, now)):
         return Accepted(earlier["id"], earlier["status"], earlier["created_at"], replayed=True)
-    _create(email_id, order, scheduled=scheduled, now=now)
+    _store([(email, source)], now)
     return Accepted(answer["id"], answer["status"], answer["created_at"])
 
 
 def accept_batch(orders: Sequence[Order], *, now: datetime) -> list[Accepted]:
     """Queue many mails, all or none."""
-    return [accept_email(order, now=now) for order in orders]
+    prepared = [_prepared(order, now) for order in orders]
+    _store(prepared, now)
+    return [Accepted(str(email.id), email.status, now.isoformat().replace("+00:00", "Z")) for email, _ in prepared]
 
 
 def accept_message(*, address: str, text: str) -> UUID:
@@ -80,10 +77,11 @@ def accept_message(*, address: str, text: str) -> UUID:
     return UUID(accept_email(Order(draft), now=timezone.now()).id)
 
 
-def _create(email_id: UUID, order: Order, *, scheduled: bool, now: datetime) -> None:
-    draft = order.draft
-    message_id = f"<{email_id}@{mime.bare(draft.sender).rpartition('@')[2]}>"
-    email = Email.objects.create(
+def _prepared(order: Order, now: datetime) -> tuple[Email, Source]:
+    """The rows of a mail, made and not yet stored."""
+    draft, email_id = order.draft, uuid7()
+    scheduled = order.scheduled_at is not None and order.scheduled_at > now
+    email = Email(
         id=email_id,
         owner_id=order.owner_id,
         created_at=now,
@@ -98,12 +96,17 @@ def _create(email_id: UUID, order: Order, *, scheduled: bool, now: datetime) -> 
         text=draft.text or "",
         html=draft.html or "",
         tags=dict(order.tags),
-        message_id=message_id,
+        message_id=f"<{email_id}@{mime.bare(draft.sender).rpartition('@')[2]}>",
         scheduled_at=order.scheduled_at,
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
-    Source.objects.create(email=email, content=mime.build(draft, message_id=message_id, date=order.scheduled_at or now))
-    record_events([email], now=now)
+    return email, Source(email=email, content=mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now))
+
+
+def _store(prepared: Sequence[tuple[Email, Source]], now: datetime) -> None:
+    Email.objects.bulk_create([email for email, _ in prepared])
+    Source.objects.bulk_create([source for _, source in prepared])
+    record_events([email for email, _ in prepared], now=now)
 
 
 def _earlier_answer(order: Order, asked: Idempotency, answer: dict[str, str], now: datetime) -> dict[str, str] | None:

@@ -123,6 +123,17 @@ def test_a_batch_is_accepted_in_order(client: TestClient, headers: dict[str, str
     assert set(Email.objects.values_list("status", flat=True)) == {Status.SENT}
 
 
+def test_a_batch_of_a_thousand_takes_no_more_statements_than_one_of_three(
+    client: TestClient, headers: dict[str, str], django_assert_max_num_queries: Any
+) -> None:
+    later = BODY | {"scheduled_at": soon()}
+
+    with django_assert_max_num_queries(60):
+        answer = client.post("/api/emails/batch", json={"emails": [later] * 1000}, headers=headers)
+
+    assert len(answer.json()["data"]) == Email.objects.count() == Event.objects.count() == 1000
+
+
 def test_a_batch_is_accepted_whole_or_not_at_all(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.post("/api/emails/batch", json={"emails": [BODY, BODY | {"to": "nobody"}, BODY]}, headers=headers)
 
