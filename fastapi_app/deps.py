@@ -1,5 +1,6 @@
 """What routes ask for with `Depends`: the caller, and the running engine."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from django.conf import settings
@@ -7,6 +8,7 @@ from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
 
+from project.accounts.keys import PREFIX, principal_of_key
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, of_session
 from project.accounts.scopes import SCOPES
@@ -17,7 +19,7 @@ from project.outbox.deliver import stays_here
 from project.outbox.engine import Engine
 
 token_scheme = OAuth2PasswordBearer(
-    "/api/token", scheme_name="token", scopes=SCOPES, auto_error=False, description="From `POST /api/token`."
+    "/api/token", scheme_name="token", scopes=SCOPES, auto_error=False, description="From `POST /api/token`, or an API key."
 )
 session_scheme = APIKeyCookie(
     name=settings.SESSION_COOKIE_NAME,
@@ -33,6 +35,8 @@ async def caller_if_any(
     _session: Annotated[str | None, Depends(session_scheme)],  # says so in OpenAPI; Django reads the cookie
 ) -> Principal | None:
     """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked."""
+    if token is not None and token.startswith(PREFIX):
+        return await database.run(principal_of_key, token, now=datetime.now(UTC))
     if token is not None:
         return await database.run(principal_of_token, token)
     if "authorization" in connection.headers:

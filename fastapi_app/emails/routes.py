@@ -110,4 +110,4 @@ async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: Runn
 
 
 def _order(email: EmailIn, who: Principal) -> Order:
-    return Order(email.draft(), owner_id=who.user_id, tags=email.tags, scheduled_at=email.scheduled_at)
+    return Order(email.draft(), caller_id=who.caller_id, tags=email.tags, scheduled_at=email.scheduled_at)

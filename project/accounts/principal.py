@@ -24,12 +24,12 @@ class MissingScope(Refusal):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller. `name` is for people to read; `sees_all` if it may see what is not its own."""
+    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` if it may see what is not its own."""
 
     kind: Kind
     name: str
     scopes: frozenset[str]
-    user_id: int | None = None
+    caller_id: str = ""
     sees_all: bool = False
 
     def require(self, *scopes: str) -> None:
@@ -40,4 +40,9 @@ class Principal:
 
 def of_session(user: User) -> Principal:
     """The principal behind a signed-in user."""
-    return Principal("session", user.get_username(), scopes_of(user), user.pk, user.is_staff)
+    return Principal("session", user.get_username(), scopes_of(user), user_id(user), user.is_staff)
+
+
+def user_id(user: User) -> str:
+    """The `caller_id` of a user, by token or by session."""
+    return f"user:{user.pk}"

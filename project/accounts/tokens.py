@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal
+from project.accounts.principal import NotAuthenticated, Principal, user_id
 from project.accounts.scopes import scopes_of, unknown
 from project.errors import Refusal
 
@@ -62,7 +62,7 @@ def principal_of_token(text: str) -> Principal:
     if user is None or not constant_time_compare(payload["stamp"], _stamp(user)):
         raise NotAuthenticated("The access token was withdrawn.")
     scopes = scopes_of(user) & set(payload["scopes"])
-    return Principal("token", user.get_username(), scopes, user.pk, user.is_staff)
+    return Principal("token", user.get_username(), scopes, user_id(user), user.is_staff)
 
 
 def _stamp(user: User) -> str:

@@ -38,7 +38,7 @@ class Order:
     """What is to be sent, for whom, and when."""
 
     draft: mime.Draft
-    owner_id: int | None = None
+    caller_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     scheduled_at: datetime | None = None
 
@@ -54,7 +54,7 @@ class Accepted:
 
 
 def accept_email(order: Order, *, idempotency: Idempotency | None = None, now: datetime) -> Accepted:
-    """Queue a mail, once for each key of its owner. Raises `IdempotencyKeyReused`."""
+    """Queue a mail, once for each key of its caller. Raises `IdempotencyKeyReused`."""
     email, source = _prepared(order, now)
     answer = {"id": str(email.id), "status": email.status, "created_at": now.isoformat().replace("+00:00", "Z")}
     if idempotency is not None and (earlier := _earlier_answer(order, idempotency, answer, now)):
@@ -83,7 +83,7 @@ def _prepared(order: Order, now: datetime) -> tuple[Email, Source]:
     scheduled = order.scheduled_at is not None and order.scheduled_at > now
     email = Email(
         id=email_id,
-        owner_id=order.owner_id,
+        caller=order.caller_id,
         created_at=now,
         status=Status.SCHEDULED if scheduled else Status.QUEUED,
         sender=draft.sender,
@@ -111,9 +111,9 @@ def _store(prepared: Sequence[tuple[Email, Source]], now: datetime) -> None:
 
 def _earlier_answer(order: Order, asked: Idempotency, answer: dict[str, str], now: datetime) -> dict[str, str] | None:
     """What was answered under this key, or None if it is new; from now on, `answer` is."""
-    IdempotencyKey.objects.filter(owner_id=order.owner_id, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
+    IdempotencyKey.objects.filter(caller=order.caller_id, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
     record, is_new = IdempotencyKey.objects.get_or_create(
-        owner_id=order.owner_id,
+        caller=order.caller_id,
         key=asked.key,
         defaults={"fingerprint": asked.fingerprint, "answer": answer, "created_at": now},
     )

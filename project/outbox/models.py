@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -14,7 +13,7 @@ class Email(models.Model):
     """A mail that was accepted. This row, not any task, is the truth about what must be done."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+")
+    caller = models.CharField(max_length=40, blank=True)  # whose it is: Principal.caller_id
     created_at = models.DateTimeField(default=timezone.now)
     status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Status], default=Status.QUEUED)
     sender = models.CharField(max_length=320)
@@ -40,7 +39,7 @@ class Email(models.Model):
         ordering: ClassVar = ["-id"]  # ids are UUIDv7: in order of time
         verbose_name = "e-mail"
         indexes: ClassVar = [
-            models.Index(fields=["owner", "-id"], name="email_owner"),
+            models.Index(fields=["caller", "-id"], name="email_caller"),
             models.Index(fields=["id"], condition=models.Q(status=Status.QUEUED), name="email_queued"),
             models.Index(fields=["next_attempt_at"], condition=models.Q(status__in=WAITING_FOR_ITS_TIME), name="email_waiting"),
             models.Index(fields=["lease_until"], condition=models.Q(status=Status.SENDING), name="email_sending"),
@@ -78,14 +77,14 @@ class Event(models.Model):
 class IdempotencyKey(models.Model):
     """That a caller has asked for something under this key, and what came of it."""
 
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    caller = models.CharField(max_length=40)
     key = models.CharField(max_length=255)
     fingerprint = models.CharField(max_length=64)  # of the request's body
     answer = models.JSONField()
     created_at = models.DateTimeField()
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["owner", "key"], name="one_per_owner_and_key")]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["caller", "key"], name="one_per_caller_and_key")]
 
     def __str__(self) -> str:
         return self.key

@@ -53,7 +53,7 @@ def visible_to(caller: Principal) -> QuerySet[Email]:
     """What a caller may see: its own, and for signed-in staff all."""
     if caller.sees_all:
         return Email.objects.all()
-    return Email.objects.none() if caller.user_id is None else Email.objects.filter(owner_id=caller.user_id)
+    return Email.objects.filter(caller=caller.caller_id) if caller.caller_id else Email.objects.none()
 
 
 def get_email(email_id: UUID, *, caller: Principal) -> Email:

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from starlette.testclient import TestClient
 
+from project.accounts.keys import create_key
 from project.accounts.models import User
 from project.outbox.models import Email, Event, MailboxMessage, Source
 from project.outbox.states import Status
@@ -248,6 +249,38 @@ def test_nobody_sees_anothers_mail_but_staff(
     assert client.post(f"/api/emails/{mine}/cancel", headers=stranger_headers).status_code == 404
     assert [email["id"] for email in client.get("/api/emails", headers=stranger_headers).json()["data"]] == [theirs]
     assert len(client.get("/api/emails", headers=headers).json()["data"]) == 2
+
+
+def test_a_key_sends_and_sees_its_own_alone(client: TestClient, headers: dict[str, str]) -> None:
+    client.post("/api/emails", json=BODY, headers=headers)
+    keys = [bearer(create_key(name, scopes=["emails:send", "emails:read"])) for name in ("one", "other")]
+
+    ids = [client.post("/api/emails", json=BODY, headers=key).json()["id"] for key in keys]
+
+    assert [[email["id"] for email in client.get("/api/emails", headers=key).json()["data"]] for key in keys] == [
+        [ids[0]],
+        [ids[1]],
+    ]
+    assert client.get(f"/api/emails/{ids[0]}", headers=keys[1]).status_code == 404
+    assert client.get("/api/me", headers=keys[0]).json() == {
+        "kind": "key",
+        "name": "one",
+        "scopes": ["emails:read", "emails:send"],
+    }
+
+
+def test_a_key_may_no_more_than_its_scopes(client: TestClient, lent: None) -> None:
+    key = bearer(create_key("reader", scopes=["emails:read"]))
+
+    assert client.post("/api/emails", json=BODY, headers=key).json()["code"] == "missing_scope"
+    assert client.get("/api/emails", headers=key).status_code == 200
+
+
+@pytest.mark.parametrize("key", ["mr_", "mr_nonsense", "mr_" + "a" * 57])
+def test_a_bad_key_is_refused(client: TestClient, key: str) -> None:
+    answer = client.get("/api/emails", headers=bearer(key))
+
+    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
 
 
 # Changing
