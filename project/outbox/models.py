@@ -6,7 +6,29 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
-from project.outbox.states import WAITING_FOR_ITS_TIME, Status
+from project.outbox.states import RARE_ENDS, WAITING_FOR_ITS_TIME, Status
+
+
+class Template(models.Model):
+    """One version of a template, in Liquid. It is never changed: an edit makes the next, so that what was sent can be told."""
+
+    slug = models.SlugField(max_length=100)
+    version = models.PositiveIntegerField()
+    is_current = models.BooleanField(default=True)  # no version is, once the template was deleted
+    subject = models.CharField(max_length=998, blank=True)
+    text = models.TextField(blank=True)
+    html = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering: ClassVar = ["slug", "-version"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["slug", "version"], name="one_per_slug_and_version"),
+            models.UniqueConstraint(fields=["slug"], condition=models.Q(is_current=True), name="one_current_per_slug"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slug}, version {self.version}"
 
 
 class Email(models.Model):
@@ -26,11 +48,13 @@ class Email(models.Model):
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)
+    template = models.ForeignKey(Template, models.PROTECT, null=True, blank=True)  # the version that it was made from
     message_id = models.CharField(max_length=255)
     scheduled_at = models.DateTimeField(null=True, blank=True)
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # for what waits for its time
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
+    settled = models.JSONField(default=dict, blank=True)  # recipients whose end is not the mail's: project.outbox.recipients
     sent_at = models.DateTimeField(null=True, blank=True)
     claimed_by = models.CharField(max_length=32, blank=True)  # the engine that is sending it
     lease_until = models.DateTimeField(null=True, blank=True)  # when its claim ends, should it never be heard of again
@@ -43,6 +67,8 @@ class Email(models.Model):
             models.Index(fields=["id"], condition=models.Q(status=Status.QUEUED), name="email_queued"),
             models.Index(fields=["next_attempt_at"], condition=models.Q(status__in=WAITING_FOR_ITS_TIME), name="email_waiting"),
             models.Index(fields=["lease_until"], condition=models.Q(status=Status.SENDING), name="email_sending"),
+            # The ends that few mails come to, so that they are found among a million that were sent.
+            *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in RARE_ENDS),
         ]
 
     def __str__(self) -> str:
@@ -59,6 +85,44 @@ class Source(models.Model):
         return f"Source of {self.email_id}"
 
 
+class Recipient(models.Model):
+    """That a mail goes to an address: by which it is found."""
+
+    pk = models.CompositePrimaryKey("address", "email_id")
+    address = models.CharField(max_length=320)
+    email = models.ForeignKey(Email, models.CASCADE)
+
+    def __str__(self) -> str:
+        return self.address
+
+
+class Tag(models.Model):
+    """That a mail has a tag: by which it is found."""
+
+    pk = models.CompositePrimaryKey("key", "value", "email_id")
+    key = models.CharField(max_length=100)
+    value = models.CharField(max_length=100)
+    email = models.ForeignKey(Email, models.CASCADE)
+
+    def __str__(self) -> str:
+        return f"{self.key}:{self.value}"
+
+
+class Suppression(models.Model):
+    """An address that gets no mail from us: it does not exist, or does not want any."""
+
+    address = models.CharField(max_length=320, primary_key=True)  # in its normal form: project.outbox.addresses
+    reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    email = models.ForeignKey(Email, models.SET_NULL, null=True, blank=True)  # the mail that showed it, if one did
+
+    class Meta:
+        ordering: ClassVar = ["address"]
+
+    def __str__(self) -> str:
+        return self.address
+
+
 class Event(models.Model):
     """Something that happened to a mail: one for each change of its status, and never changed itself."""
 
@@ -66,6 +130,7 @@ class Event(models.Model):
     type = models.CharField(max_length=32)
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
+    dialogue = models.TextField(blank=True)  # what was said over SMTP in the try that this ends, line by line
 
     class Meta:
         ordering: ClassVar = ["id"]

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """`scheduled | queued → sending → sent | delayed | failed`; `delayed` is tried again, and what waits can be `canceled`."""
+    """`scheduled | queued → sending → sent | delayed | failed | bounced`; what is `delayed` is tried again."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -12,8 +12,11 @@ class Status(StrEnum):
     DELAYED = "delayed"  # a try failed, another is due
     SENT = "sent"  # the relay took it
     FAILED = "failed"
+    BOUNCED = "bounced"  # no such address, says the relay of every recipient
     CANCELED = "canceled"
+    SUPPRESSED = "suppressed"  # every recipient is on the suppression list
 
 
 CANCELABLE = (Status.SCHEDULED, Status.QUEUED)
 WAITING_FOR_ITS_TIME = (Status.SCHEDULED, Status.DELAYED)
+RARE_ENDS = (Status.FAILED, Status.BOUNCED, Status.CANCELED, Status.SUPPRESSED)
