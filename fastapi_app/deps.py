@@ -1,6 +1,5 @@
-"""What routes ask for with `Depends`: the caller, and the running engine."""
+"""What routes ask for with `Depends`: the caller, the way in for mail, and the running engine."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from django.conf import settings
@@ -8,15 +7,17 @@ from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
 
-from project.accounts.keys import PREFIX, principal_of_key
+from project.accounts.keys import PREFIX
+from project.accounts.known_keys import principal_of_known_key
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, of_session
 from project.accounts.scopes import SCOPES
 from project.accounts.tokens import principal_of_token
 from project.bridge import database
 from project.bridge.sessions import session_user
-from project.outbox.deliver import stays_here
 from project.outbox.engine import Engine
+from project.outbox.intake import Intake
+from project.outbox.transports.choice import stays_here
 
 token_scheme = OAuth2PasswordBearer(
     "/api/token", scheme_name="token", scopes=SCOPES, auto_error=False, description="From `POST /api/token`, or an API key."
@@ -36,7 +37,7 @@ async def caller_if_any(
 ) -> Principal | None:
     """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked."""
     if token is not None and token.startswith(PREFIX):
-        return await database.run(principal_of_key, token, now=datetime.now(UTC))
+        return await principal_of_known_key(token)
     if token is not None:
         return await database.run(principal_of_token, token)
     if "authorization" in connection.headers:
@@ -62,12 +63,19 @@ def _checked(who: Principal | None, wanted: SecurityScopes) -> Principal:
     return who
 
 
-def engine(connection: HTTPConnection) -> Engine:
+async def engine(connection: HTTPConnection) -> Engine:
     """The application's engine."""
     found: Engine = connection.app.state.engine
+    return found
+
+
+async def intake(connection: HTTPConnection) -> Intake:
+    """The application's way in for mail."""
+    found: Intake = connection.app.state.intake
     return found
 
 
 Caller = Annotated[Principal, Security(caller)]
 SendingCaller = Annotated[Principal | None, Security(sender, scopes=["emails:send"])]
 RunningEngine = Annotated[Engine, Depends(engine)]
+OpenIntake = Annotated[Intake, Depends(intake)]

@@ -9,22 +9,29 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from project.accounts.principal import MissingScope, NotAuthenticated
-from project.accounts.tokens import InvalidScope
+from project.accounts.scopes import InvalidScope
 from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
 from project.outbox.accept import IdempotencyKeyReused
 from project.outbox.change import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable
+from project.outbox.liquid import TemplateInvalid
 from project.outbox.queries import EmailNotFound
+from project.outbox.suppressions import SuppressionNotFound
+from project.outbox.templates import TemplateNotFound
 
 STATUS: dict[type[Refusal], int] = {
     InvalidScope: 400,
     NotAuthenticated: 401,
     MissingScope: 403,
     EmailNotFound: 404,
+    SuppressionNotFound: 404,
+    TemplateNotFound: 404,
     EmailNotCancelable: 409,
     EmailNotReschedulable: 409,
     EmailNotRetryable: 409,
@@ -32,6 +39,7 @@ STATUS: dict[type[Refusal], int] = {
 }
 CODES = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
 CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3
+CHALLENGED = {name: {"required": True, "schema": {"const": value}} for name, value in CHALLENGE.items()}
 
 
 class Problem(BaseModel):
@@ -57,7 +65,10 @@ class ValidationProblem(BaseModel):
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: that it may answer with these, and what they look like."""
-    return {status: {"model": ValidationProblem if status == 422 else Problem} for status in statuses}
+    return {
+        status: {"model": ValidationProblem if status == 422 else Problem, "headers": CHALLENGED if status == 401 else {}}
+        for status in statuses
+    }
 
 
 def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
@@ -70,6 +81,10 @@ async def _refused(_request: Request, error: Refusal) -> JSONResponse:
     return problem(status, error.detail, error.code, CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None)
 
 
+async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:
+    return JSONResponse({"detail": [{"loc": ["body", error.part], "msg": error.detail, "type": error.kind}]}, 422)
+
+
 async def _forged(_request: Request, error: CsrfFailed) -> JSONResponse:
     return problem(403, f"A session needs Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
 
@@ -79,10 +94,16 @@ async def _invalid(_request: Request, error: RequestValidationError) -> JSONResp
     return JSONResponse({"detail": detail}, 422)
 
 
-async def _http(_request: Request, error: HTTPException) -> JSONResponse:
-    return problem(
-        error.status_code, error.detail, CODES.get(error.status_code) or HTTPStatus(error.status_code).name.lower(), error.headers
-    )
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    status = error.status_code
+    headers = {"Allow": _methods(request)} if "Allow" in (error.headers or {}) else error.headers
+    return problem(status, error.detail, CODES.get(status) or HTTPStatus(status).name.lower(), headers)
+
+
+def _methods(request: Request) -> str:
+    # FastAPI names those of the path's first route alone (RFC 9110 section 15.5.6 wants all).
+    routes = iter_route_contexts(request.app.routes)
+    return ", ".join(sorted({m for r in routes if r.methods and r.matches(request.scope)[0] != Match.NONE for m in r.methods}))
 
 
 async def _failed(_request: Request, _error: Exception) -> JSONResponse:
@@ -91,6 +112,7 @@ async def _failed(_request: Request, _error: Exception) -> JSONResponse:
 
 ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     Refusal: _refused,
+    TemplateInvalid: _template_invalid,
     CsrfFailed: _forged,
     RequestValidationError: _invalid,
     HTTPException: _http,

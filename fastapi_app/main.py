@@ -14,8 +14,11 @@ from fastapi_app.errors import ERROR_HANDLERS
 from fastapi_app.limits import BodyLimit
 from fastapi_app.notes import routes as notes
 from fastapi_app.operating import routes as operating
+from fastapi_app.suppressions import routes as suppressions
+from fastapi_app.templates import routes as templates
 from project.bridge import background, database
 from project.outbox.engine import Engine
+from project.outbox.intake import Intake
 
 
 @asynccontextmanager
@@ -26,11 +29,12 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with app.state.engine.running(grace=grace), background.outliving(app, grace=grace):
             yield
     finally:
+        app.state.intake.close()
         database.close()
 
 
 def create_app() -> FastAPI:
-    """A new application with its own engine."""
+    """A new application with its own intake and engine."""
     app = FastAPI(
         title="Mailrail",
         summary="Send e-mail: one POST queues it, and you watch it go.",
@@ -42,8 +46,9 @@ def create_app() -> FastAPI:
         exception_handlers=ERROR_HANDLERS,
         middleware=[Middleware(BodyLimit)],
     )
-    app.state.engine = Engine(settings.ENV.data_folder / "engines")
-    for part in (notes, emails, auth, operating):
+    app.state.engine = Engine(settings.ENV.data_folder / "engines", delivers=settings.ENV.deliver)
+    app.state.intake = Intake()
+    for part in (notes, emails, templates, suppressions, auth, operating):
         app.include_router(part.router)
     add_docs(app)  # last: routes are tried in order
     return app

@@ -3,6 +3,7 @@
 import re
 import secrets
 from contextlib import suppress
+from datetime import timedelta
 from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ import dj_database_url
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from project.delays import DELAYS, parse_delays
 from project.relay import EMBEDDED, Relay, parse_email_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -47,6 +49,10 @@ class Environment(BaseSettings):
         None, pattern=r"^\w+(\.\w+)+$", description="the dotted path of a Django e-mail backend, instead of EMAIL_URL"
     )
     default_from_email: str = Field("Mailrail <mailrail@localhost>", description="the sender of mail that names none")
+    deliver: bool = Field(True, description="whether the server also delivers, or leaves that to `manage.py deliver`")
+    retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
+        DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,24h"
+    )
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
     admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")
@@ -56,6 +62,11 @@ class Environment(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+    @field_validator("retry_delays", mode="before")
+    @classmethod
+    def _parse_delays(cls, value: object) -> object:
+        return parse_delays(value) if isinstance(value, str) else value
 
     @field_validator("csrf_trusted_origins")
     @classmethod

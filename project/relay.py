@@ -1,18 +1,21 @@
 """EMAIL_URL: which SMTP server takes our mail, and how to talk to it. Pure."""
 
 import math
+import re
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 EMBEDDED = "mailbox://"
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
 DEFAULT_TIMEOUT = 30.0
 MAX_TIMEOUT = 600.0
+DEFAULT_CONNECTIONS = 20
+MAX_CONNECTIONS = 500
 
 
 @dataclass(frozen=True)
 class Relay:
-    """An SMTP server. `timeout` in seconds, for each step of the conversation."""
+    """An SMTP server. `timeout` in seconds, for each step of a conversation; so many `connections` at the same time."""
 
     host: str
     port: int
@@ -21,6 +24,7 @@ class Relay:
     starttls: bool = False
     implicit_tls: bool = False
     timeout: float = DEFAULT_TIMEOUT
+    connections: int = DEFAULT_CONNECTIONS
 
 
 def parse_email_url(url: str) -> Relay | None:
@@ -40,6 +44,9 @@ def parse_email_url(url: str) -> Relay | None:
         raise ValueError("it names no host")
     if parts.path not in ("", "/") or parts.fragment:
         raise ValueError("it has nothing after the host and the port but options")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if strange := options.keys() - {"timeout", "connections"}:
+        raise ValueError(f"it has no option {min(strange)!r}; there are timeout (seconds) and connections")
     return Relay(
         host=parts.hostname,
         port=port or DEFAULT_PORTS[parts.scheme],
@@ -47,14 +54,12 @@ def parse_email_url(url: str) -> Relay | None:
         password=unquote(parts.password or ""),
         starttls=parts.scheme == "smtp+starttls",
         implicit_tls=parts.scheme == "smtps",
-        timeout=_timeout(parse_qs(parts.query, keep_blank_values=True)),
+        timeout=_timeout(options.get("timeout", str(DEFAULT_TIMEOUT))),
+        connections=_connections(options.get("connections", str(DEFAULT_CONNECTIONS))),
     )
 
 
-def _timeout(options: dict[str, list[str]]) -> float:
-    text = options.pop("timeout", [str(DEFAULT_TIMEOUT)])[-1]
-    if options:
-        raise ValueError(f"it has no option {min(options)!r}; there is timeout, in seconds")
+def _timeout(text: str) -> float:
     try:
         timeout = float(text)
     except ValueError:
@@ -62,3 +67,9 @@ def _timeout(options: dict[str, list[str]]) -> float:
     if not 0 < timeout <= MAX_TIMEOUT:
         raise ValueError(f"timeout is more than 0 and at most {MAX_TIMEOUT:g} seconds")
     return timeout
+
+
+def _connections(text: str) -> int:
+    if not (re.fullmatch("[0-9]{1,3}", text) and 1 <= int(text) <= MAX_CONNECTIONS):
+        raise ValueError(f"connections is a number from 1 to {MAX_CONNECTIONS}")
+    return int(text)

@@ -73,7 +73,9 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 MAILBOX_BACKEND = "project.outbox.transports.mailbox.MailboxBackend"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
 EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
-if ENV.relay is not None:
+RELAY = ENV.relay
+RETRY_DELAYS = ENV.retry_delays
+if ENV.relay is not None:  # for Django's own mail, too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host
     EMAIL_PORT = ENV.relay.port

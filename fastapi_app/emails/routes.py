@@ -7,16 +7,17 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
-from pydantic import AfterValidator
+from pydantic import Field
 
-from fastapi_app.deps import RunningEngine, caller
+from fastapi_app.deps import OpenIntake, RunningEngine, caller
 from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, EmailIn, EmailOut, EmailPage, Events, Reschedule
 from fastapi_app.errors import Problem, ValidationProblem, problems
-from fastapi_app.fields import storable
+from fastapi_app.fields import Storable
+from fastapi_app.templates.mails import Made, made
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
-from project.outbox.accept import Idempotency, Order, accept_batch, accept_email
+from project.outbox.accept import Idempotency, Order
 from project.outbox.change import cancel_email, reschedule_email, retry_email
 from project.outbox.queries import Filter, Page, events_of, get_email, list_emails
 from project.outbox.states import Status
@@ -26,32 +27,46 @@ router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"
 Id = Annotated[UUID, Path(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
 Sender = Annotated[Principal, Security(caller, scopes=["emails:send"])]
 Reader = Annotated[Principal, Security(caller, scopes=["emails:read"])]
-Word = Annotated[str, AfterValidator(storable)]
+Pair = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x20-\x7e]{1,255}$", examples=["order-42"])]
-EITHER_422: dict[int | str, dict[str, Any]] = {
-    422: {"model": ValidationProblem | Problem, "description": "What is wrong, or `idempotency_key_reused`"}
+REPLAYED = {"description": "`true` if this is the answer to an earlier request with the same key", "schema": {"const": "true"}}
+NEXT = ("get_email", "list_email_events", "cancel_email", "retry_email", "reschedule_email")
+LINKS = {name: {"operationId": name, "parameters": {"email_id": "$response.body#/id"}} for name in NEXT}
+SENT: dict[int | str, dict[str, Any]] = problems(400, 401, 403, 413) | {
+    202: {"headers": {"Idempotent-Replayed": REPLAYED}, "links": LINKS},
+    422: {"model": ValidationProblem | Problem, "description": "What is wrong, or `idempotency_key_reused`"},
 }
 
 
-@router.post("", summary="Send an e-mail", operation_id="send_email", status_code=202, responses=problems(401, 403) | EITHER_422)
+@router.post("", summary="Send an e-mail", operation_id="send_email", status_code=202, responses=SENT)
 async def send(  # noqa: PLR0913  # what a route asks for
-    email: EmailIn, who: Sender, engine: RunningEngine, tasks: BackgroundTasks, response: Response, key: Key = None
+    email: EmailIn,
+    who: Sender,
+    intake: OpenIntake,
+    engine: RunningEngine,
+    tasks: BackgroundTasks,
+    response: Response,
+    key: Key = None,
 ) -> EmailAccepted:
     """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
-    order = _order(email, who)
     asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
-    accepted = await database.run(accept_email, order, idempotency=asked, now=datetime.now(UTC))
+    (mail,) = await made({("body",): email})
+    accepted = await intake.accept(_order(email, mail, who, asked))
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(engine.deliver_soon)
     return EmailAccepted.model_validate(asdict(accepted))
 
 
-@router.post("/batch", summary="Send many", operation_id="send_emails", status_code=202, responses=problems(401, 403, 422))
-async def send_batch(batch: Batch, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> BatchAccepted:
+@router.post(
+    "/batch", summary="Send many", operation_id="send_emails", status_code=202, responses=problems(400, 401, 403, 413, 422)
+)
+async def send_batch(
+    batch: Batch, who: Sender, intake: OpenIntake, engine: RunningEngine, tasks: BackgroundTasks
+) -> BatchAccepted:
     """Queue up to a thousand mails, all or none. What is wrong with one is told with its index."""
-    orders = [_order(email, who) for email in batch.emails]
-    accepted = await database.run(accept_batch, orders, now=datetime.now(UTC))
+    mails = await made({("body", "emails", index): email for index, email in enumerate(batch.emails)})
+    accepted = await intake.accept_batch([_order(email, mail, who) for email, mail in zip(batch.emails, mails, strict=True)])
     tasks.add_task(engine.deliver_soon)
     return BatchAccepted(data=[EmailAccepted.model_validate(asdict(each)) for each in accepted])
 
@@ -60,8 +75,8 @@ async def send_batch(batch: Batch, who: Sender, engine: RunningEngine, tasks: Ba
 async def list_(  # noqa: PLR0913  # what may be asked for
     who: Reader,
     status: Status | None = None,
-    to: Annotated[Word | None, Query(description="A recipient's bare address")] = None,
-    tag: Annotated[Word | None, Query(pattern="^[^:]+:.+$", description="`key:value`", examples=["order:42"])] = None,
+    to: Annotated[Storable | None, Query(description="A recipient's bare address")] = None,
+    tag: Annotated[Pair | None, Query(description="`key:value`", examples=["order:42"])] = None,
     after: UUID | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> EmailPage:
@@ -100,7 +115,9 @@ async def retry(email_id: Id, who: Sender, engine: RunningEngine, tasks: Backgro
     return EmailOut.model_validate(email)
 
 
-@router.patch("/{email_id}", summary="Reschedule", operation_id="reschedule_email", responses=problems(401, 403, 404, 409, 422))
+@router.patch(
+    "/{email_id}", summary="Reschedule", operation_id="reschedule_email", responses=problems(400, 401, 403, 404, 409, 413, 422)
+)
 async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> EmailOut:
     """Send a scheduled mail at another time."""
     now = datetime.now(UTC)
@@ -109,5 +126,12 @@ async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: Runn
     return EmailOut.model_validate(email)
 
 
-def _order(email: EmailIn, who: Principal) -> Order:
-    return Order(email.draft(), caller_id=who.caller_id, tags=email.tags, scheduled_at=email.scheduled_at)
+def _order(email: EmailIn, mail: Made, who: Principal, idempotency: Idempotency | None = None) -> Order:
+    return Order(
+        mail.draft,
+        caller_id=who.caller_id,
+        tags=email.tags,
+        template_id=mail.template_id,
+        scheduled_at=email.scheduled_at,
+        idempotency=idempotency,
+    )

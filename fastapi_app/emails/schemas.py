@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from fastapi_app.fields import storable
+from fastapi_app.templates.schemas import Slug, Variables
 from project.outbox import mime
 from project.outbox.addresses import normal_mailbox
 from project.outbox.headers import check_header, check_line, check_text
@@ -33,6 +34,12 @@ def _header_name(name: str) -> str:
     return name
 
 
+def _written_out(value: Any) -> Any:
+    if isinstance(value, datetime) or (isinstance(value, str) and ":" in value):
+        return value
+    raise ValueError("a time is written like 2026-12-01T09:00:00Z")  # Pydantic also takes seconds since 1970
+
+
 def _in_time(at: datetime) -> datetime:
     if at > datetime.now(UTC) + AHEAD:
         raise ValueError(f"a mail is scheduled up to {AHEAD.days} days ahead")
@@ -43,14 +50,15 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-MAILBOX_SCHEMA = {"type": "string", "examples": ["Ada <ada@example.com>"]}
+MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": 320, "examples": ["Ada <ada@example.com>"]}
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(normal_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
 Mailboxes = Annotated[list[Mailbox], BeforeValidator(_as_list)]
 Line = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
 Text = Annotated[str, AfterValidator(storable), AfterValidator(check_text)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
+HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_header_name)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
-Moment = Annotated[AwareDatetime, AfterValidator(_in_time)]
+MediaType = Annotated[str, Field(pattern="^[a-zA-Z0-9.+_-]+/[a-zA-Z0-9.+_-]+$", max_length=127)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_time)]
 
 
 class AttachmentIn(BaseModel):
@@ -60,8 +68,8 @@ class AttachmentIn(BaseModel):
 
     filename: Annotated[Line, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
     content: Base64Bytes
-    content_type: Annotated[str, Field(pattern=r"^[\w.+-]+/[\w.+-]+$", max_length=127)] = "application/octet-stream"
-    content_id: Annotated[str, Field(pattern=r"^[\w.@+-]+$", max_length=255)] | None = None
+    content_type: MediaType = "application/octet-stream"
+    content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = None
 
 
 class EmailIn(BaseModel):
@@ -80,12 +88,17 @@ class EmailIn(BaseModel):
     headers: dict[HeaderName, Line] = Field({}, max_length=50)
     tags: dict[Tag, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
     attachments: list[AttachmentIn] = []
+    template: Slug | None = Field(None, description="What to make the text and html of, and the subject if none is given")
+    variables: Variables = Field({}, description="For the template")
     scheduled_at: Moment | None = None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.text is None and self.html is None:
-            raise ValueError("a mail has at least one of text and html")
+        has_body = self.text is not None or self.html is not None
+        if has_body == (self.template is not None):
+            raise ValueError("a mail has a template, or at least one of text and html, but not both")
+        if self.variables and self.template is None:
+            raise ValueError("variables are for a template, and there is none")
         if len(self.to) + len(self.cc) + len(self.bcc) > RECIPIENTS:
             raise ValueError(f"a mail has up to {RECIPIENTS} recipients")
         if sum(len(attachment.content) for attachment in self.attachments) > ATTACHED_BYTES:
@@ -130,6 +143,15 @@ class BatchAccepted(BaseModel):
     data: list[EmailAccepted]
 
 
+class RecipientOut(BaseModel):
+    """What became of one recipient."""
+
+    address: str = Field(examples=["ada@example.com"])
+    status: Status = Field(examples=["sent"])
+    smtp_code: int | None = Field(description="What the relay said of it, if it said anything", examples=[550])
+    response: str | None = Field(examples=["5.1.1 No such user"])
+
+
 class EmailOut(BaseModel):
     """A mail, and where it is."""
 
@@ -143,6 +165,7 @@ class EmailOut(BaseModel):
     cc: list[str]
     bcc: list[str]
     reply_to: list[str]
+    recipients: list[RecipientOut] = Field(validation_alias="ends")
     subject: str
     tags: dict[str, str]
     message_id: str

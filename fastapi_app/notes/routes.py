@@ -5,15 +5,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, WebSocket
 
-from fastapi_app.deps import RunningEngine, SendingCaller
+from fastapi_app.deps import OpenIntake, RunningEngine, SendingCaller
 from fastapi_app.errors import problems
 from fastapi_app.notes.arithmetic import add_numbers
 from fastapi_app.notes.echo import echo
 from fastapi_app.notes.greeting import greet_all
 from fastapi_app.notes.schemas import Address, Greetings, Message, Name, Sum, Text
-from project.bridge import database
 from project.bridge.background import BackgroundRoute
-from project.outbox.accept import accept_message
+from project.outbox.accept import message_order
 
 router = APIRouter(route_class=BackgroundRoute, tags=["notes"])
 
@@ -52,18 +51,19 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     operation_id="send_email_in_background",
     responses=problems(401, 403, 422),
 )
-async def send_email(
+async def send_email(  # noqa: PLR0913  # what a route asks for
     email: Annotated[Address, Query()],
     message: Annotated[Text, Query(examples=["Hi"])],
     background_tasks: BackgroundTasks,
+    intake: OpenIntake,
     engine: RunningEngine,
-    _caller: SendingCaller,
+    who: SendingCaller,
 ) -> Message:
     """Queue a mail and answer at once; it is safe in the database by then, and sent in the background.
 
     Needs no credential only while mail cannot leave this machine.
     """
-    await database.run(accept_message, address=email, text=message)
+    await intake.accept(message_order(address=email, text=message, caller_id=who.caller_id if who else ""))
     background_tasks.add_task(engine.deliver_soon)
     return Message(message="Email will be sent in the background")
 

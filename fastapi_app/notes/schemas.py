@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from fastapi_app.fields import storable
+from fastapi_app.fields import Storable
 from project.outbox.addresses import normal_address
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Address = Annotated[
     str, AfterValidator(normal_address), WithJsonSchema({"type": "string", "format": "email", "examples": ["ada@example.com"]})
 ]
-Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), AfterValidator(storable)]
+Text = Annotated[Storable, StringConstraints(min_length=1, max_length=10_000)]
 
 
 class Message(BaseModel):

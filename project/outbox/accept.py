@@ -1,4 +1,4 @@
-"""Taking a mail in. When this is committed, it will be delivered, and what was accepted is what is sent."""
+"""Taking mail in. When this is committed, it will be delivered, and what was accepted is what is sent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 
 from project.errors import Refusal
 from project.outbox import mime
-from project.outbox.events import record_events
-from project.outbox.models import Email, IdempotencyKey, Source
+from project.outbox.events import event_of
+from project.outbox.models import Email, Event, IdempotencyKey, Recipient, Source, Tag
 from project.outbox.states import Status
 
 SUBJECT_LENGTH = 78  # RFC 5322 section 2.1.1: lines should be no longer
@@ -40,7 +40,18 @@ class Order:
     draft: mime.Draft
     caller_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    template_id: int | None = None  # the version that the draft was made from
     scheduled_at: datetime | None = None
+    idempotency: Idempotency | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A mail whose rows are made, and not yet stored."""
+
+    email: Email
+    source: Source
+    idempotency: Idempotency | None
 
 
 @dataclass(frozen=True)
@@ -53,32 +64,8 @@ class Accepted:
     replayed: bool = False
 
 
-def accept_email(order: Order, *, idempotency: Idempotency | None = None, now: datetime) -> Accepted:
-    """Queue a mail, once for each key of its caller. Raises `IdempotencyKeyReused`."""
-    email, source = _prepared(order, now)
-    answer = {"id": str(email.id), "status": email.status, "created_at": now.isoformat().replace("+00:00", "Z")}
-    if idempotency is not None and (earlier := _earlier_answer(order, idempotency, answer, now)):
-        return Accepted(earlier["id"], earlier["status"], earlier["created_at"], replayed=True)
-    _store([(email, source)], now)
-    return Accepted(answer["id"], answer["status"], answer["created_at"])
-
-
-def accept_batch(orders: Sequence[Order], *, now: datetime) -> list[Accepted]:
-    """Queue many mails, all or none."""
-    prepared = [_prepared(order, now) for order in orders]
-    _store(prepared, now)
-    return [Accepted(str(email.id), email.status, now.isoformat().replace("+00:00", "Z")) for email, _ in prepared]
-
-
-def accept_message(*, address: str, text: str) -> UUID:
-    """Queue a plain message to one address; its first line is the subject. Gives the e-mail's id."""
-    subject = " ".join(text.strip().partition("\n")[0].split())[:SUBJECT_LENGTH]
-    draft = mime.Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
-    return UUID(accept_email(Order(draft), now=timezone.now()).id)
-
-
-def _prepared(order: Order, now: datetime) -> tuple[Email, Source]:
-    """The rows of a mail, made and not yet stored."""
+def prepare(order: Order, *, now: datetime) -> Prepared:
+    """Make a mail's rows, and the bytes that will be sent. Needs no database: what takes long is done before the transaction."""
     draft, email_id = order.draft, uuid7()
     scheduled = order.scheduled_at is not None and order.scheduled_at > now
     email = Email(
@@ -96,30 +83,66 @@ def _prepared(order: Order, now: datetime) -> tuple[Email, Source]:
         text=draft.text or "",
         html=draft.html or "",
         tags=dict(order.tags),
+        template_id=order.template_id,
         message_id=f"<{email_id}@{mime.bare(draft.sender).rpartition('@')[2]}>",
         scheduled_at=order.scheduled_at,
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
-    return email, Source(email=email, content=mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now))
+    source = Source(email=email, content=mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now))
+    return Prepared(email, source, order.idempotency)
 
 
-def _store(prepared: Sequence[tuple[Email, Source]], now: datetime) -> None:
-    Email.objects.bulk_create([email for email, _ in prepared])
-    Source.objects.bulk_create([source for _, source in prepared])
-    record_events([email for email, _ in prepared], now=now)
+def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:
+    """Store many callers' mails, each once for its idempotency key. For each its answer, or `IdempotencyKeyReused`."""
+    answers = [_answer_to(mail) for mail in mails]
+    _store([mail for mail, answer in zip(mails, answers, strict=True) if isinstance(answer, Accepted) and not answer.replayed])
+    return answers
 
 
-def _earlier_answer(order: Order, asked: Idempotency, answer: dict[str, str], now: datetime) -> dict[str, str] | None:
-    """What was answered under this key, or None if it is new; from now on, `answer` is."""
-    IdempotencyKey.objects.filter(caller=order.caller_id, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
+def accept_batch(mails: Sequence[Prepared]) -> list[Accepted]:
+    """Store one caller's mails, all or none."""
+    _store(mails)
+    return [_accepted(mail.email) for mail in mails]
+
+
+def accept_message(*, address: str, text: str) -> UUID:
+    """Store a plain message to one address. Gives the e-mail's id."""
+    mail = prepare(message_order(address=address, text=text), now=timezone.now())
+    accept_batch([mail])
+    return mail.email.id
+
+
+def message_order(*, address: str, text: str, caller_id: str = "") -> Order:
+    """A plain message to one address; its first line is the subject."""
+    subject = " ".join(text.strip().partition("\n")[0].split())[:SUBJECT_LENGTH]
+    draft = mime.Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
+    return Order(draft, caller_id=caller_id)
+
+
+def _store(mails: Sequence[Prepared]) -> None:
+    emails = [mail.email for mail in mails]
+    Email.objects.bulk_create(emails)
+    Source.objects.bulk_create([mail.source for mail in mails])
+    Recipient.objects.bulk_create([Recipient(address=address, email=email) for email in emails for address in email.recipients])
+    Tag.objects.bulk_create([Tag(key=key, value=value, email=email) for email in emails for key, value in email.tags.items()])
+    Event.objects.bulk_create([event_of(email, now=email.created_at) for email in emails])
+
+
+def _accepted(email: Email) -> Accepted:
+    return Accepted(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
+
+
+def _answer_to(mail: Prepared) -> Accepted | Exception:
+    """What is answered to this mail: if its key is known, what was answered first."""
+    asked, caller, now = mail.idempotency, mail.email.caller, mail.email.created_at
+    answer = _accepted(mail.email)
+    if asked is None:
+        return answer
+    IdempotencyKey.objects.filter(caller=caller, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
+    told = {"id": answer.id, "status": answer.status, "created_at": answer.created_at}
     record, is_new = IdempotencyKey.objects.get_or_create(
-        caller=order.caller_id,
-        key=asked.key,
-        defaults={"fingerprint": asked.fingerprint, "answer": answer, "created_at": now},
+        caller=caller, key=asked.key, defaults={"fingerprint": asked.fingerprint, "answer": told, "created_at": now}
     )
-    if is_new:
-        return None
     if record.fingerprint != asked.fingerprint:
-        raise IdempotencyKeyReused("This Idempotency-Key came before, with another body.")
-    earlier: dict[str, str] = record.answer
-    return earlier
+        return IdempotencyKeyReused("This Idempotency-Key came before, with another body.")
+    return answer if is_new else Accepted(**record.answer, replayed=True)

@@ -1,6 +1,7 @@
 """E-mail addresses (RFC 5321, RFC 6531), alone and with a name before them (RFC 5322 section 3.4). Pure."""
 
 import re
+from functools import lru_cache
 
 from email_validator import validate_email
 
@@ -15,6 +16,7 @@ def normal_address(text: str) -> str:
     return address.ascii_email or address.normalized
 
 
+@lru_cache(maxsize=4096)  # a caller's mails mostly come from one sender
 def normal_mailbox(text: str) -> str:
     """`Name <address>` or an address, in its normal form. Raises ValueError, which says why."""
     if not text.isprintable():

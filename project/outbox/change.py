@@ -37,7 +37,7 @@ def cancel_email(email_id: UUID, *, caller: Principal, now: datetime) -> Email:
 
 def retry_email(email_id: UUID, *, caller: Principal, now: datetime) -> Email:
     """Send a failed mail again, with all its chances. Raises `EmailNotFound`, `EmailNotRetryable`."""
-    return _change(email_id, caller, now, (Status.FAILED,), EmailNotRetryable, status=Status.QUEUED, attempts=0)
+    return _change(email_id, caller, now, (Status.FAILED,), EmailNotRetryable, status=Status.QUEUED, attempts=0, settled={})
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, caller: Principal, now: datetime) -> Email:

@@ -1,34 +1,33 @@
 """Who sends what: an atomic claim of rows, so that no mail is in two hands at once (django-post_office#248, #326)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import F, Q
+from django.db.models.functions import Length
 
-from project.outbox.events import record_events
-from project.outbox.models import Email
+from project.outbox.events import event_of, record_events
+from project.outbox.models import Email, Event, Pause
+from project.outbox.outcomes import end_of_all, settled_as
 from project.outbox.states import WAITING_FOR_ITS_TIME, Status
+from project.outbox.suppressions import suppressed_among
 
 LEASE = timedelta(minutes=5)  # an engine that is alive renews it; of one on another machine, nothing else is known
+CLAIMED_BYTES = 32 * 1024 * 1024  # of mail in hand, more or less: a hundred mails may each be 15 MiB
 
 
 def claim_emails(engine: str, *, limit: int, now: datetime) -> list[Email]:
     """Take up to `limit` queued mails, the oldest first, for `engine`. They count as one more attempt from here on.
 
-    Leased, not finished: if the engine dies, another sends them again. Two mails are better than none.
+    Leased, not finished: if the engine dies, another sends them again. Two mails are better than none. Recipients that are
+    suppressed are left out, and a mail that has no others is not among those given. None are given only if none are due.
     """
-    due = Q(status=Status.QUEUED) | Q(status__in=WAITING_FOR_ITS_TIME, next_attempt_at__lte=now)
-    queued = Email.objects.filter(due).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        queued = queued.select_for_update(skip_locked=True)  # on SQLite the transaction, begun IMMEDIATE, holds others off
-    ids = list(queued.values_list("id", flat=True)[:limit])
-    Email.objects.filter(id__in=ids).update(
-        status=Status.SENDING, claimed_by=engine, lease_until=now + LEASE, attempts=F("attempts") + 1, next_attempt_at=None
-    )
-    claimed = list(Email.objects.filter(id__in=ids).select_related("source").order_by("id"))
-    record_events(claimed, now=now)
-    return claimed
+    while ids := _due(limit, now):
+        if emails := _claim(ids, engine, now):
+            return emails
+    return []
 
 
 def renew_leases(engine: str, *, now: datetime) -> int:
@@ -38,9 +37,66 @@ def renew_leases(engine: str, *, now: datetime) -> int:
 
 def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:
     """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many."""
+    dead = list(dead_engines)
     sending = Email.objects.filter(status=Status.SENDING)
-    abandoned = sending.filter(Q(claimed_by__in=list(dead_engines)) | Q(lease_until__lt=now))
-    ids = list(abandoned.values_list("id", flat=True))
+    ids = list(sending.filter(Q(claimed_by__in=dead) | Q(lease_until__lt=now)).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(status=Status.QUEUED, claimed_by="", lease_until=None)
     record_events(Email.objects.filter(id__in=ids), now=now)
+    Pause.objects.filter(engine__in=dead).delete()
     return len(ids)
+
+
+def give_back(emails: Sequence[Email], *, now: datetime) -> None:
+    """Put back what an engine claimed and did not begin. It was no attempt."""
+    mine = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
+    ids = list(mine.values_list("id", flat=True))
+    Email.objects.filter(id__in=ids).update(status=Status.QUEUED, attempts=F("attempts") - 1, claimed_by="", lease_until=None)
+    record_events(Email.objects.filter(id__in=ids), now=now)
+
+
+def _due(limit: int, now: datetime) -> list[UUID]:
+    due = Q(status=Status.QUEUED) | Q(status__in=WAITING_FOR_ITS_TIME, next_attempt_at__lte=now)
+    queued = Email.objects.filter(due).order_by("id")
+    if connection.features.has_select_for_update_skip_locked:
+        queued = queued.select_for_update(skip_locked=True, of=("self",))  # SQLite's IMMEDIATE transaction holds others off
+    ids: list[UUID] = []
+    held = 0
+    for email_id, size in queued.values_list("id", Length("source__content"))[:limit]:
+        held += size
+        if ids and held > CLAIMED_BYTES:
+            break
+        ids.append(email_id)
+    return ids
+
+
+def _claim(ids: Sequence[UUID], engine: str, now: datetime) -> list[Email]:
+    claimed = {"status": Status.SENDING, "claimed_by": engine, "lease_until": now + LEASE, "next_attempt_at": None}
+    Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claimed)
+    emails = list(Email.objects.filter(id__in=ids).select_related("source").defer("html").order_by("id"))
+    events = _leave_out_the_suppressed(emails, now)
+    emails = [email for email in emails if email.status == Status.SENDING]
+    Event.objects.bulk_create([*events, *(event_of(email, now=now) for email in emails)])
+    return emails
+
+
+def _leave_out_the_suppressed(emails: Sequence[Email], now: datetime) -> list[Event]:
+    """Settle those recipients, and the mails that have no others. Gives the events that say so."""
+    suppressed = suppressed_among({address for email in emails for address in email.recipients})
+    events = []
+    for email in emails:
+        if left_out := [address for address in email.recipients if address in suppressed and address not in email.settled]:
+            events.extend(_leave_out(email, left_out, now))
+    return events
+
+
+def _leave_out(email: Email, addresses: list[str], now: datetime) -> list[Event]:
+    email.settled |= dict.fromkeys(addresses, settled_as(Status.SUPPRESSED))
+    if len(email.settled) == len(email.recipients):  # nobody is left to send to
+        email.status, email.attempts = end_of_all(email.settled), email.attempts - 1
+        email.claimed_by, email.lease_until = "", None
+        email.sent_at = now if email.status == Status.SENT else None
+    email.save(update_fields=["settled", "status", "attempts", "claimed_by", "lease_until", "sent_at"])
+    event = event_of(email, now=now, more={"suppressed": addresses})
+    event.type = f"email.{Status.SUPPRESSED}"
+    others = email.status not in (Status.SENDING, Status.SUPPRESSED)  # some were sent to before
+    return [event, event_of(email, now=now)] if others else [event]

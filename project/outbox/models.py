@@ -1,6 +1,6 @@
 """The tables: mail on its way, and the embedded mailbox."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -74,6 +74,17 @@ class Email(models.Model):
     def __str__(self) -> str:
         return f"{self.subject or 'No subject'} ({self.status})"
 
+    @property
+    def pending(self) -> list[str]:
+        """The recipients it is still to be sent to."""
+        return [address for address in self.recipients if address not in self.settled]
+
+    @property
+    def ends(self) -> list[dict[str, Any]]:
+        """What has become of each recipient so far: its address, status, and what the relay said of it."""
+        as_the_mail = {"status": self.status, "smtp_code": None, "response": None}
+        return [{"address": address, **self.settled.get(address, as_the_mail)} for address in self.recipients]
+
 
 class Source(models.Model):
     """The bytes that are sent, made when the mail was accepted (RFC 5322). Beside the row, so that lists need not read them."""
@@ -137,6 +148,19 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return self.type
+
+
+class Pause(models.Model):
+    """That an engine found the relay not working, and when it tries again. There is none while all is well."""
+
+    engine = models.CharField(max_length=32, primary_key=True)
+    since = models.DateTimeField()
+    until = models.DateTimeField()
+    failures = models.PositiveIntegerField()  # in a row
+    error = models.TextField()
+
+    def __str__(self) -> str:
+        return self.error
 
 
 class IdempotencyKey(models.Model):

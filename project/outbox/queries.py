@@ -1,13 +1,10 @@
 """The named reads."""
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from django.db.models import QuerySet, TextField
-from django.db.models.fields.json import KeyTextTransform
-from django.db.models.functions import Cast
+from django.db.models import QuerySet
 
 from project.accounts.principal import Principal
 from project.errors import Refusal
@@ -42,10 +39,10 @@ class Filter:
         if self.status is not None:
             emails = emails.filter(status=self.status)
         if self.to is not None:
-            emails = emails.annotate(_envelope=Cast("recipients", TextField())).filter(_envelope__contains=json.dumps(self.to))
+            emails = emails.filter(recipient__address=self.to)
         if self.tag is not None:
             key, value = self.tag
-            emails = emails.annotate(_tag=Cast(KeyTextTransform(key, "tags"), TextField())).filter(_tag=value)
+            emails = emails.filter(tag__key=key, tag__value=value)
         return emails
 
 

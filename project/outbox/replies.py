@@ -1,9 +1,12 @@
-"""What an SMTP relay said (RFC 5321), and what it means. Pure."""
+"""What a relay said (RFC 5321, or HTTP for a service's API), and what it means. Pure."""
 
 import re
 import smtplib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+
+import aiosmtplib
 
 TEXT_LIMIT = 500  # characters
 LONGEST_WAIT = timedelta(hours=24)
@@ -11,6 +14,9 @@ ABSURD_WAIT = timedelta(days=7)  # longer than mail lives anywhere: a number mea
 
 # Codes that speak of the address alone: "blocked", "full" or "policy" are 5xx too, and pass (RFC 3463, 3.2 and 3.6).
 BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
+
+# Of the 4xx of HTTP: no login or no right to send (which an operator mends), too slow, too many.
+HTTP_MAY_PASS = frozenset({401, 403, 408, 429})
 
 # IronPort writes "#5.1.0". What goes on in digits is an address of the network, "5.1.1.2 is blocked".
 _ENHANCED = re.compile(r"#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9]|[A-Za-z])")
@@ -91,11 +97,37 @@ def _seconds(found: re.Match[str]) -> int:
 
 
 def reply_of(error: BaseException) -> Reply | None:
-    """What the relay said, of an exception of smtplib; of several recipients' replies, the one that leaves most hope."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused) and error.recipients:
-        code, text = min(error.recipients.values())
-        return Reply(code, text.decode(errors="replace"))
+    """What the relay said, of an exception of smtplib, aiosmtplib or a service's API (django-anymail).
+
+    Of several recipients' replies, it is the one that leaves most hope.
+    """
+    if refusals := refusals_of(error):
+        return min(refusals.values(), key=lambda reply: (reply.code, reply.text))
     if isinstance(error, smtplib.SMTPResponseException):
-        said = error.smtp_error
-        return Reply(error.smtp_code, said.decode(errors="replace") if isinstance(said, bytes) else said)
+        return _reply(error.smtp_code, error.smtp_error)
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return _reply(error.code, error.message)
+    if isinstance(status := getattr(error, "status_code", None), int):
+        return _reply(_smtp_code(status), str(error))
     return None
+
+
+def refusals_of(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> dict[str, Reply]:
+    """What the relay said of each recipient that it refused, of an exception or of what `sendmail` gives."""
+    match told:
+        case smtplib.SMTPRecipientsRefused():
+            told = told.recipients
+        case aiosmtplib.SMTPRecipientsRefused():
+            told = {each.recipient: (each.code, each.message) for each in told.recipients}
+        case BaseException():
+            return {}
+    return {address: _reply(code, text) for address, (code, text) in told.items()}
+
+
+def _reply(code: int, text: str | bytes) -> Reply:
+    return Reply(code, text.decode(errors="replace") if isinstance(text, bytes) else text)
+
+
+def _smtp_code(status: int) -> int:
+    """An HTTP status as a relay would put it: only what is wrong with the request itself is final."""
+    return 554 if 400 <= status < 500 and status not in HTTP_MAY_PASS else 451

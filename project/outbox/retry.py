@@ -1,9 +1,12 @@
 """What a failed try means, and when the next one is due. Pure: the caller brings the time and the dice."""
 
+import re
 import smtplib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+import aiosmtplib
 
 DELAYS: tuple[timedelta, ...] = (
     timedelta(minutes=1),
@@ -14,6 +17,8 @@ DELAYS: tuple[timedelta, ...] = (
     timedelta(hours=12),
     timedelta(hours=24),
 )
+LONGEST_DELAY = timedelta(days=30)
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 SPREAD = 0.1  # of a delay, to either side: mails that failed together do not come back together
 
 SHORTEST_PAUSE = timedelta(seconds=5)
@@ -22,11 +27,6 @@ DOUBLINGS = 6  # from the shortest pause past the longest; more would overflow a
 
 SHUTTING_DOWN = 421  # the relay ends the conversation, whatever was asked (RFC 5321, 3.8)
 
-# A conversation that broke off. Never the relay's fault: a mail that makes it hang up each time would stop all others.
-BROKEN_OFF = (smtplib.SMTPServerDisconnected, TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
-# Answers given before there was talk of any mail.
-NOT_ABOUT_MAIL = (smtplib.SMTPConnectError, smtplib.SMTPHeloError, smtplib.SMTPAuthenticationError)
-
 
 class Fault(StrEnum):
     """Whose fault a failed try is, and whether that may pass."""
@@ -34,6 +34,56 @@ class Fault(StrEnum):
     MESSAGE_TRANSIENT = "message_transient"  # try again later
     MESSAGE_PERMANENT = "message_permanent"  # this mail has failed, alone
     RELAY = "relay"  # no mail would go now: the transport pauses, and this try does not count
+
+
+# What no code tells, the first row that fits. A kind is a class or, of libraries that are not always there, a class's name.
+BY_KIND: tuple[tuple[Fault, tuple[type[BaseException] | str, ...]], ...] = (
+    (Fault.RELAY, (aiosmtplib.SMTPConnectError,)),  # some of these are timeouts too
+    # A conversation that broke off. Never the relay's fault: a mail that makes it hang up each time would stop all others.
+    (Fault.MESSAGE_TRANSIENT, (smtplib.SMTPServerDisconnected, aiosmtplib.SMTPServerDisconnected, TimeoutError, "ReadTimeout")),
+    (Fault.MESSAGE_TRANSIENT, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
+    (Fault.RELAY, (OSError, aiosmtplib.SMTPException)),  # refused, no such host, TLS, login; smtplib's are OSErrors too
+    (Fault.RELAY, (ImportError, "ImproperlyConfigured")),  # the backend itself cannot be had
+    (Fault.MESSAGE_TRANSIENT, ("AnymailAPIError",)),  # a service that gave no readable answer
+    (Fault.MESSAGE_PERMANENT, (Exception,)),  # what is unknown fails its own mail and no other
+    (Fault.MESSAGE_TRANSIENT, (BaseException,)),  # cancelled, interrupted: this process was stopped, the mail did nothing
+)
+# Answers given before there was talk of any mail.
+NOT_ABOUT_MAIL = (
+    smtplib.SMTPConnectError,
+    smtplib.SMTPHeloError,
+    smtplib.SMTPAuthenticationError,
+    aiosmtplib.SMTPConnectError,
+    aiosmtplib.SMTPHeloError,
+    aiosmtplib.SMTPAuthenticationError,
+)
+NOT_SUPPORTED = (smtplib.SMTPNotSupportedError, aiosmtplib.SMTPNotSupported)
+
+# Of a service's API (RFC 9110, RFC 6585); of the others, 4xx is the request's own fault, and any more may pass.
+BY_HTTP_STATUS = {
+    401: Fault.RELAY,
+    403: Fault.RELAY,
+    408: Fault.MESSAGE_TRANSIENT,
+    429: Fault.MESSAGE_TRANSIENT,
+}
+
+
+def parse_delays(text: str) -> tuple[timedelta, ...]:
+    """The delays that a setting names, such as `1m,5m,1h,1d`; none, and so no second try, if it is empty.
+
+    Raises ValueError, which says why.
+    """
+    return tuple(_delay(each.strip()) for each in text.split(",")) if text.strip() else ()
+
+
+def _delay(text: str) -> timedelta:
+    match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no delay: it is a whole number and s, m, h or d, such as 5m")
+    delay = timedelta(**{UNITS[match[2]]: int(match[1])})
+    if delay > LONGEST_DELAY:
+        raise ValueError(f"{text!r} is longer than {LONGEST_DELAY.days} days")
+    return delay
 
 
 def next_attempt(
@@ -63,27 +113,46 @@ def pause_after(failures: int, *, now: datetime) -> datetime:
 
 
 def fault_of(error: BaseException) -> Fault:
-    """Whose fault an exception of smtplib, ssl or the network is; what is unknown fails its own mail and no other."""
-    if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return _fault_of_codes(*(code for code, _ in error.recipients.values()))
-    if isinstance(error, smtplib.SMTPResponseException):
-        return _fault_of_answer(error)
-    if isinstance(error, BROKEN_OFF):
-        return Fault.MESSAGE_TRANSIENT
-    if isinstance(error, OSError):  # refused, no such host, TLS; the rest of smtplib's own are OSErrors too
-        return Fault.RELAY
-    if not isinstance(error, Exception):  # cancelled, interrupted: this process was stopped, the mail did nothing
-        return Fault.MESSAGE_TRANSIENT
-    return Fault.MESSAGE_PERMANENT
+    """Whose fault an exception of smtplib, aiosmtplib, a service's API (django-anymail), ssl or the network is."""
+    if (codes := _smtp_codes(error)) is not None:
+        no_mail = isinstance(error, NOT_ABOUT_MAIL) and SHUTTING_DOWN not in codes
+        return Fault.RELAY if no_mail else _fault_of_codes(codes)
+    if (status := _http_status(error)) is not None:
+        final = Fault.MESSAGE_PERMANENT if 400 <= status < 500 else Fault.MESSAGE_TRANSIENT
+        return BY_HTTP_STATUS.get(status, final)
+    if isinstance(error, NOT_SUPPORTED) and "SMTPUTF8" in str(error):
+        return Fault.MESSAGE_PERMANENT  # an address of this mail needs it
+    return next(fault for fault, kinds in BY_KIND if any(_is_a(error, kind) for kind in kinds))
 
 
-def _fault_of_answer(error: smtplib.SMTPResponseException) -> Fault:
-    if isinstance(error, NOT_ABOUT_MAIL) and error.smtp_code != SHUTTING_DOWN:
-        return Fault.RELAY
-    return _fault_of_codes(error.smtp_code)
+def _smtp_codes(error: BaseException) -> list[int] | None:
+    match error:
+        case smtplib.SMTPRecipientsRefused():
+            return [code for code, _ in error.recipients.values()]
+        case aiosmtplib.SMTPRecipientsRefused():
+            return [each.code for each in error.recipients]
+        case smtplib.SMTPResponseException():
+            return [error.smtp_code]
+        case aiosmtplib.SMTPResponseException():
+            return [error.code]
+    return None
 
 
-def _fault_of_codes(*codes: int) -> Fault:
-    # Final only if all are: smtplib has -1 for an answer it cannot read, and such a mail gets its chances.
+def _http_status(error: BaseException) -> int | None:
+    """The status that django-anymail tells; for Amazon SES it is in the answer that boto3 read."""
+    response = getattr(error, "response", None)
+    if isinstance(response, Mapping):
+        response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return response if isinstance(response, int) else None
+    status = getattr(error, "status_code", None)
+    return status if isinstance(status, int) else None
+
+
+def _is_a(error: BaseException, kind: type[BaseException] | str) -> bool:
+    return any(kind in (each, each.__name__) for each in type(error).__mro__)
+
+
+def _fault_of_codes(codes: Sequence[int]) -> Fault:
+    # Final only if all are: -1 stands for an answer that could not be read, and such a mail gets its chances.
     final = codes and all(500 <= code < 600 for code in codes)
     return Fault.MESSAGE_PERMANENT if final else Fault.MESSAGE_TRANSIENT

@@ -17,10 +17,11 @@ from pytest_django import Settings
 from project.bridge import database
 from project.outbox.accept import accept_message
 from project.outbox.claim import claim_emails
-from project.outbox.engine import SENDERS, Engine
+from project.outbox.engine import Engine
 from project.outbox.instance import alive
 from project.outbox.models import Email
 from project.outbox.states import Status
+from project.outbox.transports.choice import THREADS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
 
@@ -97,11 +98,11 @@ async def test_delivers_what_was_accepted_just_before_its_end(engine: Engine) ->
 
 
 async def test_delivers_more_than_it_can_take_in_hand_at_once(engine: Engine) -> None:
-    await accept(SENDERS + 2)
+    await accept(THREADS + 2)
 
     await engine.deliver_soon()
 
-    assert await statuses() == [(Status.SENT, 1)] * (SENDERS + 2)
+    assert await statuses() == [(Status.SENT, 1)] * (THREADS + 2)
 
 
 async def test_delivers_what_a_dead_engine_had_in_hand(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
@@ -133,7 +134,7 @@ async def test_survives_a_database_that_went_away(
 ) -> None:
     await accept()
     with monkeypatch.context() as patched:
-        patched.setattr("project.outbox.engine.claim_emails", unreachable)
+        patched.setattr("project.outbox.delivery.claim_emails", unreachable)
         async with engine.running(grace=GRACE):
             pass
     during = await statuses()
@@ -149,7 +150,7 @@ async def test_a_mail_whose_outcome_cannot_be_written_down_stays_claimed(
     engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await accept()
-    monkeypatch.setattr("project.outbox.engine.record_outcome", unreachable)
+    monkeypatch.setattr("project.outbox.senders.record_outcomes", unreachable)
 
     await engine.deliver_soon()
 

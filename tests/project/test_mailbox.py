@@ -1,15 +1,23 @@
-"""The embedded mailbox: what it keeps of a mail."""
+"""The embedded mailbox: what it keeps of a mail, and how it fails on purpose."""
 
+import smtplib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage as Parsed
 
 import pytest
 from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection, send_mail
 
-from project.outbox.deliver import stays_here
-from project.outbox.models import MailboxMessage
+from project.outbox.mime import Draft, addresses_of, build
+from project.outbox.models import Email, MailboxMessage, Source
+from project.outbox.transports.choice import stays_here
+from project.outbox.transports.stored import StoredMessage
 
 pytestmark = pytest.mark.django_db
+
+NO_MAILBOX = (550, b"5.1.1 No such mailbox")
 
 
 def parsed(kept: MailboxMessage) -> Parsed:
@@ -71,3 +79,96 @@ def test_lets_no_mail_leave_the_machine() -> None:
 @pytest.mark.parametrize(("subject", "shown"), [("Hi", "Hi"), ("", "No subject")])
 def test_a_message_is_shown_by_its_subject(subject: str, shown: str) -> None:
     assert str(MailboxMessage(subject=subject)) == shown
+
+
+# What fails on purpose
+
+
+def to(*addresses: str) -> EmailMessage:
+    """A mail that Django's own code might send."""
+    return EmailMessage("Hi", "text", "ada@example.com", list(addresses))
+
+
+def stored(*addresses: str, attempt: int = 1, html: str | None = None) -> StoredMessage:
+    """A mail of the outbox, at its `attempt`-th try."""
+    draft = Draft(sender="ada@example.com", to=addresses, text=None if html else "Hi", html=html)
+    email = Email(sender=draft.sender, to=list(addresses), recipients=addresses_of(draft), attempts=attempt)
+    Source(email=email, content=build(draft, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC)))
+    return StoredMessage(email, get_connection(), recipients=email.recipients)
+
+
+def test_refuses_a_mail_that_nobody_takes() -> None:
+    with pytest.raises(smtplib.SMTPRecipientsRefused) as refusal:
+        to("Ada <bounce@simulator.test>", "full@simulator.test").send()
+
+    assert refusal.value.recipients == {
+        "Ada <bounce@simulator.test>": NO_MAILBOX,
+        "full@simulator.test": (452, b"4.2.2 Mailbox full"),
+    }
+    assert not MailboxMessage.objects.exists()
+
+
+@pytest.mark.parametrize("make", [to, stored])
+def test_keeps_a_mail_for_those_who_take_it(make: Callable[..., EmailMessage]) -> None:
+    assert make("bounce@simulator.test", "ada@b.example").send() == 1
+
+    assert MailboxMessage.objects.get().recipients == ["ada@b.example"]
+
+
+def test_tells_whom_it_refused() -> None:
+    message = stored("bounce+a@simulator.test", "delivered@simulator.test")
+
+    message.send()
+
+    assert message.refused == message.collect_refusals() == {"bounce+a@simulator.test": NO_MAILBOX}
+
+
+def test_refuses_nobody_without_a_reason() -> None:
+    message = stored("ada@example.com")
+
+    message.send()
+
+    assert message.refused == {}
+
+
+def test_a_full_mailbox_takes_the_third_try() -> None:
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        stored("full@simulator.test", attempt=2).send()
+
+    assert stored("full@simulator.test", attempt=3).send() == 1
+
+
+def test_loses_the_connection() -> None:
+    with pytest.raises(smtplib.SMTPServerDisconnected):
+        to("drop@simulator.test", "ada@example.com").send()
+
+    assert not MailboxMessage.objects.exists()
+
+
+def test_takes_the_time_of_the_slowest(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+
+    to("slow+2@simulator.test", "slow+7@simulator.test", "ada@example.com").send()
+
+    assert slept == [7]
+    assert len(MailboxMessage.objects.get().recipients) == 3
+
+
+def test_keeps_what_came_before_a_failure() -> None:
+    with pytest.raises(smtplib.SMTPRecipientsRefused):
+        get_connection().send_messages([to("ada@example.com"), to("bounce@simulator.test"), to("bob@example.com")])
+
+    assert [kept.recipients for kept in MailboxMessage.objects.all()] == [["ada@example.com"]]
+
+
+def test_fails_silently_if_asked_to() -> None:
+    connection = get_connection(fail_silently=True)
+
+    assert connection.send_messages([to("bounce@simulator.test"), to("ada@example.com")]) == 1
+
+
+def test_keeps_the_text_that_was_made_from_html() -> None:
+    stored("b@example.com", html="<p>Hello</p>").send()
+
+    assert MailboxMessage.objects.get().text == "Hello"

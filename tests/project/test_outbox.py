@@ -1,25 +1,39 @@
-"""A mail's way: accepted, claimed, sent, and what became of it."""
+"""Accepting mail, and sending it through Django's backends."""
 
-import logging
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.locmem import EmailBackend as InMemory
+from django.db import IntegrityError
 from pytest_django import Settings
 
-from project.outbox.accept import accept_message
+from project.bridge import database
+from project.outbox.accept import (
+    Accepted,
+    Idempotency,
+    IdempotencyKeyReused,
+    Order,
+    Prepared,
+    accept_batch,
+    accept_emails,
+    accept_message,
+    prepare,
+)
 from project.outbox.addresses import normal_address
-from project.outbox.claim import LEASE, claim_emails, renew_leases, requeue_abandoned
-from project.outbox.deliver import Outcome, record_outcome, send_email
-from project.outbox.models import Email
-from project.outbox.replies import Reply
-from project.outbox.retry import DELAYS, Fault
+from project.outbox.claim import claim_emails
+from project.outbox.mime import Draft
+from project.outbox.models import Email, Recipient, Tag
+from project.outbox.outcomes import Outcome
+from project.outbox.record import Attempt, record_outcomes
 from project.outbox.states import Status
+from project.outbox.transports.django import send_through_backend
 from tests.project.conftest import ENGINE, NOW, Accept, Claim
+from tests.project.relays import order
 
 LONG_WORD = "x" * 100
 
@@ -126,93 +140,89 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         normal_address(text)
 
 
-# Claiming
+@pytest.mark.usefixtures("lent")
+def test_a_mail_is_found_by_each_of_its_recipients_and_tags() -> None:
+    draft = Draft("shop@example.com", to=("Ada <ada@example.com>",), cc=("bob@example.com",), bcc=("eve@example.com",), text="Hi")
+
+    accept_batch([prepare(Order(draft, tags={"order": "42", "shop": "north"}), now=NOW), prepare(order(), now=NOW)])
+
+    email = Email.objects.order_by("id")[0]
+    found = Recipient.objects.filter(email=email).values_list("address", flat=True)
+    assert sorted(found) == email.recipients == ["ada@example.com", "bob@example.com", "eve@example.com"]
+    assert set(Tag.objects.values_list("key", "value", "email")) == {("order", "42", email.id), ("shop", "north", email.id)}
 
 
-def test_claims_the_oldest_first(accept: Accept) -> None:
-    first, second, _third = accept("1"), accept("2"), accept("3")
+@pytest.mark.parametrize(
+    ("hours", "status", "due"),
+    [(1, Status.SCHEDULED, NOW + timedelta(hours=1)), (0, Status.QUEUED, None), (-1, Status.QUEUED, None)],
+)
+def test_a_mail_for_later_waits_for_its_time(hours: int, status: Status, due: datetime | None) -> None:
+    mail = prepare(replace(order(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)
 
-    claimed = claim_emails(ENGINE, limit=2, now=NOW)
-
-    assert [email.id for email in claimed] == [first.id, second.id]
-
-
-def test_a_claimed_mail_is_leased_and_counts_one_more_attempt(claim: Claim) -> None:
-    email = claim()
-
-    assert (email.status, email.claimed_by, email.lease_until) == (Status.SENDING, ENGINE, NOW + LEASE)
-    assert email.attempts == 1
+    assert (mail.email.status, mail.email.next_attempt_at) == (status, due)
 
 
-@pytest.mark.pitfall(27)
-def test_no_two_engines_claim_the_same_mail(accept: Accept) -> None:
-    for text in "12345":
-        accept(text)
+@pytest.mark.usefixtures("lent")
+def test_a_batch_is_stored_whole_or_not_at_all() -> None:
+    mail = prepare(order(), now=NOW)
 
-    one, other = (claim_emails(engine, limit=3, now=NOW) for engine in ("one", "other"))
+    with pytest.raises(IntegrityError):
+        database.call(accept_batch, [mail, prepare(order(), now=NOW), mail])
 
-    assert [len(one), len(other)] == [3, 2]
-    assert {email.id for email in one}.isdisjoint(email.id for email in other)
-
-
-@pytest.mark.parametrize("status", [Status.SENDING, Status.SENT, Status.FAILED])
-def test_claims_only_what_is_queued(accept: Accept, status: Status) -> None:
-    accept()
-    Email.objects.update(status=status)
-
-    assert claim_emails(ENGINE, limit=10, now=NOW) == []
+    assert not Email.objects.exists()
 
 
-# Putting back
+# Idempotency
 
 
-@pytest.mark.pitfall(26)
-def test_puts_back_what_a_dead_engine_had_in_hand(claim: Claim) -> None:
-    email = claim(engine="dead")
-
-    count = requeue_abandoned(["dead", "long dead"], now=NOW)
-
-    email.refresh_from_db()
-    assert count == 1
-    assert (email.status, email.claimed_by, email.lease_until, email.attempts) == (Status.QUEUED, "", None, 1)
+def keyed(key: str, body: str = "body", *, caller: str = "key:1", at: datetime = NOW) -> Prepared:
+    """A mail that a caller sends under a key."""
+    return prepare(replace(order(text=body), caller_id=caller, idempotency=Idempotency(key, body)), now=at)
 
 
-@pytest.mark.pitfall(26)
-def test_puts_back_what_is_held_beyond_its_lease(claim: Claim) -> None:
-    email = claim(engine="of another machine")
+@pytest.mark.usefixtures("lent")
+def test_the_same_key_gives_the_first_answer_again() -> None:
+    (first,) = accept_emails([keyed("42")])
+    (second,) = accept_emails([keyed("42", at=NOW + timedelta(hours=23, minutes=59))])
 
-    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
-
-    email.refresh_from_db()
-    assert email.status == Status.QUEUED
-
-
-def test_leaves_a_living_engine_its_mail(claim: Claim) -> None:
-    email = claim(engine="alive")
-
-    count = requeue_abandoned(["dead"], now=NOW + LEASE)
-
-    email.refresh_from_db()
-    assert (count, email.status, email.claimed_by) == (0, Status.SENDING, "alive")
+    assert isinstance(first, Accepted)
+    assert second == replace(first, replayed=True)
+    assert Email.objects.count() == 1
 
 
-@pytest.mark.parametrize("outcome", [Outcome(), Outcome("it failed")])
-def test_puts_nothing_back_that_is_done(claim: Claim, outcome: Outcome) -> None:
-    record_outcome(claim(engine="dead"), outcome, now=NOW)
+@pytest.mark.usefixtures("lent")
+def test_the_same_key_twice_in_one_transaction_is_one_mail() -> None:
+    first, second = accept_emails([keyed("42"), keyed("42")])
 
-    assert requeue_abandoned(["dead", ""], now=NOW + 2 * LEASE) == 0
+    assert isinstance(first, Accepted)
+    assert (second, Email.objects.count()) == (replace(first, replayed=True), 1)
 
 
-@pytest.mark.pitfall(26)
-def test_a_living_engine_renews_the_leases_of_what_it_has_in_hand(claim: Claim) -> None:
-    mine, other = claim(), claim(engine="of another machine")
+@pytest.mark.usefixtures("lent")
+def test_the_same_key_with_another_body_is_refused_and_the_first_accepted() -> None:
+    first, second, third = accept_emails([keyed("42", "one"), keyed("42", "other"), keyed("43", "third")])
 
-    count = renew_leases(ENGINE, now=NOW + LEASE)
-    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
+    assert isinstance(second, IdempotencyKeyReused)
+    assert [email.text for email in Email.objects.order_by("id")] == ["one", "third"]
+    assert (isinstance(first, Accepted), isinstance(third, Accepted)) == (True, True)
 
-    assert count == 1
-    assert Email.objects.get(id=mine.id).status == Status.SENDING
-    assert Email.objects.get(id=other.id).status == Status.QUEUED
+
+@pytest.mark.usefixtures("lent")
+def test_a_key_is_forgotten_after_a_day() -> None:
+    accept_emails([keyed("42", "one")])
+
+    (again,) = accept_emails([keyed("42", "other", at=NOW + timedelta(hours=24))])
+
+    assert isinstance(again, Accepted)
+    assert (again.replayed, Email.objects.count()) == (False, 2)
+
+
+@pytest.mark.usefixtures("lent")
+def test_each_caller_has_keys_of_its_own() -> None:
+    answers = accept_emails([keyed("42", "one"), keyed("42", "other", caller="key:2")])
+
+    assert [isinstance(answer, Accepted) and answer.replayed for answer in answers] == [False, False]
+    assert Email.objects.count() == 2
 
 
 # Sending
@@ -222,7 +232,7 @@ def test_sends_what_was_accepted(claim: Claim, settings: Settings, mailoutbox: l
     settings.EMAIL_BACKEND = backend(InMemory)
     email = claim("Grüße\n\nfrom Ada")
 
-    outcome = send_email(email)
+    outcome = send_through_backend(email)
 
     (sent,) = mailoutbox
     assert outcome == Outcome()
@@ -240,23 +250,12 @@ def test_a_relay_that_is_not_there_costs_the_mail_no_chance(claim: Claim, settin
     settings.EMAIL_BACKEND = backend(LostRelay)
     email = claim()
 
-    record_outcome(email, send_email(email), now=NOW)
+    record_outcomes([Attempt(email, send_through_backend(email), NOW)])
 
     email.refresh_from_db()
     assert (email.status, email.attempts) == (Status.QUEUED, 0)
     assert email.last_error == "ConnectionRefusedError: [Errno 111] Connection refused"
     assert (email.sent_at, email.claimed_by, email.lease_until) == (None, "", None)
-
-
-def test_a_failure_is_logged_by_the_mails_id(claim: Claim, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
-    settings.EMAIL_BACKEND = backend(LostRelay)
-    email = claim("a secret")
-
-    send_email(email)
-
-    (record,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
-    assert record.getMessage().startswith(f"Email {email.id} failed")
-    assert "Email sent successfully" not in caplog.text
 
 
 @pytest.mark.pitfall(29)
@@ -265,7 +264,7 @@ def test_one_bad_message_stops_no_other(accept: Accept, settings: Settings) -> N
     for text in ("good", "bad", "better"):
         accept(text)
 
-    outcomes = [send_email(email) for email in claim_emails(ENGINE, limit=3, now=NOW)]
+    outcomes = [send_through_backend(email) for email in claim_emails(ENGINE, limit=3, now=NOW)]
 
     assert outcomes == [Outcome(), Outcome("ValueError: a bad message"), Outcome()]
     assert [sent.body for sent in mail.outbox] == ["good", "better"]
@@ -276,81 +275,7 @@ def test_a_transport_that_does_not_exist_fails_the_mail_alone(claim: Claim, sett
     email = claim()
     settings.EMAIL_BACKEND = name
 
-    assert send_email(email).error.startswith(("ImportError: ", "ModuleNotFoundError: "))
-
-
-# Writing down
-
-
-@pytest.mark.pitfall(28)
-def test_a_sent_mail_is_written_down(claim: Claim) -> None:
-    email = claim()
-
-    assert record_outcome(email, Outcome(), now=NOW)
-
-    email.refresh_from_db()
-    assert (email.status, email.sent_at, email.last_error) == (Status.SENT, NOW, "")
-    assert (email.claimed_by, email.lease_until) == ("", None)
-
-
-def test_a_success_clears_the_error_of_an_earlier_try(claim: Claim) -> None:
-    email = claim()
-    Email.objects.update(last_error="it failed")
-
-    record_outcome(email, Outcome(), now=NOW)
-
-    assert Email.objects.get().last_error == ""
-
-
-def test_a_try_that_may_pass_is_followed_by_another(claim: Claim) -> None:
-    email = claim()
-
-    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT, Reply(451, "4.3.0 later")), now=NOW)
-
-    email.refresh_from_db()
-    assert (email.status, email.next_attempt_at) == (Status.DELAYED, NOW + timedelta(minutes=1))
-    assert claim_emails(ENGINE, limit=1, now=NOW + timedelta(seconds=59)) == []
-    assert claim_emails(ENGINE, limit=1, now=NOW + timedelta(seconds=60)) == [email]
-
-
-def test_a_relay_that_asks_to_wait_is_left_alone_for_so_long(claim: Claim) -> None:
-    email = claim()
-
-    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT, Reply(451, "try again in 10 minutes")), now=NOW)
-
-    email.refresh_from_db()
-    assert email.next_attempt_at == NOW + timedelta(minutes=10)
-
-
-def test_a_mail_that_has_had_its_chances_fails(claim: Claim) -> None:
-    email = claim()
-    email.attempts = len(DELAYS) + 1
-
-    record_outcome(email, Outcome("later", Fault.MESSAGE_TRANSIENT), now=NOW)
-
-    email.refresh_from_db()
-    assert (email.status, email.next_attempt_at) == (Status.FAILED, None)
-
-
-def test_an_event_tells_what_the_relay_said(claim: Claim) -> None:
-    email = claim()
-
-    record_outcome(email, Outcome("no", Fault.MESSAGE_PERMANENT, Reply(550, "5.1.1 no such user")), now=NOW)
-
-    event = email.events.last()
-    assert event is not None
-    assert (event.type, event.data["smtp_code"], event.data["response"]) == ("email.failed", 550, "5.1.1 no such user")
-
-
-@pytest.mark.parametrize("outcome", [Outcome(), Outcome("it failed")])
-def test_writes_nothing_down_for_a_mail_in_other_hands(claim: Claim, outcome: Outcome) -> None:
-    late = claim(engine="late")
-    requeue_abandoned(["late"], now=NOW)
-    claim_emails("quick", limit=1, now=NOW)
-
-    assert not record_outcome(late, outcome, now=NOW)
-
-    assert (Email.objects.get().status, Email.objects.get().claimed_by) == (Status.SENDING, "quick")
+    assert send_through_backend(email).error.startswith(("ImportError: ", "ModuleNotFoundError: "))
 
 
 @pytest.mark.parametrize(("subject", "shown"), [("Hi", "Hi (queued)"), ("", "No subject (queued)")])

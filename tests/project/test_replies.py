@@ -1,11 +1,15 @@
 """What a relay said, read."""
 
 import smtplib
+from collections.abc import Mapping
 from datetime import timedelta
 
+import aiosmtplib
 import pytest
+from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused  # type: ignore[import-untyped]
+from requests import Response
 
-from project.outbox.replies import Reply, address_is_bad, reply_of
+from project.outbox.replies import Reply, address_is_bad, refusals_of, reply_of
 
 # The text
 
@@ -187,9 +191,61 @@ def test_an_absurd_wait_is_ignored(text: str) -> None:
             smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 no such"), "d@e.f": (451, b"4.2.0 gr\xffey")}),
             Reply(451, "4.2.0 gr\ufffdey"),
         ),
+        (smtplib.SMTPRecipientsRefused({}), None),
         (smtplib.SMTPServerDisconnected("gone"), None),
+        (aiosmtplib.SMTPDataError(451, "4.3.0 try later"), Reply(451, "4.3.0 try later")),
+        (aiosmtplib.SMTPConnectResponseError(554, "no"), Reply(554, "no")),
+        (aiosmtplib.SMTPSenderRefused(550, "5.7.1 no\n5.7.1 way", "shop@a.example"), Reply(550, "5.7.1 no way")),
+        (
+            aiosmtplib.SMTPRecipientsRefused(
+                [
+                    aiosmtplib.SMTPRecipientRefused(550, "5.1.1 no such", "a@b.c"),
+                    aiosmtplib.SMTPRecipientRefused(451, "4.2.0 grey", "d@e.f"),
+                ]
+            ),
+            Reply(451, "4.2.0 grey"),
+        ),
+        (aiosmtplib.SMTPServerDisconnected("gone"), None),
+        (AnymailRecipientsRefused(), None),
         (ValueError("no mail"), None),
     ],
 )
 def test_reads_what_the_relay_said_off_an_exception(error: Exception, reply: Reply | None) -> None:
     assert reply_of(error) == reply
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(400, 554), (404, 554), (413, 554), (422, 554), (401, 451), (403, 451), (408, 451), (429, 451), (500, 451), (503, 451)],
+)
+def test_a_services_answer_reads_as_a_relays(status: int, code: int) -> None:
+    response = Response()
+    response.status_code, response.reason, response._content = status, "Why", b'{"message":\n"Not so"}'
+
+    reply = reply_of(AnymailAPIError(status_code=status, response=response, esp_name="Mailgun"))
+
+    assert reply == Reply(code, f'Mailgun API response {status} (Why): {{ "message": "Not so" }}')
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 no \xff"), "d@e.f": (451, b"later")}),
+        aiosmtplib.SMTPRecipientsRefused(
+            [
+                aiosmtplib.SMTPRecipientRefused(550, "5.1.1 no \ufffd", "a@b.c"),
+                aiosmtplib.SMTPRecipientRefused(451, "later", "d@e.f"),
+            ]
+        ),
+        {"a@b.c": (550, b"5.1.1 no \xff"), "d@e.f": (451, b"later")},
+        {"a@b.c": aiosmtplib.SMTPResponse(550, "5.1.1 no \ufffd"), "d@e.f": aiosmtplib.SMTPResponse(451, "later")},
+    ],
+    ids=["smtplib", "aiosmtplib", "sendmail", "aiosmtplib.sendmail"],
+)
+def test_reads_what_was_said_of_each_recipient(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
+    assert refusals_of(told) == {"a@b.c": Reply(550, "5.1.1 no \ufffd"), "d@e.f": Reply(451, "later")}
+
+
+@pytest.mark.parametrize("told", [{}, smtplib.SMTPDataError(554, b"no"), aiosmtplib.SMTPDataError(554, "no"), ValueError()])
+def test_nothing_may_have_been_said_of_recipients(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
+    assert refusals_of(told) == {}

@@ -1,14 +1,26 @@
 """Whose fault a failed try is, and when the next one is due."""
 
 import asyncio
+import re
 import smtplib
 import socket
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import aiosmtplib
 import pytest
+import requests
+from anymail.exceptions import (  # type: ignore[import-untyped]
+    AnymailAPIError,
+    AnymailConfigurationError,
+    AnymailRecipientsRefused,
+    AnymailRequestsAPIError,
+    AnymailUnsupportedFeature,
+)
+from django.core.exceptions import ImproperlyConfigured
 
-from project.outbox.retry import DELAYS, Fault, fault_of, next_attempt, pause_after
+from project.outbox.retry import DELAYS, Fault, fault_of, next_attempt, parse_delays, pause_after
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 MIDDLE = 0.5  # the dice that move nothing
@@ -65,6 +77,45 @@ def test_refuses_what_cannot_be(attempts: int, jitter: float) -> None:
         next_attempt(attempts=attempts, now=NOW, jitter=jitter)
 
 
+@pytest.mark.parametrize(
+    ("text", "delays"),
+    [
+        ("1m,5m,15m,1h,4h,12h,24h", DELAYS),
+        (" 30s , 2d ", (timedelta(seconds=30), timedelta(days=2))),
+        ("0s", (timedelta(0),)),
+        ("30d", (timedelta(days=30),)),
+        ("", ()),
+        ("  ", ()),
+    ],
+)
+def test_delays_can_be_written_down(text: str, delays: tuple[timedelta, ...]) -> None:
+    assert parse_delays(text) == delays
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("1m,,5m", "'' is no delay"),
+        ("1m,", "'' is no delay"),
+        ("1m;5m", "'1m;5m' is no delay"),
+        ("1m,5", "'5' is no delay"),
+        ("m", "'m' is no delay"),
+        ("1.5h", "'1.5h' is no delay"),
+        ("-1m", "'-1m' is no delay"),
+        ("1M", "'1M' is no delay"),
+        ("1 m", "'1 m' is no delay"),
+        ("1w", "'1w' is no delay"),
+        ("٣m", "'٣m' is no delay"),
+        (f"{'9' * 400}d", "is no delay"),
+        ("31d", "'31d' is longer than 30 days"),
+        ("999999999d", "is longer than 30 days"),
+    ],
+)
+def test_says_what_is_wrong_with_delays(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(wrong)):
+        parse_delays(text)
+
+
 # The pause of the transport
 
 
@@ -90,6 +141,32 @@ def refused(*codes: int) -> smtplib.SMTPRecipientsRefused:
     return smtplib.SMTPRecipientsRefused({f"{number}@b.example": (code, b"no") for number, code in enumerate(codes)})
 
 
+def aio_refused(*codes: int) -> aiosmtplib.SMTPRecipientsRefused:
+    """The same, as aiosmtplib tells it."""
+    return aiosmtplib.SMTPRecipientsRefused([aiosmtplib.SMTPRecipientRefused(code, "no", "a@b.example") for code in codes])
+
+
+def answered(status: int) -> Exception:
+    """A service's API answered with this."""
+    response = requests.Response()
+    response.status_code = status
+    error: Exception = AnymailRequestsAPIError(response=response)
+    return error
+
+
+def unanswered(kind: type[Exception]) -> Exception:
+    """A service's API did not, as django-anymail tells it."""
+    error: Exception = type("AnymailRequestsAPIError", (AnymailRequestsAPIError, kind), {})("Error posting")
+    return error
+
+
+def ses(status: object) -> Exception:
+    """Amazon SES answered with this, through boto3."""
+    answer = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error: Exception = AnymailAPIError("An error occurred", response=answer)
+    return error
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -99,6 +176,10 @@ def refused(*codes: int) -> smtplib.SMTPRecipientsRefused:
         smtplib.SMTPResponseException(499, "later"),
         refused(450),
         refused(550, 451, 550),
+        aiosmtplib.SMTPSenderRefused(451, "later", "shop@a.example"),
+        aiosmtplib.SMTPDataError(452, "full"),
+        aio_refused(450),
+        aio_refused(550, 451, 550),
     ],
     ids=repr,
 )
@@ -115,6 +196,10 @@ def test_4xx_may_pass(error: Exception) -> None:
         smtplib.SMTPResponseException(599, "no"),
         refused(550),
         refused(550, 551, 553),
+        aiosmtplib.SMTPSenderRefused(552, "5.3.4 too big", "shop@a.example"),
+        aiosmtplib.SMTPDataError(554, "no"),
+        aiosmtplib.SMTPResponseException(500, "line too long"),
+        aio_refused(550, 553),
     ],
     ids=repr,
 )
@@ -133,6 +218,11 @@ def test_5xx_is_final(error: Exception) -> None:
         smtplib.SMTPAuthenticationError(421, "bye"),
         refused(421),
         refused(550, 421),
+        aiosmtplib.SMTPDataError(421, "bye"),
+        aiosmtplib.SMTPConnectResponseError(421, "bye"),
+        aiosmtplib.SMTPHeloError(421, "bye"),
+        aiosmtplib.SMTPAuthenticationError(421, "bye"),
+        aio_refused(550, 421),
     ],
     ids=repr,
 )
@@ -142,7 +232,19 @@ def test_421_is_one_conversation_ended(error: Exception) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [smtplib.SMTPResponseException(-1, ""), smtplib.SMTPDataError(250, b"?"), smtplib.SMTPDataError(600, b"?"), refused()],
+    [
+        smtplib.SMTPResponseException(-1, ""),
+        smtplib.SMTPDataError(250, b"?"),
+        smtplib.SMTPDataError(600, b"?"),
+        refused(),
+        aiosmtplib.SMTPResponseException(-1, "Malformed SMTP response line"),
+        aio_refused(),
+        answered(200),
+        answered(302),
+        AnymailAPIError("unreadable"),
+        ses("?"),
+    ],
+    ids=repr,
 )
 def test_an_answer_that_says_nothing_is_not_final(error: Exception) -> None:
     assert fault_of(error) is Fault.MESSAGE_TRANSIENT
@@ -156,6 +258,10 @@ def test_an_answer_that_says_nothing_is_not_final(error: Exception) -> None:
         ConnectionResetError(),
         ConnectionAbortedError(),
         BrokenPipeError(),
+        aiosmtplib.SMTPServerDisconnected("Connection lost"),
+        aiosmtplib.SMTPReadTimeoutError("timed out"),
+        aiosmtplib.SMTPTimeoutError("timed out"),
+        unanswered(requests.ReadTimeout),
     ],
     ids=repr,
 )
@@ -177,6 +283,17 @@ def test_a_conversation_that_broke_off_may_be_had_again(error: Exception) -> Non
         ssl.SSLError("handshake failure"),
         ssl.SSLCertVerificationError("self-signed"),
         OSError("Network is unreachable"),
+        aiosmtplib.SMTPConnectError("refused"),
+        aiosmtplib.SMTPConnectTimeoutError("timed out"),
+        aiosmtplib.SMTPConnectResponseError(554, "no"),
+        aiosmtplib.SMTPHeloError(550, "no"),
+        aiosmtplib.SMTPAuthenticationError(535, "bad login"),
+        aiosmtplib.SMTPException("SMTP STARTTLS extension not supported by server."),
+        unanswered(requests.ConnectionError),
+        unanswered(requests.ConnectTimeout),
+        AnymailConfigurationError("no API key"),
+        ImproperlyConfigured("no such backend"),
+        ModuleNotFoundError("no such backend"),
     ],
     ids=repr,
 )
@@ -192,11 +309,45 @@ def test_the_relay_is_wrong_for_every_mail(error: Exception) -> None:
         RuntimeError(),
         MemoryError(),
         ExceptionGroup("", [OSError()]),
+        AnymailRecipientsRefused(),
+        AnymailUnsupportedFeature("no such header"),
     ],
     ids=repr,
 )
 def test_a_poisonous_mail_fails_alone(error: Exception) -> None:
     assert fault_of(error) is Fault.MESSAGE_PERMANENT
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        smtplib.SMTPNotSupportedError("SMTPUTF8 not supported by server"),
+        aiosmtplib.SMTPNotSupported("SMTPUTF8 is not supported by this server"),
+    ],
+    ids=repr,
+)
+def test_what_one_mail_needs_is_its_own_fault(error: Exception) -> None:
+    assert fault_of(error) is Fault.MESSAGE_PERMANENT
+
+
+@pytest.mark.parametrize("answer", [answered, ses])
+@pytest.mark.parametrize(
+    ("status", "fault"),
+    [
+        (400, Fault.MESSAGE_PERMANENT),
+        (404, Fault.MESSAGE_PERMANENT),
+        (413, Fault.MESSAGE_PERMANENT),
+        (422, Fault.MESSAGE_PERMANENT),
+        (401, Fault.RELAY),
+        (403, Fault.RELAY),
+        (408, Fault.MESSAGE_TRANSIENT),
+        (429, Fault.MESSAGE_TRANSIENT),
+        (500, Fault.MESSAGE_TRANSIENT),
+        (503, Fault.MESSAGE_TRANSIENT),
+    ],
+)
+def test_a_services_status_says_whose_fault_it_is(answer: Callable[[int], Exception], status: int, fault: Fault) -> None:
+    assert fault_of(answer(status)) is fault
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit()], ids=repr)

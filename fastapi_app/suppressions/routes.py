@@ -1,0 +1,53 @@
+"""Suppressions: who gets no mail."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Security
+from pydantic import AfterValidator, Field
+
+from fastapi_app.deps import caller
+from fastapi_app.errors import problems
+from fastapi_app.fields import Storable
+from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
+from project.accounts.principal import Principal
+from project.bridge import database
+from project.bridge.background import BackgroundRoute
+from project.outbox.addresses import normal_address
+from project.outbox.suppressions import lift, list_suppressions, suppress
+
+router = APIRouter(route_class=BackgroundRoute, prefix="/suppressions", tags=["suppressions"])
+
+Address = Annotated[
+    str, AfterValidator(normal_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])
+]
+Reader = Annotated[Principal, Security(caller, scopes=["suppressions:read"])]
+Writer = Annotated[Principal, Security(caller, scopes=["suppressions:write"])]
+
+# An address may have a slash before its @, so that it is a path of its own to the router.
+
+
+@router.get("", summary="List suppressions", operation_id="list_suppressions", responses=problems(401, 403, 422))
+async def list_(
+    _who: Reader,
+    after: Annotated[Storable | None, Query(description="An address, on the list or not")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> SuppressionPage:
+    """The addresses that get no mail from anyone here, in order."""
+    suppressions = await database.run(list_suppressions, after=after, limit=limit)
+    data = [SuppressionOut.model_validate(suppression) for suppression in suppressions[:limit]]
+    return SuppressionPage(data=data, next=data[-1].address if len(suppressions) > limit else None)
+
+
+@router.put("/{address:path}", summary="Suppress", operation_id="put_suppression", responses=problems(400, 401, 403, 413, 422))
+async def put(address: Address, _who: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
+    """Send no more mail to an address, in upper case or lower, from now on; or change the reason."""
+    return SuppressionOut.model_validate(await database.run(suppress, address, reason=body.reason, now=datetime.now(UTC)))
+
+
+@router.delete(
+    "/{address:path}", summary="Lift", operation_id="delete_suppression", status_code=204, responses=problems(401, 403, 404, 422)
+)
+async def delete(address: Address, _who: Writer) -> None:
+    """Send mail to an address again."""
+    await database.run(lift, address)

@@ -1,0 +1,170 @@
+"""One run of an engine: look what is due, claim it, send it."""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from django.utils import timezone
+
+from project.bridge import database
+from project.outbox.claim import claim_emails, give_back, renew_leases, requeue_abandoned
+from project.outbox.instance import dead_engines, forget
+from project.outbox.outcomes import Outcome
+from project.outbox.pause import Patience, note_pause
+from project.outbox.queries import next_due
+from project.outbox.senders import Senders
+from project.outbox.transports.choice import transport
+
+logger = logging.getLogger(__name__)
+
+SWEEP_EVERY = 5.0  # seconds
+BREATH = 0.02  # seconds between looks that find little: what is accepted meanwhile is claimed together
+QUICK = 0.25  # seconds in which a quick relay is done with what was claimed: it is given twice as many
+MOST_IN_HAND = 256  # mails that wait for a channel; a slow relay is never given so many
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Delivery:
+    """The engine called `name` at work. It begins with `start` or `deliver_what_is_due`, and ends with `finish`."""
+
+    def __init__(self, name: str, folder: Path, *, look_every: float) -> None:
+        self._name = name
+        self._folder = folder
+        self._look_every = look_every
+        self._patience = Patience()
+        self._senders = Senders(transport(), self._heard)
+        self._depth = 2 * self._senders.channels  # mails to have in hand
+        self._wanted = asyncio.Event()  # there is something to look at
+        self._looking: asyncio.Task[None] | None = None
+        self._ending = False
+        self._more = False  # the last look found something: there may be more
+        self._claimed_at = self._swept_at = -math.inf
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether its loop runs."""
+        return self._looking is not None and not self._looking.done()
+
+    def start(self) -> None:
+        """Look for what is due until `finish`."""
+        self._looking = asyncio.create_task(self._look_forever())
+
+    def wake(self) -> None:
+        """Look now: something was accepted."""
+        self._wanted.set()
+
+    async def deliver_what_is_due(self) -> None:
+        """Deliver until nothing more is due, or the relay does not work."""
+        await self._sweep()
+        while True:
+            self._wanted.clear()
+            await self._claim()
+            if self._patience.failures or not self._senders.in_hand:
+                return
+            await self._wanted.wait()
+
+    async def finish(self, grace: float) -> None:
+        """Let what is in hand be sent within `grace` seconds, and put the rest back."""
+        deadline = time.monotonic() + grace
+        self._ending = True
+        self.wake()
+        if self._looking is not None:
+            await asyncio.wait({self._looking}, timeout=grace)
+            self._looking.cancel()
+        while self._senders.in_hand and (left := deadline - time.monotonic()) > 0:
+            self._wanted.clear()
+            await _wait(self._wanted, left)
+        await self._give_back()
+        if self._senders.in_hand:
+            logger.error("%d mails in hand after %g s of grace: the next start sends them again", self._senders.in_hand, grace)
+        await self._senders.stop()
+        if self._patience.failures:
+            await self._attempt(note_pause, self._name, Patience(), now=timezone.now())
+
+    async def _look_forever(self) -> None:
+        while not self._ending:
+            self._wanted.clear()
+            await self._look()
+            await _wait(self._wanted, await self._seconds_until_something_is_due())
+            if not self._more:
+                await asyncio.sleep(BREATH - (time.monotonic() - self._claimed_at))
+        await self._look()  # what was accepted just before the end still goes
+
+    async def _look(self) -> None:
+        try:
+            await self._sweep()
+            await self._claim()
+        except Exception:
+            self._more = False
+            logger.exception("The engine will look again in %g s", self._look_every)
+
+    async def _sweep(self) -> None:
+        """Now and then, say that this engine is alive, and put back what no living one has in hand."""
+        if time.monotonic() < self._swept_at + SWEEP_EVERY:
+            return
+        if self._senders.in_hand:
+            await database.run(renew_leases, self._name, now=timezone.now())
+        dead = dead_engines(self._folder)
+        if count := await database.run(requeue_abandoned, dead, now=timezone.now()):
+            logger.warning("Put %d abandoned mails back into the queue", count)
+        forget(dead, self._folder)
+        self._swept_at = time.monotonic()
+
+    async def _claim(self) -> None:
+        """Take in hand as many as there is room for."""
+        if not self._has_room:
+            return
+        room = self._patience.room(self._depth - self._senders.in_hand, in_hand=self._senders.in_hand, now=timezone.now())
+        emails = await database.run(claim_emails, self._name, limit=room, now=timezone.now()) if room else []
+        self._senders.give(emails)
+        self._more = bool(emails)
+        was_quick, self._claimed_at = time.monotonic() < self._claimed_at + QUICK, time.monotonic()
+        if emails and len(emails) == room:
+            self._depth = self._depth * 2 if was_quick else self._depth // 2
+            self._depth = min(max(self._depth, 2 * self._senders.channels), self._senders.channels + MOST_IN_HAND)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether a claim is worth its transaction. While there is none, all channels are busy."""
+        return self._senders.in_hand <= self._depth // 2
+
+    async def _seconds_until_something_is_due(self) -> float:
+        """How long the loop may wait: until the time of what waits for one, and never longer than `look_every`."""
+        due = self._patience.until
+        if due is None and not self._more:
+            due = await self._attempt(next_due)
+        return self._look_every if due is None else min(max((due - timezone.now()).total_seconds(), 0.0), self._look_every)
+
+    async def _heard(self, outcome: Outcome) -> None:
+        if self._patience.hear(outcome, now=timezone.now()):
+            if self._patience.until is not None:
+                logger.error("The relay does not work; the next try is at %s", f"{self._patience.until:%H:%M:%S}")
+                await self._give_back()
+            await self._attempt(note_pause, self._name, self._patience, now=timezone.now())
+            self.wake()
+        if not self._senders.in_hand or (self._more and self._has_room):
+            self.wake()
+
+    async def _give_back(self) -> None:
+        if emails := self._senders.take_back():
+            await self._attempt(give_back, emails, now=timezone.now())
+
+    async def _attempt(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Ask the database. None if it fails: the next sweep mends what was not written."""
+        try:
+            return await database.run(function, *args, **kwargs)
+        except Exception:
+            logger.exception("The engine could not %s", function.__name__.replace("_", " "))
+            return None
+
+
+async def _wait(wanted: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(wanted.wait(), seconds)

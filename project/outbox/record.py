@@ -1,0 +1,78 @@
+"""Writing down what became of attempts, and what that makes of the mails."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+
+from project.outbox.events import event_of
+from project.outbox.models import Email, Event
+from project.outbox.outcomes import Outcome, Progress, Verdict, verdict
+from project.outbox.states import Status
+from project.outbox.suppressions import Entry, suppress_all
+
+FREE: dict[str, Any] = {"claimed_by": "", "lease_until": None}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A try that has ended: the mail as it was claimed, and what became of it. `jitter` in [0, 1) spreads the next tries."""
+
+    email: Email
+    outcome: Outcome
+    at: datetime
+    jitter: float = 0.5
+
+
+def record_outcomes(attempts: Sequence[Attempt]) -> list[bool]:
+    """Write down what became of attempts. For each, whether its mail was in that engine's hands still, and it was."""
+    ids = [attempt.email.id for attempt in attempts]
+    sending = Email.objects.select_for_update().filter(id__in=ids, status=Status.SENDING).order_by("id")
+    held = set(sending.values_list("id", "claimed_by"))
+    mine = [(attempt.email.id, attempt.email.claimed_by) in held for attempt in attempts]
+    judged = [(attempt, _judge(attempt)) for attempt, is_mine in zip(attempts, mine, strict=True) if is_mine]
+    _update_the_plainly_sent([attempt for attempt, judgement in judged if judgement.is_plainly_sent])
+    for attempt, judgement in judged:
+        if not judgement.is_plainly_sent:
+            _update(attempt, judgement)
+    Event.objects.bulk_create([_event(attempt, judgement) for attempt, judgement in judged])
+    return mine
+
+
+def _judge(attempt: Attempt) -> Verdict:
+    email = attempt.email
+    progress = Progress(email.recipients, email.settled, email.attempts)
+    return verdict(attempt.outcome, progress, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
+
+
+def _update_the_plainly_sent(attempts: Sequence[Attempt]) -> None:
+    """Nearly all mails are: they are written in one statement."""
+    if attempts:
+        sent = Email.objects.filter(id__in=[attempt.email.id for attempt in attempts])
+        sent.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **FREE)
+
+
+def _update(attempt: Attempt, judgement: Verdict) -> None:
+    Email.objects.filter(id=attempt.email.id).update(
+        status=judgement.status,
+        attempts=judgement.attempts,
+        last_error=judgement.error,
+        settled=judgement.settled,
+        next_attempt_at=judgement.next_attempt_at,
+        sent_at=attempt.at if judgement.status == Status.SENT else None,
+        **FREE,
+    )
+    suppress_all(
+        [Entry(address, f"{reply.code} {reply.text}", attempt.email.id) for address, reply in judgement.bounced.items()],
+        now=attempt.at,
+    )
+
+
+def _event(attempt: Attempt, judgement: Verdict) -> Event:
+    email, outcome = attempt.email, attempt.outcome
+    email.status, email.attempts = judgement.status, judgement.attempts
+    refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in outcome.refusals.items()}
+    more = {"refused": refused} if refused else {}
+    return event_of(email, now=attempt.at, reply=outcome.reply, dialogue=outcome.dialogue, more=more)

@@ -1,0 +1,114 @@
+"""Sending what was claimed: as many mails at the same time as the transport has channels.
+
+A channel takes its next mail only when the outcome of the one before is committed. So no more mails than there are channels
+can be in a relay's hands without our knowing, whenever this process dies.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable
+
+from django.utils import timezone
+
+from project.bridge.commits import SharedCommits
+from project.outbox.models import Email
+from project.outbox.outcomes import Outcome
+from project.outbox.record import Attempt, record_outcomes
+from project.outbox.retry import Fault
+from project.outbox.transports.base import Channel, Transport
+from project.outbox.transports.choice import stays_here
+
+logger = logging.getLogger(__name__)
+
+IDLE = 10.0  # seconds until a connection that nobody needs is closed
+REST = 5.0  # seconds for which a channel stands back when the relay takes no more connections
+
+OnOutcome = Callable[[Outcome], Awaitable[None]]
+
+
+class Senders:
+    """Workers, one for each channel of a transport. `on_outcome` hears of each outcome once it is committed."""
+
+    def __init__(self, transport: Transport, on_outcome: OnOutcome) -> None:
+        self.channels = transport.channels
+        self.in_hand = 0  # given, and not yet recorded
+        self._transport = transport
+        self._on_outcome = on_outcome
+        self._ready: asyncio.Queue[Email] = asyncio.Queue()
+        self._commits: SharedCommits[Attempt, bool] = SharedCommits(record_outcomes, most=256)
+        self._channels = [transport.channel() for _ in range(transport.channels)]
+        self._workers = [asyncio.create_task(self._work(channel)) for channel in self._channels]
+
+    @property
+    def waiting(self) -> int:
+        """How many mails no channel has begun to send."""
+        return self._ready.qsize()
+
+    def give(self, emails: Iterable[Email]) -> None:
+        """Send these."""
+        for email in emails:
+            self.in_hand += 1
+            self._ready.put_nowait(email)
+
+    def take_back(self) -> list[Email]:
+        """Those that no channel has begun to send, which are then not sent."""
+        emails = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
+        self.in_hand -= len(emails)
+        return emails
+
+    async def stop(self) -> None:
+        """Send nothing more, and let go of the transport. What is being sent is cut off."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in self._channels))
+        self._transport.close()
+
+    async def _work(self, channel: Channel) -> None:
+        while True:
+            email = await self._next(channel)
+            logger.info("Sending email %s", _described(email))
+            outcome = await channel.send(email)
+            if outcome.error and outcome.fault == Fault.RELAY and any(other.is_open for other in self._channels):
+                self._ready.put_nowait(email)  # the relay works, and takes no more connections than these
+                await asyncio.sleep(REST)
+                continue
+            await self._record(email, outcome)
+
+    async def _next(self, channel: Channel) -> Email:
+        if self._ready.empty():
+            try:
+                async with asyncio.timeout(IDLE):
+                    return await self._ready.get()
+            except TimeoutError:
+                await channel.close()
+        return await self._ready.get()
+
+    async def _record(self, email: Email, outcome: Outcome) -> None:
+        _log(email, outcome)
+        try:
+            await self._commits.run(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
+        except Exception:
+            logger.exception("Email %s stays claimed until its lease runs out", email.id)
+        self.in_hand -= 1
+        await self._on_outcome(outcome)
+
+
+def _log(email: Email, outcome: Outcome) -> None:
+    if not outcome.error:
+        logger.info("Email sent successfully")
+        return
+    # The error's text may hold addresses: with a real transport it is for the database, and for debugging.
+    logger.error("Email %s failed: %s", email.id, outcome.error if stays_here() else outcome.error.partition(":")[0])
+    logger.debug("Why email %s failed: %s", email.id, outcome.error)
+
+
+def _described(email: Email) -> str:
+    if not stays_here():
+        return f"{email.id}"  # neither addresses nor texts of real mail in a log
+    return f"to {', '.join(email.recipients)}: {_one_line(email.text)}"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

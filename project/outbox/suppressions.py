@@ -1,0 +1,170 @@
+"""The suppression list: addresses that get no mail from us, one by one, many at once, and as CSV.
+
+It is kept and asked in lower case, local part and all. A relay may tell `Ada@example.com` from `ada@example.com` (RFC 5321
+section 2.4); no known one does, and a list that misses one of the two is useless.
+"""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from project.errors import Refusal
+from project.outbox.addresses import normal_address
+from project.outbox.models import Suppression
+
+REASON_LENGTH = 500  # characters
+COLUMNS = ("address", "reason", "created_at")  # of a CSV file; the last is told and not taken
+
+_AT_ONCE = 30_000  # addresses in one query; SQLite takes 32,766 variables
+_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")  # what makes a spreadsheet calculate, once more quoted or not
+
+
+class SuppressionNotFound(Refusal):
+    """The address is not on the list."""
+
+    code = "suppression_not_found"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An address that is to be on the list, in its normal form, why, and the mail that showed it."""
+
+    address: str
+    reason: str = ""
+    email_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of a file that could not be taken, and why."""
+
+    number: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What came of a file: how many of its lines were taken, and which were not."""
+
+    taken: int
+    bad: tuple[BadLine, ...]
+
+
+def suppress(address: str, *, reason: str = "", email_id: UUID | None = None, now: datetime) -> Suppression:
+    """Put an address on the list, or change why it is there. Raises ValueError, which says why, for what is no address."""
+    entry = Entry(normal_address(address), reason, email_id)
+    suppress_all([entry], now=now)
+    return get(entry.address)
+
+
+def suppress_all(entries: Iterable[Entry], *, now: datetime) -> None:
+    """Put many on the list. Who is there stays since when it was, with the reason that came last."""
+    rows = {entry.address.lower(): entry for entry in entries}  # an address may be only once in one statement
+    Suppression.objects.bulk_create(
+        [
+            Suppression(address=address, reason=entry.reason[:REASON_LENGTH], email_id=entry.email_id, created_at=now)
+            for address, entry in sorted(rows.items())  # in order, so that no two wait for each other
+        ],
+        update_conflicts=True,
+        unique_fields=["address"],
+        update_fields=["reason", "email"],
+    )
+
+
+def lift(address: str) -> None:
+    """Take an address off the list. Raises `SuppressionNotFound`."""
+    deleted, _ = Suppression.objects.filter(address=address.lower()).delete()
+    if not deleted:
+        raise _not_found(address)
+
+
+def get(address: str) -> Suppression:
+    """One of the list. Raises `SuppressionNotFound`."""
+    suppression = Suppression.objects.filter(address=address.lower()).first()
+    if suppression is None:
+        raise _not_found(address)
+    return suppression
+
+
+def list_suppressions(*, after: str | None = None, limit: int = 20) -> list[Suppression]:
+    """Those after an address, in order: one more than `limit`, if there are more."""
+    suppressions = Suppression.objects.order_by("address")
+    if after is not None:
+        suppressions = suppressions.filter(address__gt=after.lower())
+    return list(suppressions[: limit + 1])
+
+
+def suppressed_among(addresses: Iterable[str]) -> set[str]:
+    """Those of the addresses, as they were given, that are on the list in any case."""
+    asked = list(addresses)
+    keys = sorted({address.lower() for address in asked})
+    found: set[str] = set()
+    for start in range(0, len(keys), _AT_ONCE):
+        some = Suppression.objects.filter(address__in=keys[start : start + _AT_ONCE])
+        found.update(some.values_list("address", flat=True))
+    return {address for address in asked if address.lower() in found}
+
+
+# CSV
+
+
+def import_csv(file: Iterable[bytes], *, now: datetime) -> Imported:
+    """Put a file's addresses on the list: UTF-8, a line each, `address,reason`, with or without a header.
+
+    All good lines are taken whatever the others are, since each line alone says that somebody wants no mail. The file is its
+    lines: an open file or an upload.
+    """
+    entries, bad = [], []
+    for number, line in enumerate(codecs.iterdecode(file, "utf-8-sig", "replace"), start=1):
+        if not line.strip() or (number == 1 and _is_header(line)):
+            continue
+        try:
+            entries.append(_entry(line))
+        except (ValueError, csv.Error) as error:
+            bad.append(BadLine(number, str(error)))
+    suppress_all(entries, now=now)
+    return Imported(len(entries), tuple(bad))
+
+
+def export_csv() -> Iterator[str]:
+    """The whole list as CSV, line by line, a header first. It can be imported; no cell of it is a formula to a spreadsheet."""
+    writer = csv.writer(_Line())
+    yield str(writer.writerow(COLUMNS))
+    for address, reason, created_at in Suppression.objects.order_by("address").values_list(*COLUMNS).iterator():
+        # Each on one line, so that a quote which is never closed spoils no more than its own.
+        yield str(writer.writerow([_guarded(address), _guarded(" ".join(reason.splitlines())), created_at.isoformat()]))
+
+
+class _Line:
+    """A file that gives each line back."""
+
+    def write(self, line: str) -> str:
+        return line
+
+
+def _is_header(line: str) -> bool:
+    return line.partition(",")[0].strip('" \r\n').lower() in {"address", "email"}
+
+
+def _entry(line: str) -> Entry:
+    """Raises ValueError or csv.Error, which say why, for a line that has no address."""
+    address, reason = (_unguarded(cell) for cell in [*next(csv.reader([line])), ""][:2])
+    if "\x00" in reason:
+        raise ValueError("the reason holds a NUL character")
+    return Entry(normal_address(address.strip()), reason.strip())
+
+
+def _guarded(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _not_found(address: str) -> SuppressionNotFound:
+    return SuppressionNotFound(f"{address} is not on the suppression list.")

@@ -1,0 +1,76 @@
+"""What is remembered of API keys, and for how long."""
+
+import pytest
+from django.utils import timezone
+
+from project.accounts import known_keys
+from project.accounts.keys import create_key
+from project.accounts.known_keys import principal_of_known_key
+from project.accounts.models import ApiKey
+from project.accounts.principal import NotAuthenticated
+from project.bridge import database
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+
+
+async def _key() -> str:
+    return await database.run(create_key, "shop", scopes=["emails:send"])
+
+
+async def _change_behind_our_back() -> None:
+    """As another process does: no signal comes."""
+    await database.run(lambda: ApiKey.objects.update(revoked_at=timezone.now()))
+
+
+async def test_a_key_that_was_just_used_is_known() -> None:
+    key = await _key()
+    first = await principal_of_known_key(key)
+    await _change_behind_our_back()
+
+    again = await principal_of_known_key(key)
+
+    assert again == first
+    assert again.scopes == {"emails:send"}
+
+
+async def test_what_is_known_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await _key()
+    monkeypatch.setattr(known_keys, "LIVES", 0.0)
+    await principal_of_known_key(key)
+    await _change_behind_our_back()
+
+    with pytest.raises(NotAuthenticated):
+        await principal_of_known_key(key)
+
+
+async def test_a_key_that_is_revoked_here_is_refused_at_once() -> None:
+    key = await _key()
+    await principal_of_known_key(key)
+
+    def revoke() -> None:
+        api_key = ApiKey.objects.get()
+        api_key.revoked_at = timezone.now()
+        api_key.save()
+
+    await database.run(revoke)
+
+    with pytest.raises(NotAuthenticated):
+        await principal_of_known_key(key)
+
+
+async def test_a_bad_key_is_not_remembered() -> None:
+    key = await _key()
+    bad = f"{key[:-1]}{'a' if key[-1] != 'a' else 'b'}"
+
+    for _ in range(2):
+        with pytest.raises(NotAuthenticated):
+            await principal_of_known_key(bad)
+
+
+async def test_no_more_keys_are_known_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known_keys, "MOST", 2)
+
+    for _ in range(5):
+        await principal_of_known_key(await _key())
+
+    assert len(known_keys._known) <= 2
