@@ -1,18 +1,16 @@
 """A mail as the bytes that a relay is given (RFC 5322, RFC 2045 to 2049). Pure."""
 
-import base64
 import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.message import MIMEPart
-from email.policy import EmailPolicy
 from email.utils import format_datetime
 from html import unescape
 from urllib.parse import quote, unquote
 
+from project.outbox.css import inlined
 from project.outbox.headers import (
     ENCODED_WORD,
     LINE,
@@ -65,14 +63,8 @@ def build(draft: Draft, *, message_id: str, date: datetime) -> bytes:
     """The mail, ready to be sent: 7 bits, CRLF, no line too long. Raises ValueError for what no mail can hold."""
     for address in draft.bcc:
         bare(address)  # refused like the others, though never written
-    root = MIMEPart(policy=_POLICY)
-    for name, value in _headers(draft, message_id, format_datetime(date)):
-        root[name] = value
-    body = _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
-    for name, value in body.raw_items():
-        root[name] = value
-    root.set_payload(body.get_payload())
-    return root.as_bytes()
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, format_datetime(date)))
+    return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
 
 
 def addresses_of(draft: Draft) -> list[str]:
@@ -83,25 +75,6 @@ def addresses_of(draft: Draft) -> list[str]:
 def bare(address: str) -> str:
     """The `a@b` of `Name <a@b>`."""
     return split_mailbox(address)[1]
-
-
-# Headers are folded in project.outbox.headers, and the policy keeps them as they are.
-
-
-class _AsFolded(EmailPolicy):
-    """Writes each header as it was given, and parses none (most of the time it would take)."""
-
-    def header_max_count(self, name: str) -> int | None:
-        return None
-
-    def header_store_parse(self, name: str, value: str) -> tuple[str, str]:
-        return name, value
-
-    def header_fetch_parse(self, name: str, value: str) -> str:
-        return value
-
-
-_POLICY = _AsFolded(linesep="\r\n", refold_source="none", cte_type="7bit")
 
 
 def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, str]]:
@@ -122,10 +95,11 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
         yield name, folded(name, words_of(name, value, longest=LINE))
 
 
-# Parts
+# Parts: headers, an empty line, and the content. They are written here, since the email package takes most of its time to
+# look for line ends that need none.
 
 
-def _body(draft: Draft, *, boundary: str) -> MIMEPart:
+def _body(draft: Draft, *, boundary: str) -> bytes:
     if draft.text is None and draft.html is None:
         raise ValueError("A mail has a text or HTML.")
     shown = _cids(draft.html or "")
@@ -134,49 +108,49 @@ def _body(draft: Draft, *, boundary: str) -> MIMEPart:
     text = text_of(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
     body = _text("plain", text)
     if draft.html is not None:
-        html = _text("html", draft.html)
+        html = _text("html", inlined(check_text(draft.html)))
         if inline:
             html = _multipart("related", [html, *(_file(each, "inline") for each in inline)], boundary, '\r\n type="text/html";')
         body = _multipart("alternative", [body, html], boundary)
     return _multipart("mixed", [body, *others], boundary) if others else body
 
 
-def _multipart(subtype: str, parts: list[MIMEPart], boundary: str, more: str = "") -> MIMEPart:
-    part = MIMEPart(policy=_POLICY)
+def _multipart(subtype: str, parts: list[bytes], boundary: str, more: str = "") -> bytes:
     # `=_` is neither quoted-printable nor base64, so no part can hold its boundary (RFC 2045 section 6.7).
-    part["Content-Type"] = f'multipart/{subtype};{more}\r\n boundary="=_{subtype}_{boundary}"'
-    for each in parts:
-        part.attach(each)
-    return part
+    boundary = f"=_{subtype}_{boundary}"
+    first = f'Content-Type: multipart/{subtype};{more}\r\n boundary="{boundary}"\r\n\r\n--{boundary}\r\n'
+    between, last = f"\r\n--{boundary}\r\n", f"\r\n--{boundary}--\r\n"
+    return b"".join([first.encode("ascii"), between.encode("ascii").join(parts), last.encode("ascii")])
 
 
-def _text(subtype: str, text: str) -> MIMEPart:
+def _text(subtype: str, text: str) -> bytes:
     # str.splitlines() knows more line ends than mail does.
     content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
     content = content if content.endswith(b"\r\n") else content + b"\r\n"
-    part = MIMEPart(policy=_POLICY)
-    part["Content-Type"] = f'text/{subtype}; charset="utf-8"'
-    mostly_ascii = 3 * len(text.encode("ascii", "ignore")) > 2 * len(content)
-    part["Content-Transfer-Encoding"] = "quoted-printable" if mostly_ascii or not text else "base64"
-    encoded = binascii.b2a_qp(content) if mostly_ascii or not text else base64.encodebytes(content)
-    part.set_payload(encoded.decode("ascii"))
-    return part
+    readable = not text or 3 * len(text.encode("ascii", "ignore")) > 2 * len(content)
+    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if readable else ("base64", _base64(content))
+    head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
+    return head.encode("ascii") + encoded
 
 
-def _file(attachment: Attachment, disposition: str) -> MIMEPart:
+def _file(attachment: Attachment, disposition: str) -> bytes:
     matched = _TYPE.fullmatch(attachment.content_type)
     if not matched or len(attachment.content_type) > LINE // 2:
         raise ValueError("A content type is type/subtype, in ASCII.")
-    part = MIMEPart(policy=_POLICY)
     # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and nothing else keeps its octets.
     composite = matched[1].lower() in {"message", "multipart"}
-    part["Content-Type"] = "application/octet-stream" if composite else attachment.content_type
-    part["Content-Transfer-Encoding"] = "base64"
-    part["Content-Disposition"] = disposition + _filename(check_line(attachment.filename))
+    head = f"Content-Type: {'application/octet-stream' if composite else attachment.content_type}\r\n"
+    head += "Content-Transfer-Encoding: base64\r\n"
+    head += f"Content-Disposition: {disposition}{_filename(check_line(attachment.filename))}\r\n"
     if (content_id := _content_id(attachment)) is not None:
-        part["Content-ID"] = f"<{content_id}>"
-    part.set_payload(base64.encodebytes(attachment.content).decode("ascii"))
-    return part
+        head += f"Content-ID: <{content_id}>\r\n"
+    return f"{head}\r\n".encode("ascii") + _base64(attachment.content)
+
+
+def _base64(content: bytes) -> bytes:
+    encoded = binascii.b2a_base64(content, newline=False)
+    # The last one is empty, so that the one before it has an end too.
+    return b"\r\n".join([encoded[start : start + WIDTH] for start in range(0, len(encoded) + WIDTH, WIDTH)])
 
 
 def _filename(name: str) -> str:

@@ -1,0 +1,248 @@
+"""The suppression list: what is on it, what it matches, and the files it comes from and goes to."""
+
+import csv
+import sqlite3
+import tracemalloc
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from uuid_utils.compat import uuid7
+
+from project.outbox.models import Email, Suppression
+from project.outbox.suppressions import (
+    REASON_LENGTH,
+    BadLine,
+    Entry,
+    Imported,
+    SuppressionNotFound,
+    export_csv,
+    get,
+    import_csv,
+    lift,
+    list_suppressions,
+    suppress,
+    suppress_all,
+    suppressed_among,
+)
+from tests.project.conftest import Accept
+
+NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+LATER = NOW + timedelta(days=1)
+
+pytestmark = pytest.mark.django_db
+
+
+def listed() -> dict[str, str]:
+    """Who is on the list, and why."""
+    return dict(Suppression.objects.values_list("address", "reason"))
+
+
+def exported() -> bytes:
+    """The list as a file."""
+    return "".join(export_csv()).encode()
+
+
+# One address
+
+
+def test_suppresses_an_address(accept: Accept) -> None:
+    email = accept()
+
+    suppression = suppress("ada@example.com", reason="550 No such user", email_id=email.id, now=NOW)
+
+    assert (suppression.address, suppression.reason) == ("ada@example.com", "550 No such user")
+    assert (suppression.created_at, suppression.email) == (NOW, email)
+
+
+def test_another_reason_replaces_the_first_and_not_its_time() -> None:
+    suppress("ada@example.com", reason="complained", now=NOW)
+
+    suppress("ADA@example.com", reason="left", now=LATER)
+
+    assert listed() == {"ada@example.com": "left"}
+    assert get("ada@example.com").created_at == NOW
+
+
+def test_keeps_an_address_in_its_normal_form() -> None:
+    suppression = suppress("Ada+News@BÜCHER.example", reason="", now=NOW)
+
+    assert suppression.address == "ada+news@xn--bcher-kva.example"
+
+
+def test_refuses_what_is_no_address() -> None:
+    with pytest.raises(ValueError, match="@-sign"):
+        suppress("nobody", reason="", now=NOW)
+
+    assert listed() == {}
+
+
+def test_lifts_a_suppression_in_any_case() -> None:
+    suppress_all([Entry("ada@example.com"), Entry("bob@example.com")], now=NOW)
+
+    lift("Ada@Example.com")
+
+    assert listed() == {"bob@example.com": ""}
+
+
+@pytest.mark.parametrize("find", [lift, get])
+def test_an_address_that_is_not_listed_is_not_found(find: object) -> None:
+    assert callable(find)
+
+    with pytest.raises(SuppressionNotFound, match="is not on the suppression list"):
+        find("bob@example.com")
+
+
+def test_outlives_the_mail_that_showed_it(accept: Accept) -> None:
+    email = accept()
+    suppress("ada@example.com", reason="550", email_id=email.id, now=NOW)
+
+    Email.objects.all().delete()
+
+    assert get("ada@example.com").email is None
+
+
+# Many
+
+
+def test_lists_by_address_one_more_than_asked_for() -> None:
+    suppress_all([Entry(f"{name}@example.com") for name in "dbca"], now=NOW)
+
+    page = list_suppressions(limit=2)
+    rest = list_suppressions(after=page[1].address, limit=2)
+
+    assert [each.address[0] for each in page] == ["a", "b", "c"]
+    assert [each.address[0] for each in rest] == ["c", "d"]
+
+
+def test_of_one_address_twice_the_last_counts() -> None:
+    suppress_all([Entry("ada@example.com", "first"), Entry("Ada@example.com", "x" * 600)], now=NOW)
+
+    assert listed() == {"ada@example.com": "x" * REASON_LENGTH}
+
+
+def test_finds_the_suppressed_as_they_were_given() -> None:
+    suppress("Ada@Example.com", reason="", now=NOW)
+    asked = ["ADA@example.com", "ada@EXAMPLE.COM", "adam@example.com", "ada@example.community"]
+
+    assert suppressed_among(iter(asked)) == set(asked[:2])
+
+
+def test_looks_thousands_of_addresses_up_in_one_query() -> None:
+    suppress_all([Entry(f"user{number}@example.com") for number in range(0, 5_000, 2)], now=NOW)
+
+    with CaptureQueriesContext(connection) as queries:
+        found = suppressed_among(f"User{number}@example.com" for number in range(10_000))
+
+    assert len(queries) == 1
+    assert found == {f"User{number}@example.com" for number in range(0, 5_000, 2)}
+
+
+@pytest.fixture
+def _standard_limit(db: None) -> Iterator[None]:
+    """What SQLite takes in one statement, unless who built it allowed more, as Debian does."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    kind = sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER
+    limit = connection.connection.setlimit(kind, 32_766)
+    yield
+    connection.connection.setlimit(kind, limit)
+
+
+@pytest.mark.usefixtures("_standard_limit")
+def test_looks_up_more_addresses_than_a_statement_takes() -> None:
+    suppress("user39999@example.com", reason="", now=NOW)
+
+    assert suppressed_among(f"user{number}@example.com" for number in range(40_000)) == {"user39999@example.com"}
+
+
+def test_nobody_is_looked_up_with_no_query() -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert suppressed_among([]) == set()
+
+    assert len(queries) == 0
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        b"address,reason\r\nada@example.com,left\r\nbob@example.com,\r\n",
+        b"ada@example.com,left\nbob@example.com",
+        b"\xef\xbb\xbfEmail,Reason\nAda@Example.com, left \n\n bob@example.com \n",
+        b'"address","reason","created_at"\n"ada@example.com","left","2026"\n"bob@example.com"\n',
+    ],
+)
+def test_imports_a_file(file: bytes) -> None:
+    result = import_csv(BytesIO(file), now=NOW)
+
+    assert result == Imported(2, ())
+    assert listed() == {"ada@example.com": "left", "bob@example.com": ""}
+
+
+def test_bad_lines_are_told_and_lose_nothing_else() -> None:
+    good = b"address\nada@example.com\n%s\ncarl@example.com,\xff"
+    file = good % b'nobody\n,why\n"bob@example.com\nb\xfccher@example.com\neve@example.com,a\0b'
+
+    result = import_csv(BytesIO(file), now=NOW)
+
+    assert listed() == {"ada@example.com": "", "bob@example.com": "", "carl@example.com": "\ufffd"}
+    assert result.taken == 3
+    assert [line.number for line in result.bad] == [3, 4, 6, 7]
+    assert "@-sign" in result.bad[0].why
+    assert result.bad[3] == BadLine(7, "the reason holds a NUL character")
+
+
+@pytest.mark.parametrize("file", [b"", b"\n\n", b"address,reason\n", b"\x00\xff\r\r\xfe", b"a\rb,c\rd", b'"' * 200_000])
+def test_a_file_with_no_address_imports_nothing(file: bytes) -> None:
+    result = import_csv(BytesIO(file), now=NOW)
+
+    assert result.taken == 0
+    assert listed() == {}
+
+
+def test_what_was_exported_is_imported_as_it_was() -> None:
+    formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''+1", " =1", "＝1", "it's", "'quoted'", 'a "b", c; d']
+    entries = [Entry(f"=user{number}@example.com", reason) for number, reason in enumerate(formulas)]
+    suppress_all([*entries, Entry("'+x@example.com", "Größe")], now=NOW)
+    before, file = listed(), exported()
+    Suppression.objects.all().delete()
+
+    import_csv(BytesIO(file), now=LATER)
+
+    assert listed() == {address: reason.strip() for address, reason in before.items()}
+
+
+@pytest.mark.parametrize("reason", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "\n=1", "＝1", "＠x"])
+def test_no_exported_cell_is_a_formula(reason: str) -> None:
+    suppress_all([Entry("=1+1@example.com", reason)], now=NOW)
+
+    _header, cells = csv.reader(exported().decode().splitlines())
+
+    assert [cell for cell in cells if cell.lstrip()[0] in "=+-@\t\r\n＝＋－＠"] == []
+    assert cells[0] == "'=1+1@example.com"
+
+
+def test_a_reason_of_many_lines_is_exported_on_one() -> None:
+    suppress("ada@example.com", reason="550 No\r\nsuch\nuser", now=NOW)
+
+    assert exported() == b"address,reason,created_at\r\nada@example.com,550 No such user,2026-12-01T09:00:00+00:00\r\n"
+
+
+def test_exports_a_long_list_row_by_row() -> None:
+    suppress_all([Entry(f"{uuid7()}@example.com", "x" * REASON_LENGTH) for _ in range(20_000)], now=NOW)
+
+    tracemalloc.start()
+    rows = sum(1 for _ in export_csv())
+    _size, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert rows == 20_001
+    assert peak < 5_000_000  # the list has twice as much
