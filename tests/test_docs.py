@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,14 @@ def test_admin_addresses_in_the_readme_are_real(admin_client, db: None) -> None:
 def _as_written(value: object) -> str:
     if isinstance(value, list):
         return ",".join(value)
+    if isinstance(value, tuple):
+        return ",".join(_delay_as_written(each) for each in value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _delay_as_written(delay: timedelta) -> str:
+    units = {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}
+    return next(f"{delay // size}{unit}" for unit, size in units.items() if not delay % size)
 
 
 def _marked() -> dict[str, set[str]]:
