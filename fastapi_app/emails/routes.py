@@ -17,7 +17,7 @@ from fastapi_app.templates.mails import Made, made
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
-from project.outbox.accept import Idempotency, Order
+from project.outbox.accept import Accepted, Idempotency, Order, earlier_answer
 from project.outbox.change import cancel_email, reschedule_email, retry_email
 from project.outbox.queries import Filter, Page, events_of, get_email, list_emails
 from project.outbox.states import Status
@@ -50,8 +50,10 @@ async def send(  # noqa: PLR0913  # what a route asks for
 ) -> EmailAccepted:
     """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
     asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
-    (mail,) = await made({("body",): email})
-    accepted = await intake.accept(_order(email, mail, who, asked))
+    accepted = await _earlier(email, who, asked)
+    if accepted is None:
+        (mail,) = await made({("body",): email})
+        accepted = await intake.accept(_order(email, mail, who, asked))
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(engine.deliver_soon)
@@ -124,6 +126,13 @@ async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: Runn
     email = await database.run(reschedule_email, email_id, at=change.scheduled_at, caller=who, now=now)
     tasks.add_task(engine.deliver_soon)
     return EmailOut.model_validate(email)
+
+
+async def _earlier(email: EmailIn, who: Principal, asked: Idempotency | None) -> Accepted | None:
+    """What was answered before, asked first where the template may have changed since so that it would be refused now."""
+    if email.template is None or asked is None:
+        return None
+    return await database.run(earlier_answer, who.caller_id, asked, now=datetime.now(UTC))
 
 
 def _order(email: EmailIn, mail: Made, who: Principal, idempotency: Idempotency | None = None) -> Order:

@@ -88,15 +88,14 @@ class EmailIn(BaseModel):
     headers: dict[HeaderName, Line] = Field({}, max_length=50)
     tags: dict[Tag, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
     attachments: list[AttachmentIn] = []
-    template: Slug | None = Field(None, description="What to make the text and html of, and the subject if none is given")
+    template: Slug | None = Field(None, description="What to make the subject, text and html of that are not given")
     variables: Variables = Field({}, description="For the template")
     scheduled_at: Moment | None = None
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        has_body = self.text is not None or self.html is not None
-        if has_body == (self.template is not None):
-            raise ValueError("a mail has a template, or at least one of text and html, but not both")
+        if self.text is None and self.html is None and self.template is None:
+            raise ValueError("a mail has at least one of text, html and template")
         if self.variables and self.template is None:
             raise ValueError("variables are for a template, and there is none")
         if len(self.to) + len(self.cc) + len(self.bcc) > RECIPIENTS:
@@ -152,6 +151,15 @@ class RecipientOut(BaseModel):
     response: str | None = Field(examples=["5.1.1 No such user"])
 
 
+class Origin(BaseModel):
+    """The version of a template that a mail was made from."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    slug: str = Field(examples=["welcome"])
+    version: int = Field(examples=[3])
+
+
 class EmailOut(BaseModel):
     """A mail, and where it is."""
 
@@ -168,6 +176,7 @@ class EmailOut(BaseModel):
     recipients: list[RecipientOut] = Field(validation_alias="ends")
     subject: str
     tags: dict[str, str]
+    template: Origin | None
     message_id: str
     attempts: int
     last_error: str

@@ -99,6 +99,13 @@ def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:
     return answers
 
 
+def earlier_answer(caller_id: str, asked: Idempotency, *, now: datetime) -> Accepted | None:
+    """What was answered to the same request before, if it was."""
+    records = IdempotencyKey.objects.filter(caller=caller_id, key=asked.key, fingerprint=asked.fingerprint)
+    record = records.filter(created_at__gt=now - KEYS_LIVE).first()
+    return None if record is None else Accepted(**record.answer, replayed=True)
+
+
 def accept_batch(mails: Sequence[Prepared]) -> list[Accepted]:
     """Store one caller's mails, all or none."""
     _store(mails)

@@ -53,9 +53,14 @@ def visible_to(caller: Principal) -> QuerySet[Email]:
     return Email.objects.filter(caller=caller.caller_id) if caller.caller_id else Email.objects.none()
 
 
+def _with_template(emails: QuerySet[Email]) -> QuerySet[Email]:
+    """With the name and version of what they were made from, and not its text."""
+    return emails.select_related("template").defer("template__subject", "template__text", "template__html")
+
+
 def get_email(email_id: UUID, *, caller: Principal) -> Email:
     """One of the caller's. Raises `EmailNotFound`."""
-    email = visible_to(caller).filter(id=email_id).first()
+    email = _with_template(visible_to(caller)).filter(id=email_id).first()
     if email is None:
         raise EmailNotFound("There is no such e-mail.")
     return email
@@ -63,7 +68,7 @@ def get_email(email_id: UUID, *, caller: Principal) -> Email:
 
 def list_emails(wanted: Filter, page: Page, *, caller: Principal) -> list[Email]:
     """The caller's, newest first: one more than the page holds, if there are more."""
-    emails = wanted.apply(visible_to(caller)).defer("text", "html").order_by("-id")
+    emails = _with_template(wanted.apply(visible_to(caller))).defer("text", "html").order_by("-id")
     if page.after is not None:
         emails = emails.filter(id__lt=page.after)
     return list(emails[: page.limit + 1])

@@ -1,0 +1,82 @@
+"""The shapes of the template routes."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from fastapi_app.fields import Storable
+from project.outbox.headers import check_text
+from project.outbox.liquid import SUBJECT, check_variables
+from project.outbox.sandbox import SOURCE
+
+
+def _or_none(part: str | None) -> str | None:
+    return part or None
+
+
+Source = Annotated[Storable, Field(max_length=SOURCE), AfterValidator(check_text)]
+Slug = Annotated[str, Field(pattern="^[a-z0-9_-]{1,100}$")]
+Variables = Annotated[dict[str, Any], AfterValidator(check_variables)]
+Part = Annotated[str | None, BeforeValidator(_or_none)]
+
+TEXT, HTML = "Hi {{ name }}, welcome.", "<p>Hi {{ name }}, <b>welcome</b>.</p>"
+
+
+class TemplateIn(BaseModel):
+    """A template's sources, in Liquid. Only `html` escapes variables."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: Annotated[Source, Field(max_length=SUBJECT)] = Field("", examples=["Welcome, {{ name }}"])
+    text: Source | None = Field(None, examples=[TEXT])
+    html: Source | None = Field(None, examples=[HTML])
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if not self.text and not self.html:
+            raise ValueError("a template has at least one of text and html")
+        return self
+
+
+class TemplateItem(BaseModel):
+    """A template, without its bodies."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    slug: str = Field(examples=["welcome"])
+    version: int = Field(examples=[3])
+    subject: str = Field(examples=["Welcome, {{ name }}"])
+    created_at: datetime = Field(description="When this version was made")
+
+
+class TemplateOut(TemplateItem):
+    """A template's current version."""
+
+    text: Part = Field(examples=[TEXT])
+    html: Part = Field(examples=[HTML])
+
+
+class TemplatePage(BaseModel):
+    """Some of many. `next` is what the next page comes `after`; null on the last."""
+
+    data: list[TemplateItem]
+    next: str | None = Field(examples=["welcome"])
+
+
+class PreviewIn(BaseModel):
+    """What to render a template with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    variables: Variables = Field({}, examples=[{"name": "Ada"}])
+
+
+class Preview(BaseModel):
+    """What a mail would hold."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    subject: str = Field(examples=["Welcome, Ada"])
+    text: str | None = Field(examples=["Hi Ada, welcome."])
+    html: str | None = Field(examples=["<p>Hi Ada, <b>welcome</b>.</p>"])

@@ -1,0 +1,127 @@
+"""The parts of a mail as templates in Liquid: what is wrong with one is told with its part and line. HTML alone escapes. Pure."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError, UndefinedError, UnknownFilterError
+
+from project.errors import Refusal
+from project.outbox.ration import OBJECT, Ration
+from project.outbox.sandbox import Context, Sandbox
+
+VARIABLES = 1024 * 1024  # characters, of all variables together
+DEPTH = 32  # of lists and objects in each other
+PROBLEM = 300  # characters of what is told: it may quote values
+SUBJECT = 998  # characters: RFC 5322 section 2.1.1
+
+Kind = Literal["template_syntax", "template_variable", "template_limit", "template_value"]
+
+_PLAIN, _HTML = Sandbox(), Sandbox(autoescape=True)
+
+
+class TemplateInvalid(Refusal):
+    """A template cannot be read, or not be rendered with these variables. Says which part, and what is wrong with it."""
+
+    code = "template_invalid"
+
+    def __init__(self, problem: str, *, part: str, line: int | None = None, kind: Kind = "template_value") -> None:
+        super().__init__(f"{part}, line {line}: {problem[:PROBLEM]}" if line else f"{part}: {problem[:PROBLEM]}")
+        self.part = part
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a mail: their sources, or what became of them. An empty one is not there."""
+
+    subject: str = ""
+    text: str = ""
+    html: str = ""
+
+
+class Parsed:
+    """A template that was read, to be rendered any number of times. Raises `TemplateInvalid`."""
+
+    def __init__(self, sources: Parts) -> None:
+        self.sources = sources
+        self._templates = {}
+        for part, source in asdict(sources).items():
+            with _told(part, source):
+                self._templates[part] = (_HTML if part == "html" else _PLAIN).parsed(source)
+
+    def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> Parts:
+        """What the parts become with these variables, but those that are not wanted. Raises `TemplateInvalid`."""
+        ration = Ration()
+        return Parts(**{part: self._rendered(part, variables, ration) for part in self._templates if part not in without})
+
+    def _rendered(self, part: str, variables: Mapping[str, object], ration: Ration) -> str:
+        template = self._templates[part]
+        context = Context(template, variables, ration)
+        buffer = context.get_buffer()
+        with _told(part, getattr(self.sources, part)):
+            template.render_with_context(context, buffer)
+        output = buffer.getvalue()
+        if "\0" in output:
+            raise TemplateInvalid("a NUL character", part=part)
+        if part == "subject" and ("\r" in output or "\n" in output or len(output) > SUBJECT):
+            raise TemplateInvalid(f"not one line of up to {SUBJECT} characters", part=part)
+        return output
+
+
+@contextmanager
+def _told(part: str, source: str) -> Iterator[None]:
+    """Whatever goes wrong is `TemplateInvalid`."""
+    try:
+        yield
+    except LiquidError as error:
+        raise TemplateInvalid(str(error.message), part=part, line=_line(error, source), kind=_kind(error)) from error
+    except Exception as error:
+        raise TemplateInvalid(f"{type(error).__name__}: {error}", part=part) from error
+
+
+def _line(error: LiquidError, source: str) -> int | None:
+    if error.token is None:
+        return None
+    start = error.token.start_index
+    return source.count("\n", 0, start if start >= 0 else len(source)) + 1
+
+
+def _kind(error: LiquidError) -> Kind:
+    if isinstance(error, UndefinedError):
+        return "template_variable"
+    if isinstance(error, LiquidSyntaxError | UnknownFilterError):
+        return "template_syntax"
+    return "template_limit" if isinstance(error, ResourceLimitError) else "template_value"
+
+
+def check_variables(variables: dict[str, object]) -> dict[str, object]:
+    """The variables, if they are not too deep, not too large, and Unicode; else a ValueError, which says why."""
+    level: list[object] = [variables]
+    size = 0
+    for _ in range(DEPTH):
+        texts = [value for value in level if isinstance(value, str)]
+        size += OBJECT * len(level) + sum(map(len, texts))
+        if size > VARIABLES:
+            raise ValueError(f"Variables have together up to {VARIABLES} characters.")
+        _check_unicode("".join(texts))
+        level = [inner for value in level if isinstance(value, dict | list) for inner in _inside(value)]
+    if level:
+        raise ValueError(f"Lists and objects lie up to {DEPTH} deep in each other.")
+    return variables
+
+
+def _inside(value: dict[str, object] | list[object]) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    else:
+        yield from value
+
+
+def _check_unicode(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("A text of the variables holds half a surrogate pair.") from None  # JSON can carry it, UTF-8 cannot
