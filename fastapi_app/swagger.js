@@ -8,11 +8,16 @@ function withCsrfToken(request) {
   return request;
 }
 
+// The session is the browser's own affair: a page can neither read its cookie nor write it, so Authorize does not ask for it.
+const withoutCookies = (original) => (state) => original(state)?.filterNot((way) => way.first().get("in") === "cookie");
+const askForNoCookie = { statePlugins: { auth: { wrapSelectors: { definitionsToAuthorize: withoutCookies } } } };
+
 SwaggerUIBundle({
   url: openapi,
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
   persistAuthorization: true,
+  plugins: [askForNoCookie],
   requestInterceptor: withCsrfToken,
 });

@@ -69,6 +69,22 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def server_kind() -> str:
+    """How `server` is started; a module may have others."""
+    return "serve"
+
+
+@pytest.fixture(scope="module")
+def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Mailrail for all tests of a module. Its log must hold no traceback at the end."""
+    folder = tmp_path_factory.mktemp(server_kind)
+    data = shutil.copytree(installation, folder / "data")
+    with running(SERVERS[server_kind], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
+        yield server
+        assert "Traceback" not in server.log
+
+
 @pytest.fixture
 def data(installation: Path, tmp_path: Path) -> Path:
     """One installation's data. It survives a restart of the server within a test."""

@@ -16,7 +16,7 @@ from project.bridge.sessions import django_request
 router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 
 
-@router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 422))
+@router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 413, 422))
 async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
     """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls."""
     token = await database.run_aside(

@@ -15,8 +15,7 @@ from django.utils.crypto import constant_time_compare
 
 from project.accounts.models import ApiKey
 from project.accounts.principal import NotAuthenticated, Principal
-from project.accounts.scopes import unknown
-from project.accounts.tokens import InvalidScope
+from project.accounts.scopes import InvalidScope, unknown
 
 PREFIX = "mr_"
 PUBLIC, SECRET, CHECKSUM = 8, 43, 6  # characters

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from project.accounts.models import User
+from project.errors import Refusal
 
 SCOPES = {
     "emails:send": "Send e-mail",
@@ -23,6 +24,12 @@ PERMISSIONS = {
     "suppressions:read": "outbox.view_suppression",
     "suppressions:write": "outbox.change_suppression",
 }
+
+
+class InvalidScope(Refusal):
+    """A scope was asked for that does not exist (RFC 6749 section 5.2)."""
+
+    code = "invalid_scope"
 
 
 def scopes_of(user: User) -> frozenset[str]:

@@ -14,17 +14,10 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, user_id
-from project.accounts.scopes import scopes_of, unknown
-from project.errors import Refusal
+from project.accounts.scopes import InvalidScope, scopes_of, unknown
 
 LIFETIME = 1800  # seconds
 _SALT = "mailrail.access-token"
-
-
-class InvalidScope(Refusal):
-    """A token was asked for with a scope that does not exist (RFC 6749 section 5.2)."""
-
-    code = "invalid_scope"
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
-"""A browser, a server for each module, and a page that is watched.
+"""A browser, and a page that is watched.
 
 Playwright is imported late: where it is missing, the test modules are skipped, and the rest of the tests must still run.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import PATIENCE, SERVERS, Server, running
+from tests.processes import PATIENCE, Server
 
 if TYPE_CHECKING:
     from tests.browser.chromium import Browser, BrowserContext, Page
@@ -29,16 +27,6 @@ def browser() -> Iterator[Browser]:
         pytest.skip("chromium is not installed")
     with launched() as chromium:
         yield chromium
-
-
-@pytest.fixture(scope="module")
-def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Mailrail as `manage.py serve` runs it, with the data of a fresh installation."""
-    folder = tmp_path_factory.mktemp("browser")
-    data = shutil.copytree(installation, folder / "data")
-    with running(SERVERS["serve"], log=folder / "log", env={"DATA_DIR": str(data)}) as mailrail:
-        yield mailrail
-        assert "Traceback" not in mailrail.log
 
 
 @pytest.fixture

@@ -47,6 +47,15 @@ def test_authorize_signs_in_with_the_password_flow(page: Page) -> None:
     expect(call.locator(".live-responses-table")).to_contain_text('"name": "admin"')
 
 
+def test_authorize_asks_for_no_cookie(page: Page) -> None:
+    page.goto("/api/docs")
+
+    page.get_by_role("button", name="Authorize", exact=True).click()
+
+    expect(page.locator(".auth-container")).to_have_count(1)
+    expect(page.locator(".auth-container")).to_contain_text("OAuth2, password")
+
+
 def test_try_it_out_sends_a_mail_for_nobody_and_for_who_is_signed_in_at_the_admin(page: Page) -> None:
     for sign_in in (False, True):
         if sign_in:

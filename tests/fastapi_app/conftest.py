@@ -8,6 +8,7 @@ from pytest_django import Settings
 from starlette.testclient import TestClient
 
 from project.accounts.models import User
+from project.relay import Relay
 from tests.conftest import PASSWORD
 from tests.smtp import Sink, smtp_sink
 
@@ -58,4 +59,5 @@ def relay(real_transport: None, settings: Settings) -> Iterator[Sink]:
     """A real SMTP server at the other end of the real transport."""
     with smtp_sink() as sink:
         settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
+        settings.RELAY = Relay("127.0.0.1", sink.port)
         yield sink

@@ -72,6 +72,9 @@ def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str,
     assert [part.get_filename() for part in message.iter_attachments()] == ["räksmörgås.txt"]
 
 
+FILE = {"filename": "a", "content": ""}
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
     [
@@ -86,7 +89,12 @@ def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str,
         ({"tags": {"a": "\x00"}}, ["tags", "a"]),
         ({"text": "\x00"}, ["text"]),
         ({"attachments": [{"filename": "a", "content": "not base64!"}]}, ["attachments", 0, "content"]),
+        ({"attachments": [FILE | {"content_id": "é"}]}, ["attachments", 0, "content_id"]),
+        ({"attachments": [FILE | {"content_id": "a" * 251}]}, ["attachments", 0, "content_id"]),
+        ({"attachments": [FILE | {"content_type": "é/é"}]}, ["attachments", 0, "content_type"]),
         ({"scheduled_at": "2026-01-01T00:00:00"}, ["scheduled_at"]),
+        ({"scheduled_at": 0}, ["scheduled_at"]),
+        ({"scheduled_at": "0"}, ["scheduled_at"]),
         ({"scheduled_at": (datetime.now(UTC) + timedelta(days=31)).isoformat()}, ["scheduled_at"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],

@@ -34,6 +34,13 @@ def test_an_error_has_a_detail_and_a_code(client: TestClient, method: str, path:
     assert isinstance(answer.json()["detail"], str)
 
 
+@pytest.mark.parametrize(("path", "methods"), [("/api/emails", "GET, POST"), ("/api/docs", "GET, HEAD")])
+def test_a_405_names_all_the_methods_of_the_path(client: TestClient, path: str, methods: str) -> None:
+    answer = client.delete(path)
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+
+
 @pytest.mark.usefixtures("real_transport")
 def test_a_missing_scope_has_a_detail_and_a_code(client: TestClient, teammate: User, token: GetToken) -> None:
     params = {"email": "ada@example.com", "message": "Hi"}

@@ -69,7 +69,7 @@ def test_the_names_are_unique() -> None:
 def test_an_operation_has_a_model_for_its_answer(operation: dict[str, Any]) -> None:
     (success,) = (int(status) for status in operation["responses"] if status.startswith("2"))
 
-    assert SCHEMA["components"]["schemas"][model(operation, success)]["properties"]
+    assert success == 204 or SCHEMA["components"]["schemas"][model(operation, success)]["properties"]
 
 
 @every_operation
@@ -78,6 +78,28 @@ def test_an_operation_that_takes_values_tells_how_it_refuses_them(operation: dic
 
     assert ("422" in operation["responses"]) == takes_values
     assert not takes_values or model(operation, 422) == "ValidationProblem"
+
+
+@every_operation
+def test_an_operation_that_takes_a_body_tells_how_it_refuses_one(operation: dict[str, Any]) -> None:
+    refusals = {"400", "413"} if "requestBody" in operation else set()  # neither UTF-8 nor a form; too long
+
+    assert {"400", "413"} & operation["responses"].keys() == refusals
+
+
+@every_operation
+def test_a_401_tells_how_to_say_who_is_calling(operation: dict[str, Any]) -> None:
+    challenges = [r["headers"]["WWW-Authenticate"] for status, r in operation["responses"].items() if status == "401"]
+
+    assert challenges in ([], [{"required": True, "schema": {"const": "Bearer"}}])
+
+
+def test_sending_tells_what_may_follow() -> None:
+    (accepted,) = (o["responses"]["202"] for o in OPERATIONS if o["operationId"] == "send_email")
+    names = {operation["operationId"] for operation in OPERATIONS}
+
+    assert {link["operationId"] for link in accepted["links"].values()} < names
+    assert "Idempotent-Replayed" in accepted["headers"]
 
 
 @every_operation

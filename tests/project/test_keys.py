@@ -11,7 +11,7 @@ from django.test import Client
 from project.accounts.keys import create_key, principal_of_key
 from project.accounts.models import ApiKey
 from project.accounts.principal import NotAuthenticated
-from project.accounts.tokens import InvalidScope
+from project.accounts.scopes import InvalidScope
 
 pytestmark = pytest.mark.django_db
 

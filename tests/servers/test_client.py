@@ -1,28 +1,17 @@
 """A custom client, as the notes have it: generated from the OpenAPI document, then used against the running server."""
 
 import importlib
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.processes import SERVERS, Server, running
+from tests.processes import Server
 
 PACKAGE = "generated_client"
-
-
-@pytest.fixture(scope="module")
-def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Mailrail."""
-    folder = tmp_path_factory.mktemp("client")
-    data = shutil.copytree(installation, folder / "data")
-    with running(SERVERS["serve"], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """The notes against real servers: one black-box suite for each that they name, and for our own."""
 
 import asyncio
-import shutil
-from collections.abc import Iterator
 from http.client import HTTPConnection
-from pathlib import Path
 
 import httpx
 import pytest
@@ -12,18 +9,15 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import PATIENCE, SERVERS, Server, running, wait_for
+from tests.processes import PATIENCE, SERVERS, Server, wait_for
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module", params=sorted(SERVERS))
-def server(request: pytest.FixtureRequest, installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One of each kind, for all tests of this module."""
-    folder = tmp_path_factory.mktemp(request.param)
-    data = shutil.copytree(installation, folder / "data")
-    with running(SERVERS[request.param], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
-        yield server
+def server_kind(request: pytest.FixtureRequest) -> str:
+    """Each in its turn, for all tests of this module."""
+    return str(request.param)
 
 
 def test_asyncio_greets_many_in_one_pause(server: Server) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.accounts.keys import create_key
-from project.accounts.scopes import SCOPES
-from project.accounts.tokens import InvalidScope
+from project.accounts.scopes import SCOPES, InvalidScope
 
 
 class Command(BaseCommand):
