@@ -11,8 +11,8 @@ from uuid_utils.compat import uuid7
 
 from project.errors import Refusal
 from project.outbox import mime
-from project.outbox.events import event_of
-from project.outbox.models import Email, Event, IdempotencyKey, Recipient, Source, Tag
+from project.outbox.events import event_of, write_events
+from project.outbox.models import Email, IdempotencyKey, Recipient, Source, Tag
 from project.outbox.states import Status
 
 SUBJECT_LENGTH = 78  # RFC 5322 section 2.1.1: lines should be no longer
@@ -132,7 +132,7 @@ def _store(mails: Sequence[Prepared]) -> None:
     Source.objects.bulk_create([mail.source for mail in mails])
     Recipient.objects.bulk_create([Recipient(address=address, email=email) for email in emails for address in email.recipients])
     Tag.objects.bulk_create([Tag(key=key, value=value, email=email) for email in emails for key, value in email.tags.items()])
-    Event.objects.bulk_create([event_of(email, now=email.created_at) for email in emails])
+    write_events([event_of(email, now=email.created_at) for email in emails])
 
 
 def _accepted(email: Email) -> Accepted:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.db.models import F, Q
 from django.db.models.functions import Length
 
-from project.outbox.events import event_of, record_events
+from project.outbox.events import event_of, record_events, write_events
 from project.outbox.models import Email, Event, Pause
 from project.outbox.outcomes import end_of_all, settled_as
 from project.outbox.states import WAITING_FOR_ITS_TIME, Status
@@ -75,7 +75,7 @@ def _claim(ids: Sequence[UUID], engine: str, now: datetime) -> list[Email]:
     emails = list(Email.objects.filter(id__in=ids).select_related("source").defer("html").order_by("id"))
     events = _leave_out_the_suppressed(emails, now)
     emails = [email for email in emails if email.status == Status.SENDING]
-    Event.objects.bulk_create([*events, *(event_of(email, now=now) for email in emails)])
+    write_events([*events, *(event_of(email, now=now) for email in emails)])
     return emails
 
 

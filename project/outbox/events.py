@@ -1,16 +1,36 @@
 """What is said of a mail when its status changes: one event for each change, in the transaction of the change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.db import connection, transaction
+
+from project.outbox import hints
 from project.outbox.models import Email, Event
 from project.outbox.replies import Reply
 
+ORDER_LOCK = 0x6D61696C7261696C  # any number that nobody else takes
+
 
 def record_events(emails: Iterable[Email], *, now: datetime) -> None:
-    """Write down the status that each of these has now."""
-    Event.objects.bulk_create([event_of(email, now=now) for email in emails])
+    """Write down the status that each of these has now. The last thing that a transaction does: see `write_events`."""
+    write_events([event_of(email, now=now) for email in emails])
+
+
+def write_events(events: Sequence[Event]) -> None:
+    """Write events down, and say so once they are committed. The last thing that a transaction does.
+
+    Their ids are in the order of the commits, so that who has read up to one has missed none. On PostgreSQL, where ids are given out
+    before the commit, whoever writes events waits until whoever did so before has committed. SQLite has one writer anyway.
+    """
+    if not events:
+        return
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
+    Event.objects.bulk_create(events)
+    transaction.on_commit(hints.tell)
 
 
 def event_of(
@@ -28,4 +48,4 @@ def event_of(
         "response": reply.text if reply else None,
         **(more or {}),
     }
-    return Event(email=email, type=f"email.{email.status}", created_at=now, data=data, dialogue=dialogue)
+    return Event(email=email, caller=email.caller, type=f"email.{email.status}", created_at=now, data=data, dialogue=dialogue)

@@ -138,6 +138,7 @@ class Event(models.Model):
     """Something that happened to a mail: one for each change of its status, and never changed itself."""
 
     email = models.ForeignKey(Email, models.CASCADE, related_name="events")
+    caller = models.CharField(max_length=40, blank=True)  # the mail's: each may see its own
     type = models.CharField(max_length=32)
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
@@ -145,6 +146,7 @@ class Event(models.Model):
 
     class Meta:
         ordering: ClassVar = ["id"]
+        indexes: ClassVar = [models.Index(fields=["caller", "id"], name="event_caller")]
 
     def __str__(self) -> str:
         return self.type

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
-from project.outbox.events import event_of
+from project.outbox.events import event_of, write_events
 from project.outbox.models import Email, Event
 from project.outbox.outcomes import Outcome, Progress, Verdict, verdict
 from project.outbox.states import Status
@@ -37,7 +37,7 @@ def record_outcomes(attempts: Sequence[Attempt]) -> list[bool]:
     for attempt, judgement in judged:
         if not judgement.is_plainly_sent:
             _update(attempt, judgement)
-    Event.objects.bulk_create([_event(attempt, judgement) for attempt, judgement in judged])
+    write_events([_event(attempt, judgement) for attempt, judgement in judged])
     return mine
 
 
