@@ -42,6 +42,7 @@ class Delivery:
         self._senders = Senders(transport(), self._heard)
         self._depth = 2 * self._senders.channels  # mails to have in hand
         self._wanted = asyncio.Event()  # there is something to look at
+        self._giving_back = asyncio.Lock()
         self._looking: asyncio.Task[None] | None = None
         self._ending = False
         self._more = False  # the last look found something: there may be more
@@ -124,6 +125,8 @@ class Delivery:
         room = self._patience.room(self._depth - self._senders.in_hand, in_hand=self._senders.in_hand, now=timezone.now())
         emails = await database.run(claim_emails, self._name, limit=room, now=timezone.now()) if room else []
         self._senders.give(emails)
+        if not self._patience.room(1, in_hand=0, now=timezone.now()):
+            await self._give_back()  # a pause began while they were claimed
         self._more = bool(emails)
         was_quick, self._claimed_at = time.monotonic() < self._claimed_at + QUICK, time.monotonic()
         if emails and len(emails) == room:
@@ -153,8 +156,9 @@ class Delivery:
             self.wake()
 
     async def _give_back(self) -> None:
-        if emails := self._senders.take_back():
-            await self._attempt(give_back, emails, now=timezone.now())
+        async with self._giving_back:  # `finish` waits for one that is under way, before it stops whoever is at it
+            if emails := self._senders.take_back():
+                await self._attempt(give_back, emails, now=timezone.now())
 
     async def _attempt(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Ask the database. None if it fails: the next sweep mends what was not written."""

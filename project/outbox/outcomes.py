@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from project.delays import DELAYS
 from project.outbox.replies import Reply, address_is_bad
-from project.outbox.retry import DELAYS, Fault, next_attempt
+from project.outbox.retry import Fault, next_attempt
 from project.outbox.states import Status
 
 Settled = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "response"}}

@@ -70,7 +70,7 @@ def test_a_mail_sent_with_the_api_can_be_read_in_the_mailbox(signed_in: Page, se
 
     assert answer.json() == {"message": "Email will be sent in the background"}
     expect(signed_in.get_by_text("It left our house today.")).to_be_visible()
-    expect(signed_in.get_by_text("ada@example.com")).to_be_visible()
+    expect(signed_in.get_by_role("definition").get_by_text("ada@example.com")).to_be_visible()
 
 
 def fetch_me(page: Page) -> tuple[int, dict[str, Any]]:

@@ -71,25 +71,6 @@ def test_changes_no_mail(browser: Client, rows: dict[str, Model], model: str) ->
     assert "Hello Ada" in str(rows[model])
 
 
-def test_finds_a_mail_by_its_id(browser: Client, accept: Accept) -> None:
-    wanted, _other = accept("wanted"), accept("other")
-
-    page = browser.get("/admin/outbox/email/", {"q": str(wanted.id)}).content.decode()
-
-    assert "wanted" in page
-    assert "other" not in page
-
-
-def test_shows_mail_of_one_status(browser: Client, accept: Accept) -> None:
-    accept("the queued one")
-    Email.objects.filter(id=accept("the failed one").id).update(status="failed")
-
-    page = browser.get("/admin/outbox/email/", {"status__exact": "failed"}).content.decode()
-
-    assert "the failed one" in page
-    assert "the queued one" not in page
-
-
 @pytest.mark.parametrize("path", ["/admin/", "/admin/outbox/email/", "/admin/accounts/user/"])
 def test_is_for_those_who_signed_in(client: Client, db: None, path: str) -> None:
     answer = client.get(path)

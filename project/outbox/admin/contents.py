@@ -1,0 +1,86 @@
+"""What a mail holds, read from its source (RFC 5322). Pure."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from html import unescape
+from typing import cast
+from urllib.parse import unquote
+
+_CID = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class File:
+    """An attachment, or a picture of the HTML."""
+
+    name: str
+    content_type: str
+    content: bytes
+    content_id: str = ""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.content)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A mail, taken apart. What it has no text or HTML for is empty."""
+
+    headers: tuple[tuple[str, str], ...]
+    text: str
+    html: str
+    files: tuple[File, ...]
+
+    def html_with_pictures(self) -> str:
+        """The HTML, with the pictures that came along in it as `data:`, so that it needs nothing else."""
+        pictures = {file.content_id: file for file in self.files if file.content_id and file.content_type.startswith("image/")}
+
+        def data_of(match: re.Match[str]) -> str:
+            file = pictures.get(unquote(unescape(match[1])))
+            return f"data:{file.content_type};base64,{base64.b64encode(file.content).decode()}" if file else match[0]
+
+        return _CID.sub(data_of, self.html)
+
+
+def read_contents(source: bytes) -> Contents:
+    """Take a mail apart. Whatever it is, this shows what can be shown of it."""
+    mail = message_from_bytes(source, policy=policy.default)
+    bodies: dict[str, str] = {}
+    files = []
+    for part in _leaves(mail):
+        kind = part.get_content_type()
+        if kind in {"text/plain", "text/html"} and kind not in bodies and not part.is_attachment():
+            bodies[kind] = _text(part)
+        else:
+            content_id = str(part.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
+            files.append(File(part.get_filename() or "", kind, _bytes(part), content_id))
+    headers = tuple((name, str(value)) for name, value in mail.items())
+    return Contents(headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), tuple(files))
+
+
+def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
+    if part.get_content_maintype() == "multipart":
+        for each in part.iter_parts():
+            yield from _leaves(cast("EmailMessage", each))
+    else:
+        yield part
+
+
+def _bytes(part: EmailMessage) -> bytes:
+    if part.is_multipart():  # a mail within the mail
+        return b"".join(each.as_bytes() for each in cast("list[EmailMessage]", part.get_payload()))
+    return cast("bytes", part.get_payload(decode=True))
+
+
+def _text(part: EmailMessage) -> str:
+    content, charset = _bytes(part), part.get_content_charset("utf-8")
+    try:
+        return content.decode(charset, errors="replace")
+    except LookupError:
+        return content.decode(errors="replace")

@@ -1,0 +1,85 @@
+"""A mail's page in the back office, in a browser: what its HTML shows, and that it cannot do more."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.browser.chromium import Page, expect
+from tests.browser.watch import Watch
+from tests.conftest import PASSWORD
+from tests.processes import Server
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+HTML = """<style>h1 { color: rgb(0, 128, 128) }</style><h1>Parcel 4711</h1><img id="logo" src="cid:logo" alt="our logo">
+<a href="https://shop.example/track">Track it</a>"""
+TEXT = "It left our house today."
+
+
+@pytest.fixture
+def signed_in(page: Page) -> Page:
+    """At the dashboard, as the administrator."""
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    return page
+
+
+def send(page: Page, server: Server, **more: Any) -> str:
+    """Have a mail accepted by the API, for who is signed in there. Gives its id."""
+    cookies = {str(cookie.get("name")): str(cookie.get("value")) for cookie in page.context.cookies()}
+    logo = {"filename": "logo.png", "content": PIXEL, "content_type": "image/png", "content_id": "logo"}
+    mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Parcel", "text": TEXT, "html": HTML}
+    answer = httpx.post(
+        f"{server.url}/api/emails",
+        json=mail | {"attachments": [logo]} | more,
+        cookies=cookies,
+        headers={"X-CSRFToken": cookies["csrftoken"], "Origin": server.url},
+    )
+    return str(answer.raise_for_status().json()["id"])
+
+
+def test_the_html_of_a_mail_is_shown_with_its_pictures(signed_in: Page, server: Server) -> None:
+    send(signed_in, server)
+
+    signed_in.goto("/admin/outbox/email/")
+    signed_in.get_by_role("link", name="Parcel").first.click()
+
+    shown = signed_in.frame_locator(".letter-html")
+    expect(shown.get_by_role("heading", name="Parcel 4711")).to_have_css("color", "rgb(0, 128, 128)")
+    expect(shown.locator("#logo")).to_have_js_property("naturalWidth", 1)
+    expect(signed_in.locator(".letter-text")).to_contain_text(TEXT)
+
+
+def test_a_script_in_a_mail_does_not_run(signed_in: Page, server: Server, watch: Watch) -> None:
+    email_id = send(signed_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
+    watch.expect(200, f"/admin/outbox/email/{email_id}/html/")  # and that the browser says there what it did not do
+
+    signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+
+    expect(signed_in.frame_locator(".letter-html").get_by_role("heading")).to_have_text("before")
+
+
+def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, server: Server, watch: Watch) -> None:
+    email_id = send(signed_in, server)
+    watch.expect(200, f"/admin/outbox/email/{email_id}/html/")
+    signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+
+    with signed_in.expect_console_message(lambda message: "frame-src" in message.text):
+        signed_in.frame_locator(".letter-html").get_by_role("link", name="Track it").click()
+
+    assert watch.foreign == []
+
+
+def test_a_scheduled_mail_is_canceled_with_a_button(signed_in: Page, server: Server) -> None:
+    send(signed_in, server, subject="Much later", scheduled_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+
+    signed_in.goto("/admin/outbox/email/?status=scheduled")
+    signed_in.get_by_role("link", name="Much later").click()
+    signed_in.get_by_role("button", name="Cancel").click()
+
+    expect(signed_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
+    expect(signed_in.locator(".letter-state .status")).to_have_text("canceled")
+    expect(signed_in.get_by_role("button", name="Cancel")).to_have_count(0)

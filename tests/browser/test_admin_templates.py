@@ -1,0 +1,50 @@
+"""A template's page in the back office, in a browser: it is written and tried at once."""
+
+import pytest
+
+from tests.browser.chromium import Page, expect
+from tests.conftest import PASSWORD
+
+
+@pytest.fixture
+def form(page: Page) -> Page:
+    """At a new template that can be saved."""
+    page.goto("/admin/")
+    page.get_by_label("Username").fill("admin")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    page.goto("/admin/outbox/template/add/")
+    page.locator("#id_slug").fill("welcome")
+    page.locator("#id_subject").fill("Welcome, {{ name }}")
+    page.locator("#id_html").fill("<style>h1 { color: rgb(0, 128, 128) }</style>\n<h1>Hi {{ name }}</h1>")
+    return page
+
+
+def test_a_preview_shows_what_is_not_yet_saved(form: Page) -> None:
+    form.locator("#id_variables").fill('{"name": "Ada <3"}')
+
+    form.get_by_role("button", name="Preview").click()
+
+    preview = form.frame_locator("iframe[name=preview]")
+    expect(preview.locator(".preview-subject")).to_have_text("Welcome, Ada <3")
+    heading = preview.frame_locator("iframe").get_by_role("heading", name="Hi Ada <3")
+    expect(heading).to_have_css("color", "rgb(0, 128, 128)")
+    expect(form.locator("#id_slug")).to_have_value("welcome")  # the form is still there
+
+
+def test_a_preview_says_where_something_is_wrong(form: Page) -> None:
+    form.get_by_role("button", name="Preview").click()
+
+    expect(form.frame_locator("iframe[name=preview]").locator(".errornote")).to_have_text(
+        "subject, line 1: unknown variable 'name'"
+    )
+
+
+def test_what_is_saved_is_the_next_version(form: Page) -> None:
+    form.get_by_role("button", name="Save and continue editing").click()
+    form.locator("#id_subject").fill("Hello, {{ name }}")
+    form.get_by_role("button", name="Save and continue editing").click()
+
+    expect(form.get_by_role("heading", name="welcome, version 2")).to_be_visible()
+    expect(form.get_by_role("row", name="2, shown here (current) Hello")).to_be_visible()
+    expect(form.get_by_role("link", name="1", exact=True)).to_be_visible()

@@ -1,0 +1,179 @@
+"""A mail's page in the back office: what it holds, and that its HTML can do nothing there."""
+
+from email.message import EmailMessage as Wire
+
+import pytest
+from django.core.mail import EmailMultiAlternatives
+from django.test import Client
+
+from project.accounts.models import User
+from project.outbox.admin.contents import read_contents
+from project.outbox.mime import Attachment, Draft, build
+from project.outbox.models import Email, Event, MailboxMessage, Source
+from tests.project.conftest import NOW, Accept
+
+DRAFT = Draft(
+    sender="Shop <shop@example.com>",
+    to=("ada@example.com",),
+    subject="Grüße",
+    text="Hello Ada",
+    html='<img src="cid:the%2Dlogo"><img src="cid:none"><b>Hello Ada</b>',
+    headers={"X-Campaign": "autumn"},
+    attachments=(
+        Attachment("logo.png", b"PNG", "image/png", "the-logo"),
+        Attachment("Rechnung für Ada.pdf", b"x" * 2048, "application/pdf"),
+    ),
+)
+SOURCE = build(DRAFT, message_id="<1@example.com>", date=NOW)
+
+
+@pytest.fixture
+def browser(owner: User) -> Client:
+    """Where the owner is signed in."""
+    browser = Client()
+    browser.force_login(owner)
+    return browser
+
+
+@pytest.fixture
+def email(accept: Accept) -> Email:
+    """A mail with everything."""
+    email = accept()
+    Source.objects.filter(email=email).update(content=SOURCE)
+    return email
+
+
+def address(row: Email | MailboxMessage, part: str) -> str:
+    """Where something of a mail is."""
+    return f"/admin/outbox/{row._meta.model_name}/{row.pk}/{part}/"
+
+
+# Taken apart
+
+
+def test_a_mail_is_taken_apart() -> None:
+    contents = read_contents(SOURCE)
+
+    assert (contents.text.strip(), contents.html.strip()) == ("Hello Ada", DRAFT.html)
+    assert ("Subject", "Grüße") in contents.headers
+    assert [(file.name, file.content_type, file.size) for file in contents.files] == [
+        ("logo.png", "image/png", 3),
+        ("Rechnung für Ada.pdf", "application/pdf", 2048),
+    ]
+
+
+def test_pictures_that_came_along_are_in_the_html() -> None:
+    html = read_contents(SOURCE).html_with_pictures()
+
+    assert html.strip() == '<img src="data:image/png;base64,UE5H"><img src="cid:none"><b>Hello Ada</b>'
+
+
+def test_what_is_no_picture_is_not_in_the_html() -> None:
+    draft = Draft("a@b.example", ("c@d.example",), html='<img src="cid:x">', attachments=(Attachment("", b"", "text/css", "x"),))
+
+    html = read_contents(build(draft, message_id="<1@b.example>", date=NOW)).html_with_pictures()
+
+    assert html.strip() == '<img src="cid:x">'
+
+
+def test_a_text_in_an_unknown_charset_is_shown_as_well_as_can_be() -> None:
+    assert read_contents(b'Content-Type: text/plain; charset="klingon"\n\nHello').text == "Hello"
+
+
+def test_a_mail_within_a_mail_is_a_file() -> None:
+    inner, outer = Wire(), Wire()
+    inner.set_content("inner text")
+    outer.set_content("outer text")
+    outer.add_attachment(inner)
+
+    contents = read_contents(outer.as_bytes())
+
+    assert contents.text == "outer text\n"
+    assert [(file.content_type, b"inner text" in file.content) for file in contents.files] == [("message/rfc822", True)]
+
+
+# Shown
+
+
+def test_shows_what_is_sent(browser: Client, email: Email) -> None:
+    page = browser.get(address(email, "change")).content.decode()
+
+    for shown in ("Hello Ada", "X-Campaign", "Rechnung für Ada.pdf", "2.0\xa0KB", str(email.id)):
+        assert shown in page
+    assert f'sandbox="" src="{address(email, "html")}"' in page
+
+
+def test_shows_what_happened_and_what_the_relay_said(browser: Client, email: Email) -> None:
+    data = {"status": "failed", "attempt": 3, "smtp_code": 550, "response": "5.7.1 Blocked <here>"}
+    Event.objects.create(email=email, type="email.failed", data=data, dialogue="S: 220 mx.example.com\nC: QUIT")
+
+    page = browser.get(address(email, "change")).content.decode()
+
+    assert page.index("email.queued") < page.index("email.failed") < page.index("attempt 3") < page.index("<b>550</b>")
+    assert "5.7.1 Blocked &lt;here&gt;" in page
+    assert "S: 220 mx.example.com\nC: QUIT" in page
+
+
+def test_shows_how_it_ended_for_each_recipient(browser: Client, email: Email) -> None:
+    settled = {"bob@example.com": {"status": "bounced", "smtp_code": 550, "response": "5.1.1 Unknown"}}
+    Email.objects.filter(pk=email.pk).update(status="sent", recipients=["ada@example.com", "bob@example.com"], settled=settled)
+
+    ends = browser.get(address(email, "change")).context["ends"]
+
+    assert ends == [
+        {"address": "ada@example.com", "status": "sent"},
+        {"address": "bob@example.com", "status": "bounced", "smtp_code": 550, "response": "5.1.1 Unknown"},
+    ]
+
+
+def test_the_html_can_do_nothing(browser: Client, email: Email) -> None:
+    answer = browser.get(address(email, "html"))
+
+    policy = answer["Content-Security-Policy"].split("; ")
+    assert {"sandbox", "default-src 'none'", "img-src data:", "frame-ancestors 'self'", "form-action 'none'"} <= set(policy)
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert "data:image/png" in answer.content.decode()
+
+
+def test_remote_images_are_shown_when_asked_for(browser: Client, email: Email) -> None:
+    page = browser.get(address(email, "change"), {"images": "1"}).content.decode()
+
+    assert f'src="{address(email, "html")}?images=1"' in page
+    assert "img-src data: https: http:;" in browser.get(address(email, "html"), {"images": "1"})["Content-Security-Policy"]
+
+
+def test_only_the_html_can_be_framed(browser: Client, email: Email) -> None:
+    assert browser.get(address(email, "change"))["X-Frame-Options"] == "DENY"
+
+
+def test_the_source_can_be_kept(browser: Client, email: Email) -> None:
+    answer = browser.get(address(email, "source"))
+
+    assert answer.content == SOURCE
+    assert answer["Content-Type"] == "message/rfc822"
+    assert answer["Content-Disposition"] == f'attachment; filename="{email.pk}.eml"'
+
+
+def test_a_message_of_the_mailbox_is_shown_the_same_way(browser: Client, db: None) -> None:
+    mail = EmailMultiAlternatives("Hello", "the text of it", "shop@example.com", ["ada@example.com"])
+    mail.attach_alternative("<b>the HTML of it</b>", "text/html")
+    mail.send()
+    message = MailboxMessage.objects.get()
+
+    assert "the text of it" in browser.get(address(message, "change")).content.decode()
+    assert "<b>the HTML of it</b>" in browser.get(address(message, "html")).content.decode()
+    assert browser.get(address(message, "source")).content == bytes(message.source)
+
+
+@pytest.mark.parametrize("part", ["html", "source"])
+def test_a_part_is_shown_to_nobody_who_may_not_see_the_mail(teammate: User, email: Email, part: str) -> None:
+    client = Client()
+    client.force_login(teammate)
+
+    assert client.get(address(email, part)).status_code == 403
+    assert Client().get(address(email, part))["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize("part", ["html", "source"])
+def test_what_is_not_there_has_no_parts(browser: Client, part: str) -> None:
+    assert browser.get(f"/admin/outbox/email/nothing/{part}/").status_code == 404

@@ -1,0 +1,171 @@
+"""The templates in the back office: each edit makes a version, and any can be tried."""
+
+import html
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from project.accounts.models import User
+from project.outbox.liquid import Parsed, Parts
+from project.outbox.models import Email, Template
+from project.outbox.templates import put_template
+from tests.project.conftest import NOW, Accept
+
+LIST = "/admin/outbox/template/"
+FORM = {"subject": "Welcome, {{ name }}", "text": "Hi {{ name }}", "html": "<b>Hi {{ name }}</b>"}
+
+
+@pytest.fixture
+def browser(owner: User) -> Client:
+    """Where the owner is signed in."""
+    browser = Client()
+    browser.force_login(owner)
+    return browser
+
+
+@pytest.fixture
+def template(db: None) -> Template:
+    """The first version of one."""
+    return put_template("welcome", Parsed(Parts(**FORM)), now=NOW)
+
+
+def page_of(template: Template) -> str:
+    """Where a version is."""
+    return f"{LIST}{template.pk}/change/"
+
+
+def preview(browser: Client, variables: str, **form: str) -> str:
+    """What is in the frame, as it is read."""
+    return html.unescape(browser.post(f"{LIST}preview/", {**FORM, **form, "variables": variables}).content.decode())
+
+
+# Written
+
+
+def test_makes_a_template(browser: Client, db: None) -> None:
+    browser.post(f"{LIST}add/", {"slug": "welcome", **FORM})
+
+    row = Template.objects.get()
+    assert (row.slug, row.version, row.is_current) == ("welcome", 1, True)
+    assert {"subject": row.subject, "text": row.text, "html": row.html} == FORM
+
+
+def test_an_edit_makes_a_version_and_leads_to_it(browser: Client, template: Template) -> None:
+    answer = browser.post(page_of(template), {**FORM, "text": "Hello\r\n{{ name }}\r\n", "_continue": "1"})
+
+    template.refresh_from_db()
+    edited = Template.objects.get(version=2)
+    assert (template.text, template.is_current) == ("Hi {{ name }}", False)
+    assert (edited.text, edited.is_current) == ("Hello\n{{ name }}\n", True)
+    assert answer["Location"] == page_of(edited)
+
+
+def test_says_what_is_wrong_with_a_part_and_where(browser: Client, template: Template) -> None:
+    page = browser.post(page_of(template), {**FORM, "html": "<b>\r\n{{ name"}).content.decode()
+
+    assert "html, line 2:" in html.unescape(page)
+    assert Template.objects.count() == 1
+
+
+@pytest.mark.parametrize("slug", ["Welcome", "welcome"])
+def test_refuses_a_name_that_is_none_or_taken(browser: Client, template: Template, slug: str) -> None:
+    page = browser.post(f"{LIST}add/", {"slug": slug, **FORM})
+
+    assert page.context["adminform"].form.errors.keys() == {"slug"}
+    assert Template.objects.count() == 1
+
+
+def test_refuses_a_template_that_is_a_subject_alone(browser: Client, template: Template) -> None:
+    page = browser.post(page_of(template), {"subject": "Welcome", "text": "", "html": ""})
+
+    assert "A template has a text, or HTML, or both." in page.content.decode()
+
+
+def test_deletes_a_template_and_keeps_what_was_sent(browser: Client, template: Template, accept: Accept) -> None:
+    Email.objects.filter(pk=accept().pk).update(template=template)
+
+    browser.post(f"{LIST}{template.pk}/delete/", {"post": "yes"})
+
+    assert [row.is_current for row in Template.objects.all()] == [False]
+    assert list(browser.get(LIST).context["cl"].result_list) == []
+
+
+def test_deletes_several(browser: Client, template: Template) -> None:
+    other = put_template("other", Parsed(Parts(text="Hi")), now=NOW)
+    form = {"action": "delete_selected", "_selected_action": [template.pk, other.pk], "post": "yes"}
+
+    browser.post(LIST, form)
+
+    assert not Template.objects.filter(is_current=True).exists()
+
+
+# Looked at
+
+
+def test_lists_the_current_versions(browser: Client, template: Template) -> None:
+    edited = put_template("welcome", Parsed(Parts(text="Hello")), now=NOW)
+
+    assert list(browser.get(LIST).context["cl"].result_list) == [edited]
+
+
+def test_an_earlier_version_is_looked_at_and_not_changed(browser: Client, template: Template) -> None:
+    edited = put_template("welcome", Parsed(Parts(text="Hello")), now=NOW)
+
+    assert f'href="{page_of(template)}"' in browser.get(page_of(edited)).content.decode()
+    assert "Hi {{ name }}" in browser.get(page_of(template)).content.decode()
+    assert browser.post(page_of(template), FORM).status_code == 403
+    assert browser.post(f"{LIST}{template.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+# Tried
+
+
+def test_previews_what_is_in_the_form(browser: Client, db: None) -> None:
+    shown = preview(browser, '{"name": "<Ada>"}', subject="New, {{ name }}")
+
+    assert "New, <Ada>" in shown
+    assert 'sandbox="" srcdoc="<b>Hi &lt;Ada&gt;</b>"' in shown
+    assert "Hi <Ada></pre>" in shown
+    assert not Template.objects.exists()
+
+
+def test_previews_an_earlier_version(browser: Client, template: Template) -> None:
+    put_template("welcome", Parsed(Parts(text="Hello")), now=NOW)
+
+    shown = preview(browser, '{"name": "Ada"}', version=str(template.pk), text="not this")
+
+    assert "Hi Ada</pre>" in shown
+
+
+@pytest.mark.parametrize(
+    ("variables", "why"),
+    [
+        ('{"nam": "Ada"}', "subject, line 1: unknown variable 'name'"),
+        ('{"name": ', "variables: Expecting value: line 1 column 10"),
+        ("[1]", 'variables: not an object, such as {"name": "Ada"}'),
+        ("", "subject, line 1: unknown variable 'name'"),
+    ],
+)
+def test_a_preview_says_what_is_wrong(browser: Client, db: None, variables: str, why: str) -> None:
+    assert why in preview(browser, variables)
+
+
+def test_a_preview_can_do_nothing(browser: Client, db: None) -> None:
+    answer = browser.post(f"{LIST}preview/", {**FORM, "variables": '{"name": "Ada"}'})
+
+    policy = answer["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "img-src data:", "script-src 'self'", "frame-ancestors 'self'"} <= set(policy)
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_a_preview_is_for_who_may_see_templates(teammate: User) -> None:
+    client = Client()
+    client.force_login(teammate)
+
+    refused = client.post(f"{LIST}preview/", {**FORM, "variables": "{}"})
+    teammate.user_permissions.add(Permission.objects.get(codename="view_template"))
+
+    assert refused.status_code == 403
+    assert client.post(f"{LIST}preview/", {**FORM, "variables": "{}"}).status_code == 200
+    assert client.get(f"{LIST}preview/").status_code == 405
