@@ -10,8 +10,9 @@ from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, S
 from pydantic import Field
 
 from fastapi_app.deps import OpenIntake, RunningEngine, caller
-from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, EmailIn, EmailOut, EmailPage, Events, Reschedule
+from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, EmailIn, EmailOut, EmailPage, Reschedule
 from fastapi_app.errors import Problem, ValidationProblem, problems
+from fastapi_app.events.schemas import Events
 from fastapi_app.fields import Storable
 from fastapi_app.templates.mails import Made, made
 from project.accounts.principal import Principal

@@ -116,7 +116,7 @@ class EmailIn(BaseModel):
             text=self.text,
             html=self.html,
             headers=self.headers,
-            attachments=tuple(mime.Attachment(**attachment.model_dump()) for attachment in self.attachments),
+            attachments=tuple(mime.Attachment(**dict(attachment)) for attachment in self.attachments),
         )
 
 
@@ -190,24 +190,6 @@ class EmailPage(BaseModel):
 
     data: list[EmailOut]
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
-
-
-class EventOut(BaseModel):
-    """Something that happened to a mail."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    type: str = Field(examples=["email.sent"])
-    created_at: datetime
-    data: dict[str, Any]
-
-
-class Events(BaseModel):
-    """All of one mail's, the oldest first."""
-
-    data: list[EventOut]
-    next: None = None
 
 
 class Reschedule(BaseModel):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 
 from project.outbox.events import event_of, record_events, write_events
@@ -38,8 +38,8 @@ def renew_leases(engine: str, *, now: datetime) -> int:
 def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:
     """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many."""
     dead = list(dead_engines)
-    sending = Email.objects.filter(status=Status.SENDING)
-    ids = list(sending.filter(Q(claimed_by__in=dead) | Q(lease_until__lt=now)).values_list("id", flat=True))
+    abandoned = Q(claimed_by__in=dead) | Q(lease_until__lt=now)
+    ids = list(_not_in_use(Email.objects.filter(abandoned, status=Status.SENDING).order_by()).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(status=Status.QUEUED, claimed_by="", lease_until=None)
     record_events(Email.objects.filter(id__in=ids), now=now)
     Pause.objects.filter(engine__in=dead).delete()
@@ -48,25 +48,37 @@ def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:
 
 def give_back(emails: Sequence[Email], *, now: datetime) -> None:
     """Put back what an engine claimed and did not begin. It was no attempt."""
-    mine = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
-    ids = list(mine.values_list("id", flat=True))
+    held = Email.objects.select_for_update().filter(status=Status.SENDING, claimed_by=emails[0].claimed_by).order_by("id")
+    ids = list(held.filter(id__in=[email.id for email in emails]).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(status=Status.QUEUED, attempts=F("attempts") - 1, claimed_by="", lease_until=None)
     record_events(Email.objects.filter(id__in=ids), now=now)
 
 
 def _due(limit: int, now: datetime) -> list[UUID]:
-    due = Q(status=Status.QUEUED) | Q(status__in=WAITING_FOR_ITS_TIME, next_attempt_at__lte=now)
-    queued = Email.objects.filter(due).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        queued = queued.select_for_update(skip_locked=True, of=("self",))  # SQLite's IMMEDIATE transaction holds others off
+    """What waited for its time, then what is queued: two queries, since each has its index, and `OR` would have none."""
+    waited = Email.objects.filter(status__in=WAITING_FOR_ITS_TIME, next_attempt_at__lte=now).order_by("next_attempt_at")
+    queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
+    found = _sized(waited, limit)
+    found += _sized(queued, limit - len(found))
     ids: list[UUID] = []
     held = 0
-    for email_id, size in queued.values_list("id", Length("source__content"))[:limit]:
+    for email_id, size in found:
         held += size
         if ids and held > CLAIMED_BYTES:
             break
         ids.append(email_id)
     return ids
+
+
+def _sized(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]]:
+    return list(_not_in_use(emails).values_list("id", Length("source__content"))[:limit])
+
+
+def _not_in_use(emails: QuerySet[Email]) -> QuerySet[Email]:
+    """Locked, but for those that another transaction has. SQLite's, begun IMMEDIATE, holds all others off."""
+    if connection.features.has_select_for_update_skip_locked:
+        return emails.select_for_update(skip_locked=True, of=("self",))
+    return emails
 
 
 def _claim(ids: Sequence[UUID], engine: str, now: datetime) -> list[Email]:

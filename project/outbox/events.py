@@ -21,8 +21,8 @@ def record_events(emails: Iterable[Email], *, now: datetime) -> None:
 def write_events(events: Sequence[Event]) -> None:
     """Write events down, and say so once they are committed. The last thing that a transaction does.
 
-    Their ids are in the order of the commits, so that who has read up to one has missed none. On PostgreSQL, where ids are given out
-    before the commit, whoever writes events waits until whoever did so before has committed. SQLite has one writer anyway.
+    Their ids are in the order of the commits, so that who has read up to one has missed none. On PostgreSQL, where ids are given
+    out before the commit, whoever writes events waits until whoever did so before has committed. SQLite has one writer anyway.
     """
     if not events:
         return
@@ -30,7 +30,7 @@ def write_events(events: Sequence[Event]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
     Event.objects.bulk_create(events)
-    transaction.on_commit(hints.tell)
+    transaction.on_commit(hints.tell, robust=True)  # it is a hint: what was committed stands
 
 
 def event_of(

@@ -8,7 +8,7 @@ _listeners: list[Callable[[], None]] = []
 
 def tell() -> None:
     """Something was committed."""
-    for listener in list(_listeners):
+    for listener in _listeners.copy():
         listener()
 
 

@@ -19,4 +19,4 @@ class Status(StrEnum):
 
 CANCELABLE = (Status.SCHEDULED, Status.QUEUED)
 WAITING_FOR_ITS_TIME = (Status.SCHEDULED, Status.DELAYED)
-RARE_ENDS = (Status.FAILED, Status.BOUNCED, Status.CANCELED, Status.SUPPRESSED)
+PASSING = tuple(status for status in Status if status != Status.SENT)  # and the ends that few mails come to

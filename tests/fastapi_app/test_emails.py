@@ -69,7 +69,8 @@ def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str,
         None,
     )
     assert (message["X-Order"], message["Message-ID"]) == ("42", Email.objects.get().message_id)
-    assert [part.get_filename() for part in message.iter_attachments()] == ["räksmörgås.txt"]
+    (attached,) = message.iter_attachments()
+    assert (attached.get_filename(), attached.get_payload(decode=True)) == ("räksmörgås.txt", b"smorgas")
 
 
 FILE = {"filename": "a", "content": ""}
