@@ -1,0 +1,115 @@
+"""What the outbox asks of the database, each as it is called: to be timed and explained. Needs Django to be set up."""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from bench.million import COMMON_ADDRESS, COMMON_KEY, COMMON_TAG, FEW, RARE_KEY
+from project.accounts.principal import Principal
+from project.outbox.accept import Accepted, Order, Prepared, accept_batch, accept_emails, prepare
+from project.outbox.claim import claim_emails, renew_leases, requeue_abandoned
+from project.outbox.mime import Draft
+from project.outbox.models import Email
+from project.outbox.queries import Filter, Page, Wanted, events_after, events_of, get_email, list_emails, next_due
+
+BATCH = 1000
+CLAIMED = 50
+ENGINE = "bench"
+PAGE = Page(limit=FEW - 1)  # it reads one more
+STAFF = Principal("session", "admin", frozenset(), "user:1", sees_all=True)
+CALLERS = {
+    "staff": STAFF,
+    "a key of a fifth": Principal("key", "common", frozenset(), COMMON_KEY),
+    "a key of ten mails": Principal("key", "rare", frozenset(), RARE_KEY),
+}
+RARE_ADDRESS, RARE_TAG = "user7@example.com", ("order", "7")
+FILTERS = {
+    "": Filter(),
+    **{f" status={status}": Filter(status=status) for status in ("sent", "failed", "queued", "scheduled", "sending")},
+    " to=rare": Filter(to=RARE_ADDRESS),
+    " to=common": Filter(to=COMMON_ADDRESS),
+    " to=nobody": Filter(to="nobody@example.com"),
+    " tag=rare": Filter(tag=RARE_TAG),
+    " tag=common": Filter(tag=COMMON_TAG),
+    " tag=none": Filter(tag=("order", "none")),
+    " status=failed to=common": Filter(status="failed", to=COMMON_ADDRESS),
+    " status=failed tag=common": Filter(status="failed", tag=COMMON_TAG),
+}
+TYPES: dict[str, list[str] | None] = {"": None, " type=sent": ["email.sent"], " type=delayed": ["email.delayed"]}
+
+
+def _nothing(*_given: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Case:
+    """Something that is asked. `act` alone is timed, given what `prepare` made; `undo` takes back what it wrote."""
+
+    name: str
+    act: Callable[[Any], Any]
+    prepare: Callable[[], Any] = _nothing
+    undo: Callable[[Any], Any] = _nothing
+
+
+def cases() -> list[Case]:
+    """All of them."""
+    return [
+        Case("accept one", accept_emails, partial(_orders, 1), _forget),
+        Case(f"accept a batch of {BATCH}", accept_batch, partial(_orders, BATCH), _forget),
+        Case(f"claim {CLAIMED}", lambda _: claim_emails(ENGINE, limit=CLAIMED, now=_now()), undo=_put_back),
+        Case(f"renew leases of {CLAIMED}", lambda _: renew_leases(ENGINE, now=_now()), _claim, _put_back),
+        Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned([ENGINE], now=_now()), _claim),
+        Case("requeue none", lambda _: requeue_abandoned([], now=_now())),
+        Case("next due", lambda _: next_due()),
+        Case("get one", lambda email_id: get_email(email_id, caller=STAFF), _one),
+        Case("events of one", lambda email_id: events_of(email_id, caller=STAFF), _one),
+        Case("list, staff, a page in the middle", lambda after: list_emails(Filter(), Page(after, FEW - 1), caller=STAFF), _one),
+        *(_list(f"{who}{what}", caller, wanted) for who, caller in CALLERS.items() for what, wanted in FILTERS.items()),
+        *(_events(f"{who}{what}", caller, types) for who, caller in CALLERS.items() for what, types in TYPES.items()),
+    ]
+
+
+def _list(name: str, caller: Principal, wanted: Filter) -> Case:
+    return Case(f"list, {name}", lambda _: list_emails(wanted, PAGE, caller=caller))
+
+
+def _events(name: str, caller: Principal, types: list[str] | None) -> Case:
+    wanted = Wanted.by(caller, types=types)
+    return Case(f"events, {name}", lambda _: events_after(0, wanted=wanted, limit=FEW))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _orders(count: int) -> list[Prepared]:
+    """To addresses and with tags that are anywhere in their indexes, as they come in life."""
+    return [prepare(_order(random.randrange(100_000)), now=_now()) for _ in range(count)]  # noqa: S311
+
+
+def _order(anyone: int) -> Order:
+    draft = Draft("shop@example.com", to=(f"user{anyone}@example.com",), subject="Your order", text="It is on its way.")
+    return Order(draft, COMMON_KEY, tags={"order": str(anyone), "kind": "receipt"})
+
+
+def _forget(accepted: Sequence[Accepted]) -> None:
+    Email.objects.filter(id__in=[each.id for each in accepted]).delete()
+
+
+def _claim() -> None:
+    claim_emails(ENGINE, limit=CLAIMED, now=_now())
+
+
+def _put_back(_given: Any) -> None:
+    requeue_abandoned([ENGINE], now=_now())
+
+
+def _one() -> UUID:
+    """One in the middle of the month."""
+    ids = Email.objects.filter(recipient__address=RARE_ADDRESS).order_by("id").values_list("id", flat=True)
+    return list(ids)[FEW // 2]

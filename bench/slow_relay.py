@@ -1,0 +1,67 @@
+"""`python -m bench.slow_relay PORT`: an SMTP server that takes 50 ms for each mail, and as many at once as come."""
+
+import asyncio
+import sys
+from typing import cast
+
+import uvloop
+
+DELAY = 0.05  # seconds
+GREETING = b"220 slow ESMTP\r\n"
+EXTENSIONS = b"250-slow\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 20000000\r\n"
+OK = b"250 2.0.0 Ok\r\n"
+ANSWERS = {
+    b"EHLO": EXTENSIONS,
+    b"HELO": b"250 slow\r\n",
+    b"DATA": b"354 End data with <CR><LF>.<CR><LF>\r\n",
+    b"QUIT": b"221 2.0.0 Bye\r\n",
+}
+END = b"\r\n.\r\n"
+
+
+class Conversation(asyncio.Protocol):
+    """One connection. A command and a message may come in pieces, or several at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is one without saying so
+        self.received = b""
+        self.in_data = False
+        self.transport.write(GREETING)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer all that is complete."""
+        self.received += data
+        while self._step():
+            pass
+
+    def _step(self) -> bool:
+        command, ended, rest = self.received.partition(END if self.in_data else b"\r\n")
+        if not ended:
+            return False
+        # The line break before the dot that ends an empty message is the one after DATA: none that is measured is empty.
+        self.received = rest
+        if self.in_data:
+            self.in_data = False
+            asyncio.get_running_loop().call_later(DELAY, self._write, OK)
+            return True
+        verb = command[:4].upper()
+        self.in_data = verb == b"DATA"
+        self._write(ANSWERS.get(verb, OK))
+        if verb == b"QUIT":
+            self.transport.close()
+        return True
+
+    def _write(self, answer: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(answer)
+
+
+async def main(port: int) -> None:
+    """Serve until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Conversation, "127.0.0.1", port, backlog=1000)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1])))
