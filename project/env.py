@@ -51,7 +51,7 @@ class Environment(BaseSettings):
     default_from_email: str = Field("Mailrail <mailrail@localhost>", description="the sender of mail that names none")
     deliver: bool = Field(True, description="whether the server also delivers, or leaves that to `manage.py deliver`")
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
-        DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,24h"
+        DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")

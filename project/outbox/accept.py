@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from project.errors import Refusal
 from project.outbox import mime
+from project.outbox.bulk import insert
 from project.outbox.events import event_of, write_events
 from project.outbox.models import Email, IdempotencyKey, Recipient, Source, Tag
 from project.outbox.states import Status
@@ -128,10 +129,10 @@ def message_order(*, address: str, text: str, caller_id: str = "") -> Order:
 
 def _store(mails: Sequence[Prepared]) -> None:
     emails = [mail.email for mail in mails]
-    Email.objects.bulk_create(emails)
-    Source.objects.bulk_create([mail.source for mail in mails])
-    Recipient.objects.bulk_create([Recipient(address=address, email=email) for email in emails for address in email.recipients])
-    Tag.objects.bulk_create([Tag(key=key, value=value, email=email) for email in emails for key, value in email.tags.items()])
+    insert(emails)
+    insert([mail.source for mail in mails])
+    insert([Recipient(address=address, email_id=email.id) for email in emails for address in email.recipients])
+    insert([Tag(key=key, value=value, email_id=email.id) for email in emails for key, value in email.tags.items()])
     write_events([event_of(email, now=email.created_at) for email in emails])
 
 

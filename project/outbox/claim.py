@@ -15,6 +15,7 @@ from project.outbox.states import WAITING_FOR_ITS_TIME, Status
 from project.outbox.suppressions import suppressed_among
 
 LEASE = timedelta(minutes=5)  # an engine that is alive renews it; of one on another machine, nothing else is known
+UNUSED = ("html", "created_at", "scheduled_at", "next_attempt_at", "sent_at", "last_error", "template")  # by those who send
 CLAIMED_BYTES = 32 * 1024 * 1024  # of mail in hand, more or less: a hundred mails may each be 15 MiB
 
 
@@ -84,7 +85,7 @@ def _not_in_use(emails: QuerySet[Email]) -> QuerySet[Email]:
 def _claim(ids: Sequence[UUID], engine: str, now: datetime) -> list[Email]:
     claimed = {"status": Status.SENDING, "claimed_by": engine, "lease_until": now + LEASE, "next_attempt_at": None}
     Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claimed)
-    emails = list(Email.objects.filter(id__in=ids).select_related("source").defer("html").order_by("id"))
+    emails = list(Email.objects.filter(id__in=ids).select_related("source").defer(*UNUSED).order_by("id"))
     events = _leave_out_the_suppressed(emails, now)
     emails = [email for email in emails if email.status == Status.SENDING]
     write_events([*events, *(event_of(email, now=now) for email in emails)])

@@ -6,10 +6,12 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from project.outbox import hints
+from project.bridge.listeners import Listeners
+from project.outbox.bulk import insert
 from project.outbox.models import Email, Event
 from project.outbox.replies import Reply
 
+committed = Listeners()  # that there may be new events; told on any thread
 ORDER_LOCK = 0x6D61696C7261696C  # any number that nobody else takes
 
 
@@ -29,8 +31,8 @@ def write_events(events: Sequence[Event]) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
-    Event.objects.bulk_create(events)
-    transaction.on_commit(hints.tell, robust=True)  # it is a hint: what was committed stands
+    insert(events)
+    transaction.on_commit(committed.tell, robust=True)  # it is a hint: what was committed stands
 
 
 def event_of(
@@ -48,4 +50,5 @@ def event_of(
         "response": reply.text if reply else None,
         **(more or {}),
     }
-    return Event(email=email, caller=email.caller, type=f"email.{email.status}", created_at=now, data=data, dialogue=dialogue)
+    happened = f"email.{email.status}"
+    return Event(email_id=email.id, caller=email.caller, type=happened, created_at=now, data=data, dialogue=dialogue)

@@ -54,7 +54,7 @@ class Email(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # for what waits for its time
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    settled = models.JSONField(default=dict, blank=True)  # recipients whose end is not the mail's: project.outbox.recipients
+    settled = models.JSONField(default=dict, blank=True)  # recipients whose end is not the mail's: project.outbox.outcomes
     sent_at = models.DateTimeField(null=True, blank=True)
     claimed_by = models.CharField(max_length=32, blank=True)  # the engine that is sending it
     lease_until = models.DateTimeField(null=True, blank=True)  # when its claim ends, should it never be heard of again

@@ -13,6 +13,11 @@ from project.outbox.outcomes import Outcome, Progress, Verdict, verdict
 from project.outbox.states import Status
 from project.outbox.suppressions import Entry, suppress_all
 
+
+class NotInHand(Exception):
+    """Another engine has taken over a mail. What became of it is for that one to say."""
+
+
 FREE: dict[str, Any] = {"claimed_by": "", "lease_until": None}
 
 
@@ -26,19 +31,15 @@ class Attempt:
     jitter: float = 0.5
 
 
-def record_outcomes(attempts: Sequence[Attempt]) -> list[bool]:
-    """Write down what became of attempts. For each, whether its mail was in that engine's hands still, and it was."""
-    ids = [attempt.email.id for attempt in attempts]
-    sending = Email.objects.select_for_update().filter(id__in=ids, status=Status.SENDING).order_by("id")
-    held = set(sending.values_list("id", "claimed_by"))
-    mine = [(attempt.email.id, attempt.email.claimed_by) in held for attempt in attempts]
-    judged = [(attempt, _judge(attempt)) for attempt, is_mine in zip(attempts, mine, strict=True) if is_mine]
+def record_outcomes(attempts: Sequence[Attempt]) -> list[None]:
+    """Write down what became of attempts of one engine. Raises `NotInHand` if it no longer has one of these mails in hand."""
+    judged = [(attempt, _judge(attempt)) for attempt in attempts]
     _update_the_plainly_sent([attempt for attempt, judgement in judged if judgement.is_plainly_sent])
     for attempt, judgement in judged:
         if not judgement.is_plainly_sent:
             _update(attempt, judgement)
     write_events([_event(attempt, judgement) for attempt, judgement in judged])
-    return mine
+    return [None] * len(attempts)
 
 
 def _judge(attempt: Attempt) -> Verdict:
@@ -49,13 +50,17 @@ def _judge(attempt: Attempt) -> Verdict:
 
 def _update_the_plainly_sent(attempts: Sequence[Attempt]) -> None:
     """Nearly all mails are: they are written in one statement."""
-    if attempts:
-        sent = Email.objects.filter(id__in=[attempt.email.id for attempt in attempts])
-        sent.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **FREE)
+    if not attempts:
+        return
+    emails = [attempt.email for attempt in attempts]
+    mine = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
+    if mine.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **FREE) < len(emails):
+        raise NotInHand
 
 
 def _update(attempt: Attempt, judgement: Verdict) -> None:
-    Email.objects.filter(id=attempt.email.id).update(
+    mine = Email.objects.filter(id=attempt.email.id, status=Status.SENDING, claimed_by=attempt.email.claimed_by)
+    recorded = mine.update(
         status=judgement.status,
         attempts=judgement.attempts,
         last_error=judgement.error,
@@ -64,6 +69,8 @@ def _update(attempt: Attempt, judgement: Verdict) -> None:
         sent_at=attempt.at if judgement.status == Status.SENT else None,
         **FREE,
     )
+    if not recorded:
+        raise NotInHand
     suppress_all(
         [Entry(address, f"{reply.code} {reply.text}", attempt.email.id) for address, reply in judgement.bounced.items()],
         now=attempt.at,

@@ -14,7 +14,7 @@ from django.utils import timezone
 from project.bridge.commits import SharedCommits
 from project.outbox.models import Email
 from project.outbox.outcomes import Outcome
-from project.outbox.record import Attempt, record_outcomes
+from project.outbox.record import Attempt, NotInHand, record_outcomes
 from project.outbox.retry import Fault
 from project.outbox.transports.base import Channel, Transport
 from project.outbox.transports.choice import stays_here
@@ -36,7 +36,7 @@ class Senders:
         self._transport = transport
         self._on_outcome = on_outcome
         self._ready: asyncio.Queue[Email] = asyncio.Queue()
-        self._commits: SharedCommits[Attempt, bool] = SharedCommits(record_outcomes, most=256)
+        self._commits: SharedCommits[Attempt, None] = SharedCommits(record_outcomes, most=256)
         self._channels = [transport.channel() for _ in range(transport.channels)]
         self._workers = [asyncio.create_task(self._work(channel)) for channel in self._channels]
 
@@ -70,7 +70,7 @@ class Senders:
             email = await self._next(channel)
             logger.info("Sending email %s", _described(email))
             outcome = await channel.send(email)
-            if outcome.error and outcome.fault == Fault.RELAY and any(other.is_open for other in self._channels):
+            if outcome.error and outcome.fault == Fault.RELAY and any(other.is_in_touch for other in self._channels):
                 self._ready.put_nowait(email)  # the relay works, and takes no more connections than these
                 await asyncio.sleep(REST)
                 continue
@@ -89,6 +89,8 @@ class Senders:
         _log(email, outcome)
         try:
             await self._commits.run(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
+        except NotInHand:
+            logger.warning("Email %s is in another engine's hands by now", email.id)
         except Exception:
             logger.exception("Email %s stays claimed until its lease runs out", email.id)
         self.in_hand -= 1

@@ -190,7 +190,7 @@ def test_security_logs_no_address_that_the_relay_refuses(
     client: TestClient, owner: User, token: GetToken, relay: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
     params, headers = {"email": "ada@example.com", "message": "a secret"}, bearer(token(owner))
-    relay.refuse = "ada@example.com"
+    relay.at_rcpt = lambda _address, _tries: "550 5.1.1 No such user"
 
     client.post("/api/send-email/", params=params, headers=headers)
 

@@ -6,10 +6,12 @@ from django.test import RequestFactory
 
 from project.accounts.first_admin import create_first_admin
 from project.accounts.models import User
-from project.accounts.principal import MissingScope, NotAuthenticated, Principal, of_session
+from project.accounts.principal import MissingScope, NotAuthenticated, Principal, SenderNotAllowed, of_session
 from project.accounts.scopes import PERMISSIONS, SCOPES, scopes_of, unknown
+from project.accounts.senders import matches, normal_pattern
 from project.accounts.tokens import issue_token, principal_of_token
 from project.errors import Refusal
+from project.outbox.addresses import normal_address
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -107,6 +109,22 @@ def test_a_principal_is_told_every_scope_it_lacks() -> None:
     assert refused.value.detail == "This needs the scope events:read, templates:write."
 
 
+def test_a_principal_without_senders_may_send_as_anybody() -> None:
+    ADA.require_sender("anybody@anywhere.example")
+
+
+def test_a_principal_may_send_as_its_senders_only() -> None:
+    shop = Principal("key", "shop", frozenset(), senders=("*@example.com", "ada@b.example"))
+
+    shop.require_sender("Billing@example.com")
+    shop.require_sender("ada@b.example")
+    with pytest.raises(SenderNotAllowed) as refused:
+        shop.require_sender("eve@b.example")
+
+    assert refused.value.code == "sender_not_allowed"
+    assert refused.value.detail == "This API key may not send as eve@b.example, only as *@example.com, ada@b.example."
+
+
 def test_a_refusal_is_a_sentence_and_a_code() -> None:
     refusal = NotAuthenticated("Who are you?")
 
@@ -127,3 +145,59 @@ def test_a_token_is_for_users_of_ours_alone(owner: User, monkeypatch: pytest.Mon
 
     with pytest.raises(NotAuthenticated):
         issue_token(RequestFactory().post("/"), username="owner", password=PASSWORD)
+
+
+# Senders
+
+
+@pytest.mark.parametrize(
+    ("pattern", "address", "fits"),
+    [
+        ("ada@example.com", "ada@example.com", True),
+        ("ada@example.com", "ADA@Example.com", True),
+        ("ada@example.com", "eve@example.com", False),
+        ("*@example.com", "eve@example.com", True),
+        ("*@example.com", "eve@mail.example.com", False),
+        ("*@example.com", "eve@badexample.com", False),
+        ("*@*.example.com", "eve@mail.example.com", True),
+        ("*@*.example.com", "eve@a.mail.example.com", True),
+        ("*@*.example.com", "eve@example.com", False),
+        ("*@*.example.com", "eve@badexample.com", False),
+        ("*@*.example.com", "eve@mail.example.com.evil.example", False),
+        ("*@example.com", "Eve <eve@example.com>", False),
+    ],
+)
+def test_a_pattern_stands_for_its_senders(pattern: str, address: str, fits: bool) -> None:
+    assert matches(pattern, address) == fits
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        (" Ada@Example.COM ", "ada@example.com"),
+        ("*@Example.COM", "*@example.com"),
+        ("*@*.Example.COM", "*@*.example.com"),
+        ("*@bücher.example", "*@xn--bcher-kva.example"),
+    ],
+)
+def test_a_pattern_has_a_normal_form(text: str, pattern: str) -> None:
+    assert normal_pattern(text) == pattern
+    assert normal_pattern(pattern) == pattern
+
+
+def test_a_pattern_fits_the_address_that_a_mail_gets_from_the_same_words() -> None:
+    for written in ("Ada@Bücher.example", "a+b.c@EXAMPLE.com"):
+        assert matches(normal_pattern(written), normal_address(written))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "*", "example.com", "@example.com", "*@", "*@*", "*@*.com", "shop*@example.com", "**@example.com"),
+        *("ada@*.example.com", "*@*.*.example.com", "*@exam*ple.com", "a\n@example.com"),
+        *("Ada <ada@example.com>", "ada@example.com, eve@example.com"),
+    ],
+)
+def test_what_is_no_pattern_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        normal_pattern(text)

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from django.core.mail import EmailMessage
@@ -17,15 +18,23 @@ from pytest_django import Settings
 from project.bridge import database
 from project.outbox.accept import accept_message
 from project.outbox.claim import claim_emails
+from project.outbox.delivery import Delivery
 from project.outbox.engine import Engine
 from project.outbox.instance import alive
-from project.outbox.models import Email
+from project.outbox.models import Email, Event, Pause
+from project.outbox.outcomes import Outcome
+from project.outbox.retry import Fault
 from project.outbox.states import Status
-from project.outbox.transports.choice import THREADS
+from project.outbox.transports.choice import SMTP_BACKEND, THREADS
+from project.relay import Relay
+from tests.processes import PATIENCE, free_port
+from tests.project.relays import order, queue, relay_that, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
 
 GRACE = 20.0
+
+SendTo = Callable[[Relay], None]
 
 
 class StuckRelay(BaseEmailBackend):
@@ -42,9 +51,10 @@ class StuckRelay(BaseEmailBackend):
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    """One that has not started."""
-    return Engine(tmp_path / "engines")
+def engine(lent: None, tmp_path: Path) -> Iterator[Engine]:
+    """One that has not started. All that it asked the database for is done before the test's transaction ends."""
+    yield Engine(tmp_path / "engines")
+    database.close()
 
 
 @pytest.fixture
@@ -54,6 +64,16 @@ def _stuck(settings: Settings) -> Iterator[None]:
     settings.EMAIL_BACKEND = f"{StuckRelay.__module__}.{StuckRelay.__qualname__}"
     yield
     StuckRelay.answers.set()
+
+
+@pytest.fixture
+def send_to(settings: Settings) -> SendTo:
+    """Make a relay the transport."""
+
+    def send_to(relay: Relay) -> None:
+        settings.EMAIL_BACKEND, settings.RELAY = SMTP_BACKEND, relay
+
+    return send_to
 
 
 def unreachable(*_args: object, **_kwargs: object) -> NoReturn:
@@ -67,9 +87,26 @@ async def accept(count: int = 1) -> None:
         await database.run(accept_message, address="ada@example.com", text=str(number))
 
 
+async def pauses() -> list[int]:
+    """How many failures in a row each pause is for."""
+    return await database.run(lambda: list(Pause.objects.values_list("failures", flat=True)))
+
+
 async def statuses() -> list[tuple[str, int]]:
     """The status and the attempts of every mail."""
     return await database.run(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
+
+
+async def all_sent() -> bool:
+    """Whether every mail is."""
+    return {status for status, _attempts in await statuses()} == {Status.SENT}
+
+
+async def until_so(question: Callable[[], Awaitable[object]]) -> None:
+    """Return as soon as the answer is yes; fail if it is not for `PATIENCE` seconds."""
+    async with asyncio.timeout(PATIENCE):
+        while not await question():
+            pass
 
 
 async def test_is_healthy_while_it_runs(engine: Engine) -> None:
@@ -170,3 +207,155 @@ async def test_ends_when_its_grace_is_over_and_says_what_it_had_in_hand(engine: 
 
     assert "1 mails in hand after 0.05 s of grace: the next start sends them again" in caplog.text
     assert await statuses() == [(Status.SENDING, 1)]
+
+
+# With a relay
+
+
+async def test_delivers_far_more_than_it_takes_in_hand_over_few_connections(engine: Engine, send_to: SendTo) -> None:
+    await database.run(queue, *[order()] * 200)
+    async with relay_that() as relay:
+        send_to(relay.relay(connections=2))
+
+        await engine.deliver_soon()
+
+    assert await statuses() == [(Status.SENT, 1)] * 200
+    assert (relay.connections, len(relay.texts)) == (2, 200)
+
+
+async def test_the_next_try_goes_only_to_whom_the_first_did_not_reach(
+    engine: Engine, send_to: SendTo, settings: Settings
+) -> None:
+    settings.RETRY_DELAYS = (timedelta(0),)
+    refusals = ["452 4.2.2 Full"]
+    await database.run(queue, order("ada@example.com", "bob@example.com"))
+    async with relay_that(lambda step: refusals.pop() if "bob@" in step.text[:8] and refusals else None) as relay:
+        send_to(relay.relay())
+
+        await engine.deliver_soon()
+
+    assert relay.recipients == [["ada@example.com"], ["bob@example.com"]]
+    assert await statuses() == [(Status.SENT, 2)]
+    kinds = await database.run(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
+    assert kinds == ["email.queued", "email.sending", "email.delayed", "email.sending", "email.sent"]
+
+
+async def test_a_relay_that_is_not_there_is_one_failure_and_costs_no_mail_a_try(
+    engine: Engine, send_to: SendTo, caplog: pytest.LogCaptureFixture
+) -> None:
+    await accept(30)
+    send_to(Relay("127.0.0.1", free_port(), connections=10))
+
+    await engine.deliver_soon()
+
+    assert await statuses() == [(Status.QUEUED, 0)] * 30
+    assert caplog.text.count("The relay does not work") == 1
+
+
+async def test_who_has_ended_pauses_no_more(engine: Engine, send_to: SendTo) -> None:
+    send_to(Relay("127.0.0.1", free_port()))
+    await accept()
+    async with engine.running(grace=GRACE):
+        await until_so(pauses)
+
+    assert (await pauses(), await statuses()) == ([], [(Status.QUEUED, 0)])
+
+
+async def test_after_a_pause_one_mail_is_sent_to_see_and_then_all(
+    engine: Engine, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.outbox.retry.SHORTEST_PAUSE", timedelta(seconds=0.5))
+    port = free_port()
+    send_to(Relay("127.0.0.1", port, connections=10))
+    await accept(30)
+    async with engine.running(grace=GRACE):
+        await until_so(pauses)
+        paused = await pauses()
+        async with relay_that(port=port) as relay:
+            relay.may_take.clear()
+            await until(lambda: relay.began == 1)
+            for _ in range(3):
+                await engine.deliver_soon()
+                probing = await statuses()
+            relay.may_take.set()
+            await until(lambda: len(relay.texts) == 30)
+            await until_so(all_sent)
+            after = await pauses()
+
+    assert (len(paused), after) == (1, [])
+    assert sorted(probing) == [(Status.QUEUED, 0)] * 29 + [(Status.SENDING, 1)]
+    assert await statuses() == [(Status.SENT, 1)] * 30
+
+
+async def test_what_was_being_claimed_when_a_pause_began_is_not_sent(
+    engine: Engine, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def claim_meanwhile(*args: Any, **kwargs: Any) -> list[Email]:
+        delivery._patience.hear(Outcome("no route", Fault.RELAY), now=timezone.now())
+        return claim_emails(*args, **kwargs)
+
+    monkeypatch.setattr("project.outbox.delivery.claim_emails", claim_meanwhile)
+    await accept(3)
+    async with relay_that() as relay:
+        send_to(relay.relay())
+        with alive(engine.folder) as name:
+            delivery = Delivery(name, engine.folder, look_every=GRACE)
+            await delivery.deliver_what_is_due()
+            await delivery.finish(GRACE)
+
+    assert (relay.connections, await statuses()) == (0, [(Status.QUEUED, 0)] * 3)
+
+
+async def test_at_the_end_of_its_grace_what_it_had_not_begun_is_back_in_the_queue(engine: Engine, send_to: SendTo) -> None:
+    await database.run(queue, *[order()] * 2)
+    async with relay_that() as relay:
+        relay.may_take.clear()
+        send_to(relay.relay(connections=1, timeout=600))
+
+        async with asyncio.timeout(GRACE), engine.running(grace=0.05):
+            await until(lambda: relay.began == 1)
+
+    assert await statuses() == [(Status.SENDING, 1), (Status.QUEUED, 0)]
+
+
+@pytest.mark.pitfall(26)
+async def test_says_that_it_is_alive_while_a_slow_relay_has_a_mail(
+    engine: Engine, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.outbox.delivery.SWEEP_EVERY", 0.0)
+    await accept()
+    async with relay_that() as relay:
+        relay.may_take.clear()
+        send_to(relay.relay())
+        async with engine.running(grace=GRACE):
+            await until(lambda: bool(relay.began))
+            await database.run(lambda: Email.objects.update(lease_until=timezone.now() - timedelta(hours=1)))
+            await engine.deliver_soon()
+            await until_so(lambda: database.run(lambda: Email.objects.filter(lease_until__gt=timezone.now()).exists()))
+            relay.may_take.set()
+
+    assert await statuses() == [(Status.SENT, 1)]
+
+
+# Where another process delivers
+
+
+async def test_an_engine_that_does_not_deliver_is_healthy_and_leaves_all_to_others(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "engines", delivers=False)
+    await accept()
+
+    async with engine.running(grace=GRACE):
+        await engine.deliver_soon()
+        healthy = engine.healthy
+
+    assert (healthy, await statuses()) == (True, [(Status.QUEUED, 0)])
+    assert not engine.folder.exists()
+
+
+async def test_an_engine_that_does_not_deliver_does_so_with_no_lifespan_either(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "engines", delivers=False)
+    await accept()
+
+    await engine.deliver_soon()
+
+    assert await statuses() == [(Status.QUEUED, 0)]

@@ -4,12 +4,14 @@ import os
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from project import env
+from project.delays import DELAYS
 from project.env import BASE_DIR, Environment
 from project.relay import Relay
 from tests.processes import ROOT
@@ -45,6 +47,8 @@ def revealed(value: Any) -> Any:
         ("email_url", "mailbox://"),
         ("email_backend", None),
         ("default_from_email", "Mailrail <mailrail@localhost>"),
+        ("deliver", True),
+        ("retry_delays", DELAYS),
         ("shutdown_grace", 25.0),
         ("admin_username", "admin"),
         ("admin_password", None),
@@ -78,6 +82,8 @@ def test_tests_the_default_of_every_variable() -> None:
         ("EMAIL_URL", "smtps://u:p@relay", "smtps://u:p@relay"),
         ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "django.core.mail.backends.console.EmailBackend"),
         ("DEFAULT_FROM_EMAIL", "Shop <shop@example.com>", "Shop <shop@example.com>"),
+        ("DELIVER", "false", False),
+        ("RETRY_DELAYS", "30s, 1h", (timedelta(seconds=30), timedelta(hours=1))),
         ("SHUTDOWN_GRACE", "0", 0.0),
         ("ADMIN_USERNAME", "ada", "ada"),
         ("ADMIN_PASSWORD", "x", "x"),
@@ -124,6 +130,11 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("EMAIL_URL", "smtp://u:hunter2@relay?tls=1"),
         ("EMAIL_BACKEND", "nonsense"),
         ("DEFAULT_FROM_EMAIL", "nobody"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay?connections=0"),
+        ("DELIVER", "maybe"),
+        ("RETRY_DELAYS", "soon"),
+        ("RETRY_DELAYS", "1m,"),
+        ("RETRY_DELAYS", "31d"),
         ("SHUTDOWN_GRACE", "-1"),
         ("SHUTDOWN_GRACE", "nan"),
         ("SHUTDOWN_GRACE", "soon"),

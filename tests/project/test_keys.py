@@ -1,17 +1,21 @@
 """API keys."""
 
+import json
 import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.test import Client
 
-from project.accounts.keys import create_key, principal_of_key
+from project.accounts.curl import curl_line, example_sender
+from project.accounts.keys import KeyNotActive, create_key, principal_of_key, revoke_key, rotate_key
 from project.accounts.models import ApiKey
 from project.accounts.principal import NotAuthenticated
 from project.accounts.scopes import InvalidScope
+from project.accounts.senders import matches
 
 pytestmark = pytest.mark.django_db
 
@@ -107,17 +111,158 @@ def test_the_command_names_a_scope_that_does_not_exist() -> None:
         call_command("create_api_key", "shop", "--scope", "nonsense")
 
 
-def test_the_admin_revokes_keys_and_shows_no_secret(admin_client: Client) -> None:
-    key = create_key("shop", scopes=["emails:send"])
-    row = ApiKey.objects.get()
+def test_the_command_makes_a_key_that_ends_and_has_its_senders() -> None:
+    out = StringIO()
 
-    shown = admin_client.get(f"/admin/accounts/apikey/{row.pk}/change/").content.decode()
-    admin_client.post("/admin/accounts/apikey/", {"action": "revoke", "_selected_action": [row.pk]})
+    call_command(
+        *("create_api_key", "shop", "--scope=emails:send", "--sender", "*@Example.com", "--sender", "ada@b.example"),
+        *("--expires", "90d"),
+        stdout=out,
+    )
 
-    assert ("shop" in shown, row.hashed in shown) == (True, False)
-    with pytest.raises(NotAuthenticated):
+    who = principal_of_key(out.getvalue().strip(), now=datetime.now(UTC))
+    assert who.senders == ("*@example.com", "ada@b.example")
+    assert who.good_until is not None
+    assert timedelta(days=89) < who.good_until - datetime.now(UTC) <= timedelta(days=90)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "why"),
+    [
+        ("--expires", "90", "such as 90d"),
+        ("--expires", "soon", "such as 90d"),
+        ("--sender", "example.com", "a sender is an address"),
+    ],
+)
+def test_the_command_says_what_it_cannot_read(option: str, value: str, why: str) -> None:
+    with pytest.raises(CommandError, match=why):
+        call_command("create_api_key", "shop", "--scope", "emails:send", option, value)
+
+    assert not ApiKey.objects.exists()
+
+
+# Expiry
+
+
+def test_a_key_is_good_until_it_expires() -> None:
+    key = create_key("shop", scopes=["emails:send"], expires_at=NOW)
+
+    assert principal_of_key(key, now=NOW - timedelta(seconds=1)).good_until == NOW
+    with pytest.raises(NotAuthenticated, match="expired"):
         principal_of_key(key, now=NOW)
 
 
-def test_the_admin_neither_makes_nor_changes_keys(admin_client: Client) -> None:
-    assert admin_client.get("/admin/accounts/apikey/add/").status_code == 403
+@pytest.mark.parametrize(
+    ("expires_in", "revoked", "state"),
+    [
+        (None, False, "active"),
+        (timedelta(days=8), False, "active"),
+        (timedelta(days=7), False, "expiring soon"),
+        (timedelta(seconds=1), False, "expiring soon"),
+        (timedelta(0), False, "expired"),
+        (timedelta(days=8), True, "revoked"),
+        (timedelta(days=-1), True, "revoked"),
+    ],
+)
+def test_a_key_tells_its_state(expires_in: timedelta | None, revoked: bool, state: str) -> None:
+    key = ApiKey(expires_at=None if expires_in is None else NOW + expires_in, revoked_at=NOW if revoked else None)
+
+    assert key.state(NOW) == state
+
+
+# Rotation
+
+
+def test_both_secrets_of_a_rotated_key_are_good_until_the_overlap_ends() -> None:
+    old = create_key("shop", scopes=["emails:send"])
+    new = rotate_key(old[:11], overlap=timedelta(hours=24), now=NOW)
+    last, over = NOW + timedelta(hours=24, seconds=-1), NOW + timedelta(hours=24)
+
+    assert (new[:11], new == old) == (old[:11], False)
+    assert principal_of_key(old, now=last).caller_id == principal_of_key(new, now=last).caller_id
+    with pytest.raises(NotAuthenticated, match="replaced"):
+        principal_of_key(old, now=over)
+    assert principal_of_key(new, now=over).good_until is None
+
+
+def test_an_old_secret_does_not_outlive_its_key() -> None:
+    old = create_key("shop", scopes=["emails:send"], expires_at=NOW + timedelta(hours=1))
+    rotate_key(old[:11], overlap=timedelta(hours=24), now=NOW)
+
+    assert principal_of_key(old, now=NOW).good_until == NOW + timedelta(hours=1)
+
+
+def test_a_key_that_is_rotated_again_has_no_third_secret() -> None:
+    keys = [create_key("shop", scopes=["emails:send"])]
+    for _ in range(2):
+        keys.append(rotate_key(keys[0][:11], overlap=timedelta(hours=1), now=NOW))
+
+    with pytest.raises(NotAuthenticated, match="not valid"):
+        principal_of_key(keys[0], now=NOW)
+    assert [principal_of_key(key, now=NOW).name for key in keys[1:]] == ["shop", "shop"]
+
+
+def test_a_revoked_key_ends_with_both_of_its_secrets() -> None:
+    old = create_key("shop", scopes=["emails:send"])
+    new = rotate_key(old[:11], overlap=timedelta(hours=1), now=NOW)
+
+    told = [revoke_key(old[3:11], now=NOW) for _ in range(2)]
+
+    assert told == [True, False]
+    for key in (old, new):
+        with pytest.raises(NotAuthenticated, match="revoked"):
+            principal_of_key(key, now=NOW)
+
+
+@pytest.mark.parametrize("change", [{"revoked_at": NOW}, {"expires_at": NOW}, {"public": "another0"}])
+def test_only_an_active_key_is_rotated(change: dict[str, Any]) -> None:
+    key = create_key("shop", scopes=["emails:send"])
+    ApiKey.objects.update(**change)
+
+    with pytest.raises(KeyNotActive):
+        rotate_key(key[:11], overlap=timedelta(hours=1), now=NOW)
+
+
+def test_the_rotating_command_prints_the_key_and_nothing_else() -> None:
+    old, out = create_key("shop", scopes=["emails:send"]), StringIO()
+
+    call_command("rotate_api_key", old[3:11], "--overlap", "0s", stdout=out)
+
+    assert principal_of_key(out.getvalue().removesuffix("\n"), now=NOW).name == "shop"
+    with pytest.raises(NotAuthenticated, match="replaced"):
+        principal_of_key(old, now=datetime.now(UTC))
+
+
+def test_the_rotating_command_does_not_repeat_a_key_it_was_given() -> None:
+    key = create_key("shop", scopes=["emails:send"])
+
+    with pytest.raises(CommandError, match="no active API key") as refused:
+        call_command("rotate_api_key", key)
+
+    assert key[11:54] not in str(refused.value)
+
+
+# A line to try it
+
+
+def test_the_curl_line_is_one_that_a_shell_understands() -> None:
+    line = curl_line(
+        "https://mail.example", "mr_key", scopes=["emails:send"], senders=["o'hara@example.com"], to="ada@example.com"
+    )
+
+    words = shlex.split(line.replace("\\\n", ""))
+
+    assert words[:4] == ["curl", "-X", "POST", "https://mail.example/api/emails"]
+    assert words[5] == "Authorization: Bearer mr_key"
+    assert json.loads(words[-1])["from"] == "o'hara@example.com"
+
+
+@pytest.mark.parametrize("patterns", [["*@example.com"], ["*@*.example.com"], ["ada@example.com", "*@b.example"]])
+def test_the_sender_of_the_curl_line_is_one_that_is_allowed(patterns: list[str]) -> None:
+    assert matches(patterns[0], example_sender(patterns))
+
+
+def test_a_key_that_may_not_send_is_tried_without_sending() -> None:
+    line = curl_line("http://localhost", "mr_key", scopes=["emails:read"], senders=[], to="ada@example.com")
+
+    assert shlex.split(line)[1] == "http://localhost/api/me"

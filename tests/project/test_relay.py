@@ -34,6 +34,8 @@ def test_the_embedded_mailbox_is_no_relay() -> None:
         ("smtp://relay?timeout=5", Relay("relay", 25, timeout=5.0)),
         ("smtp://relay?timeout=0.5", Relay("relay", 25, timeout=0.5)),
         ("smtp://relay?timeout=5&timeout=6", Relay("relay", 25, timeout=6.0)),
+        ("smtp://relay?connections=1", Relay("relay", 25, connections=1)),
+        ("smtp://relay?connections=500&timeout=5", Relay("relay", 25, timeout=5.0, connections=500)),
     ],
 )
 def test_reads(url: str, relay: Relay) -> None:
@@ -42,6 +44,10 @@ def test_reads(url: str, relay: Relay) -> None:
 
 def test_a_step_of_the_conversation_has_half_a_minute_unless_told_otherwise() -> None:
     assert parse_email_url("smtp://relay") == Relay("relay", 25, timeout=30.0)
+
+
+def test_there_are_up_to_twenty_connections_unless_told_otherwise() -> None:
+    assert parse_email_url("smtp://relay") == Relay("relay", 25, connections=20)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +70,14 @@ def test_a_step_of_the_conversation_has_half_a_minute_unless_told_otherwise() ->
         ("smtp://relay?timeout=-1", "timeout is more than 0 and at most"),
         ("smtp://relay?timeout=soon", "timeout is more than 0 and at most"),
         ("smtp://relay?timeout", "timeout is more than 0 and at most"),
+        ("smtp://relay?connections=0", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=501", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=-1", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=1.5", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=%2B5", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=٣", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=many", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections", "connections is a number from 1 to 500"),
     ],
 )
 def test_refuses_by_name(url: str, complaint: str) -> None:
@@ -88,12 +102,14 @@ def test_refuses_what_it_would_overlook(url: str) -> None:
         f"smtp://ada:{SECRET}@relay:port",
         f"smtp://ada:{SECRET}@relay?tls=1",
         f"smtp://ada:{SECRET}@relay?timeout=0",
+        f"smtp://ada:{SECRET}@relay?connections=0",
         f"smtp://ada:{SECRET}/@relay",  # what must be percent-encoded, and was not
         f"smtp://ada:{SECRET}?@relay",
         f"smtp://ada:{SECRET}#@relay",
         f"smtp://ada:25?{SECRET}=1@relay",
         f"smtp://ada:25?{SECRET}@relay",
         f"smtp://ada:25?timeout={SECRET}@relay",
+        f"smtp://ada:25?connections={SECRET}@relay",
         f"smtp://ada:{SECRET}\u2100@relay",  # a character that looks like a/c
         f"smtp://ada:[{SECRET}]@relay",
     ],

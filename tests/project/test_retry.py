@@ -1,7 +1,6 @@
 """Whose fault a failed try is, and when the next one is due."""
 
 import asyncio
-import re
 import smtplib
 import socket
 import ssl
@@ -20,7 +19,8 @@ from anymail.exceptions import (  # type: ignore[import-untyped]
 )
 from django.core.exceptions import ImproperlyConfigured
 
-from project.outbox.retry import DELAYS, Fault, fault_of, next_attempt, parse_delays, pause_after
+from project.delays import DELAYS
+from project.outbox.retry import Fault, fault_of, next_attempt, pause_after
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 MIDDLE = 0.5  # the dice that move nothing
@@ -75,45 +75,6 @@ def test_never_sooner_than_asked(asked: int, jitter: float, seconds: int) -> Non
 def test_refuses_what_cannot_be(attempts: int, jitter: float) -> None:
     with pytest.raises(ValueError, match="-th try"):
         next_attempt(attempts=attempts, now=NOW, jitter=jitter)
-
-
-@pytest.mark.parametrize(
-    ("text", "delays"),
-    [
-        ("1m,5m,15m,1h,4h,12h,24h", DELAYS),
-        (" 30s , 2d ", (timedelta(seconds=30), timedelta(days=2))),
-        ("0s", (timedelta(0),)),
-        ("30d", (timedelta(days=30),)),
-        ("", ()),
-        ("  ", ()),
-    ],
-)
-def test_delays_can_be_written_down(text: str, delays: tuple[timedelta, ...]) -> None:
-    assert parse_delays(text) == delays
-
-
-@pytest.mark.parametrize(
-    ("text", "wrong"),
-    [
-        ("1m,,5m", "'' is no delay"),
-        ("1m,", "'' is no delay"),
-        ("1m;5m", "'1m;5m' is no delay"),
-        ("1m,5", "'5' is no delay"),
-        ("m", "'m' is no delay"),
-        ("1.5h", "'1.5h' is no delay"),
-        ("-1m", "'-1m' is no delay"),
-        ("1M", "'1M' is no delay"),
-        ("1 m", "'1 m' is no delay"),
-        ("1w", "'1w' is no delay"),
-        ("٣m", "'٣m' is no delay"),
-        (f"{'9' * 400}d", "is no delay"),
-        ("31d", "'31d' is longer than 30 days"),
-        ("999999999d", "is longer than 30 days"),
-    ],
-)
-def test_says_what_is_wrong_with_delays(text: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(wrong)):
-        parse_delays(text)
 
 
 # The pause of the transport

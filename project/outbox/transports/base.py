@@ -12,8 +12,8 @@ class Channel(Protocol):
     """One way out. Whatever goes wrong is told in the outcome, and never raised."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether it holds a connection that works."""
+    def is_in_touch(self) -> bool:
+        """Whether it has a connection, or is just getting one."""
 
     async def send(self, email: Email) -> Outcome:
         """Hand over one mail, to those of its recipients that are not settled."""

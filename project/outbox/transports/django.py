@@ -42,7 +42,7 @@ class DjangoChannel:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
-    is_open = False
+    is_in_touch = False
 
     async def send(self, email: Email) -> Outcome:
         """Hand over one mail."""

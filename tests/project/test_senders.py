@@ -1,0 +1,288 @@
+"""Sending what was claimed, by as many channels as the transport has."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from django.db import OperationalError
+
+from project.bridge import database
+from project.outbox import senders as module
+from project.outbox.claim import claim_emails
+from project.outbox.models import Email
+from project.outbox.outcomes import Outcome
+from project.outbox.record import Attempt, record_outcomes
+from project.outbox.replies import Reply
+from project.outbox.retry import Fault
+from project.outbox.senders import Senders
+from project.outbox.states import Status
+from project.outbox.transports.base import Transport
+from project.outbox.transports.smtp import SmtpTransport
+from tests.processes import PATIENCE
+from tests.project.conftest import ENGINE, NOW
+from tests.project.relays import Step, order, queue, relay_that, until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+
+TAKEN = Outcome(reply=Reply(250, "Taken"))
+NO_ROUTE = Outcome("SMTPConnectError: no route", Fault.RELAY)
+
+
+@dataclass
+class Line:
+    """A transport that sends nothing, remembers what it was given, and answers when it may."""
+
+    channels: int
+    answer: Callable[["Wire"], Outcome] = lambda _wire: TAKEN
+    begun: list[str] = field(default_factory=list)
+    in_hand: int = 0
+    most_in_hand: int = 0
+    closed: bool = False
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    wires: list["Wire"] = field(default_factory=list)
+
+    def channel(self) -> "Wire":
+        """A new one."""
+        self.wires.append(Wire(self, len(self.wires)))
+        return self.wires[-1]
+
+    def close(self) -> None:
+        """Remember it."""
+        self.closed = True
+
+
+@dataclass
+class Wire:
+    """A channel of it."""
+
+    line: Line
+    number: int
+    is_in_touch: bool = False
+
+    async def send(self, email: Email) -> Outcome:
+        """Take a mail in hand until it may be answered."""
+        line = self.line
+        line.begun.append(email.text)
+        line.in_hand += 1
+        line.most_in_hand = max(line.most_in_hand, line.in_hand)
+        await line.may_answer.wait()
+        line.in_hand -= 1
+        outcome = line.answer(self)
+        self.is_in_touch = not outcome.error
+        return outcome
+
+    async def close(self) -> None:
+        """Remember it."""
+        self.is_in_touch = False
+
+
+class Ears:
+    """Hears the outcomes."""
+
+    def __init__(self) -> None:
+        self.heard: list[Outcome] = []
+
+    async def __call__(self, outcome: Outcome) -> None:
+        """Remember it."""
+        self.heard.append(outcome)
+
+
+async def claimed(count: int) -> list[Email]:
+    """Mails in an engine's hands."""
+    await database.run(queue, *(order(text=str(number)) for number in range(count)))
+    return await database.run(claim_emails, ENGINE, limit=count, now=NOW)
+
+
+async def statuses() -> list[tuple[str, int]]:
+    """The status and the attempts of every mail."""
+    return await database.run(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
+
+
+@asynccontextmanager
+async def sending_by(transport: Transport) -> AsyncIterator[tuple[Senders, Ears]]:
+    """Senders at work until the end of the block."""
+    ears = Ears()
+    senders = Senders(transport, ears)
+    try:
+        yield senders, ears
+    finally:
+        await senders.stop()
+
+
+async def test_a_channel_begins_its_next_mail_when_the_outcome_of_the_last_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    committing, may_commit = threading.Event(), threading.Event()
+
+    def slowly(attempts: Sequence[Attempt]) -> list[None]:
+        committing.set()
+        assert may_commit.wait(PATIENCE)
+        return record_outcomes(attempts)
+
+    monkeypatch.setattr(module, "record_outcomes", slowly)
+    line = Line(channels=1)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(2))
+        await asyncio.to_thread(committing.wait, PATIENCE)
+        during = (list(line.begun), senders.in_hand, list(ears.heard))
+        may_commit.set()
+        await until(lambda: len(ears.heard) == 2)
+
+    assert during == (["0"], 2, [])
+    assert (line.begun, senders.in_hand) == (["0", "1"], 0)
+    assert await statuses() == [(Status.SENT, 1)] * 2
+
+
+async def test_no_more_mails_are_in_the_transports_hands_than_it_has_channels() -> None:
+    line = Line(channels=3)
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(10))
+        await until(lambda: line.in_hand == 3)
+        during = (senders.waiting, senders.in_hand)
+        line.may_answer.set()
+        await until(lambda: len(ears.heard) == 10)
+
+    assert (during, line.most_in_hand) == ((7, 10), 3)
+    assert await statuses() == [(Status.SENT, 1)] * 10
+
+
+async def test_outcomes_at_the_same_time_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[int] = []
+
+    def counting(attempts: Sequence[Attempt]) -> list[None]:
+        together.append(len(attempts))
+        return record_outcomes(attempts)
+
+    monkeypatch.setattr(module, "record_outcomes", counting)
+    line = Line(channels=10)
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(10))
+        await until(lambda: line.in_hand == 10)
+        line.may_answer.set()
+        await until(lambda: len(ears.heard) == 10)
+
+    assert together == [10]
+
+
+async def test_what_no_channel_has_begun_can_be_taken_back() -> None:
+    line = Line(channels=2)
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(5))
+        await until(lambda: line.in_hand == 2)
+        back = senders.take_back()
+        line.may_answer.set()
+        await until(lambda: len(ears.heard) == 2)
+
+    assert ([email.text for email in back], line.begun) == (["2", "3", "4"], ["0", "1"])
+    assert (senders.in_hand, senders.waiting) == (0, 0)
+
+
+async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None:
+    line = Line(channels=2)
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(2))
+        await until(lambda: line.in_hand == 2)
+
+    assert (ears.heard, line.closed, [wire.is_in_touch for wire in line.wires]) == ([], True, [False, False])
+    assert await statuses() == [(Status.SENDING, 1)] * 2
+
+
+async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_next(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(_attempts: Sequence[Attempt]) -> list[None]:
+        raise OperationalError("the database went away")
+
+    monkeypatch.setattr(module, "record_outcomes", unreachable)
+    line = Line(channels=1)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(2))
+        await until(lambda: len(ears.heard) == 2)
+
+    assert (senders.in_hand, await statuses()) == (0, [(Status.SENDING, 1)] * 2)
+    assert caplog.text.count("stays claimed until its lease runs out") == 2
+
+
+# A relay that takes fewer connections
+
+
+async def test_a_mail_that_gets_no_connection_beside_one_that_works_goes_by_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST", 3600.0)
+    line = Line(channels=2, answer=lambda wire: NO_ROUTE if wire.number else TAKEN)
+    async with sending_by(line) as (senders, ears):
+        line.wires[0].is_in_touch = True
+        line.may_answer.set()
+        senders.give(await claimed(5))
+        await until(lambda: len(ears.heard) == 5)
+
+    assert ears.heard == [TAKEN] * 5
+    assert sorted(line.begun) == ["0", "1", "1", "2", "3", "4"]
+    assert await statuses() == [(Status.SENT, 1)] * 5
+
+
+async def test_a_channel_that_stood_back_tries_again_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST", 0.01)
+    answers = [NO_ROUTE]
+    line = Line(channels=2, answer=lambda wire: answers.pop() if wire.number and answers else TAKEN)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        line.wires[0].is_in_touch = True
+        senders.give(await claimed(2))
+        await until(lambda: len(ears.heard) == 2)
+        line.may_answer.clear()
+        senders.give(await claimed(2))
+        await until(lambda: line.in_hand == 2)
+
+    assert answers == []
+    assert line.most_in_hand == 2
+
+
+async def test_a_relay_that_nobody_reaches_is_told_of() -> None:
+    line = Line(channels=2, answer=lambda _wire: NO_ROUTE)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(3))
+        await until(lambda: len(ears.heard) == 3)
+
+    assert ears.heard == [NO_ROUTE] * 3
+    assert await statuses() == [(Status.QUEUED, 0)] * 3
+
+
+async def test_a_relay_that_takes_three_connections_gets_all_mails_over_them() -> None:
+    def special(step: Step) -> str | None:
+        return "421 4.7.0 Too many connections" if step.verb == "GREETING" and step.open > 3 else None
+
+    async with relay_that(special) as relay, sending_by(SmtpTransport(relay.relay(connections=8))) as (senders, ears):
+        senders.give(await claimed(40))
+        await until(lambda: len(ears.heard) == 40)
+
+    assert [outcome.error for outcome in ears.heard] == [""] * 40
+    assert len(relay.texts) == 40
+    assert await statuses() == [(Status.SENT, 1)] * 40
+
+
+# Connections that are not needed
+
+
+async def test_a_connection_that_nobody_needs_is_closed_and_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE", 0.01)
+    async with relay_that() as relay, sending_by(SmtpTransport(relay.relay())) as (senders, ears):
+        for number in (1, 2):
+            senders.give(await claimed(1))
+            await until(lambda: len(ears.heard) == number)  # noqa: B023  # it is waited for at once
+            await until(lambda: relay.open == 0)
+
+    assert (relay.connections, relay.commands.count("QUIT"), len(relay.texts)) == (2, 2, 2)
+
+
+async def test_connections_are_closed_at_the_end() -> None:
+    async with relay_that() as relay:
+        async with sending_by(SmtpTransport(relay.relay(connections=2))) as (senders, ears):
+            senders.give(await claimed(4))
+            await until(lambda: len(ears.heard) == 4)
+        await until(lambda: relay.open == 0)
+
+    assert relay.commands.count("QUIT") == relay.connections <= 2

@@ -1,0 +1,108 @@
+"""Addresses that behave, through the API of a server that has no relay: every path of a mail can be tried."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import PASSWORD
+from tests.processes import PATIENCE, SERVERS, running, wait_for
+
+ON_THE_WAY = {"queued", "sending", "delayed"}
+
+
+@pytest.fixture(scope="module")
+def api(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """The API of a server that tries four times, soon."""
+    folder = tmp_path_factory.mktemp("simulator")
+    env = {"DATA_DIR": str(shutil.copytree(installation, folder / "data")), "RETRY_DELAYS": "1s,1s,1s"}
+    with running(SERVERS["serve"], log=folder / "log", env=env) as server:
+        token = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}, timeout=PATIENCE).json()
+        headers = {"Authorization": f"Bearer {token['access_token']}"}
+        with httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=PATIENCE) as api:
+            yield api
+
+
+def test_delivered_is_sent(api: httpx.Client) -> None:
+    email = _end(api, _send(api, "delivered@simulator.test"))
+
+    assert (email["status"], email["attempts"], email["last_error"]) == ("sent", 1, "")
+
+
+def test_bounce_is_bounced_and_gets_no_further_mail(api: httpx.Client) -> None:
+    bounced = _end(api, _send(api, "bounce+ada@simulator.test"))
+    suppressions = api.get("/suppressions").json()["data"]
+    email = _end(api, _send(api, "bounce+ada@simulator.test"))
+
+    assert (bounced["status"], bounced["attempts"]) == ("bounced", 1)
+    assert "5.1.1" in next(each["reason"] for each in suppressions if each["address"] == "bounce+ada@simulator.test")
+    assert (email["status"], email["attempts"]) == ("suppressed", 0)
+
+
+def test_full_is_taken_at_the_third_try(api: httpx.Client) -> None:
+    email_id = _send(api, "full@simulator.test")
+
+    email = _end(api, email_id)
+
+    assert (email["status"], email["attempts"]) == ("sent", 3)
+    tried = ["email.sending", "email.delayed"]
+    assert _types(api, email_id) == ["email.queued", *tried, *tried, "email.sending", "email.sent"]
+
+
+def test_defer_is_delayed_and_fails_in_the_end(api: httpx.Client) -> None:
+    email_id = _send(api, "defer@simulator.test")
+
+    email = _end(api, email_id)
+
+    assert (email["status"], email["attempts"], email["next_attempt_at"]) == ("failed", 4, None)
+    assert "451" in email["last_error"]
+    assert _types(api, email_id).count("email.delayed") == 3
+
+
+def test_slow_takes_its_time(api: httpx.Client) -> None:
+    email = _end(api, _send(api, "slow+1@simulator.test"))
+
+    took = datetime.fromisoformat(email["sent_at"]) - datetime.fromisoformat(email["created_at"])
+    assert (email["status"], took >= timedelta(seconds=1)) == ("sent", True)
+
+
+def test_drop_is_delayed_since_the_connection_was_lost(api: httpx.Client) -> None:
+    email_id = _send(api, "drop@simulator.test")
+
+    wait_for(lambda: "email.delayed" in _types(api, email_id), "it is delayed")
+
+    assert "SMTPServerDisconnected" in api.get(f"/emails/{email_id}").json()["last_error"]
+    assert _end(api, email_id)["status"] == "failed"
+
+
+def test_of_several_recipients_each_comes_to_an_end_of_its_own(api: httpx.Client) -> None:
+    email = _end(api, _send(api, "delivered@simulator.test", "bounce+bob@simulator.test", "full+eve@simulator.test"))
+
+    assert email["status"] == "sent"
+    ends = {each["address"].partition("@")[0]: (each["status"], each["smtp_code"]) for each in email["recipients"]}
+    assert ends["bounce+bob"] == ("bounced", 550)
+    assert {ends["delivered"][0], ends["full+eve"][0]} == {"sent"}
+    assert email["attempts"] == 3  # the one that was taken at once got it once
+
+
+def _send(api: httpx.Client, *to: str) -> str:
+    body = {"from": "shop@example.com", "to": to, "subject": "Your order", "text": "It is on its way."}
+    email_id: str = api.post("/emails", json=body).raise_for_status().json()["id"]
+    return email_id
+
+
+def _end(api: httpx.Client, email_id: str) -> dict[str, Any]:
+    def email() -> dict[str, Any]:
+        found: dict[str, Any] = api.get(f"/emails/{email_id}").json()
+        return found
+
+    wait_for(lambda: email()["status"] not in ON_THE_WAY, "it comes to an end", lambda: str(email()))
+    return email()
+
+
+def _types(api: httpx.Client, email_id: str) -> list[str]:
+    return [event["type"] for event in api.get(f"/emails/{email_id}/events").json()["data"]]
