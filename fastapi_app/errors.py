@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from project.accounts.principal import MissingScope, NotAuthenticated
+from project.accounts.principal import MissingScope, NotAuthenticated, SenderNotAllowed
 from project.accounts.scopes import InvalidScope
 from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
@@ -29,6 +29,7 @@ STATUS: dict[type[Refusal], int] = {
     InvalidScope: 400,
     NotAuthenticated: 401,
     MissingScope: 403,
+    SenderNotAllowed: 403,
     EmailNotFound: 404,
     SuppressionNotFound: 404,
     TemplateNotFound: 404,

@@ -1,12 +1,16 @@
-"""How much a request may bring. Pure ASGI; FastAPI's own `max_body_size` answers without our `code`."""
+"""How much a request may bring, under a server that does not ask (stock Daphne, Uvicorn): the bridge's refuses it unread.
 
+Pure ASGI; FastAPI's own `max_body_size` answers without our `code`.
+"""
+
+from django.conf import settings
 from fastapi import HTTPException
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_app.errors import problem
 
-BODY_LIMIT = 15 * 1024 * 1024  # bytes
+BODY_LIMIT: int = settings.ENV.body_limit  # bytes
 
 
 class BodyLimit:

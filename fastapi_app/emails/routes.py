@@ -18,6 +18,7 @@ from fastapi_app.templates.mails import Made, made
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
+from project.outbox import mime
 from project.outbox.accept import Accepted, Idempotency, Order, earlier_answer
 from project.outbox.change import cancel_email, reschedule_email, retry_email
 from project.outbox.queries import Filter, Page, events_of, get_email, list_emails
@@ -50,6 +51,7 @@ async def send(  # noqa: PLR0913  # what a route asks for
     key: Key = None,
 ) -> EmailAccepted:
     """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
+    who.require_sender(mime.bare(email.sender))
     asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
     accepted = await _earlier(email, who, asked)
     if accepted is None:
@@ -68,6 +70,8 @@ async def send_batch(
     batch: Batch, who: Sender, intake: OpenIntake, engine: RunningEngine, tasks: BackgroundTasks
 ) -> BatchAccepted:
     """Queue up to a thousand mails, all or none. What is wrong with one is told with its index."""
+    for email in batch.emails:
+        who.require_sender(mime.bare(email.sender))
     mails = await made({("body", "emails", index): email for index, email in enumerate(batch.emails)})
     accepted = await intake.accept_batch([_order(email, mail, who) for email, mail in zip(batch.emails, mails, strict=True)])
     tasks.add_task(engine.deliver_soon)

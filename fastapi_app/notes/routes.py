@@ -12,6 +12,7 @@ from fastapi_app.notes.echo import echo
 from fastapi_app.notes.greeting import greet_all
 from fastapi_app.notes.schemas import Address, Greetings, Message, Name, Sum, Text
 from project.bridge.background import BackgroundRoute
+from project.outbox import mime
 from project.outbox.accept import message_order
 
 router = APIRouter(route_class=BackgroundRoute, tags=["notes"])
@@ -63,7 +64,10 @@ async def send_email(  # noqa: PLR0913  # what a route asks for
 
     Needs no credential only while mail cannot leave this machine.
     """
-    await intake.accept(message_order(address=email, text=message, caller_id=who.caller_id if who else ""))
+    order = message_order(address=email, text=message, caller_id=who.caller_id if who else "")
+    if who is not None:
+        who.require_sender(mime.bare(order.draft.sender))
+    await intake.accept(order)
     background_tasks.add_task(engine.deliver_soon)
     return Message(message="Email will be sent in the background")
 

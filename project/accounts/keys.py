@@ -13,9 +13,11 @@ from hashlib import sha256
 
 from django.utils.crypto import constant_time_compare
 
-from project.accounts.models import ApiKey
+from project.accounts.models import ApiKey, KeyState
 from project.accounts.principal import NotAuthenticated, Principal
 from project.accounts.scopes import InvalidScope, unknown
+from project.accounts.senders import normal_pattern
+from project.errors import Refusal
 
 PREFIX = "mr_"
 PUBLIC, SECRET, CHECKSUM = 8, 43, 6  # characters
@@ -23,26 +25,82 @@ USE_IS_NOTED_EVERY = timedelta(minutes=1)
 _ALPHABET = string.ascii_letters + string.digits
 
 
-def create_key(name: str, *, scopes: Iterable[str]) -> str:
-    """Make a key. It cannot be shown again. Raises `InvalidScope`."""
+class KeyNotActive(Refusal):
+    """There is no such key, or it is revoked or expired."""
+
+    code = "api_key_not_active"
+
+
+def create_key(name: str, *, scopes: Iterable[str], senders: Iterable[str] = (), expires_at: datetime | None = None) -> str:
+    """Make a key. It cannot be shown again. Raises `InvalidScope`, and ValueError for a sender that is none."""
     scopes = sorted(set(scopes))
     if strangers := unknown(scopes):
         raise InvalidScope(f"There is no scope {', '.join(strangers)}.")
-    public, secret = _random(PUBLIC), _random(SECRET)
-    ApiKey.objects.create(name=name, public=public, hashed=_hashed(secret), scopes=scopes)
-    return f"{PREFIX}{public}{secret}{_checksum(public + secret)}"
+    patterns = sorted({normal_pattern(sender) for sender in senders})
+    return store_key(ApiKey(name=name, scopes=scopes, senders=patterns, expires_at=expires_at))
+
+
+def store_key(key: ApiKey) -> str:
+    """Give a new row its public part and its secret, and save it. Gives the key."""
+    key.public = _random(PUBLIC)
+    text = _with_new_secret(key)
+    key.save()
+    return text
+
+
+def rotate_key(public: str, *, overlap: timedelta, now: datetime) -> str:
+    """Give a key another secret. The one it had is good until the overlap ends, one before that no more.
+
+    The public part stays, and so do the mails that are the key's. Raises `KeyNotActive`.
+    """
+    key = ApiKey.objects.select_for_update().filter(public=public.removeprefix(PREFIX)).first()
+    if key is None or key.state(now) in {KeyState.EXPIRED, KeyState.REVOKED}:
+        raise KeyNotActive("There is no active API key with this public part.")  # which may be a whole key: it is not repeated
+    key.previous_hashed, key.previous_until = key.hashed, now + overlap
+    text = _with_new_secret(key)
+    key.save(update_fields=["hashed", "previous_hashed", "previous_until"])
+    return text
+
+
+def revoke_key(public: str, *, now: datetime) -> bool:
+    """End a key for good, with all of its secrets. Gives whether it was not ended before."""
+    key = ApiKey.objects.select_for_update().filter(public=public, revoked_at=None).first()
+    if key is None:
+        return False
+    key.revoked_at = now
+    key.save(update_fields=["revoked_at"])  # saved, not updated: only then is what is known of it forgotten
+    return True
 
 
 def principal_of_key(text: str, *, now: datetime) -> Principal:
     """Who holds this key. Raises `NotAuthenticated`, whatever is wrong with it."""
     public, secret = _parts(text)
-    key = ApiKey.objects.filter(public=public, revoked_at=None).first()
+    key, hashed = ApiKey.objects.filter(public=public, revoked_at=None).first(), _hashed(secret)
     # Compared even if there is none, so that the time tells nothing.
-    if not constant_time_compare(key.hashed if key else "", _hashed(secret)) or key is None:
+    current = constant_time_compare(key.hashed if key else "", hashed)
+    previous = constant_time_compare(key.previous_hashed if key else "", hashed)
+    if key is None or not (current or previous):
         raise NotAuthenticated("The API key is not valid, or was revoked.")
+    ends = (key.expires_at, None if current else key.previous_until)
+    good_until = min((end for end in ends if end is not None), default=None)
+    if good_until is not None and good_until <= now:
+        raise NotAuthenticated("The API key has expired, or was replaced.")
     if key.last_used_at is None or key.last_used_at < now - USE_IS_NOTED_EVERY:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
-    return Principal("key", key.name, frozenset(key.scopes), caller_id=f"key:{key.pk}")
+    return Principal(
+        "key",
+        key.name,
+        frozenset(key.scopes),
+        caller_id=f"key:{key.pk}",
+        senders=tuple(key.senders),
+        good_until=good_until,
+    )
+
+
+def _with_new_secret(key: ApiKey) -> str:
+    secret = _random(SECRET)
+    key.hashed = _hashed(secret)
+    return f"{PREFIX}{key.public}{secret}{_checksum(key.public + secret)}"
 
 
 def _parts(text: str) -> tuple[str, str]:

@@ -1,16 +1,17 @@
 """The API keys that were just used: for a moment, the database is not asked about them again.
 
 A program that sends a thousand mails a second sends its key a thousand times. What is known of it is forgotten after less
-than a second, and at once when a key is changed in this process: a revoked key is refused within a second everywhere.
+than a second, and at once when a key is changed in this process or expires: a revoked key is refused within a second everywhere.
 """
 
 import time
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from django.db import transaction
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
+from django.utils import timezone
 
 from project.accounts.keys import principal_of_key
 from project.accounts.models import ApiKey
@@ -26,16 +27,21 @@ _known: dict[bytes, tuple[Principal, float]] = {}  # by a hash of the key: the s
 async def principal_of_known_key(text: str) -> Principal:
     """Who holds this key. Raises `NotAuthenticated`, whatever is wrong with it."""
     fingerprint, now = sha256(text.encode()).digest(), time.monotonic()
-    if (known := _known.get(fingerprint)) and now < known[1]:
+    if (known := _known.get(fingerprint)) and now < known[1] and _is_good(known[0]):
         return known[0]
-    principal = await database.run(principal_of_key, text, now=datetime.now(UTC))
+    principal = await database.run(principal_of_key, text, now=timezone.now())
     if len(_known) >= MOST:
         _known.clear()
     _known[fingerprint] = principal, now + LIVES  # counted from before the database was asked
     return principal
 
 
+def _is_good(principal: Principal) -> bool:
+    return principal.good_until is None or timezone.now() < principal.good_until
+
+
 @receiver([post_save, post_delete], sender=ApiKey)
 def forget_known_keys(**_kwargs: Any) -> None:
     """Ask again about all: one of them has changed."""
     _known.clear()
+    transaction.on_commit(_known.clear, robust=True)  # who asked meanwhile was told how it was before

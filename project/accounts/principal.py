@@ -1,10 +1,12 @@
 """Who is calling, whatever proved it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from project.accounts.models import User
 from project.accounts.scopes import scopes_of
+from project.accounts.senders import matches
 from project.errors import Refusal
 
 Kind = Literal["key", "token", "session"]
@@ -22,20 +24,41 @@ class MissingScope(Refusal):
     code = "missing_scope"
 
 
+class SenderNotAllowed(Refusal):
+    """The caller may send, but not as this sender."""
+
+    code = "sender_not_allowed"
+
+
 @dataclass(frozen=True)
 class Principal:
-    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` if it may see what is not its own."""
+    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` if it may see what is not its own.
+
+    `senders` are the patterns that its mails' `from` has to match, any if there are none. `good_until` is when its credential
+    ends, if that is known.
+    """
 
     kind: Kind
     name: str
     scopes: frozenset[str]
     caller_id: str = ""
     sees_all: bool = False
+    senders: tuple[str, ...] = ()
+    good_until: datetime | None = None
 
     def require(self, *scopes: str) -> None:
         """Raise `MissingScope` unless all of `scopes` are there."""
         if missing := sorted(set(scopes) - self.scopes):
             raise MissingScope(f"This needs the scope {', '.join(missing)}.")
+
+    def may_send_as(self, address: str) -> bool:
+        """Whether its mails may come from there. The bare address, in its normal form."""
+        return not self.senders or any(matches(pattern, address) for pattern in self.senders)
+
+    def require_sender(self, address: str) -> None:
+        """Raise `SenderNotAllowed` unless it may send as this bare address."""
+        if not self.may_send_as(address):
+            raise SenderNotAllowed(f"This API key may not send as {address}, only as {', '.join(self.senders)}.")
 
 
 def of_session(user: User) -> Principal:

@@ -278,6 +278,24 @@ def test_a_key_sends_and_sees_its_own_alone(client: TestClient, headers: dict[st
     }
 
 
+@pytest.mark.parametrize(
+    ("call", "body"),
+    [
+        ("/api/emails", BODY | {"from": "Boss <boss@elsewhere.example>"}),
+        ("/api/emails/batch", {"emails": [BODY, BODY | {"from": "boss@elsewhere.example"}]}),
+        ("/api/send-email/?email=ada@example.com&message=Hi", None),
+    ],
+)
+def test_a_key_sends_as_its_senders_alone(client: TestClient, lent: None, call: str, body: dict[str, Any] | None) -> None:
+    headers = bearer(create_key("shop", scopes=["emails:send"], senders=["*@example.com"]))
+
+    allowed = client.post("/api/emails", json=BODY, headers=headers)
+    refused = client.post(call, json=body, headers=headers)
+
+    assert (allowed.status_code, refused.status_code, refused.json()["code"]) == (202, 403, "sender_not_allowed")
+    assert Email.objects.count() == 1
+
+
 def test_a_key_may_no_more_than_its_scopes(client: TestClient, lent: None) -> None:
     key = bearer(create_key("reader", scopes=["emails:read"]))
 

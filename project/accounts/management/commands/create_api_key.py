@@ -1,10 +1,12 @@
-"""`python manage.py create_api_key NAME --scope emails:send [--scope …]`: prints the key, and nothing else."""
+"""`python manage.py create_api_key NAME --scope emails:send [--scope …] [--sender …] [--expires 90d]`: prints the key only."""
 
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
 
 from project.accounts.keys import create_key
+from project.accounts.lifetimes import parse_lifetime
 from project.accounts.scopes import SCOPES, InvalidScope
 
 
@@ -14,13 +16,22 @@ class Command(BaseCommand):
     help = "Create an API key, and print it. It cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Its name, and what it may do."""
+        """Its name, what it may do, and until when."""
         parser.add_argument("name", help="for people, to tell keys apart")
         parser.add_argument("--scope", action="append", required=True, help=f"any of {', '.join(SCOPES)}; may be repeated")
+        parser.add_argument(
+            "--sender",
+            action="append",
+            default=[],
+            help="whom its mails may be from: an address, *@domain or *@*.domain; may be repeated; anybody, if there is none",
+        )
+        parser.add_argument("--expires", metavar="TIME", help="when it ends, from now, such as 90d; never, if there is none")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
         try:
-            self.stdout.write(create_key(options["name"], scopes=options["scope"]))
-        except InvalidScope as error:
-            raise CommandError(error.detail) from None
+            expires_at = timezone.now() + parse_lifetime(options["expires"]) if options["expires"] else None
+            key = create_key(options["name"], scopes=options["scope"], senders=options["sender"], expires_at=expires_at)
+        except (InvalidScope, ValueError) as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(key)
