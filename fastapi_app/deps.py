@@ -1,4 +1,4 @@
-"""What routes ask for with `Depends`: the caller, the way in for mail, and the running engine."""
+"""What routes ask for with `Depends`: the caller, the way in for mail, the running engine, the tail of the events."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ from django.conf import settings
 from fastapi import Depends, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
+from fastapi.security.utils import get_authorization_scheme_param
 
 from project.accounts.keys import PREFIX
 from project.accounts.known_keys import principal_of_known_key
@@ -17,6 +18,7 @@ from project.bridge import database
 from project.bridge.sessions import session_user
 from project.outbox.engine import Engine
 from project.outbox.intake import Intake
+from project.outbox.live import Tail
 from project.outbox.transports.choice import stays_here
 
 token_scheme = OAuth2PasswordBearer(
@@ -32,18 +34,29 @@ session_scheme = APIKeyCookie(
 
 async def caller_if_any(
     connection: HTTPConnection,
-    token: Annotated[str | None, Depends(token_scheme)],
-    _session: Annotated[str | None, Depends(session_scheme)],  # says so in OpenAPI; Django reads the cookie
+    _token: Annotated[str | None, Depends(token_scheme)],  # both say so in OpenAPI
+    _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
     """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked."""
-    if token is not None and token.startswith(PREFIX):
-        return await principal_of_known_key(token)
-    if token is not None:
-        return await database.run(principal_of_token, token)
+    return await principal_of(connection)
+
+
+async def principal_of(connection: HTTPConnection) -> Principal | None:
+    """Who sent a request or opened a socket, by its header or its cookie. Raises `NotAuthenticated`."""
     if "authorization" in connection.headers:
-        raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
+        scheme, token = get_authorization_scheme_param(connection.headers["authorization"])
+        if scheme.lower() != "bearer":
+            raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
+        return await principal_of_bearer(token)
     user = await session_user(connection)
     return await database.run(of_session, user) if isinstance(user, User) else None
+
+
+async def principal_of_bearer(token: str) -> Principal:
+    """Who holds an API key or an access token. Raises `NotAuthenticated`."""
+    if token.startswith(PREFIX):
+        return await principal_of_known_key(token)
+    return await database.run(principal_of_token, token)
 
 
 async def caller(wanted: SecurityScopes, who: Annotated[Principal | None, Depends(caller_if_any)]) -> Principal:
@@ -75,7 +88,14 @@ async def intake(connection: HTTPConnection) -> Intake:
     return found
 
 
+async def tail(connection: HTTPConnection) -> Tail:
+    """The application's tail of the events."""
+    found: Tail = connection.app.state.tail
+    return found
+
+
 Caller = Annotated[Principal, Security(caller)]
 SendingCaller = Annotated[Principal | None, Security(sender, scopes=["emails:send"])]
 RunningEngine = Annotated[Engine, Depends(engine)]
+LiveTail = Annotated[Tail, Depends(tail)]
 OpenIntake = Annotated[Intake, Depends(intake)]

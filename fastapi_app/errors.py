@@ -72,6 +72,19 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def problems_beside(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The same for a route whose own answers are no JSON, as FastAPI would take these for."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "headers": told["headers"],
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{told['model'].__name__}"}}},
+        }
+        for status, told in problems(*statuses).items()
+        if isinstance(status, int)
+    }
+
+
 def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
     """The answer that says why it was not done."""
     return JSONResponse({"detail": detail, "code": code}, status, headers)

@@ -11,6 +11,7 @@ from fastapi_app.auth import routes as auth
 from fastapi_app.docs import add_docs
 from fastapi_app.emails import routes as emails
 from fastapi_app.errors import ERROR_HANDLERS
+from fastapi_app.events import routes as events
 from fastapi_app.limits import BodyLimit
 from fastapi_app.notes import routes as notes
 from fastapi_app.operating import routes as operating
@@ -19,6 +20,7 @@ from fastapi_app.templates import routes as templates
 from project.bridge import background, database
 from project.outbox.engine import Engine
 from project.outbox.intake import Intake
+from project.outbox.live import Tail
 
 
 @asynccontextmanager
@@ -26,7 +28,11 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """From the first request to the last: background tasks, the engine, the database's pool."""
     grace = settings.SHUTDOWN_GRACE
     try:
-        async with app.state.engine.running(grace=grace), background.outliving(app, grace=grace):
+        async with (
+            app.state.tail.running(),
+            app.state.engine.running(grace=grace),
+            background.outliving(app, grace=grace),
+        ):
             yield
     finally:
         app.state.intake.close()
@@ -34,7 +40,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app() -> FastAPI:
-    """A new application with its own intake and engine."""
+    """A new application with its own intake, engine and tail."""
     app = FastAPI(
         title="Mailrail",
         summary="Send e-mail: one POST queues it, and you watch it go.",
@@ -47,9 +53,10 @@ def create_app() -> FastAPI:
         middleware=[Middleware(BodyLimit)],
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines", delivers=settings.ENV.deliver)
-    app.state.intake = Intake()
-    for part in (notes, emails, templates, suppressions, auth, operating):
+    app.state.intake, app.state.tail = Intake(), Tail()
+    for part in (notes, emails, events, templates, suppressions, auth, operating):
         app.include_router(part.router)
+    app.include_router(events.sockets)
     add_docs(app)  # last: routes are tried in order
     return app
 

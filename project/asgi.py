@@ -18,11 +18,13 @@ from starlette.types import Receive, Scope, Send  # noqa: E402
 
 from fastapi_app.main import app as fastapi_app  # noqa: E402
 from project.bridge.close_codes import AnyCloseCode  # noqa: E402
+from project.bridge.hosts import OwnHosts  # noqa: E402
 from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
 from project.bridge.origins import OwnOrigins, refuse  # noqa: E402
 
 django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_sockets = OwnOrigins(AnyCloseCode(fastapi_app))
+fastapi_requests = OwnHosts(fastapi_app)
+fastapi_sockets = OwnHosts(OwnOrigins(AnyCloseCode(fastapi_app)))
 
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,8 +36,9 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if path.startswith("/api/") or path == "/api":
         scope["root_path"] = "/api"  # the path stays whole: routes, docs and `servers` agree on what is theirs
-        await (fastapi_app if kind == "http" else fastapi_sockets)(scope, receive, send)
+        await (fastapi_requests if kind == "http" else fastapi_sockets)(scope, receive, send)
     else:
+        scope["root_path"] = ""  # Daphne takes it from a header that any client can send (Daphne-Root-Path)
         await (django_site if kind == "http" else refuse)(scope, receive, send)
 
 

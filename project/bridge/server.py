@@ -6,12 +6,15 @@
   answered.
 - Finished requests are dropped at once, failed ones answered at once. Daphne sweeps both up once a second; until then
   the garbage collector walks them, which is where a p99 of 100 ms comes from.
+- Limits, and backpressure both ways: `send` waits for a client that does not read, and a client for an application that
+  does not `receive`.
 """
 
 import asyncio
 import gc
 import logging
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -19,25 +22,34 @@ from daphne.cli import CommandLineInterface
 from daphne.http_protocol import WebRequest
 from daphne.server import Server as DaphneServer
 from daphne.ws_protocol import WebSocketProtocol
-from starlette.types import Scope
+from starlette.types import Message, Scope
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
 
 from project.bridge import lifespan
+from project.bridge.connections import Factory, WebSocket
+from project.bridge.limits import DEFAULTS, Inbox, Limits
+from project.bridge.listeners import stopping
 
 logger = logging.getLogger(__name__)
 
 SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xml
 # What a request leaves behind is freed by reference counts: cycles are rare, and walks in search of them dear.
 GC_THRESHOLDS = (50_000, 20, 20)
+FAREWELL = 1.0  # seconds that sockets which hear that the server stops have for what they still want to say
+PIECE = 256 * 1024  # bytes of an answer that go to the transport at once
 
 
 class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
     """One Daphne process. `shutdown_grace`: seconds that requests in flight have to be answered after SIGTERM."""
 
-    def __init__(self, *args: Any, shutdown_grace: float = 25.0, **kwargs: Any) -> None:
+    endpoints: list[str]
+
+    def __init__(self, *args: Any, shutdown_grace: float = 25.0, limits: Limits = DEFAULTS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.shutdown_grace = shutdown_grace
+        self.limits = limits
         self._ports: list[Any] = []
         self._listen_failed = False
 
@@ -65,7 +77,14 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         # Daphne's own run() prepares everything; told that the start is aborted, it stops short of reactor.run(), under which
         # AnyIO would find no root task.
         self.abort_start = True
+        endpoints, self.endpoints = self.endpoints, []  # ours to listen on, with connections that know limits
         super().run()
+        self.http_factory = Factory(self, self.limits)
+        self.ws_factory.protocol = WebSocket
+        self.ws_factory.failByDrop = False  # say 1009 or 1007 before it is closed
+        for endpoint in endpoints:
+            listening = serverFromString(reactor, endpoint).listen(self.http_factory)
+            listening.addCallback(self.listen_success).addErrback(self.listen_error)
         self.abort_start = self._listen_failed
         if not self.abort_start:
             reactor.startRunning(installSignalHandlers=self.signal_handlers)
@@ -90,12 +109,26 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
             return None  # gone before it was ours to serve
         if self._state:
             scope["state"] = self._state.copy()
-        queue = super().create_application(protocol, scope)
-        call = self.connections[protocol]["application_instance"]
+        scope["asgi"] = {"version": "3.0"}
+        inbox = Inbox(protocol.transport) if scope["type"] == "websocket" else asyncio.Queue()
+        call = asyncio.ensure_future(self.application(scope, inbox.get, partial(self.handle_reply, protocol)))
+        self.connections[protocol]["application_instance"] = call
         call.add_done_callback(partial(self._application_ended, protocol))
         if self._stopping.is_set():
             _part_from(protocol)
-        return queue
+        return inbox
+
+    async def handle_reply(self, protocol: Any, message: Message) -> None:
+        """The application's `send`: waits while the client does not read. A long body goes piece by piece, each in its time."""
+        self.check_headers_type(message)
+        for piece in _pieces(message):
+            if not protocol.outlet.is_open:
+                await protocol.outlet.wait()
+            details = self.connections.get(protocol)
+            if details is None or "disconnected" in details:
+                await asyncio.sleep(0)  # else one that sends on and on hears of no disconnect, and nobody else is served
+                return
+            protocol.handle_reply(piece)
 
     def protocol_disconnected(self, protocol: Any) -> None:
         """Forget a connection whose application has ended. Daphne may tell one end twice."""
@@ -135,9 +168,15 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
     async def _drain(self) -> None:
         for port in self._ports:
             port.stopListening()
+        deadline = time.monotonic() + self.shutdown_grace
+        stopping.tell()
+        sockets = [protocol for protocol in self.connections if isinstance(protocol, WebSocketProtocol)]
+        for protocol in self.connections.keys() - sockets:
+            _part_from(protocol)
+        if ends := self._calls(sockets):  # of those who heard it, and take leave themselves
+            await asyncio.wait(ends, timeout=min(FAREWELL, self.shutdown_grace))
         for protocol in list(self.connections):
             _part_from(protocol)
-        deadline = time.monotonic() + self.shutdown_grace
         while (calls := self._calls()) and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(calls, timeout=left)
         for call in calls:
@@ -146,23 +185,33 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         if calls:
             logger.warning("Cut off %d requests or sockets after %g s of grace", len(calls), self.shutdown_grace)
 
-    def _calls(self) -> "list[asyncio.Task[None]]":
-        return [d["application_instance"] for d in self.connections.values() if "application_instance" in d]
+    def _calls(self, protocols: Iterable[Any] | None = None) -> "list[asyncio.Task[None]]":
+        details = (self.connections[protocol] for protocol in (self.connections if protocols is None else protocols))
+        return [each["application_instance"] for each in details if "application_instance" in each]
 
 
 class CommandLine(CommandLineInterface):  # type: ignore[misc]  # Daphne has no types
     """Daphne's command line, with this server."""
 
-    def __init__(self, *, shutdown_grace: float) -> None:
+    def __init__(self, *, shutdown_grace: float, limits: Limits = DEFAULTS) -> None:
         super().__init__()
-        self.server_class = partial(Server, shutdown_grace=shutdown_grace)
+        self.server_class = partial(Server, shutdown_grace=shutdown_grace, limits=limits)
+
+
+def _pieces(message: Message) -> Iterable[Message]:
+    body = message.get("body", b"")
+    if len(body) <= PIECE:
+        return (message,)
+    more = message.get("more_body", False)
+    starts = range(0, len(body), PIECE)
+    return ({**message, "body": body[at : at + PIECE], "more_body": more or at != starts[-1]} for at in starts)
 
 
 def _part_from(protocol: Any) -> None:
     if isinstance(protocol, WebSocketProtocol):
         if protocol.state == protocol.STATE_OPEN:
             protocol.sendCloseFrame(code=SERVICE_RESTART)
-    elif protocol.channel is not None:
+    elif not protocol.finished and protocol.channel is not None:  # a finished one has none at all
         protocol.channel.persistent = False  # answer this request, then close
         protocol.responseHeaders.setRawHeaders(b"connection", [b"close"])
 

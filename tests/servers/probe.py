@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import json
 import os
 import sys
 import threading
@@ -18,8 +19,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 if __name__ != "__main__":
     django.setup()
 
-from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, WebSocket
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from project.bridge.background import BackgroundRoute, outliving
@@ -27,6 +28,8 @@ from project.bridge.close_codes import AnyCloseCode
 from project.bridge.lifespan import LifespanUnderDaphne
 
 router = APIRouter(route_class=BackgroundRoute)
+MEBIBYTE = 1024 * 1024
+app_hears = asyncio.Event()
 
 
 def say(text: str) -> None:
@@ -117,6 +120,58 @@ async def half() -> StreamingResponse:
     return StreamingResponse(body())
 
 
+@router.post("/size")
+async def size(request: Request) -> int:
+    """How long the body is."""
+    say("size: called")
+    return len(await request.body())
+
+
+@router.get("/stream")
+async def stream(mebibytes: int) -> StreamingResponse:
+    """A long answer, piece by piece."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(mebibytes):
+            yield bytes([number % 256]) * MEBIBYTE
+        say("stream: ended")
+
+    return StreamingResponse(body())
+
+
+@router.get("/long")
+async def long(mebibytes: int) -> Response:
+    """A long answer, in one piece."""
+    return Response(b"".join(bytes([number % 256]) * MEBIBYTE for number in range(mebibytes)))
+
+
+@router.websocket("/flood")
+async def flood(websocket: WebSocket, mebibytes: int) -> None:
+    """Send and send."""
+    await websocket.accept()
+    for _ in range(mebibytes):
+        await websocket.send_bytes(bytes(MEBIBYTE))
+    say("flood: ended")
+    await websocket.close()
+
+
+@router.websocket("/deaf")
+async def deaf(websocket: WebSocket) -> None:
+    """Hear nothing for a while, then count what was said until the first empty message."""
+    await websocket.accept()
+    await app_hears.wait()
+    count = 0
+    while await websocket.receive_bytes():
+        count += 1
+    await websocket.send_text(str(count))
+
+
+@router.post("/hear")
+async def hear() -> None:
+    """End the deafness of `/deaf`."""
+    app_hears.set()
+
+
 @router.websocket("/close/{code}")
 async def close(websocket: WebSocket, code: int) -> None:
     """Close with a code."""
@@ -145,6 +200,10 @@ _app = create_app()
 async def _router(scope: Scope, receive: Receive, send: Send) -> None:
     if scope.get("path") == "/raise":
         raise RuntimeError("outside FastAPI")
+    if scope.get("path") == "/tarry":
+        await PlainTextResponse("done")(scope, receive, send)
+        await sleeper("tarry", 1)
+        return
     await AnyCloseCode(_app)(scope, receive, send) if scope["type"] == "websocket" else await _app(scope, receive, send)
 
 
@@ -155,6 +214,8 @@ if __name__ == "__main__":
     from project.bridge import reactor
 
     reactor.install()
+    from project.bridge.limits import Limits
     from project.bridge.server import CommandLine
 
-    CommandLine(shutdown_grace=float(os.environ.get("PROBE_GRACE", "25"))).run(sys.argv[1:])
+    limits = Limits(**json.loads(os.environ.get("PROBE_LIMITS", "{}")))
+    CommandLine(shutdown_grace=float(os.environ.get("PROBE_GRACE", "25")), limits=limits).run(sys.argv[1:])

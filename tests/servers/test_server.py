@@ -147,6 +147,18 @@ def test_a_request_that_outlasts_the_grace_is_cut_off(probe: StartServer) -> Non
     assert "lifespan: stopped" in server.log
 
 
+@pytest.mark.pitfall(4)
+def test_what_an_application_does_after_its_answer_ends_before_the_process(probe: StartServer) -> None:
+    server = probe()
+    server.get("/tarry")
+
+    code = server.terminate()
+
+    assert code == 0
+    assert "tarry: ended" in server.log
+    assert server.log.rstrip().endswith("lifespan: stopped")
+
+
 @pytest.mark.pitfall("7c")
 def test_an_exception_outside_fastapi_is_answered_at_once(probe: StartServer) -> None:
     server = probe()

@@ -1,0 +1,66 @@
+"""Who follows may be refused later: a key that was revoked, a session that ended. Then following ends too."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+from project.accounts.changes import changed
+from project.accounts.principal import MissingScope, NotAuthenticated, Principal
+from project.errors import Refusal
+from project.outbox.live import Follower
+
+logger = logging.getLogger(__name__)
+
+EVENTS_READ = "events:read"
+ASK_EVERY = 4.0  # seconds: what changed in another process; what changed in this one is told at once
+
+Ask = Callable[[], Awaitable[Principal | None]]
+
+
+async def allowed(ask: Ask) -> Principal:
+    """Who follows, if that is still allowed. Raises `NotAuthenticated`, `MissingScope`."""
+    principal = await ask()
+    if principal is None:
+        raise NotAuthenticated("Not authenticated.")
+    principal.require(EVENTS_READ)
+    return principal
+
+
+async def refused(ask: Ask) -> Refusal:
+    """Wait until it is no longer allowed. Gives why."""
+    loop, told, until = asyncio.get_running_loop(), asyncio.Event(), None
+    with changed.listening(lambda: loop.call_soon_threadsafe(told.set)):
+        while True:
+            try:
+                until = (await allowed(ask)).good_until
+            except (NotAuthenticated, MissingScope) as refusal:
+                return refusal
+            except Exception:  # the database is away: nobody is sent off for that
+                logger.exception("Could not ask again who follows")
+            await _wait(told, until)
+
+
+async def _wait(told: asyncio.Event, until: datetime | None) -> None:
+    seconds = ASK_EVERY if until is None else min(ASK_EVERY, max(0.0, (until - datetime.now(UTC)).total_seconds()))
+    try:
+        await asyncio.wait_for(told.wait(), seconds)
+    except TimeoutError:
+        return
+    told.clear()
+
+
+@asynccontextmanager
+async def until_refused(ask: Ask, follower: Follower) -> AsyncIterator[None]:
+    """While this is open, end the follower when it is no longer allowed."""
+
+    async def end() -> None:
+        await refused(ask)
+        follower.end()
+
+    task = asyncio.create_task(end())
+    try:
+        yield
+    finally:
+        task.cancel()

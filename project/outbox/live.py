@@ -1,0 +1,224 @@
+"""Live events: one tail of the events' table per process, whatever the number of those who follow.
+
+The table is the truth; a message of the channel layer is only a hint to look (it may be lost: channels_redis#62), and without
+one the tail looks every second. What it reads, it reads once, and hands to whoever wants it.
+"""
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+from channels.layers import get_channel_layer
+
+from project.bridge import database
+from project.bridge.listeners import stopping
+from project.outbox.events import committed
+from project.outbox.models import Event
+from project.outbox.queries import Wanted, events_after, last_event_id
+
+logger = logging.getLogger(__name__)
+
+LOOK_EVERY = 1.0  # seconds
+PAGE = 500  # events
+GROUP = "events"  # of the channel layer
+ROOM = 1000  # events that wait for a slow reader
+
+
+class TooSlow(Exception):
+    """A follower did not take its events in time. It may come again with the id of the last one that it took."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event, as it is told."""
+
+    event: Event
+
+    @cached_property
+    def json(self) -> str:
+        """The text, made once for all who follow."""
+        event = self.event
+        at = event.created_at.isoformat().replace("+00:00", "Z")
+        return json.dumps({"id": event.pk, "type": event.type, "created_at": at, "data": event.data})
+
+
+class Follower:
+    """Whoever follows: what it wants (which may change), and what waits for it."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
+        self.after = 0  # the last event that is not for it
+        self._waiting: deque[Told] = deque()
+        self._something = asyncio.Event()
+        self.overflowed = asyncio.Event()
+        self._ended = False
+
+    def offer(self, told: Told) -> None:
+        """Put an event in line, if it is wanted."""
+        if self.overflowed.is_set() or told.event.pk <= self.after or not self.wanted.includes(told.event):
+            return
+        if len(self._waiting) >= ROOM:
+            self.overflowed.set()
+            self._waiting.clear()
+        else:
+            self._waiting.append(told)
+        self._something.set()
+
+    def end(self) -> None:
+        """Let it take what waits, and no more."""
+        self._ended = True
+        self._something.set()
+
+    async def take(self) -> Sequence[Told]:
+        """What waits, and if nothing does, the next. Empty if it has ended. Raises `TooSlow`."""
+        while not (self._waiting or self.overflowed.is_set() or self._ended):
+            self._something.clear()
+            await self._something.wait()
+        if self.overflowed.is_set():
+            raise TooSlow
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+
+class Tail:
+    """Follows the events' table. One per application; `running` is for the lifespan."""
+
+    def __init__(self) -> None:
+        self._cursor = 0  # the last event that was read, while anybody follows
+        self._followers: set[Follower] = set()
+        self._wanted = asyncio.Event()
+        self._stopping = False
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the table while this is open, and hear of it when the server is about to stop."""
+        loop, hinted = asyncio.get_running_loop(), asyncio.Event()
+        self._wanted, self._stopping = asyncio.Event(), False
+        tasks = [asyncio.create_task(work) for work in (self._follow(), self._hear(), self._pass_on(hinted))]
+        with committed.listening(lambda: loop.call_soon_threadsafe(hinted.set)), stopping.listening(self.stop):
+            try:
+                yield
+            finally:
+                self.stop()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def stop(self) -> None:
+        """Let all who follow take what waits for them, and end."""
+        self._stopping = True
+        for follower in self._followers:
+            follower.end()
+
+    async def now(self) -> int:
+        """The id of the last event."""
+        return max(await database.run(last_event_id), self._cursor)
+
+    def add(self, follower: Follower, *, after: int) -> None:
+        """Hand it what comes after an event that `now` gave, with nothing awaited since."""
+        if not self._followers:
+            self._cursor = max(self._cursor, after)  # nobody missed what was not read
+        follower.after = after
+        self._followers.add(follower)
+        self._wanted.set()
+        if self._stopping:
+            follower.end()
+
+    def remove(self, follower: Follower) -> None:
+        """Hand it nothing more."""
+        self._followers.discard(follower)
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._read_what_is_new()
+            except Exception:
+                logger.exception("The tail of the events will look again in %g s", LOOK_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), LOOK_EVERY)
+            self._wanted.clear()
+
+    async def _read_what_is_new(self) -> None:
+        while self._followers and (events := await database.run(events_after, self._cursor, limit=PAGE)):
+            for told in map(Told, events):
+                for follower in self._followers:
+                    follower.offer(told)
+            self._cursor = max(self._cursor, events[-1].pk)
+            if len(events) < PAGE:
+                return
+
+    async def _pass_on(self, hinted: asyncio.Event) -> None:
+        """Tell every process of a hint in this one."""
+        layer = get_channel_layer()
+        while True:
+            await hinted.wait()
+            hinted.clear()
+            self._wanted.set()
+            try:
+                await layer.group_send(GROUP, {"type": "look"})
+            except Exception:
+                logger.exception("The channel layer takes no hint")
+
+    async def _hear(self) -> None:
+        """Look when any process gives a hint."""
+        layer = get_channel_layer()
+        while True:
+            try:
+                channel = await layer.new_channel()
+                await layer.group_add(GROUP, channel)
+                while True:
+                    await layer.receive(channel)
+                    self._wanted.set()
+            except Exception:
+                logger.exception("The channel layer gives no hints")
+                await asyncio.sleep(LOOK_EVERY)
+
+
+@asynccontextmanager
+async def following(tail: Tail, wanted: Wanted, *, after: int | None = None) -> AsyncIterator["Following"]:
+    """Follow what is wanted: from now on or, with `after`, all that came after that event."""
+    follower, now = Follower(wanted), await tail.now()
+    if after is None:
+        tail.add(follower, after=now)
+    try:
+        yield Following(tail, follower, now if after is None else min(after, now), replays=after is not None)
+    finally:
+        tail.remove(follower)
+
+
+class Following:
+    """One who follows. `cursor` is the event after which its events come."""
+
+    def __init__(self, tail: Tail, follower: Follower, cursor: int, *, replays: bool) -> None:
+        self.follower = follower
+        self.cursor = cursor
+        self._tail = tail
+        self._replays = replays
+
+    async def batches(self) -> AsyncIterator[Sequence[Told]]:
+        """The events, some at a time, until the server stops. Raises `TooSlow`."""
+        if self._replays:
+            async for batch in self._replayed():
+                yield batch
+        while batch := await self.follower.take():
+            yield batch
+
+    async def _replayed(self) -> AsyncIterator[Sequence[Told]]:
+        """What the table has, up to where the tail takes over: no event is missed in between, and none comes twice."""
+        position, upto, joined = self.cursor, await self._tail.now(), False
+        while position < upto:
+            events = await database.run(events_after, position, upto=upto, wanted=self.follower.wanted, limit=PAGE)
+            if events:
+                yield [Told(event) for event in events]
+            position = events[-1].pk if len(events) == PAGE else upto
+            if position == upto and not joined:  # what came meanwhile is the last to be read from the table
+                upto, joined = await self._tail.now(), True
+                self._tail.add(self.follower, after=upto)
+        if not joined:
+            self._tail.add(self.follower, after=upto)
