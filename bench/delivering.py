@@ -13,7 +13,7 @@ MAILS = 2000
 CONNECTIONS = 50
 POSSIBLE = 1000.0  # mails/s: each of the connections, one mail every 50 ms
 
-MAILRAIL = "Mailrail: deliver --drain (mails/s)"
+MAILRAIL = "Mailrail: deliver --drain, 50 connections (mails/s)"
 PEERS = "post_office: send_queued_mail (mails/s)"
 PEERS_TWICE = "post_office: send_queued_mail --processes 2 (mails/s)"
 POSTFIX = "Postfix: smtp-source -s 10, no database (mails/s)"
@@ -50,7 +50,7 @@ def measure(folder: Path, rounds: int, _seconds: int) -> list[Round]:
         for number in range(rounds):
             mailrail, once, twice = (folder / f"{name}-{number}" for name in ("mailrail", "once", "twice"))
             figures = {
-                MAILRAIL: partial(ours.copy(mailrail).deliver, f"smtp://127.0.0.1:{port}"),
+                MAILRAIL: partial(ours.copy(mailrail).deliver, f"smtp://127.0.0.1:{port}?connections={CONNECTIONS}"),
                 PEERS: partial(peers.copy(once).deliver, port),
                 PEERS_TWICE: partial(peers.copy(twice).deliver, port, processes=2),
                 POSTFIX: partial(smtp_source, port, mails=MAILS, connections=10),
