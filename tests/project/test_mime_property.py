@@ -16,11 +16,11 @@ from urllib.parse import quote
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from project.outbox.accept import Order, prepare
 from project.outbox.headers import forbidden
-from project.outbox.mime import Attachment, Draft, build
+from project.outbox.mime import Attachment, Draft
 
 DATE = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-MESSAGE_ID = "<0193@example.com>"
 LONG_RUN = "MIME_EXAMPLES" in os.environ
 
 any_mail = settings(
@@ -79,13 +79,15 @@ def written(mailbox: tuple[str, str]) -> str:
 
 
 def parsed(draft: Draft) -> EmailMessage:
-    """What a reader gets, after what every relay asks of the bytes."""
-    raw = build(draft, message_id=MESSAGE_ID, date=DATE)
+    """What a reader gets of a mail as it is accepted, after what every relay asks of the bytes."""
+    accepted = prepare(Order(draft), now=DATE)
+    raw = accepted.source.content
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     message = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
+    assert message["Message-ID"] == accepted.email.message_id
     assert [part.defects for part in message.walk() if part.defects] == []
     return message
 
