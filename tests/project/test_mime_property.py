@@ -81,7 +81,7 @@ def written(mailbox: tuple[str, str]) -> str:
 def parsed(draft: Draft) -> EmailMessage:
     """What a reader gets of a mail as it is accepted, after what every relay asks of the bytes."""
     accepted = prepare(Order(draft), now=DATE)
-    raw = accepted.source.content
+    raw = bytes(accepted.source.content)
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
@@ -153,7 +153,7 @@ def test_every_header_comes_back(subject: str, given_headers: list[tuple[str, st
 
     assert message["Subject"] == subject
     assert {name: str(message[name]) for name, _ in given_headers} == dict(given_headers)
-    assert (message["Date"].datetime, message["Message-ID"]) == (DATE, MESSAGE_ID)
+    assert message["Date"].datetime == DATE
 
 
 @any_mail
