@@ -53,6 +53,7 @@ class Environment(BaseSettings):
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )
+    body_limit: int = Field(15 * 1024 * 1024, gt=0, description="bytes that the body of a request may have")
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
     admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")

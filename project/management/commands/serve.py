@@ -8,6 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.lifespan import StartupFailed
+from project.checks import TRANSPORT
 
 APPLICATION = "project.asgi:application"
 ADDRESSES = """Mailrail:
@@ -21,7 +22,7 @@ class Command(BaseCommand):
     """Serves until SIGTERM or Ctrl-C."""
 
     help = "Serve Django and FastAPI with Daphne. Takes Daphne's own options: see `daphne --help`."
-    requires_system_checks = ()  # they take longer than the start; `prepare` and `check` run them
+    requires_system_checks = (TRANSPORT,)  # all of them take longer than the start; `prepare` and `check` run them
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Leave every option but ours to Daphne's own parser."""
@@ -33,12 +34,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run Daphne on HOST and PORT, unless told another endpoint."""
+        from project.bridge.limits import Limits
         from project.bridge.server import CommandLine
 
         given = [option for option in options["daphne"] if option != PREPARE]
         if PREPARE in options["daphne"]:
             call_command("prepare", stdout=self.stdout)
-        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE)
+        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=Limits(body=settings.ENV.body_limit))
         address = _address(daphne.parser.parse_args([*given, APPLICATION]))
         if address is not None:
             host, port = address

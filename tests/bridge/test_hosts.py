@@ -1,0 +1,56 @@
+"""By which names the server goes."""
+
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from project.bridge.hosts import OwnHosts
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """Say hello, whichever way it was asked."""
+    if scope["type"] == "http":
+        await PlainTextResponse("hello")(scope, receive, send)
+    else:
+        websocket = WebSocket(scope, receive, send)
+        await websocket.accept()
+        await websocket.close()
+
+
+@pytest.fixture(autouse=True)
+def _our_names(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["mail.example.com", ".example.org", "[::1]"]
+
+
+@pytest.mark.parametrize("host", ["mail.example.com", "MAIL.example.com:8000", "any.example.org", "[::1]:8000"])
+def test_our_own_hosts_are_served(host: str) -> None:
+    assert TestClient(OwnHosts(hello)).get("/", headers={"Host": host}).text == "hello"
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "mail.example.com.evil.example", "evil.example:8000", "mail.example.com@evil", ""]
+)
+def test_any_other_host_is_a_bad_request(host: str) -> None:
+    answer = TestClient(OwnHosts(hello)).get("/", headers={"Host": host})
+
+    assert answer.status_code == 400
+    assert (answer.json().keys(), answer.json()["code"]) == ({"detail", "code"}, "bad_host")
+
+
+def test_a_second_host_header_is_no_way_in() -> None:
+    headers = [("Host", "mail.example.com"), ("Host", "evil.example")]
+
+    assert TestClient(OwnHosts(hello)).get("/", headers=headers).status_code == 400
+
+
+def test_a_socket_for_another_host_is_not_accepted() -> None:
+    client = TestClient(OwnHosts(hello))
+
+    with client.websocket_connect("/", headers={"Host": "mail.example.com"}):
+        pass
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/", headers={"Host": "evil.example"}):
+        pass
