@@ -62,7 +62,7 @@ def cases() -> list[Case]:
         Case("accept one", accept_emails, partial(_orders, 1), _forget),
         Case(f"accept a batch of {BATCH}", accept_batch, partial(_orders, BATCH), _forget),
         Case(f"claim {CLAIMED}", lambda _: claim_emails(ENGINE, limit=CLAIMED, now=_now()), undo=_put_back),
-        Case(f"renew leases of {CLAIMED}", lambda _: renew_leases(ENGINE, now=_now()), _claim, _put_back),
+        Case(f"renew leases of {CLAIMED}", lambda held: renew_leases(ENGINE, held, now=_now()), _claim, _put_back),
         Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned([ENGINE], now=_now()), _claim),
         Case("requeue none", lambda _: requeue_abandoned([], now=_now())),
         Case("next due", lambda _: next_due()),
@@ -101,8 +101,8 @@ def _forget(accepted: Sequence[Accepted]) -> None:
     Email.objects.filter(id__in=[each.id for each in accepted]).delete()
 
 
-def _claim() -> None:
-    claim_emails(ENGINE, limit=CLAIMED, now=_now())
+def _claim() -> list[UUID]:
+    return [email.id for email in claim_emails(ENGINE, limit=CLAIMED, now=_now())]
 
 
 def _put_back(_given: Any) -> None:

@@ -1,6 +1,6 @@
 """Who sends what: an atomic claim of rows, so that no mail is in two hands at once (django-post_office#248, #326)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -31,9 +31,13 @@ def claim_emails(engine: str, *, limit: int, now: datetime) -> list[Email]:
     return []
 
 
-def renew_leases(engine: str, *, now: datetime) -> int:
-    """Say that `engine` is alive, and still has in hand what it claimed. Gives how many mails that are."""
-    return Email.objects.filter(status=Status.SENDING, claimed_by=engine).update(lease_until=now + LEASE)
+def renew_leases(engine: str, held: Collection[UUID], *, now: datetime) -> int:
+    """Say that `engine` is alive, and still has these mails in hand. Gives how many it has.
+
+    One whose outcome it could not write down is not among them: its lease runs out.
+    """
+    mine = Email.objects.filter(id__in=held, status=Status.SENDING, claimed_by=engine)
+    return mine.update(lease_until=now + LEASE)
 
 
 def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:

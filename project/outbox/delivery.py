@@ -110,8 +110,8 @@ class Delivery:
         """Now and then, say that this engine is alive, and put back what no living one has in hand."""
         if time.monotonic() < self._swept_at + SWEEP_EVERY:
             return
-        if self._senders.in_hand:
-            await database.run(renew_leases, self._name, now=timezone.now())
+        if held := list(self._senders.held):
+            await database.run(renew_leases, self._name, held, now=timezone.now())
         dead = dead_engines(self._folder)
         if count := await database.run(requeue_abandoned, dead, now=timezone.now()):
             logger.warning("Put %d abandoned mails back into the queue", count)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -32,13 +33,18 @@ class Senders:
 
     def __init__(self, transport: Transport, on_outcome: OnOutcome) -> None:
         self.channels = transport.channels
-        self.in_hand = 0  # given, and not yet recorded
+        self.held: set[UUID] = set()  # mails that were given, and whose outcome is not yet recorded
         self._transport = transport
         self._on_outcome = on_outcome
         self._ready: asyncio.Queue[Email] = asyncio.Queue()
         self._commits: SharedCommits[Attempt, None] = SharedCommits(record_outcomes, most=256)
         self._channels = [transport.channel() for _ in range(transport.channels)]
         self._workers = [asyncio.create_task(self._work(channel)) for channel in self._channels]
+
+    @property
+    def in_hand(self) -> int:
+        """How many mails were given, and are not yet recorded."""
+        return len(self.held)
 
     @property
     def waiting(self) -> int:
@@ -48,13 +54,13 @@ class Senders:
     def give(self, emails: Iterable[Email]) -> None:
         """Send these."""
         for email in emails:
-            self.in_hand += 1
+            self.held.add(email.id)
             self._ready.put_nowait(email)
 
     def take_back(self) -> list[Email]:
         """Those that no channel has begun to send, which are then not sent."""
         emails = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
-        self.in_hand -= len(emails)
+        self.held.difference_update(email.id for email in emails)
         return emails
 
     async def stop(self) -> None:
@@ -93,7 +99,7 @@ class Senders:
             logger.warning("Email %s is in another engine's hands by now", email.id)
         except Exception:
             logger.exception("Email %s stays claimed until its lease runs out", email.id)
-        self.in_hand -= 1
+        self.held.discard(email.id)
         await self._on_outcome(outcome)
 
 

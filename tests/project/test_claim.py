@@ -251,9 +251,19 @@ def test_a_dead_engine_pauses_no_more() -> None:
 def test_a_living_engine_renews_the_leases_of_what_it_has_in_hand(claim: Claim) -> None:
     mine, other = claim(), claim(engine="of another machine")
 
-    count = renew_leases(ENGINE, now=NOW + LEASE)
+    count = renew_leases(ENGINE, [mine.id, other.id], now=NOW + LEASE)
     requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
 
     assert count == 1
     assert Email.objects.get(id=mine.id).status == Status.SENDING
     assert Email.objects.get(id=other.id).status == Status.QUEUED
+
+
+def test_a_mail_that_an_engine_has_lost_sight_of_is_put_back(claim: Claim) -> None:
+    held, lost = claim(), claim()
+
+    renew_leases(ENGINE, [held.id], now=NOW + LEASE)
+    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
+
+    assert Email.objects.get(id=held.id).status == Status.SENDING
+    assert Email.objects.get(id=lost.id).status == Status.QUEUED
