@@ -1,8 +1,11 @@
 """Only under our own names: what Django does for its half, for the other one too.
 
 A page that has its own name point at us (DNS rebinding) is of the same origin to a browser; and a link made from a foreign
-`Host`, as in a mail that resets a password, leads away.
+`Host`, as in a mail that resets a password, leads away. A name without a dot (`test`, a container's) can be no page's elsewhere,
+and who names no host is no browser: both are let through.
 """
+
+import re
 
 from django.core.exceptions import DisallowedHost
 from starlette.requests import HTTPConnection
@@ -31,7 +34,13 @@ class OwnHosts:
 _BAD_HOST = JSONResponse({"detail": "This server does not go by that name.", "code": "bad_host"}, 400)
 
 
+_ONE_LABEL = re.compile(r"[a-z0-9_-]+(:[0-9]+)?", re.IGNORECASE)
+
+
 def _is_ours(connection: HTTPConnection) -> bool:
+    named = connection.headers.getlist("host")
+    if not named or (len(named) == 1 and _ONE_LABEL.fullmatch(named[0])):
+        return True
     try:
         django_request(connection).get_host()
     except DisallowedHost:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from channels.testing import WebsocketCommunicator
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
@@ -39,6 +40,20 @@ def test_any_other_host_is_a_bad_request(host: str) -> None:
 
     assert answer.status_code == 400
     assert (answer.json().keys(), answer.json()["code"]) == ({"detail", "code"}, "bad_host")
+
+
+@pytest.mark.parametrize("host", ["test", "mailrail:8000"])
+def test_a_name_without_a_dot_is_served(host: str) -> None:
+    assert TestClient(OwnHosts(hello)).get("/", headers={"Host": host}).text == "hello"
+
+
+@pytest.mark.anyio
+async def test_who_names_no_host_is_served() -> None:
+    socket = WebsocketCommunicator(OwnHosts(hello), "/")  # Channels' own client, which sends none
+
+    connected, _ = await socket.connect()
+
+    assert connected
 
 
 def test_a_second_host_header_is_no_way_in() -> None:
