@@ -3,17 +3,19 @@
 from typing import Annotated
 
 from django.conf import settings
-from fastapi import Depends, Security
+from fastapi import Depends, Response, Security
 from fastapi.requests import HTTPConnection
 from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
 from fastapi.security.utils import get_authorization_scheme_param
 
+from fastapi_app.throttle import count_caller
 from project.accounts.keys import PREFIX
 from project.accounts.known_keys import principal_of_known_key
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal, of_session
+from project.accounts.principal import NotAuthenticated, Principal
 from project.accounts.scopes import SCOPES
 from project.accounts.tokens import principal_of_token
+from project.accounts.two_factor import principal_of_user
 from project.bridge import database
 from project.bridge.sessions import session_user
 from project.outbox.engine import Engine
@@ -34,11 +36,22 @@ session_scheme = APIKeyCookie(
 
 async def caller_if_any(
     connection: HTTPConnection,
+    response: Response,
     _token: Annotated[str | None, Depends(token_scheme)],  # both say so in OpenAPI
     _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
-    """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked."""
-    return await principal_of(connection)
+    """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked.
+
+    The call is counted for its caller, or for its address if it proves none.
+    """
+    try:
+        who = await principal_of(connection)
+    except NotAuthenticated:
+        await count_caller(connection, None)
+        raise
+    if left := await count_caller(connection, who):
+        response.headers.update(left.headers)
+    return who
 
 
 async def principal_of(connection: HTTPConnection) -> Principal | None:
@@ -49,7 +62,7 @@ async def principal_of(connection: HTTPConnection) -> Principal | None:
             raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
         return await principal_of_bearer(token)
     user = await session_user(connection)
-    return await database.run(of_session, user) if isinstance(user, User) else None
+    return await database.run(principal_of_user, user) if isinstance(user, User) else None
 
 
 async def principal_of_bearer(token: str) -> Principal:

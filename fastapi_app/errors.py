@@ -14,12 +14,15 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from project.accounts.limits import QuotaExceeded, RateLimited, TryLater
+from project.accounts.lockout import LockedOut
 from project.accounts.principal import MissingScope, NotAuthenticated, SenderNotAllowed
 from project.accounts.scopes import InvalidScope
+from project.accounts.two_factor import TwoFactorRequired
 from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
 from project.outbox.accept import IdempotencyKeyReused
-from project.outbox.change import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable
+from project.outbox.change import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable, EmailNotYours
 from project.outbox.liquid import TemplateInvalid
 from project.outbox.queries import EmailNotFound
 from project.outbox.suppressions import SuppressionNotFound
@@ -29,7 +32,9 @@ STATUS: dict[type[Refusal], int] = {
     InvalidScope: 400,
     NotAuthenticated: 401,
     MissingScope: 403,
+    TwoFactorRequired: 403,
     SenderNotAllowed: 403,
+    EmailNotYours: 403,
     EmailNotFound: 404,
     SuppressionNotFound: 404,
     TemplateNotFound: 404,
@@ -37,10 +42,15 @@ STATUS: dict[type[Refusal], int] = {
     EmailNotReschedulable: 409,
     EmailNotRetryable: 409,
     IdempotencyKeyReused: 422,
+    LockedOut: 429,
+    QuotaExceeded: 429,
+    RateLimited: 429,
 }
 CODES = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
 CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3
 CHALLENGED = {name: {"required": True, "schema": {"const": value}} for name, value in CHALLENGE.items()}
+RETRIED = {"Retry-After": {"required": True, "description": "In seconds", "schema": {"type": "integer", "minimum": 1}}}
+TOLD = {401: CHALLENGED, 429: RETRIED}  # headers
 
 
 class Problem(BaseModel):
@@ -65,10 +75,14 @@ class ValidationProblem(BaseModel):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: that it may answer with these, and what they look like."""
+    """For a route's `responses`: that it may answer with these, and what they look like.
+
+    With 401 goes 429: whoever is asked who they are is counted.
+    """
+    counted = (429,) if 401 in statuses else ()
     return {
-        status: {"model": ValidationProblem if status == 422 else Problem, "headers": CHALLENGED if status == 401 else {}}
-        for status in statuses
+        status: {"model": ValidationProblem if status == 422 else Problem, "headers": TOLD.get(status, {})}
+        for status in (*statuses, *counted)
     }
 
 
@@ -92,7 +106,8 @@ def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONRes
 
 async def _refused(_request: Request, error: Refusal) -> JSONResponse:
     status = STATUS[type(error)]
-    return problem(status, error.detail, error.code, CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None)
+    headers = error.headers if isinstance(error, TryLater) else CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None
+    return problem(status, error.detail, error.code, headers)
 
 
 async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:

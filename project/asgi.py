@@ -18,9 +18,11 @@ from starlette.types import Receive, Scope, Send  # noqa: E402
 
 from fastapi_app.main import app as fastapi_app  # noqa: E402
 from project.bridge.close_codes import AnyCloseCode  # noqa: E402
+from project.bridge.headers import SecurityHeaders  # noqa: E402
 from project.bridge.hosts import OwnHosts  # noqa: E402
 from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
 from project.bridge.origins import OwnOrigins, refuse  # noqa: E402
+from project.bridge.proxies import TrustedProxies  # noqa: E402
 
 django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
 fastapi_requests = OwnHosts(fastapi_app)
@@ -42,4 +44,5 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
         await (django_site if kind == "http" else refuse)(scope, receive, send)
 
 
-application = LifespanUnderDaphne(router)
+guarded = SecurityHeaders(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
+application = LifespanUnderDaphne(TrustedProxies(guarded, settings.TRUSTED_PROXIES))

@@ -9,12 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import dj_database_url
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from project.bridge.proxies import parse_proxies
 from project.delays import DELAYS, parse_delays
+from project.rates import OFF, parse_rate
 from project.relay import EMBEDDED, Relay, parse_email_url
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -38,6 +41,13 @@ class Environment(BaseSettings):
     csrf_trusted_origins: Names = Field(
         [], description="further origins (https://mail.example.com) whose pages may send forms and open sockets"
     )
+    public_url: str | None = Field(
+        None, description="the address people use, such as https://mail.example.com; https:// means that TLS ends in front of us"
+    )
+    trusted_proxies: Names = Field(
+        [],
+        description="the addresses or networks of proxies in front, or unix, whose X-Forwarded-For and -Proto are believed",
+    )
     database_url: SecretStr | None = Field(
         None, description="sqlite:///path or postgres://user:password@host/name; a file in DATA_DIR if not set"
     )
@@ -54,12 +64,21 @@ class Environment(BaseSettings):
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )
     body_limit: int = Field(15 * 1024 * 1024, gt=0, description="bytes that the body of a request may have")
+    rate_limit_key: str = Field(OFF, description="how often one API key may call: 100/second, 6000/minute, or off")
+    rate_limit_user: str = Field(OFF, description="how often one user may call, by token or by session")
+    rate_limit_anonymous: str = Field("60000/minute", description="how often one address may call without a good credential")
+    rate_limit_login: str = Field("600/minute", description="how often one address, and one user, may ask for an access token")
+    redis_url: SecretStr | None = Field(None, description="redis://host:6379: where several processes count these together")
+    login_failures: int = Field(10, ge=0, description="failed logins that lock a user, and an address; 0 for never")
+    login_lock: int = Field(300, gt=0, description="seconds that they are locked for")
+    require_2fa: bool = Field(False, description="whether everybody in the admin needs a code beside the password")
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
     admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")
+    metrics_token: SecretStr | None = Field(None, min_length=16, description="what Prometheus sends to read /api/metrics")
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
@@ -67,13 +86,42 @@ class Environment(BaseSettings):
     @field_validator("retry_delays", mode="before")
     @classmethod
     def _parse_delays(cls, value: object) -> object:
-        return parse_delays(value) if isinstance(value, str) else value
+        return parse_delays("" if value == "none" else value) if isinstance(value, str) else value
 
     @field_validator("csrf_trusted_origins")
     @classmethod
     def _check_origins(cls, value: list[str]) -> list[str]:
         if strangers := [origin for origin in value if not re.fullmatch(r"https?://[^/]+", origin)]:
             raise ValueError(f"{strangers[0]} is not of the form https://host")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        address = value.rstrip("/")
+        if not re.fullmatch(r"https?://[^/?#@\s]+", address) or not urlsplit(address).hostname:
+            raise ValueError("it is not of the form https://host")
+        return address
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: list[str]) -> list[str]:
+        parse_proxies(value)
+        return value
+
+    @field_validator("rate_limit_key", "rate_limit_user", "rate_limit_anonymous", "rate_limit_login")
+    @classmethod
+    def _check_rate(cls, value: str) -> str:
+        parse_rate(value)
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"rediss?://.", value.get_secret_value()):
+            raise ValueError("it is not of the form redis://host:6379")
         return value
 
     @field_validator("database_url")
@@ -104,6 +152,17 @@ class Environment(BaseSettings):
     def relay(self) -> Relay | None:
         """The SMTP server of `EMAIL_URL`, or None for the embedded mailbox."""
         return parse_email_url(self.email_url.get_secret_value())
+
+    @cached_property
+    def public_host(self) -> str | None:
+        """The host name of `PUBLIC_URL`, as `ALLOWED_HOSTS` has it."""
+        host = urlsplit(self.public_url or "").hostname
+        return f"[{host}]" if host and ":" in host else host
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether people reach us over TLS."""
+        return self.public_url is not None and self.public_url.startswith("https://")
 
     @cached_property
     def data_folder(self) -> Path:

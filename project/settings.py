@@ -1,29 +1,39 @@
 """Django's settings, made from the environment (project.env)."""
 
+from datetime import timedelta
+
 import dj_database_url
 
 from project import env
+from project.bridge.headers import content_policy, security_headers
+from project.rates import parse_rate
 
 ENV = env.read()
+YEAR = 365 * 24 * 60 * 60  # seconds
 
 SECRET_KEY = ENV.signing_key
 DEBUG = ENV.debug
-ALLOWED_HOSTS = ENV.allowed_hosts
-CSRF_TRUSTED_ORIGINS = ENV.csrf_trusted_origins
+ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
+CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
+TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.proxies tells Django their clients' addresses and schemes
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
     "daphne",  # first: it brings its own runserver
     "project",
     "project.accounts",
+    "project.audit",
     "project.outbox",
     "channels",
-    "django.contrib.admin",
+    "project.admin_app.BackOfficeConfig",  # django.contrib.admin, with a site of our own
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "axes",
 ]
 
 MIDDLEWARE = [
@@ -34,6 +44,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",  # last: it puts an answer of its own in place of a locked login's
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -66,6 +77,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -95,6 +107,31 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
+# Failed logins, whether in the admin or by POST /api/token, are counted in the database.
+AXES_ENABLED = ENV.login_failures > 0
+AXES_FAILURE_LIMIT = ENV.login_failures
+AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lock)
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either
+AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.address_of"
+AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.locked_page"
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who keeps trying keeps the user out for ever
+AXES_DISABLE_ACCESS_LOG = True
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "otp", "csrfmiddlewaretoken"]
+AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+
+REQUIRE_2FA = ENV.require_2fa
+OTP_TOTP_ISSUER = "Mailrail"
+OTP_ADMIN_HIDE_SENSITIVE_DATA = True
+
+REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
+RATE_LIMITS = {
+    "key": parse_rate(ENV.rate_limit_key),
+    "user": parse_rate(ENV.rate_limit_user),
+    "anonymous": parse_rate(ENV.rate_limit_anonymous),
+    "login": parse_rate(ENV.rate_limit_login),
+}
+
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
@@ -105,15 +142,30 @@ STATIC_ROOT.mkdir(exist_ok=True)
 
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.has_tls
+SECURE_HSTS_SECONDS = YEAR if ENV.has_tls else 0
+# Django's debug pages have their scripts and styles inline.
+_inline = {"script_src": "'self' 'unsafe-inline'", "style_src": "'self' 'unsafe-inline'"} if DEBUG else {}
+SECURITY_HEADERS = security_headers(content_policy(**_inline))
+SILENCED_SYSTEM_CHECKS = [
+    "security.W005",  # a promise for this host alone: the others under its name are not ours
+    "security.W021",
+]
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s"}},
+    "formatters": {
+        "line": {
+            "()": "project.log_lines.AddressFree" if EMAIL_BACKEND != MAILBOX_BACKEND else "logging.Formatter",
+            "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},
     },
 }

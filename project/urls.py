@@ -1,14 +1,12 @@
-"""Django's addresses: the landing page and the admin. What begins with /api never gets here."""
+"""Django's addresses: the landing page, the playground and the admin. What begins with /api never gets here."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import path
-from django.views.generic import TemplateView
 
-admin.site.site_title = admin.site.site_header = "Mailrail"
-admin.site.index_title = "Back office"
+from project.outbox import pages
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:
@@ -17,7 +15,8 @@ def favicon(_request: HttpRequest) -> HttpResponse:
 
 
 urlpatterns = [
-    path("", TemplateView.as_view(template_name="landing.html"), name="landing"),
+    path("", pages.landing, name="landing"),
+    path("play", admin.site.admin_view(pages.play), name="play"),
     path("favicon.ico", favicon, name="favicon"),
     path("admin/", admin.site.urls),
 ]

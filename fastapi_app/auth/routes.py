@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.security import OAuth2PasswordRequestForm
 
 from fastapi_app.auth.schemas import Me, Token
 from fastapi_app.deps import Caller
 from fastapi_app.errors import problems
+from fastapi_app.throttle import count_login
 from project.accounts.tokens import issue_token
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
@@ -15,12 +16,18 @@ from project.bridge.sessions import django_request
 
 router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 
+Code = Annotated[str, Form(max_length=16, description="From the user's app, with two-factor login", examples=[""])]
 
-@router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 413, 422))
-async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> Token:
-    """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls."""
+
+@router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 403, 413, 422))
+async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: Code = "") -> Token:
+    """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls.
+
+    Who has two-factor login sends a code in `otp`, too.
+    """
+    await count_login(request, form.username)
     token = await database.run_aside(
-        issue_token, django_request(request), username=form.username, password=form.password, scopes=form.scopes
+        issue_token, django_request(request), username=form.username, password=form.password, otp=otp, scopes=form.scopes
     )
     return Token(access_token=token.text, expires_in=token.expires_in, scope=" ".join(token.scopes))
 

@@ -148,4 +148,5 @@ def _order(email: EmailIn, mail: Made, who: Principal, idempotency: Idempotency 
         template_id=mail.template_id,
         scheduled_at=email.scheduled_at,
         idempotency=idempotency,
+        quota_key=who.quota_key,
     )

@@ -1,5 +1,6 @@
 """Events: page by page, as a stream (Server-Sent Events), and on a socket. All three tell the same."""
 
+import re
 from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
@@ -23,6 +24,7 @@ from project.outbox.queries import Wanted, events_after
 router = APIRouter(route_class=BackgroundRoute, prefix="/events", tags=["events"])
 sockets = APIRouter()
 
+SOME_TYPES = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
 MOST_ID = 2**63 - 1  # what the databases count up to
 
 
@@ -37,14 +39,20 @@ EventId = Annotated[int, Field(ge=0, le=MOST_ID)]
 After = Annotated[EventId | None, Query(description="The id of the last event that was seen", examples=[123])]
 Types = Annotated[
     str | None,
-    Query(description="With commas between", examples=["email.sent,email.failed"]),
+    Query(description="With commas between", examples=["email.sent,email.failed"], json_schema_extra={"pattern": SOME_TYPES}),
     Field(max_length=500),
     AfterValidator(lambda types: types if types is None else _known(types)),
 ]
 LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", description="What a browser sends when it comes again")]
 
 
-@router.get("", summary="List events", operation_id="list_events", responses=problems(401, 403, 422))
+@router.get(
+    "",
+    summary="List events",
+    operation_id="list_events",
+    responses=problems(401, 403, 422),
+    response_model_exclude_unset=True,  # as it is told on sockets and streams
+)
 async def list_(  # what may be asked for
     who: Reader,
     after: After = None,
@@ -79,8 +87,7 @@ async def stream(  # noqa: PLR0913  # what may be asked for
     since = last_event_id if last_event_id is not None else after
     async with following(tail, Wanted.by(who, types=_split(types), email_id=email_id), after=since) as followed:
         yield ServerSentEvent(comment=f"ready {followed.cursor}", retry=1000)
-        check = until_refused(lambda: principal_of(connection), followed.follower)
-        async with check:
+        async with until_refused(lambda: principal_of(connection), who, followed.follower):
             try:
                 async for batch in followed.batches():
                     for told in batch:

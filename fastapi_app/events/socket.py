@@ -1,6 +1,7 @@
 """The conversation on the events' socket: who is it, what does it want, and the events."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from project.accounts.principal import MissingScope, NotAuthenticated, Principal
 from project.errors import Refusal
 from project.outbox.live import Follower, Following, Tail, TooSlow, following
 from project.outbox.queries import Wanted
+
+logger = logging.getLogger(__name__)
 
 UNAUTHENTICATED, FORBIDDEN, TOO_SLOW, RESTART = 4401, 4403, 4408, 1012
 PATIENCE = 10.0  # seconds for a client to say who it is
@@ -51,6 +54,8 @@ async def converse(websocket: WebSocket, tail: Tail, asked: Asked) -> None:
         with suppress(WebSocketDisconnect):
             await _serve(websocket, tail, asked)
     except Closed as closed:
+        if closed.code == TOO_SLOW:
+            logger.warning("A socket that follows events was too slow")
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # it may be gone meanwhile
             async with asyncio.timeout(GOODBYE):
                 await websocket.close(closed.code, closed.reason)
@@ -65,7 +70,7 @@ async def _serve(websocket: WebSocket, tail: Tail, asked: Asked) -> None:
         await _first_of(
             _listen(websocket, followed.follower, principal),
             _tell(websocket, followed),
-            _watch(ask),
+            _watch(ask, principal),
             _mind_the_slow(followed.follower),
         )
 
@@ -115,8 +120,8 @@ async def _tell(websocket: WebSocket, followed: Following) -> None:
     raise Closed(RESTART, "The server restarts.")
 
 
-async def _watch(ask: Ask) -> None:
-    raise _closed_by(await refused(ask))
+async def _watch(ask: Ask, who: Principal) -> None:
+    raise _closed_by(await refused(ask, who))
 
 
 async def _mind_the_slow(follower: Follower) -> None:
@@ -152,10 +157,12 @@ async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Do these at the same time until one ends or fails, and then none."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+        await asyncio.wait(tasks)
+    failures = [task.exception() for task in tasks if not task.cancelled()]
+    for failure in failures:
+        if failure is not None:
+            raise failure

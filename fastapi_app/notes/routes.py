@@ -1,6 +1,7 @@
 """The notes, section by section, each at the path they show."""
 
 import time
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, WebSocket
@@ -64,8 +65,9 @@ async def send_email(  # noqa: PLR0913  # what a route asks for
 
     Needs no credential only while mail cannot leave this machine.
     """
-    order = message_order(address=email, text=message, caller_id=who.caller_id if who else "")
+    order = message_order(address=email, text=message)
     if who is not None:
+        order = replace(order, caller_id=who.caller_id, quota_key=who.quota_key)
         who.require_sender(mime.bare(order.draft.sender))
     await intake.accept(order)
     background_tasks.add_task(engine.deliver_soon)

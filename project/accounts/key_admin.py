@@ -1,7 +1,7 @@
 """The API keys in the admin: made, rotated and revoked. A key is in the answer that made it, and nowhere else."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from django import forms
@@ -23,7 +23,7 @@ from project.accounts.models import ApiKey, KeyState, User
 from project.accounts.scopes import scopes_of
 from project.bridge import database
 
-SHOWN = ("name", "begins", "state", "may", "may_be_from", "created_at", "last_used_at", "expires_at")
+SHOWN = ("name", "begins", "state", "may", "may_be_from", "mails_a_day", "created_at", "last_used_at", "expires_at")
 
 
 class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
@@ -75,6 +75,14 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
     def may_be_from(self, key: ApiKey) -> str:
         """Whom its mails may be from."""
         return ", ".join(key.senders) or "anybody"
+
+    @admin.display(description="mails a day")
+    def mails_a_day(self, key: ApiKey) -> str:
+        """Its quota, and what of it is used."""
+        if key.daily_quota is None:
+            return "any number"
+        used = key.quota_used if key.quota_day == datetime.now(UTC).date() else 0
+        return f"{key.daily_quota} ({used} today)"
 
     @admin.display(description="old secret until")
     def old_secret_until(self, key: ApiKey) -> datetime | None:

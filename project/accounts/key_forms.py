@@ -31,9 +31,17 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run 
         help_text="The last day on which it is good. Never, if empty.",
     )
 
+    daily_quota = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        label="Mails a day",
+        help_text="How many it may send from midnight to midnight (UTC); each of a batch counts. Any number, if empty.",
+    )
+
     class Meta:
         model = ApiKey
-        fields = ("name", "scopes", "senders", "expires_at")
+        fields = ("name", "scopes", "senders", "expires_at", "daily_quota")
 
     def clean_senders(self) -> list[str]:
         """The patterns in their normal form."""

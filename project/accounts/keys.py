@@ -94,6 +94,7 @@ def principal_of_key(text: str, *, now: datetime) -> Principal:
         caller_id=f"key:{key.pk}",
         senders=tuple(key.senders),
         good_until=good_until,
+        quota_key=None if key.daily_quota is None else key.pk,
     )
 
 

@@ -1,5 +1,6 @@
 """People, and the keys of programs."""
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
@@ -7,12 +8,30 @@ from typing import ClassVar
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 SOON = timedelta(days=7)
 
 
 class User(AbstractUser):
-    """Somebody who signs in. Django's own user; a model of ours so that it can grow."""
+    """Somebody who signs in. Django's own user, and two-factor login (project.accounts.two_factor)."""
+
+    @property
+    def device(self) -> TOTPDevice | None:
+        """What makes the codes that this user signs in with, if that was set up."""
+        return TOTPDevice.objects.filter(user=self, confirmed=True).first()
+
+    def get_session_auth_hash(self) -> str:
+        """What sessions and tokens hold, and end with: the password, and the device."""
+        return self._with_device(super().get_session_auth_hash())
+
+    def get_session_auth_fallback_hash(self) -> Iterator[str]:
+        """The same under earlier secret keys."""
+        return map(self._with_device, super().get_session_auth_fallback_hash())
+
+    def _with_device(self, text: str) -> str:
+        device = self.device
+        return text if device is None else f"{text}:{device.pk}"
 
 
 class KeyState(StrEnum):
@@ -38,6 +57,9 @@ class ApiKey(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)  # to the minute
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    daily_quota = models.PositiveIntegerField(null=True, blank=True)  # mails, see project.accounts.limits
+    quota_used = models.PositiveIntegerField(default=0)  # on quota_day
+    quota_day = models.DateField(null=True, blank=True)  # in UTC
 
     text = ""  # the key itself, on the object that it was made with and in no column
 

@@ -32,7 +32,8 @@ class SenderNotAllowed(Refusal):
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` if it may see what is not its own.
+    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` and `changes_all` are whether it may
+    see and change what is not its own.
 
     `senders` are the patterns that its mails' `from` has to match, any if there are none. `good_until` is when its credential
     ends, if that is known.
@@ -43,8 +44,10 @@ class Principal:
     scopes: frozenset[str]
     caller_id: str = ""
     sees_all: bool = False
+    changes_all: bool = False
     senders: tuple[str, ...] = ()
     good_until: datetime | None = None
+    quota_key: int | None = None  # the row of the key whose daily quota its mails count against, if it has one
 
     def require(self, *scopes: str) -> None:
         """Raise `MissingScope` unless all of `scopes` are there."""
@@ -63,7 +66,14 @@ class Principal:
 
 def of_session(user: User) -> Principal:
     """The principal behind a signed-in user."""
-    return Principal("session", user.get_username(), scopes_of(user), user_id(user), user.is_staff)
+    return of_user("session", user, scopes=scopes_of(user))
+
+
+def of_user(kind: Kind, user: User, *, scopes: frozenset[str]) -> Principal:
+    """The principal that a user is with these scopes. What is others' it may see and change as in the admin."""
+    changes_all = user.is_staff and user.has_perm("outbox.change_email")
+    sees_all = changes_all or (user.is_staff and user.has_perm("outbox.view_email"))
+    return Principal(kind, user.get_username(), scopes, user_id(user), sees_all, changes_all)
 
 
 def user_id(user: User) -> str:

@@ -15,14 +15,14 @@ SCOPES = {
     "suppressions:write": "Change the suppression list",
 }
 
-PERMISSIONS = {
-    "emails:send": "outbox.add_email",
-    "emails:read": "outbox.view_email",
-    "events:read": "outbox.view_email",
-    "templates:read": "outbox.view_template",
-    "templates:write": "outbox.change_template",
-    "suppressions:read": "outbox.view_suppression",
-    "suppressions:write": "outbox.change_suppression",
+PERMISSIONS = {  # all that a scope lets its holder do, so that nobody may do more here than in the admin
+    "emails:send": ["outbox.add_email"],
+    "emails:read": ["outbox.view_email"],
+    "events:read": ["outbox.view_email"],
+    "templates:read": ["outbox.view_template"],
+    "templates:write": ["outbox.add_template", "outbox.change_template", "outbox.delete_template"],
+    "suppressions:read": ["outbox.view_suppression"],
+    "suppressions:write": ["outbox.add_suppression", "outbox.change_suppression", "outbox.delete_suppression"],
 }
 
 
@@ -34,7 +34,7 @@ class InvalidScope(Refusal):
 
 def scopes_of(user: User) -> frozenset[str]:
     """The scopes that a user's permissions allow. A superuser has all, a deactivated user none."""
-    return frozenset(scope for scope, permission in PERMISSIONS.items() if user.has_perm(permission))
+    return frozenset(scope for scope, permissions in PERMISSIONS.items() if user.has_perms(permissions))
 
 
 def unknown(scopes: Iterable[str]) -> list[str]:

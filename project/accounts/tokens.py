@@ -12,11 +12,14 @@ from django.core import signing
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
+from project.accounts.lockout import forget_failures, require_unlocked
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal, user_id
+from project.accounts.principal import NotAuthenticated, Principal, of_user
 from project.accounts.scopes import InvalidScope, scopes_of, unknown
+from project.accounts.two_factor import TwoFactorRequired, must_set_up, require_code
 
 LIFETIME = 1800  # seconds
+LONGEST_NAME = 150  # characters of a user's
 _SALT = "mailrail.access-token"
 
 
@@ -29,17 +32,22 @@ class AccessToken:
     expires_in: int = LIFETIME
 
 
-def issue_token(request: HttpRequest, *, username: str, password: str, scopes: Iterable[str] = ()) -> AccessToken:
+def issue_token(request: HttpRequest, *, username: str, password: str, otp: str = "", scopes: Iterable[str] = ()) -> AccessToken:
     """A token for whoever Django's authentication backends say this is; of the scopes asked for, those the user has.
 
-    All of the user's, if none is asked for. Raises `NotAuthenticated` and `InvalidScope`.
+    All of the user's, if none is asked for. Raises `NotAuthenticated`, `LockedOut`, `TwoFactorRequired` and `InvalidScope`.
     """
     if strangers := unknown(scopes):
         raise InvalidScope(f"There is no scope {', '.join(strangers)}.")
-    storable = "\x00" not in username  # else PostgreSQL, asked for it, raises
+    storable = "\x00" not in username and len(username) <= LONGEST_NAME  # else PostgreSQL, asked for it, raises
     user = auth.authenticate(request, username=username, password=password) if storable else None
+    require_unlocked(request, username)
     if not isinstance(user, User):
         raise NotAuthenticated("The user name or the password is wrong.")
+    require_code(user, otp)
+    if must_set_up(user):
+        raise TwoFactorRequired("Two-factor login is required: set it up at /admin/two-factor/.")
+    forget_failures(request, user)
     granted = sorted(scopes_of(user) & (set(scopes) or scopes_of(user)))
     payload = {"user": user.pk, "scopes": granted, "stamp": _stamp(user)}
     return AccessToken(signing.dumps(payload, salt=_SALT), granted)
@@ -55,7 +63,7 @@ def principal_of_token(text: str) -> Principal:
     if user is None or not constant_time_compare(payload["stamp"], _stamp(user)):
         raise NotAuthenticated("The access token was withdrawn.")
     scopes = scopes_of(user) & set(payload["scopes"])
-    return Principal("token", user.get_username(), scopes, user_id(user), user.is_staff)
+    return of_user("token", user, scopes=scopes)
 
 
 def _stamp(user: User) -> str:

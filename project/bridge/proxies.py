@@ -21,7 +21,7 @@ def parse_proxies(names: Iterable[str]) -> frozenset[Network | str]:
 
 
 class TrustedProxies:
-    """An ASGI application: puts the client's address and scheme, as a trusted proxy tells them, where the server put the proxy's."""
+    """An ASGI application: puts the client's address and scheme, as trusted proxies tell them, in the place of the proxy's."""
 
     def __init__(self, app: ASGIApp, proxies: Iterable[str]) -> None:
         self.app = app
@@ -48,7 +48,9 @@ class TrustedProxies:
     def _trusts(self, address: str) -> bool:
         if not _is_address(address):
             return UNIX in self._proxies
-        return any(ip_address(address) in network for network in self._proxies if not isinstance(network, str))
+        ip = ip_address(address)
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # as a socket that listens on :: has it
+        return any(ip in network for network in self._proxies if not isinstance(network, str))
 
 
 def _is_address(text: str) -> bool:

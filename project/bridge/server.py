@@ -89,6 +89,7 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         self.http_factory = Factory(self, self.limits)
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # say 1009 or 1007 before it is closed
+        self.ws_factory.closeHandshakeTimeout = self.limits.linger  # a slow one has that long to read why
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
@@ -129,7 +130,9 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         """The application's `send`: waits while the client does not read. A long body goes piece by piece, each in its time."""
         self.check_headers_type(message)
         for piece in _pieces(message):
-            if not protocol.outlet.is_open:
+            if (
+                not protocol.outlet.is_open and message["type"] != "websocket.close"
+            ):  # who is too slow is told so, and when it reads
                 await protocol.outlet.wait()
             details = self.connections.get(protocol)
             if details is None or "disconnected" in details:

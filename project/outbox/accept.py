@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from project.accounts.limits import QuotaExceeded, count_mails
 from project.errors import Refusal
 from project.outbox import mime
 from project.outbox.bulk import insert
@@ -44,6 +45,7 @@ class Order:
     template_id: int | None = None  # the version that the draft was made from
     scheduled_at: datetime | None = None
     idempotency: Idempotency | None = None
+    quota_key: int | None = None  # the API key whose daily quota this counts against
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Prepared:
     email: Email
     source: Source
     idempotency: Idempotency | None
+    quota_key: int | None = None
 
 
 @dataclass(frozen=True)
@@ -90,11 +93,13 @@ def prepare(order: Order, *, now: datetime) -> Prepared:
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
     source = Source(email=email, content=mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now))
-    return Prepared(email, source, order.idempotency)
+    return Prepared(email, source, order.idempotency, order.quota_key)
 
 
 def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:
-    """Store many callers' mails, each once for its idempotency key. For each its answer, or `IdempotencyKeyReused`."""
+    """Store many callers' mails, each once for its idempotency key. For each its answer, or its refusal:
+    `IdempotencyKeyReused` or `QuotaExceeded`.
+    """
     answers = [_answer_to(mail) for mail in mails]
     _store([mail for mail, answer in zip(mails, answers, strict=True) if isinstance(answer, Accepted) and not answer.replayed])
     return answers
@@ -108,7 +113,10 @@ def earlier_answer(caller_id: str, asked: Idempotency, *, now: datetime) -> Acce
 
 
 def accept_batch(mails: Sequence[Prepared]) -> list[Accepted]:
-    """Store one caller's mails, all or none."""
+    """Store one caller's mails, all or none. Raises `QuotaExceeded`."""
+    quota_key = mails[0].quota_key
+    if quota_key is not None:
+        count_mails(quota_key, len(mails), now=mails[0].email.created_at)
     _store(mails)
     return [_accepted(mail.email) for mail in mails]
 
@@ -120,11 +128,11 @@ def accept_message(*, address: str, text: str) -> UUID:
     return mail.email.id
 
 
-def message_order(*, address: str, text: str, caller_id: str = "") -> Order:
+def message_order(*, address: str, text: str) -> Order:
     """A plain message to one address; its first line is the subject."""
     subject = " ".join(text.strip().partition("\n")[0].split())[:SUBJECT_LENGTH]
     draft = mime.Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
-    return Order(draft, caller_id=caller_id)
+    return Order(draft)
 
 
 def _store(mails: Sequence[Prepared]) -> None:
@@ -141,7 +149,21 @@ def _accepted(email: Email) -> Accepted:
 
 
 def _answer_to(mail: Prepared) -> Accepted | Exception:
-    """What is answered to this mail: if its key is known, what was answered first."""
+    """What is answered to this mail. What was answered before counts against no quota again."""
+    answer = _answer_for_key(mail)
+    if mail.quota_key is None or not isinstance(answer, Accepted) or answer.replayed:
+        return answer
+    try:
+        count_mails(mail.quota_key, 1, now=mail.email.created_at)
+    except QuotaExceeded as refusal:
+        if mail.idempotency is not None:
+            IdempotencyKey.objects.filter(caller=mail.email.caller, key=mail.idempotency.key).delete()
+        return refusal
+    return answer
+
+
+def _answer_for_key(mail: Prepared) -> Accepted | Exception:
+    """If its idempotency key is known, what was answered first."""
     asked, caller, now = mail.idempotency, mail.email.caller, mail.email.created_at
     answer = _accepted(mail.email)
     if asked is None:

@@ -8,8 +8,14 @@ from project.accounts.principal import Principal
 from project.errors import Refusal
 from project.outbox.events import record_events
 from project.outbox.models import Email
-from project.outbox.queries import get_email, visible_to
+from project.outbox.queries import changeable_by, get_email
 from project.outbox.states import CANCELABLE, Status
+
+
+class EmailNotYours(Refusal):
+    """It is another's, and the caller may see it and no more."""
+
+    code = "email_not_yours"
 
 
 class EmailNotCancelable(Refusal):
@@ -48,8 +54,11 @@ def reschedule_email(email_id: UUID, *, at: datetime, caller: Principal, now: da
 def _change(  # what all three have in common
     email_id: UUID, caller: Principal, now: datetime, possible: tuple[Status, ...], refusal: type[Refusal], **changes: Any
 ) -> Email:
-    changed = visible_to(caller).filter(id=email_id, status__in=possible).update(**changes)
+    own = changeable_by(caller).filter(id=email_id)
+    changed = own.filter(status__in=possible).update(**changes)
     email = get_email(email_id, caller=caller)
+    if not changed and not own.exists():
+        raise EmailNotYours("This email is another's.")
     if not changed:
         raise refusal(f"This email is {email.status}.")
     if "status" in changes:

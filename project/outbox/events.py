@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import connection, transaction
 
 from project.bridge.listeners import Listeners
 from project.outbox.bulk import insert
+from project.outbox.measures import count
 from project.outbox.models import Email, Event
 from project.outbox.replies import Reply
 
@@ -33,6 +35,7 @@ def write_events(events: Sequence[Event]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
     insert(events)
     transaction.on_commit(committed.tell, robust=True)  # it is a hint: what was committed stands
+    transaction.on_commit(partial(count, events), robust=True)
 
 
 def event_of(

@@ -56,7 +56,7 @@ class Follower:
         self._waiting: deque[Told] = deque()
         self._something = asyncio.Event()
         self.overflowed = asyncio.Event()
-        self._ended = False
+        self.has_ended = False
 
     def offer(self, told: Told) -> None:
         """Put an event in line, if it is wanted."""
@@ -71,12 +71,12 @@ class Follower:
 
     def end(self) -> None:
         """Let it take what waits, and no more."""
-        self._ended = True
+        self.has_ended = True
         self._something.set()
 
     async def take(self) -> Sequence[Told]:
         """What waits, and if nothing does, the next. Empty if it has ended. Raises `TooSlow`."""
-        while not (self._waiting or self.overflowed.is_set() or self._ended):
+        while not (self._waiting or self.overflowed.is_set() or self.has_ended):
             self._something.clear()
             await self._something.wait()
         if self.overflowed.is_set():
@@ -93,13 +93,13 @@ class Tail:
         self._cursor = 0  # the last event that was read, while anybody follows
         self._followers: set[Follower] = set()
         self._wanted = asyncio.Event()
-        self._stopping = False
+        self.is_stopping = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the table while this is open, and hear of it when the server is about to stop."""
         loop, hinted = asyncio.get_running_loop(), asyncio.Event()
-        self._wanted, self._stopping = asyncio.Event(), False
+        self._wanted, self.is_stopping = asyncio.Event(), False
         tasks = [asyncio.create_task(work) for work in (self._follow(), self._hear(), self._pass_on(hinted))]
         with committed.listening(lambda: loop.call_soon_threadsafe(hinted.set)), stopping.listening(self.stop):
             try:
@@ -110,9 +110,14 @@ class Tail:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def followers(self) -> int:
+        """How many follow."""
+        return len(self._followers)
+
     def stop(self) -> None:
         """Let all who follow take what waits for them, and end."""
-        self._stopping = True
+        self.is_stopping = True
         for follower in self._followers:
             follower.end()
 
@@ -127,7 +132,7 @@ class Tail:
         follower.after = after
         self._followers.add(follower)
         self._wanted.set()
-        if self._stopping:
+        if self.is_stopping:
             follower.end()
 
     def remove(self, follower: Follower) -> None:
@@ -141,7 +146,8 @@ class Tail:
             except Exception:
                 logger.exception("The tail of the events will look again in %g s", LOOK_EVERY)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wanted.wait(), LOOK_EVERY)
+                async with asyncio.timeout(LOOK_EVERY):  # not wait_for: Python 3.11's may swallow a cancellation
+                    await self._wanted.wait()
             self._wanted.clear()
 
     async def _read_what_is_new(self) -> None:
@@ -202,7 +208,7 @@ class Following:
         self._replays = replays
 
     async def batches(self) -> AsyncIterator[Sequence[Told]]:
-        """The events, some at a time, until the server stops. Raises `TooSlow`."""
+        """The events, some at a time, until it or the server is to end. Raises `TooSlow`."""
         if self._replays:
             async for batch in self._replayed():
                 yield batch
@@ -211,14 +217,24 @@ class Following:
 
     async def _replayed(self) -> AsyncIterator[Sequence[Told]]:
         """What the table has, up to where the tail takes over: no event is missed in between, and none comes twice."""
-        position, upto, joined = self.cursor, await self._tail.now(), False
-        while position < upto:
+        position, joined = self.cursor, False
+        while not joined and not self._is_over:
+            upto = await self._tail.now()
+            if joined := upto - position < PAGE:  # so near that what comes while this is read has room to wait
+                self._tail.add(self.follower, after=upto)
+            async for batch in self._between(position, upto):
+                yield batch
+            position = upto
+        if not joined:
+            self.follower.end()
+
+    async def _between(self, position: int, upto: int) -> AsyncIterator[Sequence[Told]]:
+        while position < upto and not self._is_over:
             events = await database.run(events_after, position, upto=upto, wanted=self.follower.wanted, limit=PAGE)
             if events:
                 yield [Told(event) for event in events]
             position = events[-1].pk if len(events) == PAGE else upto
-            if position == upto and not joined:  # what came meanwhile is the last to be read from the table
-                upto, joined = await self._tail.now(), True
-                self._tail.add(self.follower, after=upto)
-        if not joined:
-            self._tail.add(self.follower, after=upto)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.follower.has_ended or self._tail.is_stopping

@@ -85,8 +85,15 @@ class Wanted:
 
 def visible_to(caller: Principal) -> QuerySet[Email]:
     """What a caller may see: its own, and for signed-in staff all."""
-    if caller.sees_all:
-        return Email.objects.all()
+    return Email.objects.all() if caller.sees_all else _own(caller)
+
+
+def changeable_by(caller: Principal) -> QuerySet[Email]:
+    """What a caller may change: its own, and for staff who may change mails all."""
+    return Email.objects.all() if caller.changes_all else _own(caller)
+
+
+def _own(caller: Principal) -> QuerySet[Email]:
     return Email.objects.filter(caller=caller.caller_id) if caller.caller_id else Email.objects.none()
 
 

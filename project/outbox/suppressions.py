@@ -4,7 +4,6 @@ It is kept and asked in lower case, local part and all. A relay may tell `Ada@ex
 section 2.4); no known one does, and a list that misses one of the two is useless.
 """
 
-import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator
@@ -119,7 +118,8 @@ def import_csv(file: Iterable[bytes], *, now: datetime) -> Imported:
     lines: an open file or an upload.
     """
     entries, bad = [], []
-    for number, line in enumerate(codecs.iterdecode(file, "utf-8-sig", "replace"), start=1):
+    for number, octets in enumerate(file, start=1):
+        line = octets.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
         if not line.strip() or (number == 1 and _is_header(line)):
             continue
         try:

@@ -94,7 +94,9 @@ def test_unknown_scopes_are_told_in_order() -> None:
 
 
 def test_a_session_may_what_its_user_may(owner: User) -> None:
-    assert of_session(owner) == Principal("session", "owner", frozenset(SCOPES), f"user:{owner.pk}", sees_all=True)
+    assert of_session(owner) == Principal(
+        "session", "owner", frozenset(SCOPES), f"user:{owner.pk}", sees_all=True, changes_all=True
+    )
 
 
 @pytest.mark.parametrize("scopes", [(), ("emails:send",), ("emails:send", "emails:read")])

@@ -43,12 +43,23 @@ def revealed(value: Any) -> Any:
         ("debug", False),
         ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
         ("csrf_trusted_origins", []),
+        ("public_url", None),
+        ("trusted_proxies", []),
         ("database_url", None),
         ("email_url", "mailbox://"),
         ("email_backend", None),
         ("default_from_email", "Mailrail <mailrail@localhost>"),
         ("deliver", True),
         ("retry_delays", DELAYS),
+        ("body_limit", 15 * 1024 * 1024),
+        ("rate_limit_key", "off"),
+        ("rate_limit_user", "off"),
+        ("rate_limit_anonymous", "60000/minute"),
+        ("rate_limit_login", "600/minute"),
+        ("redis_url", None),
+        ("login_failures", 10),
+        ("login_lock", 300),
+        ("require_2fa", False),
         ("shutdown_grace", 25.0),
         ("admin_username", "admin"),
         ("admin_password", None),
@@ -77,6 +88,9 @@ def test_tests_the_default_of_every_variable() -> None:
         ("DEBUG", "0", False),
         ("ALLOWED_HOSTS", "mail.example.com, .example.org,,", ["mail.example.com", ".example.org"]),
         ("CSRF_TRUSTED_ORIGINS", "https://a.example,http://b.example:81", ["https://a.example", "http://b.example:81"]),
+        ("PUBLIC_URL", "https://mail.example.com/", "https://mail.example.com"),
+        ("PUBLIC_URL", "http://[::1]:8080", "http://[::1]:8080"),
+        ("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,unix", ["127.0.0.1", "10.0.0.0/8", "unix"]),
         ("DATABASE_URL", "postgres://u:p@db/mail", "postgres://u:p@db/mail"),
         ("DATABASE_URL", "sqlite:////srv/mail.sqlite3", "sqlite:////srv/mail.sqlite3"),
         ("EMAIL_URL", "smtps://u:p@relay", "smtps://u:p@relay"),
@@ -84,6 +98,12 @@ def test_tests_the_default_of_every_variable() -> None:
         ("DEFAULT_FROM_EMAIL", "Shop <shop@example.com>", "Shop <shop@example.com>"),
         ("DELIVER", "false", False),
         ("RETRY_DELAYS", "30s, 1h", (timedelta(seconds=30), timedelta(hours=1))),
+        ("RETRY_DELAYS", "none", ()),
+        ("RATE_LIMIT_KEY", "100/second", "100/second"),
+        ("RATE_LIMIT_ANONYMOUS", "off", "off"),
+        ("REDIS_URL", "rediss://:secret@cache:6379/1", "rediss://:secret@cache:6379/1"),
+        ("LOGIN_FAILURES", "0", 0),
+        ("REQUIRE_2FA", "true", True),
         ("SHUTDOWN_GRACE", "0", 0.0),
         ("ADMIN_USERNAME", "ada", "ada"),
         ("ADMIN_PASSWORD", "x", "x"),
@@ -123,6 +143,11 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("SECRET_KEY", "hunter2"),
         ("DEBUG", "maybe"),
         ("CSRF_TRUSTED_ORIGINS", "mail.example.com"),
+        ("PUBLIC_URL", "mail.example.com"),
+        ("PUBLIC_URL", "https://mail.example.com/sub"),
+        ("PUBLIC_URL", "https://u:hunter2@mail.example.com"),
+        ("TRUSTED_PROXIES", "everybody"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("DATABASE_URL", "nonsense://u:hunter2@db/mail"),
         ("DATABASE_URL", "hunter2"),
         ("EMAIL_URL", "smpt://u:hunter2@relay"),
@@ -135,6 +160,12 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("RETRY_DELAYS", "soon"),
         ("RETRY_DELAYS", "1m,"),
         ("RETRY_DELAYS", "31d"),
+        ("RATE_LIMIT_KEY", "often"),
+        ("RATE_LIMIT_USER", "0/minute"),
+        ("RATE_LIMIT_LOGIN", "10"),
+        ("REDIS_URL", "http://u:hunter2@cache"),
+        ("LOGIN_FAILURES", "-1"),
+        ("LOGIN_LOCK", "0"),
         ("SHUTDOWN_GRACE", "-1"),
         ("SHUTDOWN_GRACE", "nan"),
         ("SHUTDOWN_GRACE", "soon"),
@@ -204,6 +235,20 @@ def test_the_relay_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_URL", "smtp://127.0.0.1:2525")
 
     assert env.read().relay == Relay("127.0.0.1", 2525)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "tls"),
+    [
+        ("", None, False),
+        ("https://mail.example.com:8443", "mail.example.com", True),
+        ("http://[::1]:8080", "[::1]", False),
+    ],
+)
+def test_host_and_tls_follow_from_the_public_url(url: str, host: str | None, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_URL", url)
+
+    assert (env.read().public_host, env.read().has_tls) == (host, tls)
 
 
 def test_the_data_folder_is_made_for_us_alone(tmp_path: Path) -> None:

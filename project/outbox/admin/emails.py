@@ -20,11 +20,14 @@ from project.accounts.principal import of_session
 from project.bridge import database
 from project.errors import Refusal
 from project.outbox.addresses import normal_address
+from project.outbox.admin import progress
+from project.outbox.admin.dashboard import figures_view
 from project.outbox.admin.filters import CallerFilter, DayFilter, StatusFilter, TagFilter
 from project.outbox.admin.letters import LetterAdmin
 from project.outbox.admin.listing import Pages
 from project.outbox.change import cancel_email, retry_email
 from project.outbox.models import Email
+from project.outbox.queries import last_event_id
 from project.outbox.states import CANCELABLE, Status
 
 
@@ -37,6 +40,7 @@ class Verb:
     possible: tuple[Status, ...]
 
 
+NAMED = 5  # mails that a message has room for
 VERBS = {"retry": Verb(retry_email, "Queued again", (Status.FAILED,)), "cancel": Verb(cancel_email, "Canceled", CANCELABLE)}
 
 
@@ -133,32 +137,40 @@ class EmailAdmin(LetterAdmin):
         return request.user.has_perm("outbox.change_email")
 
     @admin.action(description="Retry the selected e-mails", permissions=["operate"])
-    def retry(self, request: HttpRequest, emails: QuerySet[Email]) -> None:
-        """Send them again."""
-        self.operate(request, VERBS["retry"], emails)
+    def retry(self, request: HttpRequest, emails: QuerySet[Email]) -> HttpResponse | None:
+        """Send them again; if they are many, there is a page to watch them on."""
+        done = self.operate(request, VERBS["retry"], emails)
+        return progress.watch(request, done) if len(done) > 1 else None
 
     @admin.action(description="Cancel the selected e-mails", permissions=["operate"])
     def cancel(self, request: HttpRequest, emails: QuerySet[Email]) -> None:
         """Keep them from being sent."""
         self.operate(request, VERBS["cancel"], emails)
 
-    def operate(self, request: HttpRequest, verb: Verb, emails: Iterable[Email]) -> None:
-        """Do it to each, and tell what came of each."""
+    def operate(self, request: HttpRequest, verb: Verb, emails: Iterable[Email]) -> list[Email]:
+        """Do it to each, and tell what came of each. Gives those to which it was done."""
         told: dict[tuple[int, str], list[str]] = {}
+        done: list[Email] = []
         for email in emails:
             try:
                 database.call(verb.change, email.id, caller=of_session(cast("User", request.user)), now=timezone.now())
             except Refusal as refusal:
                 told.setdefault((messages.WARNING, refusal.detail), []).append(self.subject_line(email))
             else:
+                done.append(email)
                 self.log_change(request, email, f"{verb.done}.")
                 told.setdefault((messages.SUCCESS, f"{verb.done}."), []).append(self.subject_line(email))
         for (level, what), subjects in told.items():
-            self.message_user(request, f"{', '.join(f'“{subject}”' for subject in subjects)}: {what}", level)
+            self.message_user(request, f"{named(subjects)}: {what}", level)
+        return done
 
     def get_urls(self) -> list[URLPattern]:
-        """With those of the buttons."""
+        """With those of the buttons, and of the pages about many mails."""
         own = [
+            path("figures/", self.admin_site.admin_view(figures_view), name="outbox_email_figures"),
+            path("progress/", self.admin_site.admin_view(progress.page), {"admin": self}, "outbox_email_progress"),
+        ]
+        own += [
             path(
                 f"<path:object_id>/{name}/", self.admin_site.admin_view(self.button_view), {"verb": name}, f"outbox_email_{name}"
             )
@@ -182,11 +194,17 @@ class EmailAdmin(LetterAdmin):
         may = self.has_operate_permission(request)
         context |= {
             "caller_name": names_of({email.caller}).get(email.caller, email.caller),
+            "cursor": last_event_id(),  # first: what happens while the rest is read is told again
             "events": list(email.events.all()),
             "ends": ends_of(email),
             "verbs": [name for name, verb in VERBS.items() if may and email.status in verb.possible],
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def named(subjects: list[str]) -> str:
+    """Which mails these are or, if they are many, how many."""
+    return ", ".join(f"“{subject}”" for subject in subjects) if len(subjects) <= NAMED else f"{len(subjects)} e-mails"
 
 
 def id_in(term: str) -> UUID | None:

@@ -65,6 +65,7 @@ class Listed(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run 
 
     class Media:
         css = {"all": ("mailrail/admin.css",)}
+        js = ("mailrail/search.js",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         """The list that counts nothing."""

@@ -22,6 +22,7 @@ from aiosmtplib import (
 
 LINE = 8192  # bytes of a reply's line; RFC 5321 section 4.5.3.1.5 has 512
 LINES = 100  # of a reply
+REPLIES = 100  # that nobody has read yet; the longest envelope of the API asks for 52
 CHUNK = 64 * 1024  # bytes of a mail that are written before the relay must have taken some
 GOODBYE = 2.0  # seconds that a relay has to answer QUIT
 TOLD = 16_000  # characters of a conversation that are kept
@@ -161,7 +162,7 @@ class Conversation(asyncio.Protocol):
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
             self._read(line.decode(errors="replace").strip())
-        if len(self._unread) > LINE or len(self._lines) > LINES:
+        if len(self._unread) > LINE or len(self._lines) > LINES or len(self._replies) > REPLIES:
             self._transport.abort()  # no relay, or none that means well
         self._something.set()
 

@@ -1,0 +1,99 @@
+"""Two-factor login: beside the password, a code from an app (TOTP, RFC 6238), for who has set it up.
+
+A session or token of somebody with a device was given for a code: to set one up ends all others (`User.get_session_auth_hash`).
+"""
+
+from base64 import b32encode
+from typing import Any
+
+import segno
+from django.conf import settings
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.dispatch import receiver
+from django.utils.safestring import SafeString, mark_safe
+from django_otp import verify_token
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from project.accounts.changes import changed
+from project.accounts.models import User
+from project.accounts.principal import NotAuthenticated, Principal, of_session
+from project.errors import Refusal
+
+
+class TwoFactorRequired(Refusal):
+    """The password alone does not do, or the code is wrong."""
+
+    code = "two_factor_required"
+
+
+def must_set_up(user: User) -> bool:
+    """Whether somebody may not go on before they have a device."""
+    return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
+
+
+def require_code(user: User, code: str) -> None:
+    """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once."""
+    if (device := user.device) is None:
+        return
+    if not code:
+        raise TwoFactorRequired("This user signs in with a code, too.")
+    if verify_token(user, device.persistent_id, code) is None:
+        raise TwoFactorRequired("The code is wrong, or was used before. After a wrong one, wait a moment.")
+
+
+def begin_setup(user: User) -> TOTPDevice:
+    """A device with a new secret, which counts once a code from it has come."""
+    TOTPDevice.objects.filter(user=user, confirmed=False).delete()
+    return TOTPDevice.objects.create(user=user, name="app", confirmed=False)
+
+
+def pending_device(user: User) -> TOTPDevice | None:
+    """The one that was begun."""
+    return TOTPDevice.objects.filter(user=user, confirmed=False).first()
+
+
+def finish_setup(user: User, code: str) -> bool:
+    """Take the pending device for good if the code is from it. Ends all of the user's sessions and tokens."""
+    pending = pending_device(user)
+    if pending is None or user.device is not None or verify_token(user, pending.persistent_id, code) is None:
+        return False
+    pending.refresh_from_db()
+    pending.confirmed = True
+    pending.save(update_fields=["confirmed"])
+    return True
+
+
+def end_with_code(user: User, code: str) -> bool:
+    """Let somebody who has the app sign in without it."""
+    device = user.device
+    return device is not None and verify_token(user, device.persistent_id, code) is not None and turn_off(user)
+
+
+def turn_off(user: User) -> bool:
+    """Let somebody sign in with the password alone. Gives whether there was a device. Ends sessions and tokens, too."""
+    return bool(TOTPDevice.objects.filter(user=user).delete()[0])
+
+
+def qr_code(device: TOTPDevice) -> SafeString:
+    """What an app scans, as SVG to be put into a page."""
+    picture = segno.make(device.config_url, error="m")
+    return mark_safe(picture.svg_inline(scale=5, border=3, light="white", dark="black"))  # noqa: S308  # all of it is segno's
+
+
+def secret_of(device: TOTPDevice) -> str:
+    """The same for people to type: base 32, in groups of four."""
+    text = b32encode(device.bin_key).decode()
+    return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def principal_of_user(user: User) -> Principal:
+    """The principal behind a signed-in user. Raises `NotAuthenticated` for one who has to set up a device first."""
+    if must_set_up(user):
+        raise NotAuthenticated("Two-factor login is required: set it up at /admin/two-factor/.")
+    return of_session(user)
+
+
+@receiver([post_save, post_delete], sender=TOTPDevice)
+def _tell(**_kwargs: Any) -> None:
+    transaction.on_commit(changed.tell, robust=True)  # sockets ask again whose session is still good

@@ -1,0 +1,32 @@
+"""The audit trail."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+
+
+class Fact(models.TextChoices):
+    """What is written down."""
+
+    SIGNED_IN = "signed in"
+    SIGNED_OUT = "signed out"
+    REFUSED = "refused"
+    KEY_MADE = "key made"
+    KEY_ROTATED = "key rotated"
+    KEY_REVOKED = "key revoked"
+
+
+class AuditEvent(models.Model):
+    """One fact. It names people and keys as they were called then, and stays when they are gone."""
+
+    at = models.DateTimeField(default=timezone.now)
+    fact = models.CharField(max_length=20, choices=Fact)
+    name = models.CharField(max_length=150)  # of a person or of a key
+    address = models.GenericIPAddressField(null=True, blank=True)  # the caller's, if there was a request
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.fact}"

@@ -1,0 +1,125 @@
+"""What Mailrail will not do, as Django's system checks: `manage.py check --deploy` makes all of them.
+
+Those tagged `transport` tell of mail that goes to another machine, and stop `serve` and `prepare` too: nobody can mean it. The
+others tell of a server that is not ready for the world, which a trial on one's own machine, with a relay there, need not be.
+"""
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+from project.outbox.transports.choice import SMTP_BACKEND, stays_here
+from project.outbox.transports.mailbox import MailboxBackend
+
+TRANSPORT = "transport"
+DEPLOY = "deployment"
+MIN_KEY, MIN_DIFFERENT = 32, 10  # characters
+_PLACEHOLDERS = ("django-insecure", "change", "secret", "insecure", "default", "example", "your")
+
+Found = Sequence[CheckMessage]
+
+
+@register(TRANSPORT)
+def check_debug_stays_here(**_kwargs: Any) -> Found:
+    """Debug pages show settings, and what a mail holds, to whoever causes an error."""
+    return _debug() if _goes_elsewhere() else []
+
+
+def _debug() -> Found:
+    if not settings.DEBUG:
+        return []
+    return [_error("001", "DEBUG is on, and mail leaves this machine.", "Unset DEBUG, or EMAIL_URL and EMAIL_BACKEND.")]
+
+
+@register(TRANSPORT)
+def check_hosts_are_named(**_kwargs: Any) -> Found:
+    """Whoever has a name point here could have links made with it."""
+    return _any_host() if _goes_elsewhere() else []
+
+
+@register(TRANSPORT)
+def check_strangers_send_nothing(**_kwargs: Any) -> Found:
+    """Who gives no credential may send while mail stays here: so what counts as staying here must be the embedded mailbox."""
+    if not stays_here() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
+        return []
+    hint = f"MAILBOX_BACKEND is the embedded mailbox; another backend is EMAIL_BACKEND, not {settings.MAILBOX_BACKEND}."
+    return [_error("003", "Anybody could send mail without a credential, and it leaves this machine.", hint)]
+
+
+@register(TRANSPORT)
+def check_login_is_not_in_the_clear(**_kwargs: Any) -> Found:
+    """A password for the relay needs TLS, unless the relay is on this machine."""
+    relay = settings.RELAY
+    if relay is None or not relay.username or relay.starttls or relay.implicit_tls or _is_loopback(relay.host):
+        return []
+    hint = "Write smtp+starttls:// or smtps:// in EMAIL_URL."
+    return [_error("004", "The password for the relay would go through the network in the clear.", hint)]
+
+
+@register(TRANSPORT)
+def check_key_is_secret(**_kwargs: Any) -> Found:
+    """Who knows or guesses SECRET_KEY signs in as anybody."""
+    return _weak_key() if _goes_elsewhere() else []
+
+
+@register(DEPLOY, deploy=True)
+def check_ready_for_the_world(**_kwargs: Any) -> Found:
+    """The same while mail stays here, or goes to a relay on this machine."""
+    if _goes_elsewhere():
+        return []
+    return [*([] if stays_here() else _debug()), *_any_host(), *_weak_key()]
+
+
+@register(DEPLOY, deploy=True)
+def check_processes_hear_each_other(**_kwargs: Any) -> Found:
+    """A channel layer in memory reaches one process."""
+    in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
+    if settings.ENV.deliver or not in_memory:
+        return []
+    hint = "Let the server deliver (DELIVER=true), or give it a channel layer that processes share."
+    return [_error("006", "Mail is delivered by another process, and the channel layer is in this one's memory.", hint)]
+
+
+@register(DEPLOY, deploy=True)
+def check_tls_is_decided(**_kwargs: Any) -> Found:
+    """Passwords and keys come over TLS, which a proxy in front ends, or somebody has said that they do not."""
+    if settings.ENV.public_url is None:
+        hint = "Set PUBLIC_URL=https://your.host; http:// says that passwords and keys may go in the clear."
+        return [_error("007", "Nobody has said whether people reach this server over TLS.", hint)]
+    if settings.ENV.has_tls and not settings.TRUSTED_PROXIES:
+        hint = "Set TRUSTED_PROXIES to the address of the proxy that ends TLS, as this server sees it, such as 127.0.0.1."
+        return [_error("008", "PUBLIC_URL is https://, and no proxy may say that a request came so.", hint)]
+    return []
+
+
+def _goes_elsewhere() -> bool:
+    relay = settings.RELAY if settings.EMAIL_BACKEND == SMTP_BACKEND else None
+    return not stays_here() and not (relay is not None and _is_loopback(relay.host))
+
+
+def _any_host() -> Found:
+    if "*" not in settings.ALLOWED_HOSTS:
+        return []
+    return [_error("002", "ALLOWED_HOSTS has *: this server answers to any name.", "Name its hosts, or set PUBLIC_URL.")]
+
+
+def _weak_key() -> Found:
+    key = settings.SECRET_KEY
+    if len(key) >= MIN_KEY and len(set(key)) >= MIN_DIFFERENT and not key.lower().startswith(_PLACEHOLDERS):
+        return []
+    return [_error("005", "SECRET_KEY is short or easy to guess.", "Unset it: the first start makes one.")]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _error(number: str, text: str, hint: str) -> Error:
+    return Error(text, hint=hint, id=f"mailrail.E{number}")

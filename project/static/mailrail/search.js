@@ -1,0 +1,12 @@
+"use strict";
+
+// The key "/" leads to the search, as on many sites.
+
+addEventListener("keydown", (event) => {
+  const field = document.getElementById("searchbar");
+  if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !field) return;
+  if (event.target.closest("input, textarea, select, [contenteditable]")) return;
+  event.preventDefault();
+  field.focus();
+  field.select();
+});

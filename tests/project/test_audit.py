@@ -1,0 +1,100 @@
+"""The audit trail: what is in it, and that nobody writes it by hand."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.auth import authenticate
+from django.core.management import call_command
+from django.test import Client, RequestFactory
+from django.utils import timezone
+from starlette.testclient import TestClient
+
+from project.accounts.keys import create_key, principal_of_key, revoke_key, rotate_key
+from project.accounts.models import ApiKey, User
+from project.audit.models import AuditEvent, Fact
+from tests.conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db
+ADDRESS = "198.51.100.7"
+
+
+@pytest.fixture
+def visitor() -> Client:
+    """At Django's half, from an address."""
+    return Client(REMOTE_ADDR=ADDRESS)
+
+
+def facts() -> list[tuple[str, str, str | None]]:
+    """The trail, oldest first."""
+    return list(AuditEvent.objects.order_by("pk").values_list("fact", "name", "address"))
+
+
+def test_signing_in_and_out_is_written_down(owner: User, visitor: Client) -> None:
+    visitor.post("/admin/login/", {"username": "owner", "password": PASSWORD})
+    visitor.post("/admin/logout/")
+
+    assert facts() == [(Fact.SIGNED_IN, "owner", ADDRESS), (Fact.SIGNED_OUT, "owner", ADDRESS)]
+
+
+def test_a_wrong_password_is_written_down_without_it(owner: User, visitor: Client) -> None:
+    visitor.post("/admin/login/", {"username": "owner", "password": "hunter2"})
+
+    assert facts() == [(Fact.REFUSED, "owner", ADDRESS)]
+
+
+def test_a_wrong_password_for_a_token_is_written_down(owner: User, client: TestClient) -> None:
+    client.post("/api/token", data={"username": "owner", "password": "hunter2"})
+
+    assert facts() == [(Fact.REFUSED, "owner", None)]
+
+
+def test_a_name_that_is_too_long_for_its_column_is_cut() -> None:
+    authenticate(RequestFactory(REMOTE_ADDR=ADDRESS).post("/admin/login/"), username="x" * 200, password=PASSWORD)
+
+    assert facts() == [(Fact.REFUSED, "x" * 150, ADDRESS)]
+
+
+def test_a_keys_life_is_written_down() -> None:
+    create_key("shop", scopes=["emails:send"])
+    public = ApiKey.objects.get().public
+
+    text = rotate_key(public, overlap=timedelta(0), now=timezone.now())
+    principal_of_key(text, now=timezone.now())  # its use is not
+    revoke_key(public, now=timezone.now())
+
+    name = f"shop (mr_{public}…)"
+    assert facts() == [(fact, name, None) for fact in (Fact.KEY_MADE, Fact.KEY_ROTATED, Fact.KEY_REVOKED)]
+
+
+def test_a_key_made_by_command_is_written_down_without_its_secret(capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("create_api_key", "shop", "--scope", "emails:send")
+
+    key = capsys.readouterr().out.strip()
+    ((fact, name, _address),) = facts()
+    assert (fact, name) == (Fact.KEY_MADE, f"shop ({key[:11]}…)")
+
+
+@pytest.mark.parametrize("model", ["audit/auditevent", "admin/logentry"])
+def test_the_owner_reads_the_trail_and_writes_nothing(owner: User, model: str) -> None:
+    event = AuditEvent.objects.create(fact=Fact.REFUSED, name="mallory")
+    entry = LogEntry.objects.create(user=owner, object_repr="mallory", action_flag=ADDITION)
+    browser = Client()
+    browser.force_login(owner)
+    address = f"/admin/{model}/"
+    row = event.pk if model == "audit/auditevent" else entry.pk
+
+    assert "mallory" in browser.get(address).content.decode()
+    assert browser.get(f"{address}{row}/change/").status_code == 200
+    for forbidden in ("add/", f"{row}/change/", f"{row}/delete/"):
+        assert browser.post(f"{address}{forbidden}", {"name": "forged", "post": "yes"}).status_code == 403
+    browser.post(address, {"action": "delete_selected", "_selected_action": [row], "post": "yes"})
+    assert AuditEvent.objects.filter(pk=event.pk, name="mallory").exists()
+    assert LogEntry.objects.filter(pk=entry.pk).exists()
+
+
+def test_a_teammate_does_not_see_it(teammate: User) -> None:
+    browser = Client()
+    browser.force_login(teammate)
+
+    assert browser.get("/admin/audit/auditevent/").status_code == 403

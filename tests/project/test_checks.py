@@ -1,0 +1,158 @@
+"""What `manage.py check --deploy` refuses, and that it passes what the README says to set."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django import Settings
+
+from project.checks import TRANSPORT
+from project.env import Environment
+from project.relay import parse_email_url
+from tests.processes import ROOT
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+
+
+@pytest.fixture
+def relayed(settings: Settings) -> Settings:
+    """Mail leaves this machine."""
+    settings.EMAIL_BACKEND = SMTP
+    return settings
+
+
+def transport_errors() -> list[str]:
+    """The ids of what stops `serve` and `prepare`."""
+    return [str(found.id) for found in run_checks(tags=[TRANSPORT])]
+
+
+def deployment_errors() -> list[str]:
+    """The ids of what `check --deploy` refuses, of ours."""
+    found = [str(each.id) for each in run_checks(include_deployment_checks=True)]
+    return [name for name in found if name.startswith("mailrail.")]
+
+
+def check_deploy(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run it with these environment variables, and no others of ours."""
+    ours = {name.upper() for name in Environment.model_fields} | {"DJANGO_SETTINGS_MODULE"}
+    others = {name: value for name, value in os.environ.items() if name not in ours}
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    env = {**others, "DATA_DIR": str(folder), **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_trial_on_ones_own_machine_is_not_refused(settings: Settings) -> None:
+    settings.DEBUG = True
+    settings.ALLOWED_HOSTS = ["*"]
+
+    assert transport_errors() == []
+
+
+def test_a_relay_alone_is_not_refused(relayed: Settings) -> None:
+    relayed.RELAY = parse_email_url("smtp://relay.example.com")
+
+    assert transport_errors() == []
+
+
+def test_refuses_debug_pages_beside_a_real_transport(relayed: Settings) -> None:
+    relayed.DEBUG = True
+
+    assert transport_errors() == ["mailrail.E001"]
+
+
+def test_refuses_any_host_beside_a_real_transport(relayed: Settings) -> None:
+    relayed.ALLOWED_HOSTS = ["localhost", "*"]
+
+    assert transport_errors() == ["mailrail.E002"]
+
+
+def test_refuses_a_real_transport_in_place_of_the_mailbox_since_anybody_could_send(relayed: Settings) -> None:
+    relayed.MAILBOX_BACKEND = SMTP
+
+    assert transport_errors() == ["mailrail.E003"]
+
+
+@pytest.mark.parametrize(
+    ("url", "errors"),
+    [
+        ("smtp://ada:pw@relay.example.com", ["mailrail.E004"]),
+        ("smtp://ada:pw@192.0.2.1", ["mailrail.E004"]),
+        ("smtp://ada:pw@localhost", []),
+        ("smtp://ada:pw@127.0.0.1:2525", []),
+        ("smtp://ada:pw@[::1]", []),
+        ("smtp+starttls://ada:pw@relay.example.com", []),
+        ("smtps://ada:pw@relay.example.com", []),
+    ],
+)
+def test_refuses_to_send_the_relays_password_in_the_clear(relayed: Settings, url: str, errors: list[str]) -> None:
+    relayed.RELAY = parse_email_url(url)
+
+    assert transport_errors() == errors
+
+
+@pytest.mark.parametrize("key", ["k3y" * 10, "a1" * 30, "django-insecure-" + "abcdefghij" * 4, "Change me, abcdefghij" * 3])
+def test_refuses_a_short_or_default_secret(relayed: Settings, key: str) -> None:
+    relayed.SECRET_KEY = key
+
+    assert transport_errors() == ["mailrail.E005"]
+
+
+def test_refuses_to_deploy_what_is_only_good_for_a_trial(settings: Settings) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    settings.SECRET_KEY = "django-insecure-" + "abcdefghij" * 4
+    settings.ENV = Environment(public_url="http://mail.example.com")
+
+    assert deployment_errors() == ["mailrail.E002", "mailrail.E005"]
+
+
+def test_refuses_to_deploy_a_channel_layer_in_memory_with_several_processes(settings: Settings) -> None:
+    settings.ENV = Environment(deliver=False, public_url="http://mail.example.com")
+
+    assert deployment_errors() == ["mailrail.E006"]
+
+
+def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: Settings) -> None:
+    settings.ENV = Environment(deliver=False, public_url="http://mail.example.com")
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+
+    assert deployment_errors() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "proxies", "errors"),
+    [
+        (None, [], ["mailrail.E007"]),
+        ("https://mail.example.com", [], ["mailrail.E008"]),
+        ("https://mail.example.com", ["127.0.0.1"], []),
+        ("http://mail.example.com", [], []),
+    ],
+)
+def test_refuses_to_deploy_without_tls_unless_told_so(
+    settings: Settings, url: str | None, proxies: list[str], errors: list[str]
+) -> None:
+    settings.ENV = Environment(public_url=url)
+    settings.TRUSTED_PROXIES = proxies
+
+    assert deployment_errors() == errors
+
+
+def test_the_production_settings_of_the_readme_pass_without_a_warning(tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().partition("\n## In production\n")[2].partition("\n## ")[0]
+    environment = dict(re.findall(r"^([A-Z_]+)=(\S+)$", section, re.MULTILINE))
+
+    checked = check_deploy(tmp_path, **environment)
+
+    assert {"PUBLIC_URL", "TRUSTED_PROXIES", "EMAIL_URL"} <= environment.keys()
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert checked.stdout.startswith("System check identified no issues")
+
+
+def test_check_deploy_fails_on_the_settings_of_a_trial(tmp_path: Path) -> None:
+    checked = check_deploy(tmp_path)
+
+    assert checked.returncode == 1
+    assert "mailrail.E007" in checked.stderr
