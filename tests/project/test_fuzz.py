@@ -1,0 +1,306 @@
+"""Whatever comes from outside is read, or refused by name: Hypothesis thinks of what that may be.
+
+`FUZZ_EXAMPLES=20000 pytest tests/project/test_fuzz.py` is the long run, with other input each time.
+"""
+
+import asyncio
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from starlette.testclient import TestClient
+
+from project.accounts.keys import create_key
+from project.delays import LONGEST_DELAY, parse_delays
+from project.outbox.addresses import normal_address, normal_mailbox
+from project.outbox.headers import check_header
+from project.outbox.liquid import Parsed, Parts, TemplateInvalid
+from project.outbox.mime import Attachment, Draft, build
+from project.outbox.models import Suppression
+from project.outbox.replies import LONGEST_WAIT, TEXT_LIMIT, Reply
+from project.outbox.suppressions import import_csv
+from project.outbox.transports.conversation import LINE, LINES, REPLIES, Conversation
+from project.relay import Relay, parse_email_url
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
+LONG_RUN = "FUZZ_EXAMPLES" in os.environ
+AT = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
+MAIL = {"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"}
+HEADERS = ["From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version"]
+
+
+def any_input(part: int = 1) -> examples:
+    """Many examples, or a part of them for what takes long."""
+    return examples(
+        max_examples=max(1, EXAMPLES // part),
+        derandomize=not LONG_RUN,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
+
+
+def made_of(*pieces: str) -> st.SearchStrategy[str]:
+    """Texts of these pieces and of others, so that one nearly fits."""
+    return st.lists(st.sampled_from(pieces) | st.text(max_size=5), max_size=12).map("".join)
+
+
+mailboxes = made_of(
+    "ada", "@", "example.com", "bücher.example", "<", ">", '"', "\\", ".", " ", ",", "\r\n", "\n", "\0", "[127.0.0.1]", "(x)"
+)
+lines = made_of("X-Thing", "Bcc: eve@evil.example", ":", " ", "\r\n", "\n", "\r", "\0", "=?utf-8?q?=0A?=", "\u2028", "\x85", "é")
+texts = st.tuples(lines, lines)
+said = made_of(
+    "250", "550 ", "5.1.1", "#5.5.0", "-", "\r\n", "\n", "try again in", " 5 minutes", "00:05:00", "9" * 30, "\x1b[31m", "\0"
+)
+urls = made_of(
+    "smtp", "smtps", "+starttls", "://", "mailbox", "user", ":", "@", "host", "2525", "/", "?", "timeout=", "9", "%", "[", "#"
+)
+delays = made_of("1", "9" * 9, "m", "h", "d", "s", ",", " ", "-", ".", "٣")
+sources = made_of(
+    "{{",
+    "}}",
+    "{%",
+    "%}",
+    " name ",
+    "|",
+    " upcase",
+    " if ",
+    " endif ",
+    " for i in (1..9) ",
+    " endfor ",
+    "'",
+    ".",
+    "[",
+    "]",
+    " raw ",
+    "-",
+)
+
+# Addresses and headers
+
+
+@any_input()
+@given(mailboxes)
+def test_an_address_has_a_normal_form_or_is_refused(text: str) -> None:
+    try:
+        normal = normal_address(text)
+    except ValueError:
+        return
+
+    assert normal_address(normal) == normal
+    assert normal.isascii()
+    assert normal.isprintable()
+    assert not set(normal) & set(" <>\r\n")
+
+
+@any_input()
+@given(mailboxes)
+def test_a_mailbox_has_a_normal_form_that_a_mail_can_hold_or_is_refused(text: str) -> None:
+    try:
+        normal = normal_mailbox(text)
+    except ValueError:
+        return
+
+    assert normal_mailbox(normal) == normal
+    assert b"\r\n\r\n" in build(Draft(normal, to=(normal,), text="Hi"), message_id="<x@example.com>", date=AT)
+
+
+@any_input()
+@given(lines, lines)
+def test_a_header_is_one_line_or_is_refused(name: str, value: str) -> None:
+    try:
+        check_header(name, value)
+    except ValueError:
+        return
+
+    assert re.fullmatch("[!-9;-~]{1,76}", name)
+    assert not set(value) & set("\r\n\0")
+
+
+@any_input(2)
+@given(texts, lines, lines, st.lists(mailboxes | lines, max_size=3), lines)
+def test_nothing_of_a_mail_becomes_a_header_that_nobody_asked_for(
+    given_texts: tuple[str, str], name: str, value: str, addresses: list[str], file: str
+) -> None:
+    to, files = ("ada@example.com", *addresses), (Attachment(file, b"x", content_id=file or None),)
+    draft = Draft(
+        "shop@example.com",
+        to=to,
+        cc=to,
+        reply_to=to,
+        subject=given_texts[0],
+        text=given_texts[1],
+        headers={name: value},
+        attachments=files,
+    )
+    try:
+        raw = build(draft, message_id="<x@example.com>", date=AT)
+    except ValueError:
+        return
+
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", raw)
+    assert [each for each in message_from_bytes(raw, policy=policy.SMTP) if each != "Content-Type"] == [*HEADERS, name]
+
+
+# What a relay says
+
+
+@any_input()
+@given(st.integers(), said)
+def test_a_reply_is_one_printable_line_and_asks_for_no_absurd_wait(code: int, text: str) -> None:
+    reply = Reply(code, text)
+
+    assert reply.text.isprintable()
+    assert len(reply.text) <= TEXT_LIMIT
+    assert reply.asks_to_wait is None or timedelta() < reply.asks_to_wait <= LONGEST_WAIT
+
+
+class Line(asyncio.Transport):
+    """A connection with nobody at its end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aborted = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Whoever listens is called by the test."""
+
+    def abort(self) -> None:
+        """Hang up at once."""
+        self.aborted = True
+
+
+bursts = st.binary(max_size=50) | st.sampled_from(
+    [b"250 OK\r\n", b"250-more\r\n", b"\n", b"\r", b"250", b" ", b"\xff", b"250 OK\n" * 60, b"250-\n" * 60, b"x" * 5000]
+)
+
+
+@any_input()
+@given(st.lists(bursts, max_size=30))
+def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(chunks: list[bytes]) -> None:
+    line = Line()
+    conversation = Conversation(line, timeout=1, pipelining=True, size=True)
+
+    for chunk in chunks:
+        conversation.data_received(chunk)
+        kept = (len(conversation._unread), len(conversation._lines), len(conversation._replies))
+        assert line.aborted or all(some <= most for some, most in zip(kept, (LINE, LINES, REPLIES), strict=True))
+        if line.aborted:
+            break
+
+    assert all(-1 <= code <= 999 for code, _text in conversation._replies)
+
+
+@any_input()
+@given(
+    st.lists(st.sampled_from([b"250 OK\r\n", b"250-a\r\n250 b\r\n", b"550 5.1.1 No\n", b"nonsense\r\n"]), max_size=10), st.data()
+)
+def test_how_a_relays_words_are_cut_changes_nothing(replies: list[bytes], data: st.DataObject) -> None:
+    text = b"".join(replies)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
+    whole, cut = (Conversation(Line(), timeout=1, pipelining=True, size=True) for _ in range(2))
+
+    whole.data_received(text)
+    for start, end in pairwise(cuts):
+        cut.data_received(text[start:end])
+
+    assert cut._replies == whole._replies
+    assert len(whole._replies) == len(replies)
+
+
+# Files and settings
+
+
+rows = made_of("ada@example.com", "bob@example.com", ",", '"', "\r\n", "\n", "\r", "address,reason", "'=1+1", "\0", ";", "\ufeff")
+
+
+@any_input(2)
+@given(st.binary(max_size=60) | rows.map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_a_file_of_suppressions_is_taken_line_by_line(lent: None, content: bytes) -> None:
+    Suppression.objects.all().delete()
+    file = content.splitlines(keepends=True)
+
+    imported = import_csv(file, now=AT)
+
+    stored = list(Suppression.objects.values_list("address", flat=True))
+    assert imported.taken + len(imported.bad) <= len(file)
+    assert len(stored) <= imported.taken
+    assert [normal_address(address).lower() for address in stored] == stored
+
+
+@any_input()
+@given(urls, urls)
+def test_an_email_url_names_a_relay_or_is_refused_without_its_password(before: str, after: str) -> None:
+    try:
+        told: Relay | ValueError | None = parse_email_url(f"{before}://user:secret@{after}")
+    except ValueError as error:
+        told = error
+
+    assert "secret" not in repr(told)
+    assert isinstance(told, ValueError) or (isinstance(told, Relay) and told.host and 0 < told.port < 2**16)
+
+
+@any_input()
+@given(delays)
+def test_delays_are_read_or_refused(text: str) -> None:
+    try:
+        parsed = parse_delays(text)
+    except ValueError:
+        return
+
+    assert all(timedelta() <= delay <= LONGEST_DELAY for delay in parsed)
+
+
+# Through the API
+
+
+header_values = st.binary(max_size=300).map(lambda value: re.sub(rb"[\r\n\0]", b"", value)) | lines.map(
+    lambda text: re.sub(r"[\r\n\0]", "", text).encode("utf-8", "replace")
+)
+
+
+@pytest.fixture
+def key(lent: None) -> str:
+    """A program's."""
+    return create_key("shop", scopes=["emails:send"])
+
+
+@any_input(5)
+@given(header_values)
+def test_an_idempotency_key_is_taken_or_refused(client: TestClient, key: str, value: bytes) -> None:
+    headers: Any = {b"Authorization": f"Bearer {key}".encode(), b"Idempotency-Key": value}
+
+    answer = client.post("/api/emails", json=MAIL, headers=headers)
+
+    fits = re.fullmatch(rb"[\x20-\x7e]{1,255}", value) is not None
+    assert answer.status_code == (202 if fits else 422)
+
+
+@any_input(2)
+@given(header_values)
+def test_an_authorization_that_is_none_is_refused(client: TestClient, value: bytes) -> None:
+    headers: Any = {b"Authorization": b"Bearer " + value}
+
+    answer = client.get("/api/me", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+
+
+@any_input(2)
+@given(sources, st.text(max_size=10))
+def test_a_template_is_rendered_or_refused(source: str, name: str) -> None:
+    try:
+        rendered = Parsed(Parts(source, source, source)).render({"name": name})
+    except TemplateInvalid:
+        return
+
+    assert not set(rendered.subject) & set("\r\n")
+    assert "\0" not in rendered.subject + rendered.text + rendered.html
