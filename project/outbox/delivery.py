@@ -171,4 +171,5 @@ class Delivery:
 
 async def _wait(wanted: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
-        await asyncio.wait_for(wanted.wait(), seconds)
+        async with asyncio.timeout(seconds):  # not wait_for: in Python 3.11 it may swallow a cancellation
+            await wanted.wait()

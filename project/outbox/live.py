@@ -106,6 +106,7 @@ class Tail:
                 yield
             finally:
                 self.stop()
+                self._end_all()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -116,8 +117,11 @@ class Tail:
         return len(self._followers)
 
     def stop(self) -> None:
-        """Let all who follow take what waits for them, and end."""
+        """Let all who follow take what was committed, and end."""
         self.is_stopping = True
+        self._wanted.set()
+
+    def _end_all(self) -> None:
         for follower in self._followers:
             follower.end()
 
@@ -141,10 +145,13 @@ class Tail:
 
     async def _follow(self) -> None:
         while True:
+            is_last = self.is_stopping
             try:
                 await self._read_what_is_new()
             except Exception:
                 logger.exception("The tail of the events will look again in %g s", LOOK_EVERY)
+            if is_last:
+                self._end_all()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY):  # not wait_for: Python 3.11's may swallow a cancellation
                     await self._wanted.wait()

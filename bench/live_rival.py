@@ -1,0 +1,46 @@
+"""What Channels' users do: a consumer in a group, to which each event is sent. To be served as `bench.live_rival:application`."""
+
+import django
+
+django.setup()  # before anything that imports a model
+
+from typing import Any  # noqa: E402
+from urllib.parse import parse_qs  # noqa: E402
+
+from channels.generic.websocket import AsyncWebsocketConsumer  # noqa: E402
+from channels.layers import get_channel_layer  # noqa: E402
+from starlette.types import Receive, Scope, Send  # noqa: E402
+
+EVENT = (
+    '{"id": 1234, "type": "email.queued", "created_at": "2026-12-01T09:00:00.000000Z", "data": {"email_id": '
+    '"01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e", "status": "queued", "to": ["ada@example.com"], "subject": "Your order", '
+    '"tags": {}, "attempt": 0, "smtp_code": null, "response": null}}'
+)
+
+
+class Consumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
+    """As in Channels' tutorial."""
+
+    async def connect(self) -> None:
+        """Join."""
+        await self.channel_layer.group_add("events", self.channel_name)
+        await self.accept()
+        await self.send(text_data='{"type": "ready"}')
+
+    async def told(self, event: dict[str, Any]) -> None:
+        """Pass it on."""
+        await self.send(text_data=event["text"])
+
+
+consumer = Consumer.as_asgi()
+
+
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
+    """Sockets; and a request that sends as many events to the group as its query says."""
+    if scope["type"] == "websocket":
+        await consumer(scope, receive, send)
+    elif scope["type"] == "http":
+        for _ in range(int(parse_qs(scope["query_string"].decode())["count"][0])):
+            await get_channel_layer().group_send("events", {"type": "told", "text": EVENT})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
