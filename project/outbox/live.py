@@ -99,7 +99,7 @@ class Tail:
     async def running(self) -> AsyncIterator[None]:
         """Follow the table while this is open, and hear of it when the server is about to stop."""
         loop, hinted = asyncio.get_running_loop(), asyncio.Event()
-        self._wanted, self.is_stopping = asyncio.Event(), False
+        self._wanted, self.is_stopping, self._cursor = asyncio.Event(), False, 0
         tasks = [asyncio.create_task(work) for work in (self._follow(), self._hear(), self._pass_on(hinted))]
         with committed.listening(lambda: loop.call_soon_threadsafe(hinted.set)), stopping.listening(self.stop):
             try:
