@@ -63,6 +63,7 @@ def revealed(value: Any) -> Any:
         ("shutdown_grace", 25.0),
         ("admin_username", "admin"),
         ("admin_password", None),
+        ("metrics_token", None),
         ("log_level", "INFO"),
     ],
 )
