@@ -311,3 +311,17 @@ async def test_a_database_that_was_away_is_asked_again(tail: Tail, monkeypatch: 
         committed.tell()
 
         assert await heard(followed, len(KINDS)) == ids
+
+
+async def test_a_tail_that_starts_again_knows_nothing_of_an_earlier_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    tail = Tail()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(live, "last_event_id", lambda: 10_000_000)
+        async with tail.running(), following(tail, ALL):
+            pass
+
+    async with tail.running(), following(tail, ALL) as followed:
+        ids = await written(*KINDS)
+        committed.tell()
+
+        assert await heard(followed, len(KINDS)) == ids
