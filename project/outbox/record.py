@@ -1,6 +1,7 @@
 """Writing down what became of attempts, and what that makes of the mails."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -78,7 +79,7 @@ def _update(attempt: Attempt, judgement: Verdict) -> None:
 
 
 def _event(attempt: Attempt, judgement: Verdict) -> Event:
-    email, outcome = attempt.email, attempt.outcome
+    email, outcome = copy(attempt.email), attempt.outcome  # if this transaction fails, the attempt is judged once more
     email.status, email.attempts = judgement.status, judgement.attempts
     refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in outcome.refusals.items()}
     more = {"refused": refused} if refused else {}

@@ -183,6 +183,17 @@ def test_its_statements_do_not_grow_with_the_mails_that_are_plainly_sent() -> No
     assert counts == [2, 2]
 
 
+def test_an_attempt_whose_transaction_failed_is_judged_the_same_again(claim: Claim) -> None:
+    attempt = Attempt(claim(), Outcome("no route", Fault.RELAY), NOW)
+    with transaction.atomic():
+        record_outcomes([attempt])
+        transaction.set_rollback(True)
+
+    record_outcomes([attempt])
+
+    assert (Email.objects.get().status, Email.objects.get().attempts) == (Status.QUEUED, 0)
+
+
 # What is said of it
 
 
