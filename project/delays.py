@@ -1,4 +1,4 @@
-"""RETRY_DELAYS: how long to wait between the tries of a mail. Pure."""
+"""Times as settings and command lines have them, such as `5m`; and the waits between the tries of a mail. Pure."""
 
 import re
 from datetime import timedelta
@@ -13,6 +13,7 @@ DELAYS: tuple[timedelta, ...] = (
     timedelta(hours=24),
 )
 LONGEST_DELAY = timedelta(days=30)
+LONGEST_TIME = timedelta(days=36_500)
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -21,14 +22,16 @@ def parse_delays(text: str) -> tuple[timedelta, ...]:
 
     Raises ValueError, which says why.
     """
-    return tuple(_delay(each.strip()) for each in text.split(",")) if text.strip() else ()
+    delays = (parse_time(each.strip(), called="delay", longest=LONGEST_DELAY) for each in text.split(","))
+    return tuple(delays) if text.strip() else ()
 
 
-def _delay(text: str) -> timedelta:
+def parse_time(text: str, *, called: str = "time", longest: timedelta = LONGEST_TIME) -> timedelta:
+    """The time that a text such as `90d` names. Raises ValueError, which says why."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
-        raise ValueError(f"{text!r} is no delay: it is a whole number and s, m, h or d, such as 5m")
-    delay = timedelta(**{UNITS[match[2]]: int(match[1])})
-    if delay > LONGEST_DELAY:
-        raise ValueError(f"{text!r} is longer than {LONGEST_DELAY.days} days")
-    return delay
+        raise ValueError(f"{text!r} is no {called}: it is a whole number and s, m, h or d, such as 5m")
+    time = timedelta(**{UNITS[match[2]]: int(match[1])})
+    if time > longest:
+        raise ValueError(f"{text!r} is longer than {longest.days} days")
+    return time

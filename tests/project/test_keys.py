@@ -129,8 +129,8 @@ def test_the_command_makes_a_key_that_ends_and_has_its_senders() -> None:
 @pytest.mark.parametrize(
     ("option", "value", "why"),
     [
-        ("--expires", "90", "such as 90d"),
-        ("--expires", "soon", "such as 90d"),
+        ("--expires", "90", "such as 5m"),
+        ("--expires", "soon", "such as 5m"),
         ("--sender", "example.com", "a sender is an address"),
     ],
 )

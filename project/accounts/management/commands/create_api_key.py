@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from project.accounts.keys import create_key
-from project.accounts.lifetimes import parse_lifetime
 from project.accounts.scopes import SCOPES, InvalidScope
+from project.delays import parse_time
 
 
 class Command(BaseCommand):
@@ -30,7 +30,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
         try:
-            expires_at = timezone.now() + parse_lifetime(options["expires"]) if options["expires"] else None
+            expires_at = timezone.now() + parse_time(options["expires"]) if options["expires"] else None
             key = create_key(options["name"], scopes=options["scope"], senders=options["sender"], expires_at=expires_at)
         except (InvalidScope, ValueError) as error:
             raise CommandError(str(error)) from None

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from project.accounts.keys import KeyNotActive, rotate_key
-from project.accounts.lifetimes import parse_lifetime
 from project.bridge import database
+from project.delays import parse_time
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Rotate it."""
         try:
-            overlap = parse_lifetime(options["overlap"])
+            overlap = parse_time(options["overlap"])
             key = database.call(rotate_key, options["public"], overlap=overlap, now=timezone.now())
         except (KeyNotActive, ValueError) as error:
             raise CommandError(str(error)) from None
