@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from tests.browser.chromium import Page, expect
+from tests.browser.chromium import Page, Route, expect
 from tests.browser.office import serious, sign_in
 from tests.browser.watch import Watch
 from tests.conftest import PASSWORD
@@ -22,6 +22,18 @@ def playground(page: Page) -> Page:
 def press_send(page: Page) -> None:
     """Send the mail as it is written there."""
     page.get_by_role("button", name="Send", exact=True).click()
+
+
+def test_nothing_is_sent_before_the_script_is_there(playground: Page) -> None:
+    held: list[Route] = []
+    playground.route("**/play.js", lambda route: held.append(route))
+    playground.reload(wait_until="commit")
+    send = playground.get_by_role("button", name="Send", exact=True)
+    expect(send).to_be_disabled()
+
+    held[0].continue_()
+
+    expect(send).to_be_enabled()
 
 
 def test_a_mail_is_seen_to_go_from_queued_to_sent(playground: Page) -> None:

@@ -93,3 +93,5 @@ form.addEventListener("submit", async (event) => {
 for (const button of form.querySelectorAll("[data-to]")) {
   button.addEventListener("click", () => (form.elements.to.value = button.dataset.to));
 }
+
+form.querySelector("fieldset").disabled = false;
