@@ -1,14 +1,16 @@
 """The engine: it delivers what is queued, in this process.
 
 The database says what is to be done; the engine only acts on it. It is woken at once when a mail was accepted, and
-looks by itself every few seconds for what no wake-up reached (another process, a crash between commit and wake-up).
+looks by itself every few seconds for what no wake-up reached (a process that gives no hints, a crash between commit and wake-up).
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from project.bridge.hints import hearing, passing_on
 from project.outbox.delivery import Delivery
+from project.outbox.events import QUEUE, queued
 from project.outbox.instance import alive
 
 LOOK_EVERY = 5.0  # seconds
@@ -48,13 +50,15 @@ class Engine:
     async def running(self, *, grace: float) -> AsyncIterator[None]:
         """For the lifespan: deliver while this is open. At the end, what is in hand has `grace` seconds to be done."""
         if not self.delivers:
-            yield
+            async with passing_on(queued, topic=QUEUE):
+                yield
             return
         with alive(self.folder) as name:
             self._delivery = delivery = Delivery(name, self.folder, look_every=self._look_every)
             delivery.start()
             try:
-                yield
+                async with hearing(QUEUE, delivery.wake):
+                    yield
             finally:
                 self._delivery = None
                 await delivery.finish(grace)

@@ -12,8 +12,12 @@ from project.outbox.bulk import insert
 from project.outbox.measures import count
 from project.outbox.models import Email, Event
 from project.outbox.replies import Reply
+from project.outbox.states import Status
 
 committed = Listeners()  # that there may be new events; told on any thread
+queued = Listeners()  # that one of them says that a mail is due; likewise
+EVENTS, QUEUE = "events", "queue"  # the hints to other processes that are the same
+QUEUED = f"email.{Status.QUEUED}"
 ORDER_LOCK = 0x6D61696C7261696C  # any number that nobody else takes
 
 
@@ -35,6 +39,8 @@ def write_events(events: Sequence[Event]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
     insert(events)
     transaction.on_commit(committed.tell, robust=True)  # it is a hint: what was committed stands
+    if any(event.type == QUEUED for event in events):
+        transaction.on_commit(queued.tell, robust=True)
     transaction.on_commit(partial(count, events), robust=True)
 
 

@@ -13,11 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from channels.layers import get_channel_layer
-
 from project.bridge import database
+from project.bridge.hints import hearing, passing_on
 from project.bridge.listeners import stopping
-from project.outbox.events import committed
+from project.outbox.events import EVENTS, committed
 from project.outbox.models import Event
 from project.outbox.queries import Wanted, events_after, last_event_id
 
@@ -25,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 1.0  # seconds
 PAGE = 500  # events
-GROUP = "events"  # of the channel layer
 ROOM = 1000  # events that wait for a slow reader
 
 
@@ -98,18 +96,17 @@ class Tail:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the table while this is open, and hear of it when the server is about to stop."""
-        loop, hinted = asyncio.get_running_loop(), asyncio.Event()
-        self._wanted, self.is_stopping, self._cursor = asyncio.Event(), False, 0
-        tasks = [asyncio.create_task(work) for work in (self._follow(), self._hear(), self._pass_on(hinted))]
-        with committed.listening(lambda: loop.call_soon_threadsafe(hinted.set)), stopping.listening(self.stop):
-            try:
-                yield
-            finally:
-                self.stop()
-                self._end_all()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        loop, self._wanted, self.is_stopping, self._cursor = asyncio.get_running_loop(), asyncio.Event(), False, 0
+        following = asyncio.create_task(self._follow())
+        with committed.listening(lambda: loop.call_soon_threadsafe(self._wanted.set)), stopping.listening(self.stop):
+            async with hearing(EVENTS, self._wanted.set), passing_on(committed, topic=EVENTS):
+                try:
+                    yield
+                finally:
+                    self.stop()
+                    self._end_all()
+                    following.cancel()
+                    await asyncio.gather(following, return_exceptions=True)
 
     @property
     def followers(self) -> int:
@@ -165,32 +162,6 @@ class Tail:
             self._cursor = max(self._cursor, events[-1].pk)
             if len(events) < PAGE:
                 return
-
-    async def _pass_on(self, hinted: asyncio.Event) -> None:
-        """Tell every process of a hint in this one."""
-        layer = get_channel_layer()
-        while True:
-            await hinted.wait()
-            hinted.clear()
-            self._wanted.set()
-            try:
-                await layer.group_send(GROUP, {"type": "look"})
-            except Exception:
-                logger.exception("The channel layer takes no hint")
-
-    async def _hear(self) -> None:
-        """Look when any process gives a hint."""
-        layer = get_channel_layer()
-        while True:
-            try:
-                channel = await layer.new_channel()
-                await layer.group_add(GROUP, channel)
-                while True:
-                    await layer.receive(channel)
-                    self._wanted.set()
-            except Exception:
-                logger.exception("The channel layer gives no hints")
-                await asyncio.sleep(LOOK_EVERY)
 
 
 @asynccontextmanager

@@ -49,11 +49,6 @@ class Reply:
         return _enhanced(self.text)
 
     @property
-    def is_transient(self) -> bool:
-        """Whether the same may go well later (4xx)."""
-        return 400 <= self.code < 500
-
-    @property
     def is_permanent(self) -> bool:
         """Whether the same would be refused again (5xx)."""
         return 500 <= self.code < 600

@@ -21,12 +21,14 @@ from tests.crash.conftest import StartDeliver, StartLoad
 from tests.crash.load import Load, arrived, count_to, has_one_message_id_each, number_of
 from tests.postgresql import cluster, program
 from tests.processes import BASE_ENV, ROOT, Server
-from tests.smtp import DROP, NO_SUCH_USER, STALL, TAKE, TAKE_AND_DROP, Sink, smtp_sink
+from tests.smtp import DROP, NO_SUCH_USER, STALL, TAKE, TAKE_AND_DROP, Sink
 
 MAILS = int(os.environ.get("CRASH_MAILS", "300"))
 KILLS = int(os.environ.get("CRASH_KILLS", "3"))
 IN_HAND = KILLS * DEFAULT_CONNECTIONS  # so many mails may be in a relay's hand when something dies
 RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each kill may cost a mail one of its tries
+
+pytestmark = pytest.mark.timeout(max(300, MAILS))  # a long run takes long
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,6 @@ TROUBLES = (
     Trouble(TAKE_AND_DROP),
     Trouble(STALL),
 )
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    """An SMTP server."""
-    with smtp_sink() as sink:
-        yield sink
 
 
 @pytest.fixture

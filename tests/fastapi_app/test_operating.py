@@ -4,14 +4,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from channels.layers import InMemoryChannelLayer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from django.db import OperationalError
 from pytest_django import Settings
 from starlette.testclient import TestClient
 
 from fastapi_app.operating import checks
 from project.asgi import application
-from project.bridge import database
+from project.bridge import database, hints
 
 NOT_RUNNING = "not running"
 
@@ -89,6 +89,15 @@ def test_names_what_does_not_answer_in_time(client: TestClient, settings: Settin
     found = client.get("/api/health/ready").json()["checks"]
 
     assert found["channel_layer"] == "no answer within 0.1 s"
+
+
+@pytest.mark.anyio
+async def test_asking_for_readiness_leaves_no_channel_behind(settings: Settings) -> None:
+    settings.CHANNEL_LAYERS = channel_layer(InMemoryChannelLayer)
+
+    await hints.echo()
+
+    assert get_channel_layer().channels == {}
 
 
 def test_is_alive_whatever_fails(client: TestClient, settings: Settings) -> None:

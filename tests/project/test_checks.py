@@ -117,7 +117,7 @@ def test_refuses_to_deploy_a_channel_layer_in_memory_with_several_processes(sett
 
 def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: Settings) -> None:
     settings.ENV = Environment(deliver=False, public_url="http://mail.example.com")
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 
     assert deployment_errors() == []
 

@@ -14,7 +14,7 @@ from pytest_django import Settings
 
 from project.bridge import database
 from project.outbox import live
-from project.outbox.events import committed, event_of, write_events
+from project.outbox.events import EVENTS, committed, event_of, write_events
 from project.outbox.live import Following, Tail, TooSlow, following
 from project.outbox.models import Email, Event
 from project.outbox.queries import Wanted, events_after, last_event_id
@@ -291,7 +291,7 @@ async def test_with_a_broken_channel_layer_nothing_is_lost(settings: Settings, m
 async def test_a_hint_of_another_process_is_heard(tail: Tail) -> None:
     async with following(tail, ALL) as followed:
         ids = await database.run(write, *KINDS)
-        await get_channel_layer().group_send(live.GROUP, {"type": "look"})
+        await get_channel_layer().group_send(EVENTS, {"type": "hint", "from": "another process"})
 
         assert await heard(followed, len(KINDS)) == ids
 

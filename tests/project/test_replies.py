@@ -74,23 +74,11 @@ def test_the_enhanced_code_begins_the_text(text: str, enhanced: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "transient", "permanent"),
-    [
-        (-1, False, False),
-        (250, False, False),
-        (354, False, False),
-        (399, False, False),
-        (400, True, False),
-        (499, True, False),
-        (500, False, True),
-        (599, False, True),
-        (600, False, False),
-    ],
+    ("code", "permanent"),
+    [(-1, False), (250, False), (354, False), (400, False), (499, False), (500, True), (599, True), (600, False)],
 )
-def test_the_code_says_whether_it_may_pass(code: int, transient: bool, permanent: bool) -> None:
-    reply = Reply(code, "")
-
-    assert (reply.is_transient, reply.is_permanent) == (transient, permanent)
+def test_the_code_says_whether_it_is_final(code: int, permanent: bool) -> None:
+    assert Reply(code, "").is_permanent == permanent
 
 
 @pytest.mark.parametrize(

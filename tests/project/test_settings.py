@@ -33,6 +33,14 @@ def mail_settings(folder: Path, **environment: str) -> dict[str, object]:
     return {name: value for name, value in settings_of(folder, **environment).items() if name.startswith("EMAIL_")}
 
 
+def test_processes_share_a_channel_layer_if_there_is_a_redis(tmp_path: Path) -> None:
+    alone, together = (settings_of(tmp_path, **env)["CHANNEL_LAYERS"]["default"] for env in ({}, {"REDIS_URL": "rediss://cache"}))
+
+    assert alone == {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+    assert together["BACKEND"] == "channels_redis.pubsub.RedisPubSubChannelLayer"
+    assert together["CONFIG"]["hosts"][0]["address"] == "rediss://cache"
+
+
 def test_mail_goes_to_the_embedded_mailbox_unless_told_otherwise(tmp_path: Path) -> None:
     assert mail_settings(tmp_path) == {"EMAIL_BACKEND": "project.outbox.transports.mailbox.MailboxBackend"}
 

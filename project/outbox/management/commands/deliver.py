@@ -8,9 +8,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge import database
+from project.bridge.hints import passing_on
 from project.outbox.engine import Engine
+from project.outbox.events import EVENTS, committed
 
-LOOK_EVERY = 1.0  # seconds: nothing wakes it when another process accepts a mail
+LOOK_EVERY = 1.0  # seconds: without REDIS_URL nothing wakes it when another process accepts a mail
 
 
 class Command(BaseCommand):
@@ -32,16 +34,21 @@ class Command(BaseCommand):
 async def _deliver(*, drain: bool) -> None:
     engine = Engine(settings.ENV.data_folder / "engines", look_every=LOOK_EVERY)
     try:
-        if drain:
-            await engine.deliver_soon()
-            return
-        ended = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, ended.set)
-        async with engine.running(grace=settings.SHUTDOWN_GRACE):
-            await ended.wait()
+        async with passing_on(committed, topic=EVENTS):
+            if drain:
+                await engine.deliver_soon()
+            else:
+                await _deliver_until_told(engine)
     finally:
         database.close()
+
+
+async def _deliver_until_told(engine: Engine) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with engine.running(grace=settings.SHUTDOWN_GRACE):
+        await ended.wait()
 
 
 def _loop_factory() -> Any:

@@ -1,0 +1,144 @@
+"""Hints: few, never waited for, and heard by others alone."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+from pytest_django import Settings
+
+from project.bridge import hints
+from project.bridge.listeners import Listeners
+from tests.processes import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+TOPIC = "weather"
+
+
+class Telling(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """A channel layer that keeps what it is given, and fails while `troubles` has an error."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.given: list[str] = []
+        self.troubles: list[Exception] = []
+        self.was_given = asyncio.Event()
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Keep it, or fail."""
+        self.was_given.set()
+        if self.troubles:
+            raise self.troubles.pop()
+        self.given.append(group)
+        await super().group_send(group, message)
+
+
+class Hung(Telling):
+    """A channel layer that takes a message and never says so."""
+
+    asked = 0
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        """Hang."""
+        self.asked += 1
+        await asyncio.Event().wait()
+
+
+def use(settings: Settings, layer: type) -> Any:
+    """Make it the channel layer."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{layer.__module__}.{layer.__qualname__}"}}
+    return get_channel_layer()
+
+
+@pytest.fixture
+def happened() -> Listeners:
+    """What there is to hear of."""
+    return Listeners()
+
+
+async def came(event: asyncio.Event) -> None:
+    """Wait for it."""
+    async with asyncio.timeout(PATIENCE):
+        await event.wait()
+
+
+async def test_a_process_does_not_hear_its_own(settings: Settings, happened: Listeners) -> None:
+    layer, heard, began = use(settings, Telling), [], asyncio.Event()
+
+    def listener() -> None:
+        heard.append("a hint")
+        began.set()
+
+    async with hints.hearing(TOPIC, listener):
+        await came(began)
+        async with hints.passing_on(happened, topic=TOPIC):
+            happened.tell()
+        began.clear()
+        await layer.group_send(TOPIC, {"type": "hint", "from": "another process"})  # it comes after ours
+        await came(began)
+
+    assert heard == ["a hint", "a hint"]  # that of the start, and the other process's
+
+
+async def test_what_happens_at_once_shares_a_hint_and_the_last_is_sent_at_the_end(
+    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "AT_MOST_EVERY", 2 * PATIENCE)
+    layer = use(settings, Telling)
+    async with hints.passing_on(happened, topic=TOPIC):
+        happened.tell()
+        await came(layer.was_given)
+        for _ in range(10):
+            await asyncio.to_thread(happened.tell)
+        assert layer.given == [TOPIC]
+
+    assert layer.given == [TOPIC, TOPIC]
+
+
+async def test_a_channel_layer_that_hangs_is_given_no_second_hint(
+    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "AT_MOST_EVERY", 0.0)
+    layer = use(settings, Hung)
+    async with hints.passing_on(happened, topic=TOPIC):
+        for _ in range(10):
+            await asyncio.to_thread(happened.tell)
+
+        assert layer.asked == 1
+
+
+async def test_an_outage_is_told_of_once_and_the_hint_goes_out_after_it(
+    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hints, "AGAIN_AFTER", 0.01)
+    caplog.set_level(logging.INFO)
+    layer = use(settings, Telling)
+    layer.troubles = [ConnectionRefusedError("redis://:secret@cache:6379") for _ in range(5)]
+    async with hints.passing_on(happened, topic=TOPIC):
+        happened.tell()
+        async with asyncio.timeout(PATIENCE):
+            while not layer.given:
+                layer.was_given.clear()
+                await layer.was_given.wait()
+                await asyncio.sleep(0)
+        assert layer.given == [TOPIC]
+
+    told = [record.getMessage() for record in caplog.records if record.name == hints.__name__]
+    assert len(told) == 2
+    assert told[0].startswith("The channel layer fails (ConnectionRefusedError)")
+    assert told[1] == "The channel layer works again"
+
+
+async def test_who_could_not_listen_does_when_the_channel_layer_works(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(hints, "AGAIN_AFTER", 0.01)
+    layer, heard = use(settings, Telling), asyncio.Event()
+    layer.troubles = [ConnectionRefusedError() for _ in range(5)]
+    async with hints.hearing(TOPIC, heard.set):
+        await came(heard)
+
+    assert caplog.text.count("The channel layer fails") == 1
+    assert layer.channels == {}

@@ -1,0 +1,33 @@
+"""A test that hangs is told of, and the others still run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.processes import ROOT
+
+HANGS = """
+import threading
+
+def waits_for_ever(event):
+    event.wait()
+
+def test_hangs():
+    event = threading.Event()
+    threading.Thread(target=waits_for_ever, args=[event], daemon=True).start()
+    event.wait()
+
+def test_comes_after():
+    pass
+"""
+
+
+def test_what_hangs_fails_with_the_stacks_of_all_threads(tmp_path: Path) -> None:
+    (tmp_path / "test_hangs.py").write_text(HANGS)
+    command = ["-m", "pytest", "-c", "pyproject.toml", "-o", "timeout=1", "-p", "no:cacheprovider", "--numprocesses=1"]
+
+    run = subprocess.run([sys.executable, *command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert "1 failed, 1 passed" in run.stdout
+    assert "Failed: Timeout" in run.stdout
+    assert "in waits_for_ever" in run.stdout
