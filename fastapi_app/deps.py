@@ -16,6 +16,7 @@ from project.accounts.principal import NotAuthenticated, Principal
 from project.accounts.scopes import SCOPES
 from project.accounts.tokens import principal_of_token
 from project.accounts.two_factor import principal_of_user
+from project.audit.clerk import Clerk
 from project.bridge import database
 from project.bridge.sessions import session_user
 from project.outbox.engine import Engine
@@ -60,16 +61,21 @@ async def principal_of(connection: HTTPConnection) -> Principal | None:
         scheme, token = get_authorization_scheme_param(connection.headers["authorization"])
         if scheme.lower() != "bearer":
             raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
-        return await principal_of_bearer(token)
+        return await principal_of_bearer(connection, token)
     user = await session_user(connection)
     return await database.run(principal_of_user, user) if isinstance(user, User) else None
 
 
-async def principal_of_bearer(token: str) -> Principal:
-    """Who holds an API key or an access token. Raises `NotAuthenticated`."""
-    if token.startswith(PREFIX):
-        return await principal_of_known_key(token)
-    return await database.run(principal_of_token, token)
+async def principal_of_bearer(connection: HTTPConnection, token: str) -> Principal:
+    """Who holds an API key or an access token that came this way. Raises `NotAuthenticated`, which goes into the audit trail."""
+    try:
+        if token.startswith(PREFIX):
+            return await principal_of_known_key(token)
+        return await database.run(principal_of_token, token)
+    except NotAuthenticated as refusal:
+        clerk: Clerk = connection.app.state.clerk
+        await clerk.note(refusal, address=connection.client.host if connection.client else None)
+        raise
 
 
 async def caller(wanted: SecurityScopes, who: Annotated[Principal | None, Depends(caller_if_any)]) -> Principal:

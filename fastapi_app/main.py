@@ -17,6 +17,7 @@ from fastapi_app.notes import routes as notes
 from fastapi_app.operating import routes as operating
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
+from project.audit.clerk import Clerk
 from project.bridge import background, database
 from project.outbox.engine import Engine
 from project.outbox.intake import Intake
@@ -25,10 +26,11 @@ from project.outbox.live import Tail
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """From the first request to the last: background tasks, the engine, the database's pool."""
+    """From the first request to the last: background tasks, the engine, the clerk, the database's pool."""
     grace = settings.SHUTDOWN_GRACE
     try:
         async with (
+            app.state.clerk.running(),
             app.state.tail.running(),
             app.state.engine.running(grace=grace),
             background.outliving(app, grace=grace),
@@ -40,7 +42,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def create_app() -> FastAPI:
-    """A new application with its own intake, engine and tail."""
+    """A new application with its own intake, engine, tail and clerk."""
     app = FastAPI(
         title="Mailrail",
         summary="Send e-mail: one POST queues it, and you watch it go.",
@@ -53,7 +55,7 @@ def create_app() -> FastAPI:
         middleware=[Middleware(BodyLimit)],
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines", delivers=settings.ENV.deliver)
-    app.state.intake, app.state.tail = Intake(), Tail()
+    app.state.intake, app.state.tail, app.state.clerk = Intake(), Tail(), Clerk()
     for part in (notes, emails, events, templates, suppressions, auth, operating):
         app.include_router(part.router)
     app.include_router(events.sockets)

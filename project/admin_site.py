@@ -17,6 +17,7 @@ from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 
 from project.accounts.models import User
+from project.accounts.recovery_codes import codes_left
 from project.accounts.two_factor import (
     TwoFactorRequired,
     begin_setup,
@@ -25,11 +26,13 @@ from project.accounts.two_factor import (
     must_set_up,
     pending_device,
     qr_code,
+    renew_with_code,
     require_code,
     secret_of,
 )
 
-CODE_INPUT = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "8"}
+CODE_INPUT = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "16"}
+OTHERS_ENDED = "Your other sessions and tokens have ended."
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -82,27 +85,39 @@ class BackOffice(AdminSite):
         return [path("two-factor/", never_cache(self.two_factor_view), name="two_factor"), *super().get_urls()]
 
     def two_factor_view(self, request: HttpRequest) -> HttpResponse:
-        """Turn two-factor login on or, if it is not required, off. Both need a code."""
+        """Turn two-factor login on or, if it is not required, off; or make new recovery codes. All of it needs a code."""
         user = request.user
         if not isinstance(user, User) or not self.is_staff(request):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            if self.changed(request, user, form.cleaned_data["otp"].strip()):
-                update_session_auth_hash(request, user)  # this session goes on, all others end
-                return redirect("admin:index")
+            if answer := self.answer_to_code(request, user, form.cleaned_data["otp"].strip()):
+                return answer
             form.add_error("otp", "The code is wrong, or was used before. After a wrong one, wait a moment.")
         return self.two_factor_page(request, user, form)
 
-    def changed(self, request: HttpRequest, user: User, code: str) -> bool:
-        """Take the device that was begun, or let go of the one there is."""
-        is_on = user.device is not None
-        if is_on and settings.REQUIRE_2FA:
+    def answer_to_code(self, request: HttpRequest, user: User, code: str) -> HttpResponse | None:
+        """Take the device that was begun, make recovery codes, or let go of the device. None if the code is wrong."""
+        if user.device is None:
+            codes, told = finish_setup(user, code), f"Two-factor login is on. {OTHERS_ENDED}"
+        elif "renew" in request.POST:
+            codes, told = renew_with_code(user, code), "The recovery codes that you had are good no more."
+        elif settings.REQUIRE_2FA:
             raise PermissionDenied
-        if not (end_with_code(user, code) if is_on else finish_setup(user, code)):
-            return False
-        messages.success(request, f"Two-factor login is {'off' if is_on else 'on'}. Your other sessions and tokens have ended.")
-        return True
+        else:
+            return self.turned_off(request, user) if end_with_code(user, code) else None
+        if codes is None:
+            return None
+        update_session_auth_hash(request, user)  # this session goes on, all others end
+        messages.success(request, told)
+        context = {**self.each_context(request), "title": "Recovery codes", "codes": codes}
+        return TemplateResponse(request, "admin/recovery_codes.html", context)
+
+    def turned_off(self, request: HttpRequest, user: User) -> HttpResponse:
+        """Say so. This session goes on, too."""
+        update_session_auth_hash(request, user)
+        messages.success(request, f"Two-factor login is off. {OTHERS_ENDED}")
+        return redirect("admin:index")
 
     def two_factor_page(self, request: HttpRequest, user: User, form: CodeForm) -> HttpResponse:
         """What there is to do, and the picture to scan: of a new secret each time that the page is asked for."""
@@ -110,4 +125,6 @@ class BackOffice(AdminSite):
         if user.device is None:
             device = (form.is_bound and pending_device(user)) or begin_setup(user)
             context |= {"qr_code": qr_code(device), "secret": secret_of(device)}
+        else:
+            context["codes_left"] = codes_left(user)
         return TemplateResponse(request, "admin/two_factor.html", context)

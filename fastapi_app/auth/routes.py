@@ -16,14 +16,16 @@ from project.bridge.sessions import django_request
 
 router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 
-Code = Annotated[str, Form(max_length=16, description="From the user's app, with two-factor login", examples=[""])]
+Code = Annotated[
+    str, Form(max_length=16, description="With two-factor login: from the user's app, or a recovery code", examples=[""])
+]
 
 
 @router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 403, 413, 422))
 async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: Code = "") -> Token:
     """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls.
 
-    Who has two-factor login sends a code in `otp`, too.
+    Who has two-factor login sends a code in `otp`, too: the app's, or a recovery code.
     """
     await count_login(request, form.username)
     token = await database.run_aside(

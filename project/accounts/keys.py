@@ -14,7 +14,7 @@ from hashlib import sha256
 from django.utils.crypto import constant_time_compare
 
 from project.accounts.models import ApiKey, KeyState
-from project.accounts.principal import NotAuthenticated, Principal
+from project.accounts.principal import NotAuthenticated, Principal, Why
 from project.accounts.scopes import InvalidScope, unknown
 from project.accounts.senders import normal_pattern
 from project.errors import Refusal
@@ -74,17 +74,11 @@ def revoke_key(public: str, *, now: datetime) -> bool:
 
 def principal_of_key(text: str, *, now: datetime) -> Principal:
     """Who holds this key. Raises `NotAuthenticated`, whatever is wrong with it."""
-    public, secret = _parts(text)
-    key, hashed = ApiKey.objects.filter(public=public, revoked_at=None).first(), _hashed(secret)
-    # Compared even if there is none, so that the time tells nothing.
-    current = constant_time_compare(key.hashed if key else "", hashed)
-    previous = constant_time_compare(key.previous_hashed if key else "", hashed)
-    if key is None or not (current or previous):
-        raise NotAuthenticated("The API key is not valid, or was revoked.")
-    ends = (key.expires_at, None if current else key.previous_until)
+    key, is_current = _key_of(text)
+    ends = (key.expires_at, None if is_current else key.previous_until)
     good_until = min((end for end in ends if end is not None), default=None)
     if good_until is not None and good_until <= now:
-        raise NotAuthenticated("The API key has expired, or was replaced.")
+        raise NotAuthenticated("The API key has expired, or was replaced.", why=Why.EXPIRED_KEY, name=known_as(key))
     if key.last_used_at is None or key.last_used_at < now - USE_IS_NOTED_EVERY:
         ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     return Principal(
@@ -98,6 +92,25 @@ def principal_of_key(text: str, *, now: datetime) -> Principal:
     )
 
 
+def known_as(key: ApiKey) -> str:
+    """The key as people are told of it: its name, and the part that is no secret."""
+    return f"{key.name} ({PREFIX}{key.public}…)"
+
+
+def _key_of(text: str) -> tuple[ApiKey, bool]:
+    """The key that is not revoked, and whether this is its current secret."""
+    public, secret = _parts(text)
+    key, hashed = ApiKey.objects.filter(public=public).first(), _hashed(secret)
+    # Compared even if there is none, so that the time tells nothing.
+    current = constant_time_compare(key.hashed if key else "", hashed)
+    previous = constant_time_compare(key.previous_hashed if key else "", hashed)
+    if key is None or key.revoked_at is not None or not (current or previous):
+        was_good = key is not None and (current or previous)
+        why, name = Why.REVOKED_KEY if was_good else Why.BAD_KEY, known_as(key) if key else ""
+        raise NotAuthenticated("The API key is not valid, or was revoked.", why=why, name=name)
+    return key, current
+
+
 def _with_new_secret(key: ApiKey) -> str:
     secret = _random(SECRET)
     key.hashed = _hashed(secret)
@@ -108,7 +121,7 @@ def _parts(text: str) -> tuple[str, str]:
     body = text.removeprefix(PREFIX)
     known, checksum = body[:-CHECKSUM], body[-CHECKSUM:]
     if len(body) != PUBLIC + SECRET + CHECKSUM or not (body.isascii() and body.isalnum()) or checksum != _checksum(known):
-        raise NotAuthenticated("This is not an API key: it is incomplete, or has a typing error.")
+        raise NotAuthenticated("This is not an API key: it is incomplete, or has a typing error.", why=Why.BAD_KEY)
     return known[:PUBLIC], known[PUBLIC:]
 
 

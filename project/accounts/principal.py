@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
 from project.accounts.models import User
@@ -12,10 +13,28 @@ from project.errors import Refusal
 Kind = Literal["key", "token", "session"]
 
 
+class Why(StrEnum):
+    """What is wrong with a credential: for the audit trail, not for who sent it."""
+
+    BAD_KEY = "bad key"
+    EXPIRED_KEY = "expired key"
+    REVOKED_KEY = "revoked key"
+    BAD_TOKEN = "bad token"  # noqa: S105  # a reason, and no token
+    EXPIRED_TOKEN = "expired token"  # noqa: S105
+    ENDED_TOKEN = "ended token"  # noqa: S105
+
+
 class NotAuthenticated(Refusal):
-    """There is no credential, or it is not, or no longer, good."""
+    """There is no credential, or it is not, or no longer, good. If one came, `why` says what is wrong with it.
+
+    `name` is whose it is or was, if that is known.
+    """
 
     code = "not_authenticated"
+
+    def __init__(self, detail: str, *, why: Why | None = None, name: str = "") -> None:
+        super().__init__(detail)
+        self.why, self.name = why, name
 
 
 class MissingScope(Refusal):

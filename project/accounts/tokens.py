@@ -14,7 +14,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from project.accounts.lockout import forget_failures, require_unlocked
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal, of_user
+from project.accounts.principal import NotAuthenticated, Principal, Why, of_user
 from project.accounts.scopes import InvalidScope, scopes_of, unknown
 from project.accounts.two_factor import TwoFactorRequired, must_set_up, require_code
 
@@ -57,11 +57,13 @@ def principal_of_token(text: str) -> Principal:
     """Who holds this token. Raises `NotAuthenticated`."""
     try:
         payload = signing.loads(text, salt=_SALT, max_age=LIFETIME)
-    except signing.BadSignature:
-        raise NotAuthenticated("The access token is not valid, or has expired.") from None
-    user = User.objects.filter(pk=payload["user"], is_active=True).first()
-    if user is None or not constant_time_compare(payload["stamp"], _stamp(user)):
-        raise NotAuthenticated("The access token was withdrawn.")
+    except signing.BadSignature as error:
+        why = Why.EXPIRED_TOKEN if isinstance(error, signing.SignatureExpired) else Why.BAD_TOKEN
+        raise NotAuthenticated("The access token is not valid, or has expired.", why=why) from None
+    user = User.objects.filter(pk=payload["user"]).first()
+    if user is None or not user.is_active or not constant_time_compare(payload["stamp"], _stamp(user)):
+        name = user.get_username() if user else ""
+        raise NotAuthenticated("The access token was withdrawn.", why=Why.ENDED_TOKEN, name=name)
     scopes = scopes_of(user) & set(payload["scopes"])
     return of_user("token", user, scopes=scopes)
 

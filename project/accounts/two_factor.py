@@ -1,4 +1,4 @@
-"""Two-factor login: beside the password, a code from an app (TOTP, RFC 6238), for who has set it up.
+"""Two-factor login: beside the password, a code from an app (TOTP, RFC 6238) or a recovery code, for who has set it up.
 
 A session or token of somebody with a device was given for a code: to set one up ends all others (`User.get_session_auth_hash`).
 """
@@ -18,6 +18,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from project.accounts.changes import changed
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, of_session
+from project.accounts.recovery_codes import forget_codes, is_recovery_code, renew_codes, take_recovery_code
 from project.errors import Refusal
 
 
@@ -38,7 +39,7 @@ def require_code(user: User, code: str) -> None:
         return
     if not code:
         raise TwoFactorRequired("This user signs in with a code, too.")
-    if verify_token(user, device.persistent_id, code) is None:
+    if not _takes(user, device, code):
         raise TwoFactorRequired("The code is wrong, or was used before. After a wrong one, wait a moment.")
 
 
@@ -53,25 +54,33 @@ def pending_device(user: User) -> TOTPDevice | None:
     return TOTPDevice.objects.filter(user=user, confirmed=False).first()
 
 
-def finish_setup(user: User, code: str) -> bool:
-    """Take the pending device for good if the code is from it. Ends all of the user's sessions and tokens."""
+@transaction.atomic
+def finish_setup(user: User, code: str) -> list[str] | None:
+    """Take the pending device for good if the code is from it. Ends the user's sessions and tokens, and gives recovery codes."""
     pending = pending_device(user)
-    if pending is None or user.device is not None or verify_token(user, pending.persistent_id, code) is None:
-        return False
+    if pending is None or user.device is not None or verify_token(user, pending.persistent_id, _digits(code)) is None:
+        return None
     pending.refresh_from_db()
     pending.confirmed = True
     pending.save(update_fields=["confirmed"])
-    return True
+    return renew_codes(user)
+
+
+def renew_with_code(user: User, code: str) -> list[str] | None:
+    """New recovery codes in place of the old ones, for who has the app or one of these."""
+    device = user.device
+    return renew_codes(user) if device is not None and _takes(user, device, code) else None
 
 
 def end_with_code(user: User, code: str) -> bool:
-    """Let somebody who has the app sign in without it."""
+    """Let somebody who has the app, or a recovery code, sign in without."""
     device = user.device
-    return device is not None and verify_token(user, device.persistent_id, code) is not None and turn_off(user)
+    return device is not None and _takes(user, device, code) and turn_off(user)
 
 
 def turn_off(user: User) -> bool:
     """Let somebody sign in with the password alone. Gives whether there was a device. Ends sessions and tokens, too."""
+    forget_codes(user)
     return bool(TOTPDevice.objects.filter(user=user).delete()[0])
 
 
@@ -92,6 +101,17 @@ def principal_of_user(user: User) -> Principal:
     if must_set_up(user):
         raise NotAuthenticated("Two-factor login is required: set it up at /admin/two-factor/.")
     return of_session(user)
+
+
+def _takes(user: User, device: TOTPDevice, code: str) -> bool:
+    code = _digits(code)
+    if is_recovery_code(code):  # never tried at the app's device, which would make the user wait for it
+        return take_recovery_code(user, code)
+    return verify_token(user, device.persistent_id, code) is not None
+
+
+def _digits(code: str) -> str:
+    return code.replace(" ", "").replace("-", "")
 
 
 @receiver([post_save, post_delete], sender=TOTPDevice)

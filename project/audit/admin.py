@@ -32,8 +32,8 @@ class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run ti
 class AuditEventAdmin(Kept):
     """Who came in, who was refused, and what became of keys."""
 
-    list_display = ("at", "fact", "name", "address")
-    list_filter = ("fact",)
+    list_display = ("at", "fact", "reason", "name", "address")
+    list_filter = ("fact", "reason")
     search_fields = ("name", "address")
 
 

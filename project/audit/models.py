@@ -23,10 +23,12 @@ class AuditEvent(models.Model):
     at = models.DateTimeField(default=timezone.now)
     fact = models.CharField(max_length=20, choices=Fact)
     name = models.CharField(max_length=150)  # of a person or of a key
+    reason = models.CharField(max_length=20, default="", blank=True)  # of a refusal
     address = models.GenericIPAddressField(null=True, blank=True)  # the caller's, if there was a request
 
     class Meta:
         ordering: ClassVar = ["-pk"]
+        indexes: ClassVar = [models.Index(fields=["at"], name="audit_at")]  # the oldest are deleted
 
     def __str__(self) -> str:
         return f"{self.name}: {self.fact}"

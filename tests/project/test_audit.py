@@ -8,11 +8,16 @@ from django.contrib.auth import authenticate
 from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from pytest_django import Settings
 from starlette.testclient import TestClient
 
 from project.accounts.keys import create_key, principal_of_key, revoke_key, rotate_key
 from project.accounts.models import ApiKey, User
+from project.audit import record, signals
+from project.audit.clerk import Clerk
 from project.audit.models import AuditEvent, Fact
+from project.audit.recent import Recent
+from project.bridge import database
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +78,43 @@ def test_a_key_made_by_command_is_written_down_without_its_secret(capsys: pytest
     key = capsys.readouterr().out.strip()
     ((fact, name, _address),) = facts()
     assert (fact, name) == (Fact.KEY_MADE, f"shop ({key[:11]}…)")
+
+
+def test_who_is_locked_out_and_goes_on_is_written_down_once_a_minute(
+    owner: User, visitor: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_recent", Recent())
+    settings.AXES_FAILURE_LIMIT = 2
+
+    for _ in range(5):
+        visitor.post("/admin/login/", {"username": "owner", "password": "wrong"})
+
+    reasons = list(AuditEvent.objects.order_by("pk").values_list("reason", flat=True))
+    assert sorted(reasons) == [signals.LOCKED_OUT, signals.WRONG_LOGIN, signals.WRONG_LOGIN]
+
+
+@pytest.mark.parametrize(("days", "kept"), [(400, ["new"]), (0, ["old", "older", "new"])])
+@pytest.mark.anyio
+async def test_what_is_older_than_it_may_be_is_deleted(
+    days: int, kept: list[str], lent: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "BATCH", 1)
+    settings.AUDIT_DAYS = days
+    await database.run(_three_events)
+
+    async with Clerk().running():
+        pass
+
+    assert await database.run(_names) == kept
+
+
+def _three_events() -> None:
+    for name, age in {"old": 401, "older": 500, "new": 399}.items():
+        AuditEvent.objects.create(fact=Fact.REFUSED, name=name, at=timezone.now() - timedelta(days=age))
+
+
+def _names() -> list[str]:
+    return list(AuditEvent.objects.order_by("pk").values_list("name", flat=True))
 
 
 @pytest.mark.parametrize("model", ["audit/auditevent", "admin/logentry"])

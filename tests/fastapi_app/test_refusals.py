@@ -1,0 +1,185 @@
+"""Credentials that the API refuses are in the audit trail: each kind once a minute, and no secret."""
+
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from fastapi_app.main import app
+from project.accounts.keys import create_key, revoke_key
+from project.accounts.models import ApiKey, User
+from project.accounts.tokens import LIFETIME
+from project.asgi import application
+from project.audit import recent
+from project.audit.clerk import MANY
+from project.audit.models import AuditEvent, Fact
+from tests.fastapi_app.conftest import GetToken, bearer
+
+ADDRESS = "198.51.100.7"
+
+
+@pytest.fixture(autouse=True)
+def _another_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests had refused is forgotten."""
+    monkeypatch.setattr(app.state.clerk, "_recent", recent.Recent())
+
+
+def caller(address: str = ADDRESS) -> TestClient:
+    """A program at an address."""
+    return TestClient(application, client=(address, 1))
+
+
+def refused(token: str, address: str = ADDRESS) -> None:
+    """Come with a credential that is not good."""
+    assert caller(address).get("/api/me", headers=bearer(token)).status_code == 401
+
+
+def trail() -> list[tuple[str, str, str | None]]:
+    """The refusals, oldest first."""
+    return list(AuditEvent.objects.filter(fact=Fact.REFUSED).order_by("pk").values_list("reason", "name", "address"))
+
+
+@pytest.fixture
+def key(lent: None) -> str:
+    """The shop's."""
+    return create_key("shop", scopes=["emails:send"])
+
+
+def test_a_key_that_there_is_not_is_written_down(lent: None) -> None:
+    refused("mr_nonsense")
+
+    assert trail() == [("bad key", "", ADDRESS)]
+
+
+def test_a_keys_wrong_secret_is_written_down_under_its_name(key: str) -> None:
+    other = create_key("other", scopes=["emails:send"])
+    ApiKey.objects.filter(name="other").delete()
+    ApiKey.objects.filter(name="shop").update(public=other[3:11])
+
+    refused(other)
+
+    assert trail() == [("bad key", f"shop ({other[:11]}…)", ADDRESS)]
+
+
+def test_an_expired_key_is_written_down(key: str) -> None:
+    ApiKey.objects.update(expires_at=timezone.now())
+
+    refused(key)
+
+    assert trail() == [("expired key", f"shop ({key[:11]}…)", ADDRESS)]
+
+
+def test_a_revoked_key_is_written_down(key: str) -> None:
+    revoke_key(key[3:11], now=timezone.now())
+
+    refused(key)
+
+    assert trail() == [("revoked key", f"shop ({key[:11]}…)", ADDRESS)]
+
+
+def test_a_bad_token_is_written_down(lent: None) -> None:
+    refused("nonsense")
+
+    assert trail() == [("bad token", "", ADDRESS)]
+
+
+def test_an_expired_token_is_written_down(
+    owner: User, client: TestClient, token: GetToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = token(owner)
+    later = time.time() + LIFETIME + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+
+    refused(text)
+
+    assert trail() == [("expired token", "", ADDRESS)]
+
+
+def test_a_token_that_was_ended_is_written_down_under_its_users_name(owner: User, client: TestClient, token: GetToken) -> None:
+    text = token(owner)
+    User.objects.update(is_active=False)
+
+    refused(text)
+
+    assert trail() == [("ended token", "owner", ADDRESS)]
+
+
+def test_a_bad_token_on_a_socket_is_written_down(lent: None) -> None:
+    with caller().websocket_connect("/api/ws/events") as socket:
+        socket.send_json({"action": "authenticate", "token": "nonsense"})
+        with pytest.raises(WebSocketDisconnect):
+            socket.receive_json()
+
+    assert trail() == [("bad token", "", ADDRESS)]
+
+
+def test_nothing_of_a_secret_is_in_the_trail(key: str) -> None:
+    revoke_key(key[3:11], now=timezone.now())
+    refused(key)
+    refused(f"{key}x")
+    refused("hunter2")
+
+    told = str(list(AuditEvent.objects.values_list()))
+    assert key[11:20] not in told
+    assert "hunter2" not in told
+
+
+def test_who_calls_without_a_credential_is_not_written_down(lent: None) -> None:
+    caller().get("/api/me")
+
+    assert trail() == []
+
+
+def test_the_same_again_is_written_down_once_a_minute(lent: None) -> None:
+    for number in range(5):
+        refused(f"nonsense{number}")
+        refused(f"nonsense{number}", "203.0.113.5")
+
+    assert trail() == [("bad token", "", ADDRESS), ("bad token", "", "203.0.113.5")]
+
+
+def test_a_key_is_written_down_once_from_whatever_address(key: str) -> None:
+    revoke_key(key[3:11], now=timezone.now())
+
+    refused(key)
+    refused(key, "203.0.113.5")
+
+    assert len(trail()) == 1
+
+
+def test_it_is_written_down_again_after_a_minute(lent: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MINUTE", 0.0)
+
+    refused("nonsense")
+    refused("nonsense")
+
+    assert len(trail()) == 2
+
+
+def test_a_site_with_many_addresses_is_written_down_once(lent: None) -> None:
+    refused("nonsense", "2001:db8::1")
+    refused("nonsense", "2001:db8::2")
+
+    assert trail() == [("bad token", "", "2001:db8::1")]
+
+
+def test_too_many_addresses_to_tell_apart_are_one_row(lent: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MOST", 2)
+
+    for number in range(5):
+        refused("nonsense", f"203.0.113.{number}")
+
+    assert [name for _reason, name, _address in trail()] == ["", "", MANY]
+
+
+def test_a_key_of_ours_is_told_apart_in_whatever_flood(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recent, "MOST", 0)
+    ApiKey.objects.update(expires_at=timezone.now() - timedelta(days=1))
+
+    refused("nonsense")
+    refused(key)
+
+    assert [name for _reason, name, _address in trail()] == [MANY, f"shop ({key[:11]}…)"]

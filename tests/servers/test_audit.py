@@ -1,0 +1,38 @@
+"""A real server's audit trail: refusals get there beside the answers, and none is lost at the end."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+
+from tests.conftest import StartServer
+from tests.processes import wait_for
+
+FLOOD = 200
+
+
+def refusals(data: Path) -> list[tuple[str, str]]:
+    """Why, and from where."""
+    with closing(sqlite3.connect(data / "mailrail.sqlite3")) as database:
+        return database.execute("SELECT reason, address FROM audit_auditevent WHERE fact = 'refused'").fetchall()
+
+
+def test_a_refusal_is_written_down_while_the_server_runs(start: StartServer, data: Path) -> None:
+    server = start()
+
+    httpx.get(f"{server.url}/api/me", headers={"Authorization": "Bearer nonsense"})
+
+    wait_for(lambda: refusals(data) == [("bad token", "127.0.0.1")], "the trail has it", lambda: str(refusals(data)))
+
+
+def test_a_flood_is_one_row_and_is_written_down_at_the_end(start: StartServer, data: Path) -> None:
+    server = start()
+    with httpx.Client(base_url=server.url) as flood:
+        statuses = {flood.get("/api/me", headers={"Authorization": f"Bearer mr_{n}"}).status_code for n in range(FLOOD)}
+
+    assert server.terminate() == 0
+
+    assert statuses == {401}
+    assert refusals(data) == [("bad key", "127.0.0.1")]
+    assert "Traceback" not in server.log
