@@ -16,6 +16,7 @@ from starlette.routing import Match
 
 from project.accounts.limits import QuotaExceeded, RateLimited, TryLater
 from project.accounts.lockout import LockedOut
+from project.accounts.places import TooManySockets
 from project.accounts.principal import MissingScope, NotAuthenticated, SenderNotAllowed
 from project.accounts.scopes import InvalidScope
 from project.accounts.two_factor import TwoFactorRequired
@@ -45,6 +46,7 @@ STATUS: dict[type[Refusal], int] = {
     LockedOut: 429,
     QuotaExceeded: 429,
     RateLimited: 429,
+    TooManySockets: 429,
 }
 CODES = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
 CHALLENGE = {"WWW-Authenticate": "Bearer"}  # RFC 6750 section 3

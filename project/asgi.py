@@ -14,7 +14,7 @@ django_app = get_asgi_application()  # before anything that imports a model
 
 from django.conf import settings  # noqa: E402
 from servestatic import ServeStaticASGI  # noqa: E402
-from starlette.types import Receive, Scope, Send  # noqa: E402
+from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
 from fastapi_app.main import app as fastapi_app  # noqa: E402
 from project.bridge.close_codes import AnyCloseCode  # noqa: E402
@@ -23,10 +23,14 @@ from project.bridge.hosts import OwnHosts  # noqa: E402
 from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
 from project.bridge.origins import OwnOrigins, refuse  # noqa: E402
 from project.bridge.proxies import TrustedProxies  # noqa: E402
+from project.bridge.tls import OnlyTLS  # noqa: E402
 
 django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_requests = OwnHosts(fastapi_app)
-fastapi_sockets = OwnHosts(OwnOrigins(AnyCloseCode(fastapi_app)))
+fastapi_requests: ASGIApp = OwnHosts(fastapi_app)
+fastapi_sockets: ASGIApp = OwnHosts(OwnOrigins(AnyCloseCode(fastapi_app)))
+if settings.SECURE_SSL_REDIRECT:  # Django sees to its half
+    fastapi_requests = OnlyTLS(fastapi_requests, probes=("/api/health/live", "/api/health/ready", "/api/metrics"))
+    fastapi_sockets = OnlyTLS(fastapi_sockets)
 
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:

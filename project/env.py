@@ -64,14 +64,23 @@ class Environment(BaseSettings):
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )
     body_limit: int = Field(15 * 1024 * 1024, gt=0, description="bytes that the body of a request may have")
+    body_timeout: float = Field(120.0, gt=0, description="seconds that the body of a request may take to come")
+    send_timeout: float = Field(60.0, gt=0, description="seconds that a client may leave untaken what it is sent")
+    socket_messages: int = Field(10_000, ge=0, description="messages a second that a socket is read; 0 for any number")
+    sockets_per_caller: int = Field(
+        1000, ge=0, description="sockets and streams that a key, a user or an address may have in one process; 0 for any number"
+    )
     rate_limit_key: str = Field(OFF, description="how often one API key may call: 100/second, 6000/minute, or off")
     rate_limit_user: str = Field(OFF, description="how often one user may call, by token or by session")
     rate_limit_anonymous: str = Field("60000/minute", description="how often one address may call without a good credential")
     rate_limit_login: str = Field("600/minute", description="how often one address, and one user, may ask for an access token")
-    redis_url: SecretStr | None = Field(None, description="redis://host:6379: where several processes count these together")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://host:6379: where several processes count these together, and hear of each other's events"
+    )
     login_failures: int = Field(10, ge=0, description="failed logins that lock a user, and an address; 0 for never")
     login_lock: int = Field(300, gt=0, description="seconds that they are locked for")
     require_2fa: bool = Field(False, description="whether everybody in the admin needs a code beside the password")
+    audit_days: int = Field(400, ge=0, le=36_500, description="days that the audit trail keeps an entry; 0 for ever")
     shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
     admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")

@@ -1,6 +1,7 @@
 """Django's settings, made from the environment (project.env)."""
 
 from datetime import timedelta
+from typing import Any
 
 import dj_database_url
 
@@ -33,6 +34,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "django_otp",
     "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "axes",
 ]
 
@@ -80,7 +82,23 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL is not None:  # for hints between processes: docs/decisions/0018-hints.md
+    from redis.asyncio.retry import Retry  # a quarter of a second, for those who have it
+    from redis.backoff import NoBackoff
+
+    _redis = {
+        "address": REDIS_URL,
+        "retry": Retry(NoBackoff(), 1),  # once, since an idle connection may have been closed
+        "socket_timeout": 1.0,
+        "socket_connect_timeout": 1.0,
+        "health_check_interval": 10,
+    }
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [_redis], "prefix": "mailrail"},
+    }
 
 MAILBOX_BACKEND = "project.outbox.transports.mailbox.MailboxBackend"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
@@ -120,11 +138,12 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "otp", "csrfmiddlewaretoken"]
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
+AUDIT_DAYS = ENV.audit_days
 REQUIRE_2FA = ENV.require_2fa
 OTP_TOTP_ISSUER = "Mailrail"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
-REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
+SOCKETS_PER_CALLER = ENV.sockets_per_caller
 RATE_LIMITS = {
     "key": parse_rate(ENV.rate_limit_key),
     "user": parse_rate(ENV.rate_limit_user),
@@ -167,5 +186,6 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
+        "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is away: project.bridge.hints says so once
     },
 }

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Security, WebSocket
+from fastapi import APIRouter, Depends, Header, Query, Security, WebSocket
 from fastapi.requests import HTTPConnection
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
@@ -15,6 +15,8 @@ from fastapi_app.errors import problems, problems_beside
 from fastapi_app.events.follow import EVENTS_READ, until_refused
 from fastapi_app.events.schemas import TYPES, EventPage
 from fastapi_app.events.socket import Asked, converse
+from fastapi_app.pages import Limit
+from project.accounts.places import place
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
@@ -35,6 +37,15 @@ def _known(types: str) -> str:
 
 
 Reader = Annotated[Principal, Security(caller, scopes=[EVENTS_READ])]
+
+
+async def reader_with_place(who: Reader) -> AsyncIterator[Principal]:
+    """Who may read events, and has a place for a stream until that ends."""
+    with place(who.caller_id):
+        yield who
+
+
+PlacedReader = Annotated[Principal, Depends(reader_with_place)]
 EventId = Annotated[int, Field(ge=0, le=MOST_ID)]
 After = Annotated[EventId | None, Query(description="The id of the last event that was seen", examples=[123])]
 Types = Annotated[
@@ -58,13 +69,12 @@ async def list_(  # what may be asked for
     after: After = None,
     types: Types = None,
     email_id: UUID | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> EventPage:
     """Of the caller's mails, the oldest first; for signed-in staff, of everybody's."""
     wanted = Wanted.by(who, types=_split(types), email_id=email_id)
     events = await database.run(events_after, after or 0, wanted=wanted, limit=limit + 1)
-    page = {"data": events[:limit], "next": str(events[limit - 1].pk) if len(events) > limit else None}
-    return EventPage.model_validate(page, from_attributes=True)
+    return EventPage.of(events, limit, cursor=lambda event: event.pk)
 
 
 @router.get(
@@ -76,7 +86,7 @@ async def list_(  # what may be asked for
 )
 async def stream(  # noqa: PLR0913  # what may be asked for
     connection: HTTPConnection,
-    who: Reader,
+    who: PlacedReader,
     tail: LiveTail,
     types: Types = None,
     email_id: UUID | None = None,

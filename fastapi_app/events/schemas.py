@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fastapi_app.pages import Page
 from project.outbox.states import Status
 
 TYPES = tuple(f"email.{status}" for status in Status)
@@ -116,10 +117,9 @@ class Events(BaseModel):
     next: None = None
 
 
-class EventPage(BaseModel):
+class EventPage(Page[EventOut]):
     """Some of many, the oldest first. `next` is what the next page comes `after`; null if there is none yet."""
 
-    data: list[EventOut]
     next: str | None = Field(examples=["123"])
 
 

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from fastapi_app.deps import principal_of, principal_of_bearer
 from fastapi_app.events.follow import Ask, allowed, refused
 from fastapi_app.events.schemas import Authenticate, Ping, Pong, Problem, Ready, Said, Subscribe
+from fastapi_app.throttle import address_of
+from project.accounts.places import TooManySockets, place
 from project.accounts.principal import MissingScope, NotAuthenticated, Principal
 from project.errors import Refusal
 from project.outbox.live import Follower, Following, Tail, TooSlow, following
@@ -22,7 +24,7 @@ from project.outbox.queries import Wanted
 
 logger = logging.getLogger(__name__)
 
-UNAUTHENTICATED, FORBIDDEN, TOO_SLOW, RESTART = 4401, 4403, 4408, 1012
+UNAUTHENTICATED, FORBIDDEN, TOO_SLOW, RESTART, TRY_LATER = 4401, 4403, 4408, 1012, 1013
 PATIENCE = 10.0  # seconds for a client to say who it is
 GOODBYE = 5.0  # seconds for a client to take what waits for it, and the close
 MESSAGE = 4096  # characters that a client may say at once
@@ -53,26 +55,33 @@ async def converse(websocket: WebSocket, tail: Tail, asked: Asked) -> None:
     try:
         with suppress(WebSocketDisconnect):
             await _serve(websocket, tail, asked)
+    except TooManySockets as refusal:
+        await _close(websocket, TRY_LATER, refusal.detail)
     except Closed as closed:
         if closed.code == TOO_SLOW:
             logger.warning("A socket that follows events was too slow")
-        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # it may be gone meanwhile
-            async with asyncio.timeout(GOODBYE):
-                await websocket.close(closed.code, closed.reason)
+        await _close(websocket, closed.code, closed.reason)
+
+
+async def _close(websocket: WebSocket, code: int, reason: str) -> None:
+    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # it may be gone meanwhile
+        async with asyncio.timeout(GOODBYE):
+            await websocket.close(code, reason)
 
 
 async def _serve(websocket: WebSocket, tail: Tail, asked: Asked) -> None:
     ask = await _credential(websocket)
     principal = await _checked(ask)
     wanted = Wanted.by(principal, types=asked.types, email_id=asked.email_id)
-    async with following(tail, wanted, after=asked.after) as followed:
-        await websocket.send_text(Ready(cursor=followed.cursor).model_dump_json())
-        await _first_of(
-            _listen(websocket, followed.follower, principal),
-            _tell(websocket, followed),
-            _watch(ask, principal),
-            _mind_the_slow(followed.follower),
-        )
+    with place(principal.caller_id):
+        async with following(tail, wanted, after=asked.after) as followed:
+            await websocket.send_text(Ready(cursor=followed.cursor).model_dump_json())
+            await _first_of(
+                _listen(websocket, followed.follower, principal),
+                _tell(websocket, followed),
+                _watch(ask, principal),
+                _mind_the_slow(followed.follower),
+            )
 
 
 async def _credential(websocket: WebSocket) -> Ask:
@@ -80,16 +89,19 @@ async def _credential(websocket: WebSocket) -> Ask:
     try:
         if await principal_of(websocket) is not None:
             return partial(principal_of, websocket)
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                said = await _heard(websocket)
-                if isinstance(said, Authenticate):
-                    return partial(principal_of_bearer, said.token)
-                await _complain(websocket, said if isinstance(said, str) else "Say who you are first: authenticate.")
+        with place(address_of(websocket)):  # whose it is will be seen: until then it is its address's
+            async with asyncio.timeout(PATIENCE):
+                return partial(principal_of_bearer, websocket, await _first_token(websocket))
     except NotAuthenticated as refusal:
         raise _closed_by(refusal) from None
     except TimeoutError:
         raise Closed(UNAUTHENTICATED, f"Not authenticated within {PATIENCE:g} s.") from None
+
+
+async def _first_token(websocket: WebSocket) -> str:
+    while not isinstance(said := await _heard(websocket), Authenticate):
+        await _complain(websocket, said if isinstance(said, str) else "Say who you are first: authenticate.")
+    return said.token
 
 
 async def _checked(ask: Ask) -> Principal:

@@ -4,6 +4,9 @@ from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect, status
 
+from fastapi_app.throttle import address_of
+from project.accounts.places import TooManySockets, place
+
 MESSAGE_LIMIT = 64 * 1024  # bytes of UTF-8
 
 
@@ -11,7 +14,11 @@ async def echo(websocket: WebSocket) -> None:
     """Echo each text until the client leaves, or says something that is not a text or too long."""
     await websocket.accept()
     with suppress(WebSocketDisconnect):  # it may leave before its echo
-        await _echo_all(websocket)
+        try:
+            with place(address_of(websocket)):
+                await _echo_all(websocket)
+        except TooManySockets as refusal:
+            await websocket.close(status.WS_1013_TRY_AGAIN_LATER, refusal.detail)
 
 
 async def _echo_all(websocket: WebSocket) -> None:

@@ -155,6 +155,13 @@ class WebSocket(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
         self.outlet.stopProducing()
         super().connectionLost(reason)
 
+    def onAutoPingTimeout(self) -> None:  # noqa: N802  # Autobahn's name
+        """Drop a client that answers no ping. Its answer may be among what we do not read now: then it is asked again."""
+        if self.application_queue.is_full:
+            self.autoPingPending = self.autoPingTimeoutCall = None
+        else:
+            super().onAutoPingTimeout()
+
 
 def _answer(status: int, problem: dict[str, str]) -> bytes:
     body = json.dumps(problem)

@@ -5,11 +5,13 @@ Stock Daphne reads whatever is sent, and keeps in memory whatever is not read.
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from starlette.types import Message
 
 INBOX = 64 * 1024  # bytes of a socket's messages that may wait for the application
+SPELL = 1.0  # seconds whose messages may come at once
 OVERHEAD = 256  # of a message in memory, in bytes: one byte a message is no way around the limit
 
 
@@ -18,6 +20,7 @@ class Limits:
     """Of one connection, in bytes and seconds."""
 
     body: int = 15 * 1024 * 1024
+    messages: int = 10_000  # of a socket, a second; 0 for any number
     header_timeout: float = 20.0  # for a whole header, from its first byte
     body_timeout: float = 120.0  # for a whole body, from the end of its header
     send_timeout: float = 60.0  # for what was sent last to be taken
@@ -61,29 +64,51 @@ class Outlet:
         self.resumeProducing()
 
 
-class Inbox(asyncio.Queue[Message]):
-    """What came over a socket and the application has not taken. While it is full, the client is not read."""
+class Pace:
+    """So many a second, 0 for any number: a token bucket with room for those of one `SPELL`, kept as the time when it is full."""
 
-    def __init__(self, transport: Any) -> None:
+    def __init__(self, per_second: int) -> None:
+        self._step = 1 / per_second if per_second else 0.0
+        self._full_at = 0.0
+
+    def take(self) -> float:
+        """Take one. Gives the seconds until it is there: none or less, if it is."""
+        now = monotonic()
+        self._full_at = max(self._full_at, now) + self._step
+        return self._full_at - now - SPELL
+
+
+class Inbox(asyncio.Queue[Message]):
+    """What came over a socket and the application has not taken. While it is full, the client is not read.
+
+    So who says more than `messages` a second is slowed, and nothing of it is lost.
+    """
+
+    def __init__(self, transport: Any, *, messages: int) -> None:
         super().__init__()
         self._transport = transport
+        self._pace = Pace(messages)
         self._held = 0
-        self._full = False
+        self._has_ended = False
+        self.is_full = False
 
     def put_nowait(self, item: Message) -> None:
         """Take any message: it is the next that waits."""
+        self._has_ended = self._has_ended or item["type"] == "websocket.disconnect"
         super().put_nowait(item)
         self._held += _weight(item)
-        if self._held > INBOX and not self._full:
-            self._full = True
+        if self._held > INBOX and not self.is_full:
+            self.is_full = True
             self._transport.pauseProducing()
 
     async def get(self) -> Message:
-        """The next message."""
+        """The next message, in its time. What a client said that has gone holds up nobody."""
+        if (wait := self._pace.take()) > 0 and not self._has_ended:
+            await asyncio.sleep(wait)
         item = await super().get()
         self._held -= _weight(item)
-        if self._full and self._held <= INBOX // 2:
-            self._full = False
+        if self.is_full and self._held <= INBOX // 2:
+            self.is_full = False
             self._transport.resumeProducing()
         return item
 

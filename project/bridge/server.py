@@ -118,7 +118,7 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         if self._state:
             scope["state"] = self._state.copy()
         scope["asgi"] = {"version": "3.0"}
-        inbox = Inbox(protocol.transport) if scope["type"] == "websocket" else asyncio.Queue()
+        inbox = Inbox(protocol.transport, messages=self.limits.messages) if scope["type"] == "websocket" else asyncio.Queue()
         call = asyncio.ensure_future(self.application(scope, inbox.get, partial(self.handle_reply, protocol)))
         self.connections[protocol]["application_instance"] = call
         call.add_done_callback(partial(self._application_ended, protocol))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.conftest import PASSWORD, StartServer
 from tests.processes import PATIENCE, ROOT, Server, free_port
@@ -93,6 +95,46 @@ def test_a_stranger_is_not_believed_to_come_over_tls(start: StartServer) -> None
     server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
 
     assert httpx.get(f"{server.url}/admin/login/", headers=THROUGH_PROXY).status_code == 301
+
+
+def test_the_api_answers_over_tls_or_not_at_all(start: StartServer) -> None:
+    server = start(**PRODUCTION)
+
+    plain = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD})
+    through_proxy = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}, headers=THROUGH_PROXY)
+
+    assert (plain.status_code, plain.json()["code"]) == (403, "https_required")
+    assert through_proxy.status_code == 200
+
+
+def test_the_api_believes_no_stranger_that_it_came_over_tls(start: StartServer) -> None:
+    server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
+
+    assert httpx.get(f"{server.url}/api/", headers=THROUGH_PROXY).json()["code"] == "https_required"
+
+
+def test_a_socket_opens_over_tls_or_not_at_all(start: StartServer) -> None:
+    server = start(**PRODUCTION)
+    url = f"{server.ws_url}/api/ws"
+
+    with pytest.raises(InvalidStatus, match="403"), connect(url):
+        pass
+    with connect(url, additional_headers={"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.7"}) as socket:
+        socket.send("Hi")
+        assert socket.recv(PATIENCE) == "Message text was: Hi"
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/health/live", 200), ("/api/health/ready", 200), ("/api/metrics", 401)])
+def test_probes_on_this_machine_need_no_tls(start: StartServer, path: str, status: int) -> None:
+    server = start(**PRODUCTION)
+
+    assert server.get(path).status_code == status
+    through_proxy = httpx.get(server.url + path, headers={**THROUGH_PROXY, "X-Forwarded-Proto": "http"})
+    assert through_proxy.json()["code"] == "https_required"
+
+
+def test_without_a_public_url_the_api_answers_in_the_clear(start: StartServer) -> None:
+    assert start().get("/api/").status_code == 200
 
 
 def test_with_a_real_transport_the_log_holds_no_secret_no_address_and_no_text(start: StartServer) -> None:

@@ -40,7 +40,14 @@ class Command(BaseCommand):
         given = [option for option in options["daphne"] if option != PREPARE]
         if PREPARE in options["daphne"]:
             call_command("prepare", stdout=self.stdout)
-        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=Limits(body=settings.ENV.body_limit))
+        env = settings.ENV
+        limits = Limits(
+            body=env.body_limit,
+            messages=env.socket_messages,
+            body_timeout=env.body_timeout,
+            send_timeout=env.send_timeout,
+        )
+        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=limits)
         address = _address(daphne.parser.parse_args([*given, APPLICATION]))
         if address is not None:
             host, port = address
