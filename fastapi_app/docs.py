@@ -16,53 +16,45 @@ REDOC_POLICY = content_policy(style_src="'self' 'unsafe-inline'", worker_src="bl
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 
 # FastAPI's own pages have scripts and styles inline, and Swagger UI's cannot be given a request interceptor.
-SWAGGER_PAGE = """<!doctype html>
+PAGE = """<!doctype html>
 <html lang="en">
 <head>
   <meta charset="utf-8">
   <meta name="viewport" content="width=device-width, initial-scale=1">
   <title>{title}</title>
   <link rel="icon" href="{root}/docs/files/swagger-ui-dist/favicon-32x32.png">
-  <link rel="stylesheet" href="{root}/docs/files/swagger-ui-dist/swagger-ui.css">
+  <link rel="stylesheet" href="{root}{style}">
 </head>
 <body>
-  <div id="swagger-ui"></div>
-  <script src="{root}/docs/files/swagger-ui-dist/swagger-ui-bundle.js"></script>
-  <script src="{root}/docs/swagger.js" data-openapi="{openapi}"></script>
-</body>
+{body}</body>
 </html>
 """
-REDOC_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>{title}</title>
-  <link rel="icon" href="{root}/docs/files/swagger-ui-dist/favicon-32x32.png">
-  <link rel="stylesheet" href="{root}/redoc/redoc.css">
-</head>
-<body>
-  <redoc spec-url="{openapi}"></redoc>
+SWAGGER = """  <div id="swagger-ui"></div>
+  <script src="{root}/docs/files/swagger-ui-dist/swagger-ui-bundle.js"></script>
+  <script src="{root}/docs/swagger.js" data-openapi="{openapi}"></script>
+"""
+REDOC = """  <redoc spec-url="{openapi}"></redoc>
   <script src="{root}/redoc/redoc.js"></script>
-</body>
-</html>
 """
 
 
 def add_docs(app: FastAPI) -> None:
     """Serve both pages, and the files they need."""
 
-    async def swagger(request: Request) -> HTMLResponse:
+    def page(request: Request, name: str, body: str, *, style: str) -> str:
         root = request.scope["root_path"]
-        return HTMLResponse(SWAGGER_PAGE.format(title=f"{app.title}: Swagger UI", root=root, openapi=f"{root}{app.openapi_url}"))
+        body = body.format(root=root, openapi=f"{root}{app.openapi_url}")
+        return PAGE.format(title=f"{app.title}: {name}", root=root, style=style, body=body)
+
+    async def swagger(request: Request) -> HTMLResponse:
+        return HTMLResponse(page(request, "Swagger UI", SWAGGER, style="/docs/files/swagger-ui-dist/swagger-ui.css"))
 
     async def swagger_script(_request: Request) -> Response:
         return FileResponse(Path(__file__).with_name("swagger.js"))
 
     async def redoc(request: Request) -> HTMLResponse:
-        root = request.scope["root_path"]
-        page = REDOC_PAGE.format(title=f"{app.title}: ReDoc", root=root, openapi=f"{root}{app.openapi_url}")
-        return HTMLResponse(page, headers={CONTENT_SECURITY_POLICY: REDOC_POLICY})
+        html = page(request, "ReDoc", REDOC, style="/redoc/redoc.css")
+        return HTMLResponse(html, headers={CONTENT_SECURITY_POLICY: REDOC_POLICY})
 
     async def redoc_script(_request: Request) -> Response:
         return Response(_redoc_without_foreign_logo(), media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from project.accounts.models import User
 from project.bridge import database
 from tests.processes import PROBES, ROOT, SERVERS, Server, running
+from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
 
@@ -58,6 +59,13 @@ def owner(db: None) -> User:
 def teammate(db: None) -> User:
     """Signs in, and may do nothing yet."""
     return User.objects.create_user("teammate", password=PASSWORD, is_staff=True)
+
+
+@pytest.fixture
+def sink() -> Iterator[Sink]:
+    """An SMTP server at the other end."""
+    with smtp_sink() as sink:
+        yield sink
 
 
 @pytest.fixture(scope="session")

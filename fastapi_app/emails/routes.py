@@ -14,6 +14,7 @@ from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, Emai
 from fastapi_app.errors import Problem, ValidationProblem, problems
 from fastapi_app.events.schemas import Events
 from fastapi_app.fields import Storable
+from fastapi_app.pages import Limit
 from fastapi_app.templates.mails import Made, made
 from project.accounts.principal import Principal
 from project.bridge import database
@@ -85,13 +86,12 @@ async def list_(  # noqa: PLR0913  # what may be asked for
     to: Annotated[Storable | None, Query(description="A recipient's bare address")] = None,
     tag: Annotated[Pair | None, Query(description="`key:value`", examples=["order:42"])] = None,
     after: UUID | None = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> EmailPage:
     """The caller's, newest first; for signed-in staff, everybody's."""
     wanted = Filter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None)
     emails = await database.run(list_emails, wanted, Page(after, limit), caller=who)
-    data = [EmailOut.model_validate(email) for email in emails[:limit]]
-    return EmailPage(data=data, next=str(data[-1].id) if len(emails) > limit else None)
+    return EmailPage.of(emails, limit, cursor=lambda email: email.id)
 
 
 @router.get("/{email_id}", summary="Get an e-mail", operation_id="get_email", responses=problems(401, 403, 404, 422))

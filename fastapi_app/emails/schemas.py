@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from fastapi_app.fields import storable
+from fastapi_app.pages import Page
 from fastapi_app.templates.schemas import Slug, Variables
 from project.outbox import mime
 from project.outbox.addresses import normal_mailbox
@@ -185,10 +186,9 @@ class EmailOut(BaseModel):
     sent_at: datetime | None
 
 
-class EmailPage(BaseModel):
+class EmailPage(Page[EmailOut]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
-    data: list[EmailOut]
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
 
 

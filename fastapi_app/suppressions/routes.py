@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 from fastapi_app.deps import caller
 from fastapi_app.errors import problems
 from fastapi_app.fields import Storable
+from fastapi_app.pages import Limit
 from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
 from project.accounts.principal import Principal
 from project.bridge import database
@@ -31,12 +32,11 @@ Writer = Annotated[Principal, Security(caller, scopes=["suppressions:write"])]
 async def list_(
     _who: Reader,
     after: Annotated[Storable | None, Query(description="An address, on the list or not")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> SuppressionPage:
     """The addresses that get no mail from anyone here, in order."""
     suppressions = await database.run(list_suppressions, after=after, limit=limit)
-    data = [SuppressionOut.model_validate(suppression) for suppression in suppressions[:limit]]
-    return SuppressionPage(data=data, next=data[-1].address if len(suppressions) > limit else None)
+    return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
 
 @router.put("/{address:path}", summary="Suppress", operation_id="put_suppression", responses=problems(400, 401, 403, 413, 422))

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from fastapi_app.fields import Storable
+from fastapi_app.pages import Page
 from project.outbox.headers import check_text
 from project.outbox.suppressions import REASON_LENGTH
 
@@ -30,8 +31,7 @@ class SuppressionOut(BaseModel):
     created_at: datetime
 
 
-class SuppressionPage(BaseModel):
+class SuppressionPage(Page[SuppressionOut]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
-    data: list[SuppressionOut]
     next: str | None = Field(examples=["ada@example.com"])

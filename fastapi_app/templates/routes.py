@@ -7,7 +7,8 @@ from fastapi import APIRouter, Path, Query, Security
 
 from fastapi_app.deps import caller
 from fastapi_app.errors import problems
-from fastapi_app.templates.schemas import Preview, PreviewIn, Slug, TemplateIn, TemplateItem, TemplateOut, TemplatePage
+from fastapi_app.pages import Limit
+from fastapi_app.templates.schemas import Preview, PreviewIn, Slug, TemplateIn, TemplateOut, TemplatePage
 from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
@@ -25,12 +26,11 @@ Writer = Annotated[Principal, Security(caller, scopes=["templates:write"])]
 async def list_(
     _who: Reader,
     after: Annotated[Slug | None, Query(description="A slug, of a template or not")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> TemplatePage:
     """All that are, by slug."""
     templates = await database.run(list_templates, after=after, limit=limit)
-    data = [TemplateItem.model_validate(template) for template in templates[:limit]]
-    return TemplatePage(data=data, next=data[-1].slug if len(templates) > limit else None)
+    return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
 @router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=problems(401, 403, 404, 422))

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from fastapi_app.fields import Storable
+from fastapi_app.pages import Page
 from project.outbox.headers import check_text
 from project.outbox.liquid import SUBJECT, check_variables
 from project.outbox.sandbox import SOURCE
@@ -57,10 +58,9 @@ class TemplateOut(TemplateItem):
     html: Part = Field(examples=[HTML])
 
 
-class TemplatePage(BaseModel):
+class TemplatePage(Page[TemplateItem]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
-    data: list[TemplateItem]
     next: str | None = Field(examples=["welcome"])
 
 

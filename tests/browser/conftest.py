@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import PASSWORD
 from tests.processes import PATIENCE, Server
 
 if TYPE_CHECKING:
@@ -50,3 +51,12 @@ def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
     """An empty page. Nothing may go wrong in it that the test has not said."""
     yield context.new_page()
     assert watch.complaints() == []
+
+
+@pytest.fixture
+def signed_in(page: Page) -> Page:
+    """The same page at the dashboard, for the administrator."""
+    from tests.browser.office import sign_in
+
+    sign_in(page, PASSWORD)
+    return page

@@ -17,6 +17,7 @@ def sign_in(page: Page, password: str, path: str = "/admin/") -> None:
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(password)
     page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)
 
 
 def send(page: Page, url: str, **more: Any) -> str:

@@ -2,22 +2,9 @@
 
 from typing import Any
 
-import pytest
-
 from tests.browser.chromium import Page, expect
 from tests.browser.watch import Watch
-from tests.conftest import PASSWORD
 from tests.processes import Server
-
-
-@pytest.fixture
-def signed_in(page: Page) -> Page:
-    """At the dashboard, as the administrator."""
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    return page
 
 
 def test_the_login_page_is_styled(page: Page) -> None:

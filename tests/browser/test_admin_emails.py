@@ -3,12 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
-import pytest
-
+from tests.browser import office
 from tests.browser.chromium import Page, expect
 from tests.browser.watch import Watch
-from tests.conftest import PASSWORD
 from tests.processes import Server
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -17,28 +14,10 @@ HTML = """<style>h1 { color: rgb(0, 128, 128) }</style><h1>Parcel 4711</h1><img 
 TEXT = "It left our house today."
 
 
-@pytest.fixture
-def signed_in(page: Page) -> Page:
-    """At the dashboard, as the administrator."""
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    return page
-
-
 def send(page: Page, server: Server, **more: Any) -> str:
-    """Have a mail accepted by the API, for who is signed in there. Gives its id."""
-    cookies = {str(cookie.get("name")): str(cookie.get("value")) for cookie in page.context.cookies()}
+    """Have a mail with a picture accepted. Gives its id."""
     logo = {"filename": "logo.png", "content": PIXEL, "content_type": "image/png", "content_id": "logo"}
-    mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Parcel", "text": TEXT, "html": HTML}
-    answer = httpx.post(
-        f"{server.url}/api/emails",
-        json=mail | {"attachments": [logo]} | more,
-        cookies=cookies,
-        headers={"X-CSRFToken": cookies["csrftoken"], "Origin": server.url},
-    )
-    return str(answer.raise_for_status().json()["id"])
+    return office.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | more)
 
 
 def test_the_html_of_a_mail_is_shown_with_its_pictures(signed_in: Page, server: Server) -> None:

@@ -7,21 +7,16 @@ import httpx
 import pytest
 
 from tests.browser.chromium import Page, expect
-from tests.conftest import PASSWORD
 from tests.processes import PATIENCE, Server
 
 KEY = re.compile(r"mr_[A-Za-z0-9]{57}")
 
 
 @pytest.fixture
-def signed_in(page: Page) -> Page:
-    """At the dashboard, as the administrator, and with a clipboard."""
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    return page
+def signed_in(signed_in: Page) -> Page:
+    """The same, with a clipboard."""
+    signed_in.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    return signed_in
 
 
 def make_key(page: Page, name: str, *scopes: str) -> None:

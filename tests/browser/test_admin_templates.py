@@ -3,17 +3,14 @@
 import pytest
 
 from tests.browser.chromium import Page, expect
+from tests.browser.office import sign_in
 from tests.conftest import PASSWORD
 
 
 @pytest.fixture
 def form(page: Page) -> Page:
     """At a new template that can be saved."""
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    page.goto("/admin/outbox/template/add/")
+    sign_in(page, PASSWORD, "/admin/outbox/template/add/")
     page.locator("#id_slug").fill("welcome")
     page.locator("#id_subject").fill("Welcome, {{ name }}")
     page.locator("#id_html").fill("<style>h1 { color: rgb(0, 128, 128) }</style>\n<h1>Hi {{ name }}</h1>")

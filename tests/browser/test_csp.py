@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.browser.chromium import BrowserContext, Page, expect
+from tests.browser.office import sign_in
 from tests.browser.test_docs import try_it_out
 from tests.conftest import PASSWORD
 from tests.processes import Server
@@ -54,15 +55,6 @@ def settle(context: BrowserContext) -> Callable[[Page], None]:
     return settle
 
 
-def sign_in(page: Page) -> None:
-    """As the administrator."""
-    page.goto("/admin/")
-    page.get_by_label("Username").fill("admin")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("heading", name="Back office")).to_be_visible()
-
-
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs", "/api/redoc"])
 def test_public_pages_break_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None], path: str) -> None:
     page.goto(path)
@@ -73,7 +65,7 @@ def test_public_pages_break_no_rule(page: Page, violations: list[str], settle: C
 
 
 def test_the_back_office_breaks_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None]) -> None:
-    sign_in(page)
+    sign_in(page, PASSWORD)
 
     for path in BACK_OFFICE:
         page.goto(path)
@@ -86,7 +78,7 @@ def test_a_mail_is_shown_in_a_frame_and_breaks_no_rule(
     page: Page, server: Server, violations: list[str], settle: Callable[[Page], None]
 ) -> None:
     server.post("/api/send-email/", email="ada@example.com", message="Parcel 4712\nIt left our house today.")
-    sign_in(page)
+    sign_in(page, PASSWORD)
 
     page.goto("/admin/outbox/email/")
     page.get_by_role("link", name="Parcel 4712").click()

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.browser.chromium import Locator, Page, expect
+from tests.browser.office import sign_in
 from tests.conftest import PASSWORD
 
 
@@ -57,12 +58,9 @@ def test_authorize_asks_for_no_cookie(page: Page) -> None:
 
 
 def test_try_it_out_sends_a_mail_for_nobody_and_for_who_is_signed_in_at_the_admin(page: Page) -> None:
-    for sign_in in (False, True):
-        if sign_in:
-            page.goto("/admin/")
-            page.get_by_label("Username").fill("admin")
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Log in").click()
+    for signed_in in (False, True):
+        if signed_in:
+            sign_in(page, PASSWORD)
         page.goto("/api/docs")
         call = try_it_out(page, "send_email_in_background")
         call.get_by_placeholder("email").fill("ada@example.com")

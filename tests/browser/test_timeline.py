@@ -2,20 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from tests.browser.chromium import Page, expect
-from tests.browser.office import post, send, serious, sign_in
-from tests.conftest import PASSWORD
+from tests.browser.office import post, send, serious
 from tests.processes import Server
-
-
-@pytest.fixture
-def signed_in(page: Page) -> Page:
-    """At the dashboard, as the administrator."""
-    sign_in(page, PASSWORD)
-    expect(page.get_by_role("heading", name="Back office")).to_be_visible()
-    return page
 
 
 def look_at(page: Page, email_id: str) -> None:

@@ -1,16 +1,23 @@
-"""What callers hold: tokens and sessions; and a transport with which mail leaves the machine."""
+"""What callers hold: tokens, keys and sessions; events as they happen; a transport with which mail leaves the machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from django.test import Client as Browser
 from pytest_django import Settings
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
+from fastapi_app.main import app
+from project.accounts.keys import create_key
 from project.accounts.models import User
+from project.asgi import application
+from project.bridge import database
 from project.relay import Relay
 from tests.conftest import PASSWORD
-from tests.smtp import Sink, smtp_sink
+from tests.smtp import Sink
 
 GetToken = Callable[..., str]
 SignIn = Callable[[User], Browser]
@@ -36,6 +43,12 @@ def token(client: TestClient) -> GetToken:
 
 
 @pytest.fixture
+def headers(owner: User, token: GetToken) -> dict[str, str]:
+    """The administrator's credential."""
+    return bearer(token(owner))
+
+
+@pytest.fixture
 def sign_in(client: TestClient) -> SignIn:
     """Sign a user in to Django, and give the API's client the same session cookie, as a browser has both."""
 
@@ -49,15 +62,39 @@ def sign_in(client: TestClient) -> SignIn:
 
 
 @pytest.fixture
+def live() -> Iterator[TestClient]:
+    """The application with its tail, and without the engine, which would add events of its own."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with app.state.tail.running():
+            yield
+        database.close()
+
+    with_tail = Starlette(lifespan=lifespan)
+
+    async def either(scope: Scope, receive: Receive, send: Send) -> None:
+        await (with_tail if scope["type"] == "lifespan" else application)(scope, receive, send)
+
+    with TestClient(either) as client:
+        yield client
+
+
+@pytest.fixture
+def events_key(db: None) -> str:
+    """A program's, that may read events."""
+    return create_key("shop", scopes=["events:read"])
+
+
+@pytest.fixture
 def real_transport(settings: Settings) -> None:
     """Mail can leave the machine, so that sending needs a credential."""
     settings.EMAIL_BACKEND = SMTP
 
 
 @pytest.fixture
-def relay(real_transport: None, settings: Settings) -> Iterator[Sink]:
+def relay(real_transport: None, sink: Sink, settings: Settings) -> Sink:
     """A real SMTP server at the other end of the real transport."""
-    with smtp_sink() as sink:
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
-        settings.RELAY = Relay("127.0.0.1", sink.port)
-        yield sink
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
+    settings.RELAY = Relay("127.0.0.1", sink.port)
+    return sink

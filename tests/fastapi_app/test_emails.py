@@ -20,12 +20,6 @@ BODY = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "
 
 
 @pytest.fixture
-def headers(owner: User, token: GetToken) -> dict[str, str]:
-    """The administrator's credential."""
-    return bearer(token(owner))
-
-
-@pytest.fixture
 def stranger_headers(token: GetToken) -> dict[str, str]:
     """Somebody who may send and read, and is no staff."""
     user = User.objects.create_user("stranger", password=PASSWORD)

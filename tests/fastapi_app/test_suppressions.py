@@ -13,12 +13,6 @@ from tests.fastapi_app.conftest import GetToken, bearer
 
 
 @pytest.fixture
-def headers(owner: User, token: GetToken) -> dict[str, str]:
-    """The administrator's credential."""
-    return bearer(token(owner))
-
-
-@pytest.fixture
 def suppressed(client: TestClient, headers: dict[str, str]) -> list[str]:
     """Three who get no mail."""
     addresses = ["ada@example.com", "bob@example.com", "eve@example.com"]

@@ -17,12 +17,6 @@ MAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "template": 
 
 
 @pytest.fixture
-def headers(owner: User, token: GetToken) -> dict[str, str]:
-    """The administrator's credential."""
-    return bearer(token(owner))
-
-
-@pytest.fixture
 def welcome(client: TestClient, headers: dict[str, str]) -> dict[str, Any]:
     """A template."""
     answer: dict[str, Any] = client.put("/api/templates/welcome", json=WELCOME, headers=headers).json()

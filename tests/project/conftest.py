@@ -1,10 +1,12 @@
-"""Mail on its way, as the outbox's tests need it."""
+"""Mail on its way, as the outbox's tests need it; and who looks at it in the back office."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from django.test import Client
 
+from project.accounts.models import User
 from project.outbox.accept import accept_message
 from project.outbox.claim import claim_emails
 from project.outbox.models import Email
@@ -14,6 +16,14 @@ ENGINE = "engine"
 
 Accept = Callable[..., Email]
 Claim = Callable[..., Email]
+
+
+@pytest.fixture
+def browser(owner: User) -> Client:
+    """Where the owner is signed in."""
+    browser = Client()
+    browser.force_login(owner)
+    return browser
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A relay whose every answer a test can decide (RFC 5321), and mail that can be given to it."""
+"""A relay whose every answer a test can decide (RFC 5321), a channel to it, and mail that can be given to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from project.outbox.accept import Order, accept_batch, prepare
 from project.outbox.mime import Draft
 from project.outbox.models import Email
+from project.outbox.replies import Reply
+from project.outbox.transports.smtp import SmtpChannel, SmtpTransport
 from project.relay import Relay
 from tests.processes import PATIENCE
 from tests.project.conftest import NOW
@@ -22,6 +24,7 @@ USUAL = {
     "QUIT": "221 2.0.0 Bye",
 }
 OTHERWISE = "250 2.0.0 OK"
+TAKEN = Reply(250, "2.0.0 Taken")
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,21 @@ async def relay_that(special: Special = usual, *, port: int = 0) -> AsyncIterato
         server.close()
         relay.hang_up()
         await asyncio.gather(*relay.conversations, return_exceptions=True)
+
+
+def channel_to(relay: Relay) -> SmtpChannel:
+    """One that has not connected."""
+    return SmtpTransport(relay).channel()
+
+
+def once(verb: str, answer: str, *, mail: int = 1) -> Special:
+    """Answer one command of the n-th mail so, and no other."""
+    waiting = [answer]
+
+    def special(step: Step) -> str | None:
+        return waiting.pop() if waiting and (step.verb, step.mail) == (verb, mail) else None
+
+    return special
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -13,13 +13,6 @@ MODELS = ["email", "mailboxmessage"]
 
 
 @pytest.fixture
-def browser(owner: User, client: Client) -> Client:
-    """Where the owner is signed in."""
-    client.force_login(owner)
-    return client
-
-
-@pytest.fixture
 def client() -> Client:
     """Django's."""
     return Client()

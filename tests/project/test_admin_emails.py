@@ -23,14 +23,6 @@ Subjects = Callable[..., list[str]]
 
 
 @pytest.fixture
-def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
-    browser = Client()
-    browser.force_login(owner)
-    return browser
-
-
-@pytest.fixture
 def subjects(browser: Client) -> Subjects:
     """What a list shows, from top to bottom."""
 

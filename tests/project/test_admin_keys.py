@@ -28,14 +28,6 @@ FORM = {
 
 
 @pytest.fixture
-def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
-    browser = Client()
-    browser.force_login(owner)
-    return browser
-
-
-@pytest.fixture
 def teammates(teammate: User) -> Client:
     """Where the teammate is signed in, who may make keys, and send."""
     allow(teammate, "add_apikey", "view_apikey", "add_email")

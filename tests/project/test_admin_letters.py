@@ -28,14 +28,6 @@ SOURCE = build(DRAFT, message_id="<1@example.com>", date=NOW)
 
 
 @pytest.fixture
-def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
-    browser = Client()
-    browser.force_login(owner)
-    return browser
-
-
-@pytest.fixture
 def email(accept: Accept) -> Email:
     """A mail with everything."""
     email = accept()

@@ -22,14 +22,6 @@ Addresses = Callable[..., list[str]]
 
 
 @pytest.fixture
-def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
-    browser = Client()
-    browser.force_login(owner)
-    return browser
-
-
-@pytest.fixture
 def addresses(browser: Client) -> Addresses:
     """What a list shows, from top to bottom."""
 

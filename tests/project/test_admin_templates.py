@@ -17,14 +17,6 @@ FORM = {"subject": "Welcome, {{ name }}", "text": "Hi {{ name }}", "html": "<b>H
 
 
 @pytest.fixture
-def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
-    browser = Client()
-    browser.force_login(owner)
-    return browser
-
-
-@pytest.fixture
 def template(db: None) -> Template:
     """The first version of one."""
     return put_template("welcome", Parsed(Parts(**FORM)), now=NOW)

@@ -22,13 +22,6 @@ MAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "
 
 
 @pytest.fixture
-def sink() -> Iterator[Sink]:
-    """An SMTP server."""
-    with smtp_sink() as sink:
-        yield sink
-
-
-@pytest.fixture
 def slow_sink() -> Iterator[Sink]:
     """One that takes two seconds for each mail."""
     with smtp_sink(delay=2.0) as sink:

@@ -1,13 +1,11 @@
 """Relays that are slow, narrow, picky or away: mail waits, and loses neither itself nor its chances."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.conftest import PASSWORD, StartServer
 from tests.processes import PATIENCE, Server, free_port, wait_for
@@ -16,13 +14,6 @@ from tests.smtp import NO_SUCH_USER, STALL, TAKE, Sink, smtp_sink
 DATABASE = "mailrail.sqlite3"
 GREYLISTED = "451 4.7.1 Greylisted"
 MAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
-
-
-@pytest.fixture
-def sink() -> Iterator[Sink]:
-    """An SMTP server."""
-    with smtp_sink() as sink:
-        yield sink
 
 
 class Api:
