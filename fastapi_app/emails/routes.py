@@ -1,6 +1,5 @@
 """E-mails: send, look, cancel, retry, reschedule."""
 
-from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
@@ -61,7 +60,7 @@ async def send(  # noqa: PLR0913  # what a route asks for
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(engine.deliver_soon)
-    return EmailAccepted.model_validate(asdict(accepted))
+    return EmailAccepted.model_validate(accepted, from_attributes=True)
 
 
 @router.post(
@@ -76,7 +75,7 @@ async def send_batch(
     mails = await made({("body", "emails", index): email for index, email in enumerate(batch.emails)})
     accepted = await intake.accept_batch([_order(email, mail, who) for email, mail in zip(batch.emails, mails, strict=True)])
     tasks.add_task(engine.deliver_soon)
-    return BatchAccepted(data=[EmailAccepted.model_validate(asdict(each)) for each in accepted])
+    return BatchAccepted(data=[EmailAccepted.model_validate(each, from_attributes=True) for each in accepted])
 
 
 @router.get("", summary="List e-mails", operation_id="list_emails", responses=problems(401, 403, 422))

@@ -7,6 +7,7 @@ characters that are no line ends. So the lines are made here.
 import re
 from collections.abc import Iterable, Iterator
 from email.charset import Charset
+from functools import lru_cache
 
 LINE = 998  # RFC 5322 section 2.1.1: no line may be longer
 WIDTH = 76  # RFC 2047 section 2: nor one with an encoded word, nor one of quoted-printable
@@ -109,6 +110,7 @@ def _mailbox(address: str) -> list[str]:
     return [*_phrase(name), f"<{spec}>"] if name else [spec]
 
 
+@lru_cache(maxsize=4096)  # a mail's sender and recipients are looked at for its headers, its envelope and its Message-ID
 def split_mailbox(address: str) -> tuple[str, str]:
     """The name and the address of `Name <a@b>`. Raises ValueError."""
     text = check_line(address).strip()

@@ -17,7 +17,7 @@ from project.outbox.outcomes import Outcome
 from project.outbox.replies import refusals_of
 from project.outbox.retry import Fault, fault_of
 from project.outbox.transports.base import failed
-from project.outbox.transports.stored import StoredMessage
+from project.outbox.transports.stored import AS_GIVEN, StoredMessage
 
 
 class DjangoTransport:
@@ -59,6 +59,7 @@ def send_through_backend(email: Email) -> Outcome:
     """
     try:
         with database.tended():  # the backend may keep its mail in the database, on this thread
+            email.refresh_from_db(fields=email.get_deferred_fields() & AS_GIVEN)
             connection = get_connection()
             if (error := _opening_error(connection)) is not None:
                 return failed(error, Fault.RELAY)

@@ -14,6 +14,7 @@ from project.outbox.headers import forbidden
 from project.outbox.mime import bare
 from project.outbox.models import Email
 
+AS_GIVEN = {"to", "cc", "bcc", "reply_to"}  # the addresses with their names, which SMTP has in the source
 # What the API of a service says of a recipient (django-anymail's words), as a relay would answer.
 REFUSALS = {
     "invalid": (553, b"5.1.3 The service calls this address invalid"),
