@@ -36,6 +36,8 @@ def post(page: Page, url: str, path: str, body: Any) -> Any:
 def serious(page: Page) -> list[str]:
     """What axe-core finds wrong with a page that keeps people from using it."""
     page.evaluate(AXE)
+    # What is new shines for a moment, and a contrast is judged by the colours of the moment.
+    page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
     found: list[dict[str, Any]] = page.evaluate("axe.run(document, {preload: false}).then((results) => results.violations)")
     kept = [each for each in found if each["impact"] in ("serious", "critical")]
     return [f"{each['id']}: {node['html'][:200]}" for each in kept for node in each["nodes"]]
