@@ -1,11 +1,11 @@
 """Inserting many rows by one prepared statement, in about a third of the time that `bulk_create` takes to write one for all."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from django.db import connection
-from django.db.models import AutoField, CharField, Field, Model, TextField
+from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
 
 
 def insert(rows: Sequence[Model]) -> None:
@@ -24,10 +24,22 @@ def _plan(model: type[Model]) -> tuple[str, list[tuple[str, Callable[[Any], Any]
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     table, places = connection.ops.quote_name(model._meta.db_table), ", ".join(["%s"] * len(fields))
     statement = f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  # names of ours
-    return statement, [(field.attname, _prepared(field)) for field in fields]
+    return statement, [(field.attname, _preparing(getattr(field, "target_field", field))) for field in fields]
 
 
-def _prepared(field: "Field[Any, Any]") -> Callable[[Any], Any]:
+@cache
+def _preparing(field: "Field[Any, Any]") -> Callable[[Any], Any]:
+    """What the field itself does for the database, without its way there, which takes longer than the rest of the insertion."""
     if isinstance(field, CharField | TextField):
         return str
-    return lambda value: field.get_db_prep_save(value, connection)
+    if isinstance(field, DateTimeField | UUIDField):  # one transaction's moment, and an id that is in several tables
+        return lru_cache(maxsize=1024)(partial(_prepare, field))
+    return partial(_prepare, field)
+
+
+def _prepare(field: "Field[Any, Any]", value: Any) -> Any:
+    if value is None or type(value) is int:
+        return value
+    if isinstance(field, JSONField):
+        return connection.ops.adapt_json_value(value, field.encoder)
+    return field.get_db_prep_save(value, connection)

@@ -46,6 +46,7 @@ class Conversation(asyncio.Protocol):
         self._lines: list[str] = []
         self._told: list[str] = []
         self._unread = b""
+        self._is_late = False  # the relay did not answer in time
         self._replies: deque[Answer] = deque()
         self._something = asyncio.Event()  # was read, or the connection is lost
         self._writable = asyncio.Event()
@@ -148,12 +149,23 @@ class Conversation(asyncio.Protocol):
                 await self._until(self._writable)
 
     async def _until(self, event: asyncio.Event) -> None:
+        # For each of a thousand mails a second: asyncio.timeout would take longer than all else that is done here.
+        deadline = asyncio.get_running_loop().call_later(self._timeout, self._lose_patience)
         try:
-            async with asyncio.timeout(self._timeout):
-                await event.wait()
-        except TimeoutError:
-            self.close()
-            raise SMTPReadTimeoutError("Timed out waiting for the relay") from None
+            await event.wait()
+        finally:
+            deadline.cancel()
+        if self._is_late:
+            raise SMTPReadTimeoutError("Timed out waiting for the relay")
+
+    def _lose_patience(self) -> None:
+        self._is_late = True
+        self.close()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._something.set()
+        self._writable.set()
 
     # What the transport says
 
@@ -175,8 +187,7 @@ class Conversation(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whoever waits is told."""
-        self._something.set()
-        self._writable.set()
+        self._wake()
 
     def pause_writing(self) -> None:
         """The relay takes no more for now."""
