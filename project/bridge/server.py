@@ -41,7 +41,7 @@ SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.x
 GC_THRESHOLDS = (50_000, 20, 20)
 # Seconds after which a thread that computes lets another have the interpreter. Python's own 5 ms are the loop's wait, several
 # times for each answer, while a database thread works.
-SWITCH_INTERVAL = 0.0001
+SWITCH_INTERVAL = 0.0002
 FAREWELL = 1.0  # seconds that sockets which hear that the server stops have for what they still want to say
 ADDRESS = re.compile("[^/]+(?:@|%40|_40)[^/]+")  # as it comes, quoted, and as Django's admin quotes it
 PIECE = 256 * 1024  # bytes of an answer that go to the transport at once

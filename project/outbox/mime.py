@@ -102,7 +102,7 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
 def _body(draft: Draft, *, boundary: str) -> bytes:
     if draft.text is None and draft.html is None:
         raise ValueError("A mail has a text or HTML.")
-    shown = _cids(draft.html or "")
+    shown = _cids(draft.html or "") if draft.attachments else ()
     inline = [each for each in draft.attachments if _content_id(each) in shown]
     others = [_file(each, "attachment") for each in draft.attachments if each not in inline]
     text = text_of(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
