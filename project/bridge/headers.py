@@ -56,8 +56,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                theirs = [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
-                said = {name.lower() for name, _value in theirs}
+                theirs = message.get("headers", ())
+                said = {bytes(name).lower() for name, _value in theirs}
                 message = {**message, "headers": [*theirs, *(header for header in ours if header[0] not in said)]}
             await send(message)
 

@@ -6,14 +6,14 @@ and who names no host is no browser: both are let through.
 """
 
 import re
+from functools import lru_cache
 
-from django.core.exceptions import DisallowedHost
-from starlette.requests import HTTPConnection
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from project.bridge.origins import refuse
-from project.bridge.sessions import django_request
 
 
 class OwnHosts:
@@ -23,7 +23,7 @@ class OwnHosts:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _is_ours(HTTPConnection(scope)):
+        if scope["type"] == "lifespan" or _is_ours(scope):
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             await _BAD_HOST(scope, receive, send)
@@ -37,12 +37,14 @@ _BAD_HOST = JSONResponse({"detail": "This server does not go by that name.", "co
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+(:[0-9]+)?", re.IGNORECASE)
 
 
-def _is_ours(connection: HTTPConnection) -> bool:
-    named = connection.headers.getlist("host")
-    if not named or (len(named) == 1 and _ONE_LABEL.fullmatch(named[0])):
-        return True
-    try:
-        django_request(connection).get_host()
-    except DisallowedHost:
-        return False
-    return True
+def _is_ours(scope: Scope) -> bool:
+    named = [value for name, value in scope["headers"] if name == b"host"]
+    return not named or (len(named) == 1 and _is_allowed(named[0], tuple(settings.ALLOWED_HOSTS)))
+
+
+@lru_cache(maxsize=1024)  # a server goes by few names, and is asked for by them with each request
+def _is_allowed(named: bytes, allowed: tuple[str, ...]) -> bool:
+    """As Django's `HttpRequest.get_host` decides it."""
+    host = named.decode("latin-1")
+    domain, _port = split_domain_port(host)
+    return _ONE_LABEL.fullmatch(host) is not None or (domain != "" and validate_host(domain, allowed))
