@@ -109,6 +109,7 @@ def lent() -> Iterator[None]:
     try:
         yield
     finally:
+        close()  # what was begun in the test's transaction ends in it, though its caller is gone: a closed socket's read
         _lent = None
         connection.dec_thread_sharing()
 

@@ -115,6 +115,24 @@ async def test_a_function_that_raises_rolls_back_to_where_it_began_on_a_lent_con
     assert await database.run(_names) == ["ada"]
 
 
+@pytest.mark.pitfall(24)
+def test_a_loan_ends_when_all_that_was_begun_in_it_has_ended(db: None) -> None:
+    """Whoever asked may be gone, as a closed socket is: its call must not go on in the next test's transaction."""
+    begun, go = threading.Event(), threading.Event()
+
+    async def ask_and_leave() -> None:
+        call = asyncio.ensure_future(database.run(_create_when_told, "ada", begun, go))
+        await asyncio.to_thread(begun.wait)
+        call.cancel()
+
+    with database.lent():
+        asyncio.run(ask_and_leave())
+        threading.Timer(0.1, go.set).start()
+
+    assert go.is_set()
+    assert _names() == ["ada"]
+
+
 async def test_what_takes_long_is_run_aside_in_no_transaction(shared: None) -> None:
     in_transaction, thread = await database.run_aside(_where_am_i)
     pool = {await database.run(threading.get_ident) for _ in range(20)}
@@ -149,6 +167,12 @@ def test_ping_asks_the_database(db: None, django_assert_num_queries: type) -> No
 
 def _create(name: str) -> None:
     User.objects.create_user(name)
+
+
+def _create_when_told(name: str, begun: threading.Event, go: threading.Event) -> None:
+    begun.set()
+    go.wait()
+    _create(name)
 
 
 def _create_and_fail(name: str) -> None:
