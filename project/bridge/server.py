@@ -68,13 +68,14 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         self._stopping = asyncio.Event()
         self._root = loop.create_task(self._serve())
         loop.run_until_complete(self._root)
-        if not self.abort_start:
-            loop.run_forever()  # until the reactor, which has waited for the root task, has ended too
+        loop.run_forever()  # until the reactor, which has waited for the root task, has ended too
 
     async def _serve(self) -> None:
         async with lifespan.running(self.application) as self._state:
             self._listen()
-            if not self.abort_start:
+            if self.abort_start:
+                reactor.stop()
+            else:
                 _spare_the_collector()
                 sys.setswitchinterval(SWITCH_INTERVAL)
                 await self._stopping.wait()
@@ -90,12 +91,12 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         self.ws_factory.protocol = WebSocket
         self.ws_factory.failByDrop = False  # say 1009 or 1007 before it is closed
         self.ws_factory.closeHandshakeTimeout = self.limits.linger  # a slow one has that long to read why
+        # First, since whoever sees that it listens may end it.
+        reactor.startRunning(installSignalHandlers=self.signal_handlers)
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
         self.abort_start = self._listen_failed
-        if not self.abort_start:
-            reactor.startRunning(installSignalHandlers=self.signal_handlers)
 
     def listen_success(self, port: Any) -> None:
         """Keep the port, to close it first when the server stops."""

@@ -44,6 +44,15 @@ def test_a_failing_start_up_stops_the_process_with_the_error(tmp_path: Path, kin
     assert "lifespan: started" not in server.log
 
 
+def test_who_sees_that_it_listens_may_end_it(tmp_path: Path) -> None:
+    server = Server(PROBES["serve"], log=tmp_path / "log", env={"DATA_DIR": str(tmp_path)})
+    while not server.listens:  # without a pause: the first moment is what matters
+        assert server.process.poll() is None, server.log
+
+    assert server.terminate() == 0
+    assert "lifespan: stopped" in server.log
+
+
 @pytest.mark.pitfall(2)
 def test_background_tasks_outlive_daphnes_ten_seconds_and_a_client_that_has_gone(probe: StartServer) -> None:
     servers = [probe(kind) for kind in DAPHNES]
