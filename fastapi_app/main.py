@@ -17,6 +17,7 @@ from fastapi_app.notes import routes as notes
 from fastapi_app.operating import routes as operating
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
+from project.accounts import changes
 from project.audit.clerk import Clerk
 from project.bridge import background, database
 from project.outbox.engine import Engine
@@ -26,11 +27,12 @@ from project.outbox.live import Tail
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """From the first request to the last: background tasks, the engine, the clerk, the database's pool."""
+    """From the first request to the last: background tasks, the engine, the tail, the clerk, the database's pool."""
     grace = settings.SHUTDOWN_GRACE
     try:
         async with (
             app.state.clerk.running(),
+            changes.watching(),
             app.state.tail.running(),
             app.state.engine.running(grace=grace),
             background.outliving(app, grace=grace),

@@ -14,7 +14,7 @@ from project.outbox.live import Follower
 logger = logging.getLogger(__name__)
 
 EVENTS_READ = "events:read"
-ASK_EVERY = 4.0  # seconds: what changed in another process; what changed in this one is told at once
+ASK_EVERY = 4.0  # seconds: for what ends by time alone; what is changed is told (project.accounts.changes)
 
 Ask = Callable[[], Awaitable[Principal | None]]
 

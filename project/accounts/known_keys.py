@@ -26,14 +26,21 @@ _known: dict[bytes, tuple[Principal, float]] = {}  # by a hash of the key: the s
 
 async def principal_of_known_key(text: str) -> Principal:
     """Who holds this key. Raises `NotAuthenticated`, whatever is wrong with it."""
-    fingerprint, now = sha256(text.encode()).digest(), time.monotonic()
-    if (known := _known.get(fingerprint)) and now < known[1] and _is_good(known[0]):
-        return known[0]
+    known, fingerprint, now = _known, sha256(text.encode()).digest(), time.monotonic()
+    if (found := known.get(fingerprint)) and now < found[1] and _is_good(found[0]):
+        return found[0]
     principal = await database.run(principal_of_key, text, now=timezone.now())
-    if len(_known) >= MOST:
-        _known.clear()
-    _known[fingerprint] = principal, now + LIVES  # counted from before the database was asked
+    if len(known) >= MOST:
+        known.clear()
+    # Counted from before the database was asked; and if all was forgotten meanwhile, so is this.
+    known[fingerprint] = principal, now + LIVES
     return principal
+
+
+def forget() -> None:
+    """Ask again about all."""
+    global _known  # noqa: PLW0603  # one process, one memory
+    _known = {}
 
 
 def _is_good(principal: Principal) -> bool:
@@ -41,7 +48,6 @@ def _is_good(principal: Principal) -> bool:
 
 
 @receiver([post_save, post_delete], sender=ApiKey)
-def forget_known_keys(**_kwargs: Any) -> None:
-    """Ask again about all: one of them has changed."""
-    _known.clear()
-    transaction.on_commit(_known.clear, robust=True)  # who asked meanwhile was told how it was before
+def _forget(**_kwargs: Any) -> None:
+    forget()
+    transaction.on_commit(forget, robust=True)  # who asked meanwhile was told how it was before

@@ -77,3 +77,12 @@ class ApiKey(models.Model):
         if self.expires_at is None or self.expires_at > now + SOON:
             return KeyState.ACTIVE
         return KeyState.EXPIRING if self.expires_at > now else KeyState.EXPIRED
+
+
+class Revision(models.Model):
+    """How often anybody's credentials have changed: one row, at which other processes look (project.accounts.changes)."""
+
+    number = models.PositiveBigIntegerField(default=1)
+
+    def __str__(self) -> str:
+        return str(self.number)

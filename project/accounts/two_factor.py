@@ -4,18 +4,14 @@ A session or token of somebody with a device was given for a code: to set one up
 """
 
 from base64 import b32encode
-from typing import Any
 
 import segno
 from django.conf import settings
 from django.db import transaction
-from django.db.models.signals import post_delete, post_save
-from django.dispatch import receiver
 from django.utils.safestring import SafeString, mark_safe
 from django_otp import verify_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from project.accounts.changes import changed
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, of_session
 from project.accounts.recovery_codes import forget_codes, is_recovery_code, renew_codes, take_recovery_code
@@ -112,8 +108,3 @@ def _takes(user: User, device: TOTPDevice, code: str) -> bool:
 
 def _digits(code: str) -> str:
     return code.replace(" ", "").replace("-", "")
-
-
-@receiver([post_save, post_delete], sender=TOTPDevice)
-def _tell(**_kwargs: Any) -> None:
-    transaction.on_commit(changed.tell, robust=True)  # sockets ask again whose session is still good

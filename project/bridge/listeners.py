@@ -15,6 +15,11 @@ class Listeners:
         for listener in self._listeners.copy():
             listener()
 
+    @property
+    def anybody_listens(self) -> bool:
+        """Whether it matters to anybody."""
+        return bool(self._listeners)
+
     @contextmanager
     def listening(self, listener: Callable[[], object]) -> Iterator[None]:
         """While this is open, call `listener` each time."""

@@ -1,6 +1,6 @@
 """What is remembered of API keys, and for how long."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from math import inf
 from typing import Any
 
@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from project.accounts import known_keys
-from project.accounts.keys import create_key, revoke_key, rotate_key
+from project.accounts.keys import create_key, principal_of_key, revoke_key, rotate_key
 from project.accounts.known_keys import principal_of_known_key
 from project.accounts.models import ApiKey
 from project.accounts.principal import NotAuthenticated, Principal
@@ -52,6 +52,23 @@ async def test_a_key_that_is_revoked_here_is_refused_at_once() -> None:
     await principal_of_known_key(key)
 
     await database.run(revoke_key, key[3:11], now=timezone.now())
+
+    with pytest.raises(NotAuthenticated):
+        await principal_of_known_key(key)
+
+
+async def test_what_was_asked_before_all_was_forgotten_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await _key()
+
+    def found_and_then_revoked(text: str, *, now: datetime) -> Principal:
+        principal = principal_of_key(text, now=now)
+        ApiKey.objects.update(revoked_at=now)
+        known_keys.forget()
+        return principal
+
+    with monkeypatch.context() as patch:
+        patch.setattr(known_keys, "principal_of_key", found_and_then_revoked)
+        await principal_of_known_key(key)
 
     with pytest.raises(NotAuthenticated):
         await principal_of_known_key(key)
