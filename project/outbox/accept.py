@@ -50,10 +50,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A mail whose rows are made, and not yet stored."""
+    """A mail whose row and bytes are made, and not yet stored."""
 
     email: Email
-    source: Source
+    content: bytes
     idempotency: Idempotency | None
     quota_key: int | None = None
 
@@ -69,7 +69,7 @@ class Accepted:
 
 
 def prepare(order: Order, *, now: datetime) -> Prepared:
-    """Make a mail's rows, and the bytes that will be sent. Needs no database: what takes long is done before the transaction."""
+    """Make a mail's row, and the bytes that will be sent. Needs no database: what takes long is done before the transaction."""
     draft, email_id = order.draft, uuid7()
     scheduled = order.scheduled_at is not None and order.scheduled_at > now
     email = Email(
@@ -92,8 +92,8 @@ def prepare(order: Order, *, now: datetime) -> Prepared:
         scheduled_at=order.scheduled_at,
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
-    source = Source(email=email, content=mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now))
-    return Prepared(email, source, order.idempotency, order.quota_key)
+    content = mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now)
+    return Prepared(email, content, order.idempotency, order.quota_key)
 
 
 def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:
@@ -137,10 +137,10 @@ def message_order(*, address: str, text: str) -> Order:
 
 def _store(mails: Sequence[Prepared]) -> None:
     emails = [mail.email for mail in mails]
-    insert(emails)
-    insert([mail.source for mail in mails])
-    insert([Recipient(address=address, email_id=email.id) for email in emails for address in email.recipients])
-    insert([Tag(key=key, value=value, email_id=email.id) for email in emails for key, value in email.tags.items()])
+    insert(Email, [vars(email) for email in emails])
+    insert(Source, [{"email_id": mail.email.id, "content": mail.content} for mail in mails])
+    insert(Recipient, [{"address": address, "email_id": email.id} for email in emails for address in email.recipients])
+    insert(Tag, [{"key": key, "value": value, "email_id": email.id} for email in emails for key, value in email.tags.items()])
     write_events([event_of(email, now=email.created_at) for email in emails])
 
 

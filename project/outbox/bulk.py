@@ -1,6 +1,6 @@
 """Inserting many rows by one prepared statement, in about a third of the time that `bulk_create` takes to write one for all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from typing import Any
 
@@ -8,12 +8,15 @@ from django.db import connection
 from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
 
 
-def insert(rows: Sequence[Model]) -> None:
-    """Insert rows of one model, whose fields hold what is to be stored. Ids that the database gives stay unknown."""
+def insert(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows: for each, by its fields' names, what is to be stored (`email_id` for a key).
+
+    Ids that the database gives stay unknown.
+    """
     if not rows:
         return
-    statement, columns = _plan(type(rows[0]))
-    values = [[prepared(getattr(row, name)) for name, prepared in columns] for row in rows]
+    statement, columns = _plan(model)
+    values = [[prepared(row[name]) for name, prepared in columns] for row in rows]
     with connection.cursor() as cursor:
         cursor.executemany(statement, values)
 

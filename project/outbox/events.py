@@ -37,7 +37,7 @@ def write_events(events: Sequence[Event]) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
-    insert(events)
+    insert(Event, [vars(event) for event in events])
     transaction.on_commit(committed.tell, robust=True)  # it is a hint: what was committed stands
     if any(event.type == QUEUED for event in events):
         transaction.on_commit(queued.tell, robust=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from html import unescape
 from urllib.parse import quote, unquote
 
@@ -63,7 +64,7 @@ def build(draft: Draft, *, message_id: str, date: datetime) -> bytes:
     """The mail, ready to be sent: 7 bits, CRLF, no line too long. Raises ValueError for what no mail can hold."""
     for address in draft.bcc:
         bare(address)  # refused like the others, though never written
-    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, format_datetime(date)))
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
     return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
 
 
@@ -75,6 +76,9 @@ def addresses_of(draft: Draft) -> list[str]:
 def bare(address: str) -> str:
     """The `a@b` of `Name <a@b>`."""
     return split_mailbox(address)[1]
+
+
+_date = lru_cache(format_datetime)  # of this second, mostly
 
 
 def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from project.outbox.accept import Order, accept_batch, prepare
 from project.outbox.mime import Draft
-from project.outbox.models import Email
+from project.outbox.models import Email, Source
 from project.outbox.replies import Reply
 from project.outbox.transports.smtp import SmtpChannel, SmtpTransport
 from project.relay import Relay
@@ -179,7 +179,7 @@ def order(*to: str, text: str = "Hi") -> Order:
 def unstored(*to: str, text: str = "Hi") -> Email:
     """A mail as an engine has it in hand, though no database knows it."""
     mail = prepare(order(*to, text=text), now=NOW)
-    mail.email.source = mail.source
+    mail.email.source = Source(email=mail.email, content=mail.content)
     return mail.email
 
 

@@ -81,7 +81,7 @@ def written(mailbox: tuple[str, str]) -> str:
 def parsed(draft: Draft) -> EmailMessage:
     """What a reader gets of a mail as it is accepted, after what every relay asks of the bytes."""
     accepted = prepare(Order(draft), now=DATE)
-    raw = bytes(accepted.source.content)
+    raw = bytes(accepted.content)
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
