@@ -1,13 +1,17 @@
 """Security headers on every answer of both halves.
 
+What only a page heeds goes with pages alone: each header costs as much time as the ASGI router, or more.
 A header that an answer brings itself stays as it is: a page that needs more, or that shows strangers' HTML, says so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "Content-Security-Policy"
+# What is no page can be embedded by one (OWASP's REST Security Cheat Sheet), or opened by itself if it is an image or XML.
+FOR_ALL = frozenset({CONTENT_SECURITY_POLICY, "X-Content-Type-Options", "Referrer-Policy"})
+PAGES = (b"text/html", b"application/xhtml+xml")
 _POLICY = {
     "default-src": "'self'",
     "script-src": "'self'",
@@ -40,13 +44,15 @@ def security_headers(policy: str) -> dict[str, str]:
 
 
 class SecurityHeaders:
-    """An ASGI application: adds `headers` to each answer, and over TLS `Strict-Transport-Security` for `hsts_seconds`, if any."""
+    """An ASGI application: adds `headers` to pages, and those `FOR_ALL` to every answer.
+
+    Over TLS, also `Strict-Transport-Security` for `hsts_seconds`, if any.
+    """
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str], *, hsts_seconds: int = 0) -> None:
         self.app = app
-        self._plain = _encoded(headers)
         hsts = {"Strict-Transport-Security": f"max-age={hsts_seconds}"} if hsts_seconds else {}
-        self._tls = _encoded({**headers, **hsts})
+        self._plain, self._tls = _Headers(headers), _Headers({**headers, **hsts}, FOR_ALL | hsts.keys())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,13 +62,19 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                theirs = message.get("headers", ())
-                said = {bytes(name).lower() for name, _value in theirs}
-                message = {**message, "headers": [*theirs, *(header for header in ours if header[0] not in said)]}
+                message = {**message, "headers": ours.beside(message.get("headers", ()))}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
 
 
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+class _Headers:
+    def __init__(self, headers: Mapping[str, str], for_all: Container[str] = FOR_ALL) -> None:
+        self._of_pages = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self._of_all = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name in for_all]
+
+    def beside(self, theirs: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """An answer's own headers, and those of these that it does not bring."""
+        said = {bytes(name).lower(): value for name, value in theirs}
+        ours = self._of_pages if bytes(said.get(b"content-type", b"")).lower().startswith(PAGES) else self._of_all
+        return [*theirs, *(header for header in ours if header[0] not in said)]

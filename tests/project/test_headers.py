@@ -3,7 +3,7 @@
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -19,25 +19,48 @@ async def plain(_request: Request) -> Response:
 
 async def strict(_request: Request) -> Response:
     """Brings a policy."""
-    return Response("Hi", headers={"Content-Security-Policy": OWN, "X-Frame-Options": "SAMEORIGIN"})
+    return HTMLResponse("Hi", headers={"Content-Security-Policy": OWN, "X-Frame-Options": "SAMEORIGIN"})
+
+
+async def page(_request: Request) -> Response:
+    """A page that says so in capitals."""
+    return Response("Hi", headers={"CONTENT-TYPE": "TEXT/HTML; charset=utf-8"})
 
 
 def browser(base_url: str = "http://testserver", hsts_seconds: int = 0) -> TestClient:
     """Before a small application with these headers."""
-    app = Starlette(routes=[Route("/", plain), Route("/strict", strict)])
+    app = Starlette(routes=[Route("/", plain), Route("/strict", strict), Route("/page", page)])
     guarded = SecurityHeaders(app, security_headers(content_policy()), hsts_seconds=hsts_seconds)
     return TestClient(guarded, base_url=base_url)
 
 
-@pytest.mark.parametrize("path", ["/", "/admin/login/", "/nowhere", "/api/", "/api/docs", "/api/nowhere", "/api/openapi.json"])
-def test_every_answer_has_the_headers(client: TestClient, path: str) -> None:
+FOR_ALL = {
+    "content-security-policy": content_policy(),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+}
+FOR_PAGES = {
+    "x-frame-options": "DENY",
+    "cross-origin-opener-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+
+
+@pytest.mark.parametrize("path", ["/", "/admin/login/", "/nowhere", "/api/docs"])
+def test_every_page_has_the_headers(client: TestClient, path: str) -> None:
+    assert {**FOR_ALL, **FOR_PAGES}.items() <= client.get(path).headers.items()
+
+
+@pytest.mark.parametrize("path", ["/api/", "/api/nowhere", "/api/openapi.json", "/api/docs/swagger.js"])
+def test_every_other_answer_has_those_that_matter_beside_a_page(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
 
-    assert headers["Content-Security-Policy"] == content_policy()
-    assert headers["X-Frame-Options"] == "DENY"
-    assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "same-origin"
-    assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert FOR_ALL.items() <= headers.items()
+    assert headers.keys() & FOR_PAGES.keys() == set()
+
+
+def test_a_page_is_known_by_its_type_however_that_is_written() -> None:
+    assert FOR_PAGES.items() <= browser().get("/page").headers.items()
 
 
 def test_the_policy_allows_no_script_but_files_of_ours_and_no_frame_around_us() -> None:
