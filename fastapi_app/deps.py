@@ -12,7 +12,7 @@ from fastapi_app.throttle import count_caller
 from project.accounts.keys import PREFIX
 from project.accounts.known_keys import principal_of_known_key
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal
+from project.accounts.principal import NotAuthenticated, Principal, Why
 from project.accounts.scopes import SCOPES
 from project.accounts.tokens import principal_of_token
 from project.accounts.two_factor import principal_of_user
@@ -56,11 +56,16 @@ async def caller_if_any(
 
 
 async def principal_of(connection: HTTPConnection) -> Principal | None:
-    """Who sent a request or opened a socket, by its header or its cookie. Raises `NotAuthenticated`."""
+    """Who sent a request or opened a socket, by its header or its cookie. Raises `NotAuthenticated`.
+
+    What a header is refused for goes into the audit trail.
+    """
     if "authorization" in connection.headers:
         scheme, token = get_authorization_scheme_param(connection.headers["authorization"])
         if scheme.lower() != "bearer":
-            raise NotAuthenticated("The Authorization header is not of the form: Bearer <token>.")
+            refusal = NotAuthenticated("The Authorization header is not of the form: Bearer <token>.", why=Why.BAD_SCHEME)
+            await _note(connection, refusal)
+            raise refusal
         return await principal_of_bearer(connection, token)
     user = await session_user(connection)
     return await database.run(principal_of_user, user) if isinstance(user, User) else None
@@ -73,9 +78,13 @@ async def principal_of_bearer(connection: HTTPConnection, token: str) -> Princip
             return await principal_of_known_key(token)
         return await database.run(principal_of_token, token)
     except NotAuthenticated as refusal:
-        clerk: Clerk = connection.app.state.clerk
-        await clerk.note(refusal, address=connection.client.host if connection.client else None)
+        await _note(connection, refusal)
         raise
+
+
+async def _note(connection: HTTPConnection, refusal: NotAuthenticated) -> None:
+    clerk: Clerk = connection.app.state.clerk
+    await clerk.note(refusal, address=connection.client.host if connection.client else None)
 
 
 async def caller(wanted: SecurityScopes, who: Annotated[Principal | None, Depends(caller_if_any)]) -> Principal:

@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 
+from project.accounts.lockout import LockedOut
 from project.accounts.models import User
 from project.accounts.recovery_codes import codes_left
 from project.accounts.two_factor import (
@@ -38,6 +39,7 @@ OTHERS_ENDED = "Your other sessions and tokens have ended."
 class LoginForm(AdminAuthenticationForm):
     """Django's, and the code of who has two-factor login."""
 
+    request: HttpRequest  # the admin always gives it
     otp = forms.CharField(required=False, label="Code from your app", widget=forms.TextInput(attrs=CODE_INPUT))
 
     def clean(self) -> dict[str, Any]:
@@ -46,8 +48,8 @@ class LoginForm(AdminAuthenticationForm):
         user = self.get_user()
         if isinstance(user, User):
             try:
-                require_code(user, cleaned.get("otp", "").strip())
-            except TwoFactorRequired as refusal:
+                require_code(self.request, user, cleaned.get("otp", "").strip())
+            except (LockedOut, TwoFactorRequired) as refusal:
                 raise forms.ValidationError(refusal.detail) from None
         return cleaned
 
@@ -101,11 +103,11 @@ class BackOffice(AdminSite):
         if user.device is None:
             codes, told = finish_setup(user, code), f"Two-factor login is on. {OTHERS_ENDED}"
         elif "renew" in request.POST:
-            codes, told = renew_with_code(user, code), "The recovery codes that you had are good no more."
+            codes, told = renew_with_code(request, user, code), "The recovery codes that you had are good no more."
         elif settings.REQUIRE_2FA:
             raise PermissionDenied
         else:
-            return self.turned_off(request, user) if end_with_code(user, code) else None
+            return self.turned_off(request, user) if end_with_code(request, user, code) else None
         if codes is None:
             return None
         update_session_auth_hash(request, user)  # this session goes on, all others end

@@ -22,6 +22,8 @@ class Why(StrEnum):
     BAD_TOKEN = "bad token"  # noqa: S105  # a reason, and no token
     EXPIRED_TOKEN = "expired token"  # noqa: S105
     ENDED_TOKEN = "ended token"  # noqa: S105
+    BAD_SCHEME = "bad scheme"
+    WRONG_CODE = "wrong code"
 
 
 class NotAuthenticated(Refusal):

@@ -6,6 +6,8 @@ All digits, as the app's codes are, so that one field with a phone's number keys
 import secrets
 
 from django.db import transaction
+from django.dispatch import Signal
+from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 from django_otp import verify_token
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
@@ -13,6 +15,7 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from project.accounts.models import User
 
 COUNT, DIGITS = 10, 12
+recovery_code_used = Signal()  # with `request` and `user`
 _SALT = "mailrail.recovery-code"
 _STORED = 16  # characters: all that a static token has
 
@@ -32,10 +35,13 @@ def is_recovery_code(code: str) -> bool:
     return len(code) == DIGITS
 
 
-def take_recovery_code(user: User, code: str) -> bool:
+def take_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
     """Whether the code is one of the user's; it then is no more. After a wrong one, none is taken for a moment."""
     device = StaticDevice.objects.filter(user=user, confirmed=True).first()
-    return device is not None and verify_token(user, device.persistent_id, _hashed(code)) is not None
+    is_taken = device is not None and verify_token(user, device.persistent_id, _hashed(code)) is not None
+    if is_taken:
+        recovery_code_used.send(sender=__name__, request=request, user=user)
+    return is_taken
 
 
 def codes_left(user: User) -> int:

@@ -44,7 +44,7 @@ def issue_token(request: HttpRequest, *, username: str, password: str, otp: str 
     require_unlocked(request, username)
     if not isinstance(user, User):
         raise NotAuthenticated("The user name or the password is wrong.")
-    require_code(user, otp)
+    require_code(request, user, otp)
     if must_set_up(user):
         raise TwoFactorRequired("Two-factor login is required: set it up at /admin/two-factor/.")
     forget_failures(request, user)

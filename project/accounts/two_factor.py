@@ -7,13 +7,16 @@ from base64 import b32encode
 
 import segno
 from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
 from django.db import transaction
+from django.http import HttpRequest
 from django.utils.safestring import SafeString, mark_safe
 from django_otp import verify_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from project.accounts.lockout import require_unlocked
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal, of_session
+from project.accounts.principal import NotAuthenticated, Principal, Why, of_session
 from project.accounts.recovery_codes import forget_codes, is_recovery_code, renew_codes, take_recovery_code
 from project.errors import Refusal
 
@@ -29,13 +32,19 @@ def must_set_up(user: User) -> bool:
     return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
 
 
-def require_code(user: User, code: str) -> None:
-    """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once."""
+def require_code(request: HttpRequest, user: User, code: str) -> None:
+    """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once.
+
+    A wrong one is a failed login: raises `LockedOut` if it was one too many.
+    """
     if (device := user.device) is None:
         return
     if not code:
         raise TwoFactorRequired("This user signs in with a code, too.")
-    if not _takes(user, device, code):
+    if not _takes(request, user, device, code):
+        credentials = {"username": user.get_username()}
+        user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=Why.WRONG_CODE)
+        require_unlocked(request, user.get_username())
         raise TwoFactorRequired("The code is wrong, or was used before. After a wrong one, wait a moment.")
 
 
@@ -62,16 +71,16 @@ def finish_setup(user: User, code: str) -> list[str] | None:
     return renew_codes(user)
 
 
-def renew_with_code(user: User, code: str) -> list[str] | None:
+def renew_with_code(request: HttpRequest, user: User, code: str) -> list[str] | None:
     """New recovery codes in place of the old ones, for who has the app or one of these."""
     device = user.device
-    return renew_codes(user) if device is not None and _takes(user, device, code) else None
+    return renew_codes(user) if device is not None and _takes(request, user, device, code) else None
 
 
-def end_with_code(user: User, code: str) -> bool:
+def end_with_code(request: HttpRequest, user: User, code: str) -> bool:
     """Let somebody who has the app, or a recovery code, sign in without."""
     device = user.device
-    return device is not None and _takes(user, device, code) and turn_off(user)
+    return device is not None and _takes(request, user, device, code) and turn_off(user)
 
 
 def turn_off(user: User) -> bool:
@@ -99,10 +108,10 @@ def principal_of_user(user: User) -> Principal:
     return of_session(user)
 
 
-def _takes(user: User, device: TOTPDevice, code: str) -> bool:
+def _takes(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:
     code = _digits(code)
     if is_recovery_code(code):  # never tried at the app's device, which would make the user wait for it
-        return take_recovery_code(user, code)
+        return take_recovery_code(request, user, code)
     return verify_token(user, device.persistent_id, code) is not None
 
 

@@ -1,1 +1,1 @@
-"""Who came in, who was turned away, and which keys were made, changed and ended."""
+"""Who came in, who was turned away, and what became of keys, passwords and two-factor login."""

@@ -30,7 +30,7 @@ class Kept(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run ti
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(Kept):
-    """Who came in, who was refused, and what became of keys."""
+    """Who came in, who was refused, and what became of keys, passwords and two-factor login."""
 
     list_display = ("at", "fact", "reason", "name", "address")
     list_filter = ("fact", "reason")

@@ -15,6 +15,11 @@ class Fact(models.TextChoices):
     KEY_MADE = "key made"
     KEY_ROTATED = "key rotated"
     KEY_REVOKED = "key revoked"
+    PASSWORD_CHANGED = "password changed"  # noqa: S105  # a fact, and no password
+    TWO_FACTOR_LOGIN_ON = "two-factor login on"
+    TWO_FACTOR_LOGIN_OFF = "two-factor login off"
+    RECOVERY_CODES_MADE = "recovery codes made"
+    RECOVERY_CODE_USED = "recovery code used"
 
 
 class AuditEvent(models.Model):

@@ -116,6 +116,23 @@ def test_a_bad_token_on_a_socket_is_written_down(lent: None) -> None:
     assert trail() == [("bad token", "", ADDRESS)]
 
 
+@pytest.mark.parametrize("header", ["Basic b3duZXI6aHVudGVyMg==", "nonsense", ""])
+def test_a_header_of_another_scheme_is_written_down_once_and_without_what_it_says(header: str, lent: None) -> None:
+    for _ in range(3):
+        assert caller().get("/api/me", headers={"Authorization": header}).status_code == 401
+
+    assert trail() == [("bad scheme", "", ADDRESS)]
+
+
+def test_a_header_of_another_scheme_on_a_socket_is_written_down(lent: None) -> None:
+    connected = caller().websocket_connect("/api/ws/events", headers={"Authorization": "Basic b3duZXI="})
+
+    with connected as socket, pytest.raises(WebSocketDisconnect):
+        socket.receive_json()
+
+    assert trail() == [("bad scheme", "", ADDRESS)]
+
+
 def test_nothing_of_a_secret_is_in_the_trail(key: str) -> None:
     revoke_key(key[3:11], now=timezone.now())
     refused(key)

@@ -22,6 +22,7 @@ from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
 ADDRESS = "198.51.100.7"
+NEW = "a new horse battery staple"
 
 
 @pytest.fixture
@@ -58,6 +59,41 @@ def test_a_name_that_is_too_long_for_its_column_is_cut() -> None:
     authenticate(RequestFactory(REMOTE_ADDR=ADDRESS).post("/admin/login/"), username="x" * 200, password=PASSWORD)
 
     assert facts() == [(Fact.REFUSED, "x" * 150, ADDRESS)]
+
+
+def test_a_hash_of_the_same_password_made_anew_is_not_written_down(owner: User, settings: Settings) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", *settings.PASSWORD_HASHERS]
+
+    assert owner.check_password(PASSWORD)
+
+    assert User.objects.get().password.startswith("pbkdf2_sha256")
+    assert facts() == []
+
+
+@pytest.mark.parametrize("form", [{"password1": NEW, "password2": NEW}, {"usable_password": "false", "unset-password": "yes"}])
+def test_a_password_that_staff_change_is_written_down(owner: User, teammate: User, visitor: Client, form: dict[str, str]) -> None:
+    visitor.force_login(owner)
+
+    visitor.post(f"/admin/accounts/user/{teammate.pk}/password/", {"usable_password": "true", **form})
+
+    assert not User.objects.get(pk=teammate.pk).check_password(PASSWORD)
+    assert facts()[1:] == [(Fact.PASSWORD_CHANGED, "teammate", None)]
+
+
+def test_a_password_that_its_owner_changes_is_written_down_without_it(owner: User, visitor: Client) -> None:
+    visitor.force_login(owner)
+
+    visitor.post("/admin/password_change/", {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW})
+
+    assert facts()[1:] == [(Fact.PASSWORD_CHANGED, "owner", None)]
+    assert NEW not in str(list(AuditEvent.objects.values_list()))
+
+
+def test_who_is_changed_and_keeps_the_password_is_not_written_down(owner: User) -> None:
+    owner.first_name = "Ada"
+    owner.save()
+
+    assert facts() == []
 
 
 def test_a_keys_life_is_written_down() -> None:

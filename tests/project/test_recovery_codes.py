@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.accounts.recovery_codes import renew_codes
-from tests.project.test_two_factor import SETUP, ask_for_token, code_of, log_in, wrong_code_of
+from project.audit.models import AuditEvent, Fact
+from tests.project.test_two_factor import ADDRESS, SETUP, ask_for_token, code_of, log_in, trail, wrong_code_of
 
 CODE = re.compile(r"<code>(\d{4} \d{4} \d{4})</code>")
 
@@ -213,3 +214,74 @@ def test_they_sign_nobody_in_who_has_no_app(owner: User, client: TestClient, set
     settings.REQUIRE_2FA = True
 
     assert ask_for_token(client, otp=renew_codes(owner)[0]) == (403, "two_factor_required")
+
+
+# Written down
+
+
+@pytest.fixture
+def _blank(codes: list[str]) -> None:
+    """The trail, after the owner has got codes."""
+    AuditEvent.objects.all().delete()
+
+
+def test_codes_that_come_with_an_app_are_written_down(owner: User) -> None:
+    browser = Browser()
+    browser.force_login(owner)
+    browser.get(SETUP)
+
+    browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
+
+    assert trail()[1:] == [(Fact.RECOVERY_CODES_MADE, "", "owner", None)]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_new_ones_are_written_down(browser: Browser, device: TOTPDevice) -> None:
+    browser.post(SETUP, {"otp": code_of(device), "renew": "yes"})
+
+    assert trail() == [(Fact.RECOVERY_CODES_MADE, "", "owner", None)]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_one_that_is_used_in_the_admin_is_written_down(codes: list[str]) -> None:
+    log_in(Browser(REMOTE_ADDR=ADDRESS), otp=codes[0])
+
+    assert trail() == [(Fact.RECOVERY_CODE_USED, "", "owner", ADDRESS)]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_one_that_is_used_for_a_token_is_written_down(codes: list[str], client: TestClient) -> None:
+    ask_for_token(TestClient(client.app, client=(ADDRESS, 1)), otp=codes[0])
+
+    assert trail() == [(Fact.RECOVERY_CODE_USED, "", "owner", ADDRESS)]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_one_that_is_used_to_make_new_ones_is_written_down(browser: Browser, codes: list[str]) -> None:
+    browser.post(SETUP, {"otp": codes[0], "renew": "yes"})
+
+    assert [fact for fact, *_ in trail()] == [Fact.RECOVERY_CODE_USED, Fact.RECOVERY_CODES_MADE]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_those_that_are_forgotten_were_not_used(device: TOTPDevice, browser: Browser) -> None:
+    browser.post(SETUP, {"otp": code_of(device)})
+
+    assert [fact for fact, *_ in trail()] == [Fact.TWO_FACTOR_LOGIN_OFF]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_a_wrong_one_is_written_down(codes: list[str]) -> None:
+    log_in(Browser(REMOTE_ADDR=ADDRESS), otp=not_one_of(codes))
+
+    assert trail() == [(Fact.REFUSED, "wrong code", "owner", ADDRESS)]
+
+
+@pytest.mark.usefixtures("_blank")
+def test_none_of_them_is_in_the_trail(codes: list[str]) -> None:
+    log_in(Browser(), otp=codes[0])
+    log_in(Browser(), otp=not_one_of(codes))
+
+    told = str(list(AuditEvent.objects.values_list("fact", "reason", "name")))
+    kept = StaticToken.objects.values_list("token", flat=True)
+    assert [text for text in (*codes, *(code.replace(" ", "") for code in codes), *kept) if text in told] == []

@@ -15,9 +15,13 @@ from starlette.testclient import TestClient
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated
 from project.accounts.tokens import issue_token, principal_of_token
+from project.audit import signals
+from project.audit.models import AuditEvent, Fact
+from project.audit.recent import Recent
 from tests.conftest import PASSWORD
 
 SETUP = "/admin/two-factor/"
+ADDRESS = "198.51.100.7"
 
 
 def code_of(device: TOTPDevice) -> str:
@@ -33,8 +37,8 @@ def wrong_code_of(device: TOTPDevice) -> str:
 
 @pytest.fixture
 def device(owner: User) -> Any:
-    """The owner's app, which was set up."""
-    return TOTPDevice.objects.create(user=owner, name="app", confirmed=True)
+    """The owner's app, which was set up before there was a trail."""
+    return TOTPDevice.objects.bulk_create([TOTPDevice(user=owner, name="app", confirmed=True)])[0]
 
 
 def log_in(browser: Browser, **form: str) -> Any:
@@ -46,6 +50,12 @@ def ask_for_token(client: TestClient, **form: str) -> tuple[int, str | None]:
     """The status and the code of what the API answers to the owner."""
     answer = client.post("/api/token", data={"username": "owner", "password": PASSWORD, **form})
     return answer.status_code, answer.json().get("code")
+
+
+def trail() -> list[tuple[str, str, str, str | None]]:
+    """What is written down but for who signs in, oldest first."""
+    events = AuditEvent.objects.exclude(fact=Fact.SIGNED_IN).order_by("pk")
+    return list(events.values_list("fact", "reason", "name", "address"))
 
 
 # In the admin
@@ -256,3 +266,149 @@ def test_a_lost_app_is_forgotten_by_a_command(owner: User, device: Any) -> None:
 def test_the_command_says_if_there_is_nothing_to_forget(username: str, owner: User) -> None:
     with pytest.raises(CommandError, match="no such user, or no two-factor login"):
         call_command("turn_off_two_factor", username)
+
+
+# Wrong codes are failed logins
+
+
+def test_a_wrong_code_in_the_admin_is_written_down(device: Any) -> None:
+    log_in(Browser(REMOTE_ADDR=ADDRESS), otp=wrong_code_of(device))
+
+    assert trail() == [(Fact.REFUSED, "wrong code", "owner", ADDRESS)]
+
+
+def test_a_wrong_code_for_a_token_is_written_down(device: Any, client: TestClient) -> None:
+    ask_for_token(TestClient(client.app, client=(ADDRESS, 1)), otp=wrong_code_of(device))
+
+    assert trail() == [(Fact.REFUSED, "wrong code", "owner", ADDRESS)]
+
+
+def test_no_code_that_came_is_in_the_trail(device: Any) -> None:
+    wrong = wrong_code_of(device)
+
+    log_in(Browser(), otp=wrong)
+
+    assert wrong not in str(list(AuditEvent.objects.values_list("fact", "reason", "name")))
+
+
+def test_who_sends_no_code_is_only_asked_for_one(device: Any, client: TestClient) -> None:
+    log_in(Browser())
+    ask_for_token(client)
+
+    assert trail() == []
+
+
+def test_wrong_codes_lock_the_user_in_both_halves(device: Any, client: TestClient, settings: Settings) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    wrong = wrong_code_of(device)
+
+    assert ask_for_token(client, otp=wrong) == (403, "two_factor_required")
+    assert ask_for_token(client, otp=wrong) == (429, "locked_out")
+    assert log_in(Browser(), otp=code_of(device)).status_code == 429
+
+
+def test_the_wrong_code_that_locks_the_admin_is_answered_so(device: Any, settings: Settings) -> None:
+    settings.AXES_FAILURE_LIMIT = 1
+
+    assert log_in(Browser(), otp=wrong_code_of(device)).status_code == 429
+
+
+def test_the_password_alone_does_not_take_back_wrong_codes(device: Any, client: TestClient, settings: Settings) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    ask_for_token(client, otp=wrong_code_of(device))
+    ask_for_token(client)
+
+    assert ask_for_token(client, otp=wrong_code_of(device)) == (429, "locked_out")
+
+
+def test_a_flood_of_wrong_codes_ends_with_the_lock(
+    device: Any, client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_recent", Recent())
+    settings.AXES_FAILURE_LIMIT = 2
+
+    for _ in range(5):
+        ask_for_token(client, otp=wrong_code_of(device))
+
+    assert sorted(reason for _fact, reason, _name, _address in trail()) == ["locked out", "wrong code", "wrong code"]
+
+
+# That it is turned on and off is written down
+
+
+def test_to_turn_it_on_is_written_down(browser: Browser, owner: User) -> None:
+    browser.get(SETUP)
+    assert trail() == []
+
+    browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
+
+    assert trail()[0] == (Fact.TWO_FACTOR_LOGIN_ON, "", "owner", None)
+
+
+def test_to_sign_in_with_it_is_not_to_turn_it_on(device: Any) -> None:
+    assert log_in(Browser(), otp=code_of(device)).status_code == 302
+
+    assert trail() == []
+
+
+def test_to_turn_it_off_is_written_down(owner: User, device: Any) -> None:
+    browser = Browser()
+    browser.force_login(owner)
+
+    browser.post(SETUP, {"otp": code_of(device)})
+
+    assert trail() == [(Fact.TWO_FACTOR_LOGIN_OFF, "", "owner", None)]
+
+
+def test_to_turn_it_off_by_command_is_written_down(device: Any) -> None:
+    call_command("turn_off_two_factor", "owner")
+
+    assert trail() == [(Fact.TWO_FACTOR_LOGIN_OFF, "", "owner", None)]
+
+
+@pytest.fixture
+def anothers(teammate: User) -> Any:
+    """The teammate's app, which was set up before there was a trail."""
+    return TOTPDevice.objects.bulk_create([TOTPDevice(user=teammate, name="app", confirmed=True)])[0]
+
+
+def test_to_take_anothers_device_away_is_written_down(browser: Browser, anothers: Any) -> None:
+    browser.post(f"/admin/otp_totp/totpdevice/{anothers.pk}/delete/", {"post": "yes"})
+
+    assert not TOTPDevice.objects.exists()
+    assert trail() == [(Fact.TWO_FACTOR_LOGIN_OFF, "", "teammate", None)]
+
+
+def change(browser: Browser, device: Any, **form: Any) -> None:
+    """Send the admin's form about a device."""
+    kept = {"name": "app", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0, "throttling_failure_count": 0}
+    answer = browser.post(f"/admin/otp_totp/totpdevice/{device.pk}/change/", {**kept, **form})
+    assert answer.status_code == 302
+
+
+def test_that_staff_let_a_device_count_no_more_is_written_down(browser: Browser, anothers: Any) -> None:
+    change(browser, anothers, user=anothers.user_id)
+
+    assert trail() == [(Fact.TWO_FACTOR_LOGIN_OFF, "", "teammate", None)]
+
+
+def test_that_staff_give_a_device_to_another_is_written_down(browser: Browser, anothers: Any, owner: User) -> None:
+    change(browser, anothers, user=owner.pk, confirmed="on")
+
+    assert trail() == [
+        (Fact.TWO_FACTOR_LOGIN_OFF, "", "teammate", None),
+        (Fact.TWO_FACTOR_LOGIN_ON, "", "owner", None),
+    ]
+
+
+def test_that_it_ends_with_the_user_is_written_down(anothers: Any, teammate: User) -> None:
+    teammate.delete()
+
+    assert trail() == [(Fact.TWO_FACTOR_LOGIN_OFF, "", "teammate", None)]
+
+
+def test_a_device_that_was_only_begun_is_not_written_down(browser: Browser) -> None:
+    browser.get(SETUP)
+    browser.get(SETUP)
+
+    assert trail() == []

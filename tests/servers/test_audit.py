@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import StartServer
 from tests.processes import wait_for
@@ -18,12 +19,13 @@ def refusals(data: Path) -> list[tuple[str, str]]:
         return database.execute("SELECT reason, address FROM audit_auditevent WHERE fact = 'refused'").fetchall()
 
 
-def test_a_refusal_is_written_down_while_the_server_runs(start: StartServer, data: Path) -> None:
+@pytest.mark.parametrize(("header", "reason"), [("Bearer nonsense", "bad token"), ("Basic nonsense", "bad scheme")])
+def test_a_refusal_is_written_down_while_the_server_runs(header: str, reason: str, start: StartServer, data: Path) -> None:
     server = start()
 
-    httpx.get(f"{server.url}/api/me", headers={"Authorization": "Bearer nonsense"})
+    httpx.get(f"{server.url}/api/me", headers={"Authorization": header})
 
-    wait_for(lambda: refusals(data) == [("bad token", "127.0.0.1")], "the trail has it", lambda: str(refusals(data)))
+    wait_for(lambda: refusals(data) == [(reason, "127.0.0.1")], "the trail has it", lambda: str(refusals(data)))
 
 
 def test_a_flood_is_one_row_and_is_written_down_at_the_end(start: StartServer, data: Path) -> None:
