@@ -58,7 +58,7 @@ def create_app() -> FastAPI:
     )
     app.state.engine = Engine(settings.ENV.data_folder / "engines", delivers=settings.ENV.deliver)
     app.state.intake, app.state.tail, app.state.clerk = Intake(), Tail(), Clerk()
-    for part in (emails, events, templates, suppressions, auth, operating, notes):  # tried in order: the busiest first
+    for part in (emails, notes, events, templates, suppressions, auth, operating):  # tried in order: the busiest first
         app.include_router(part.router)
     app.include_router(events.sockets)
     add_docs(app)  # last: routes are tried in order
