@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+MOMENT = "2026-12-01T09:00:00Z"  # in examples
+
 
 def storable(text: str) -> str:
     """The text, unless it holds what PostgreSQL cannot store. Raises ValueError."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 
 from fastapi_app.auth.schemas import Me, Token
@@ -16,13 +16,16 @@ from project.bridge.sessions import django_request
 
 router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 
+UNKEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 Code = Annotated[
     str, Form(max_length=16, description="With two-factor login: from the user's app, or a recovery code", examples=[""])
 ]
 
 
 @router.post("/token", summary="Get an access token", operation_id="create_token", responses=problems(400, 401, 403, 413, 422))
-async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: Code = "") -> Token:
+async def create_token(
+    request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: Code = ""
+) -> Token:
     """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls.
 
     Who has two-factor login sends a code in `otp`, too: the app's, or a recovery code.
@@ -31,6 +34,7 @@ async def create_token(request: Request, form: Annotated[OAuth2PasswordRequestFo
     token = await database.run_aside(
         issue_token, django_request(request), username=form.username, password=form.password, otp=otp, scopes=form.scopes
     )
+    response.headers.update(UNKEPT)
     return Token(access_token=token.text, expires_in=token.expires_in, scope=" ".join(token.scopes))
 
 

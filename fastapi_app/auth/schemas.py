@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 class Token(BaseModel):
     """An access token (RFC 6749 section 5.1)."""
 
-    access_token: str
+    access_token: str = Field(examples=["eyJ1c2VyIjoxfQ:1vN0Xy:2hJ8Qf0cW7"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a kind of token, not one
     expires_in: int = Field(description="Seconds", examples=[1800])
     scope: str = Field(description="What was granted, with spaces between", examples=["emails:read emails:send"])
@@ -17,6 +17,6 @@ class Token(BaseModel):
 class Me(BaseModel):
     """Who the caller is."""
 
-    kind: Literal["key", "token", "session"]
+    kind: Literal["key", "token", "session"] = Field(examples=["token"])
     name: str = Field(examples=["admin"])
     scopes: list[str] = Field(examples=[["emails:read", "emails:send"]])

@@ -54,6 +54,8 @@ Types = Annotated[
     Field(max_length=500),
     AfterValidator(lambda types: types if types is None else _known(types)),
 ]
+STREAMED = 'id: 123\nevent: email.sent\ndata: {"id": 123, "type": "email.sent", …}\n\n'
+STREAM = {"content": {"text/event-stream": {"schema": {"type": "string", "examples": [STREAMED]}}}}
 LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", description="What a browser sends when it comes again")]
 
 
@@ -81,7 +83,7 @@ async def list_(  # what may be asked for
     "/stream",
     summary="Follow events",
     operation_id="stream_events",
-    responses=problems_beside(401, 403, 422),
+    responses={200: STREAM, **problems_beside(401, 403, 422)},
     response_class=EventSourceResponse,
 )
 async def stream(  # noqa: PLR0913  # what may be asked for

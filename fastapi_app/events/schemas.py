@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fastapi_app.fields import MOMENT
 from fastapi_app.pages import Page
 from project.outbox.states import Status
 
@@ -38,7 +39,7 @@ class _Event(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(description="In the order in which things happened", examples=[123])
-    created_at: datetime
+    created_at: datetime = Field(examples=[MOMENT])
     data: EventData
 
 
@@ -114,7 +115,7 @@ class Events(BaseModel):
     """All of one mail's, the oldest first."""
 
     data: list[EventOut]
-    next: None = None
+    next: None
 
 
 class EventPage(Page[EventOut]):

@@ -51,7 +51,7 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     "/send-email/",
     summary="BackgroundTasks",
     operation_id="send_email_in_background",
-    responses=problems(401, 403, 422),
+    responses=problems(401, 403, 413, 422),
 )
 async def send_email(  # noqa: PLR0913  # what a route asks for
     email: Annotated[Address, Query()],

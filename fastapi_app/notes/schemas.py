@@ -24,21 +24,21 @@ class Message(BaseModel):
 class Greeting(BaseModel):
     """One name's hello and goodbye."""
 
-    name: str
-    hello: str
-    goodbye: str
-    hello_at: datetime
-    goodbye_at: datetime
+    name: str = Field(examples=["Ada"])
+    hello: str = Field(examples=["Hello, Ada!"])
+    goodbye: str = Field(examples=["Goodbye, Ada!"])
+    hello_at: datetime = Field(examples=["2026-12-01T09:00:00Z"])
+    goodbye_at: datetime = Field(examples=["2026-12-01T09:00:01Z"])
 
 
 class Greetings(BaseModel):
     """All of them."""
 
     greetings: list[Greeting]
-    elapsed: float = Field(description="Seconds for all together")
+    elapsed: float = Field(description="Seconds for all together", examples=[1.0])
 
 
 class Sum(BaseModel):
     """A sum."""
 
-    result: int
+    result: int = Field(examples=[8])

@@ -9,38 +9,39 @@ from typing import Annotated
 from django.conf import settings
 from fastapi import Depends, Response
 from fastapi.requests import HTTPConnection
-from fastapi.security.utils import get_authorization_scheme_param
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from fastapi_app.deps import caller_if_any, session_scheme, token_scheme
+from fastapi_app.deps import caller_if_any, session_scheme
 from project.accounts.principal import MissingScope, NotAuthenticated
 from project.outbox.backlog import Backlog
+
+metrics_scheme = HTTPBearer(
+    scheme_name="metrics", auto_error=False, description="`METRICS_TOKEN`: no API key, and no access token."
+)
 
 
 async def scraper(
     connection: HTTPConnection,
     response: Response,
-    token: Annotated[str | None, Depends(token_scheme)],
+    token: Annotated[HTTPAuthorizationCredentials | None, Depends(metrics_scheme)],
     session: Annotated[str | None, Depends(session_scheme)],
 ) -> None:
     """Let in who has `METRICS_TOKEN`, or a staff session. Raises `NotAuthenticated`, `MissingScope`."""
-    if _is_the_token(connection.headers.get("authorization")):
+    if token is not None and _is_the_token(token.credentials):
         return
-    who = await caller_if_any(connection, response, token, session)
+    who = await caller_if_any(connection, response, None, session)
     if who is None:
         raise NotAuthenticated("Not authenticated.")
     if who.kind != "session" or not who.sees_all:
         raise MissingScope("Metrics are for staff who are signed in and may see mails, and for METRICS_TOKEN.")
 
 
-def _is_the_token(header: str | None) -> bool:
+def _is_the_token(given: str) -> bool:
     token = settings.ENV.metrics_token
-    scheme, given = get_authorization_scheme_param(header)
-    if token is None or scheme.lower() != "bearer":
-        return False
-    return compare_digest(given.encode(), token.get_secret_value().encode())
+    return token is not None and compare_digest(given.encode(), token.get_secret_value().encode())
 
 
 @dataclass(frozen=True, eq=False)  # a registry keeps it in a dict

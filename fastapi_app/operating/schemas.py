@@ -14,7 +14,7 @@ class Alive(BaseModel):
 class Readiness(BaseModel):
     """Whether each part works."""
 
-    status: Literal["ok", "unavailable"]
+    status: Literal["ok", "unavailable"] = Field(examples=["ok"])
     checks: dict[str, str] = Field(
         description='"ok", or what is wrong', examples=[{"database": "ok", "channel_layer": "ok", "engine": "ok"}]
     )

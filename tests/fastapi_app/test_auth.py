@@ -57,6 +57,7 @@ def test_gives_a_token_for_a_password(client: TestClient, owner: User) -> None:
 
     token = answer.json()
     assert answer.status_code == 200
+    assert (answer.headers["Cache-Control"], answer.headers["Pragma"]) == ("no-store", "no-cache")
     assert client.get("/api/me", headers=bearer(token.pop("access_token"))).status_code == 200
     assert token == {"token_type": "bearer", "expires_in": LIFETIME, "scope": " ".join(sorted(SCOPES))}
 
