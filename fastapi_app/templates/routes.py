@@ -52,7 +52,7 @@ async def put(slug: Name, template: TemplateIn, _who: Writer) -> TemplateOut:
     summary="Delete a template",
     operation_id="delete_template",
     status_code=204,
-    responses=problems(401, 403, 404, 422),
+    responses=problems(401, 403, 404, 413, 422),
 )
 async def delete(slug: Name, _who: Writer) -> None:
     """Make no more mails from it. Those that were accepted are sent."""

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Literal
 
 from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError, UndefinedError, UnknownFilterError
@@ -78,7 +79,7 @@ def _told(part: str, source: str) -> Iterator[None]:
     except LiquidError as error:
         raise TemplateInvalid(str(error.message), part=part, line=_line(error, source), kind=_kind(error)) from error
     except Exception as error:
-        raise TemplateInvalid(f"{type(error).__name__}: {error}", part=part) from error
+        raise TemplateInvalid("it has a value that cannot be used like this", part=part) from error
 
 
 def _line(error: LiquidError, source: str) -> int | None:
@@ -97,18 +98,21 @@ def _kind(error: LiquidError) -> Kind:
 
 
 def check_variables(variables: dict[str, object]) -> dict[str, object]:
-    """The variables, if they are not too deep, not too large, and Unicode; else a ValueError, which says why."""
+    """The variables, if they are not too deep, not too large, Unicode, and numbers of JSON; else a ValueError, which says why."""
     level: list[object] = [variables]
-    size = 0
+    size, finite = 0, True
     for _ in range(DEPTH):
         texts = [value for value in level if isinstance(value, str)]
         size += OBJECT * len(level) + sum(map(len, texts))
         if size > VARIABLES:
             raise ValueError(f"Variables have together up to {VARIABLES} characters.")
         _check_unicode("".join(texts))
+        finite = finite and all(isfinite(value) for value in level if isinstance(value, float))
         level = [inner for value in level if isinstance(value, dict | list) for inner in _inside(value)]
     if level:
         raise ValueError(f"Lists and objects lie up to {DEPTH} deep in each other.")
+    if not finite:
+        raise ValueError(f"{next(_infinite(variables, ''))[:PROBLEM]} is no number of JSON: it is infinite, or none at all.")
     return variables
 
 
@@ -118,6 +122,18 @@ def _inside(value: dict[str, object] | list[object]) -> Iterator[object]:
         yield from value.values()
     else:
         yield from value
+
+
+def _infinite(value: object, place: str) -> Iterator[str]:
+    """Where numbers are that Python's reader takes and JSON does not have, or that are too large for it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _infinite(inner, f"{place}.{key}" if place else key)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _infinite(inner, f"{place}[{index}]")
+    elif isinstance(value, float) and not isfinite(value):
+        yield place
 
 
 def _check_unicode(text: str) -> None:

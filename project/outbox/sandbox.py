@@ -11,9 +11,16 @@ from functools import partial
 from typing import Any
 
 from liquid import BoundTemplate, Environment, Expression, Node, RenderContext, Token, is_undefined
-from liquid.builtin.expressions import FilteredExpression
+from liquid.builtin.expressions import FilteredExpression, LoopExpression
 from liquid.builtin.expressions.primitive import RangeLiteral
-from liquid.exceptions import FilterArgumentError, LiquidError, LiquidSyntaxError, ResourceLimitError, UndefinedError
+from liquid.exceptions import (
+    FilterArgumentError,
+    LiquidError,
+    LiquidSyntaxError,
+    LiquidTypeError,
+    ResourceLimitError,
+    UndefinedError,
+)
 from liquid.output import LimitedStringIO
 from liquid.token import TOKEN_TAG
 from liquid.utils import ReadOnlyChainMap
@@ -69,8 +76,11 @@ class Context(RenderContext):
         self.ration.take_for_filter(name, (value, *args, *options.values()), token)
         try:
             made = function(value, *args, **options)
-        except (ArithmeticError, AttributeError, LookupError, ValueError) as error:
-            raise FilterArgumentError(f"{name}: {error}", token=token) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, LiquidError) as error:
+            if isinstance(error, LiquidError) and not isinstance(error.__cause__, TypeError):
+                raise
+            message = f"{name} cannot take such a value or arguments"  # the error's own text is Python's, for programmers
+            raise FilterArgumentError(message, token=token) from error
         self.ration.take_value(made, token)
         return made
 
@@ -179,6 +189,8 @@ def _expressions(template: BoundTemplate) -> Iterator[Expression]:
 def _confine(expression: Expression, env: Environment) -> None:
     if isinstance(expression, RangeLiteral):
         expression.__class__ = _Range  # the parser makes no other
+    elif isinstance(expression, LoopExpression):
+        expression.__class__ = _Loop  # likewise
     elif isinstance(expression, FilteredExpression) and expression.filters:
         for each in expression.filters:
             each.validate_filter_arguments(env)
@@ -194,6 +206,16 @@ class _Range(RangeLiteral):
         if found.stop - found.start > RANGE:
             raise ResourceLimitError(f"a range of more than {RANGE}", token=self.token)
         return found
+
+
+class _Loop(LoopExpression):
+    __slots__ = ()
+
+    def _slice(self, *args: Any, **options: Any) -> tuple[Iterator[object], int]:
+        try:
+            return super()._slice(*args, **options)
+        except ValueError as error:
+            raise LiquidTypeError("a limit or an offset below zero", token=self.token) from error
 
 
 class _Optional(Expression):

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf, nan
 from time import thread_time
 from typing import Any
 
@@ -195,6 +196,28 @@ def test_what_cannot_be_rendered_is_told(source: str) -> None:
         text(source, x=[1], y=["1e9999999999999"])
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{% for i in x limit: -1 %}{% endfor %}", "a limit or an offset below zero"),
+        ("{% tablerow i in x limit: 1 offset: -2 %}{% endtablerow %}", "a limit or an offset below zero"),
+        ("{{ y | sum }}", "sum cannot take such a value or arguments"),
+        ("{{ y | upcase: 1 }}", "upcase cannot take such a value or arguments"),
+        ("{{ x | join: 1 | date: x }}", "date cannot take such a value or arguments"),
+    ],
+)
+def test_what_cannot_be_rendered_is_told_with_its_line_and_without_python(source: str, message: str) -> None:
+    with pytest.raises(TemplateInvalid) as caught:
+        text(f"a\n{source}", x=[1], y="a")
+
+    assert (caught.value.detail, caught.value.kind) == (f"text, line 2: {message}", "template_value")
+
+
+def test_what_nobody_thought_of_is_told_without_python() -> None:
+    with refused("template_value", "text: it has a value that cannot be used like this"):
+        text("{% if a contains b %}{% endif %}", a={}, b=[])
+
+
 @pytest.mark.parametrize("subject", ["{{ a }}\n{{ a }}", "{{ b }}", "{{ c }}"])
 def test_a_subject_becomes_one_line(subject: str) -> None:
     with refused("template_value", "subject: not one line"):
@@ -371,6 +394,8 @@ def deep(levels: int) -> dict[str, object]:
         ({"a": "\ud800"}, "surrogate"),
         ({"a": [{"\udfff": 1}]}, "surrogate"),
         ({"a": ["x" * 600_000] * 2}, "characters"),
+        ({"a": [1, {"b": inf}]}, r"a\[1\].b is no number"),
+        ({"a": 1.5, "b": -nan}, "b is no number"),
     ],
 )
 def test_refuses_variables(variables: dict[str, object], message: str) -> None:
