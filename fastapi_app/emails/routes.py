@@ -1,12 +1,13 @@
 """E-mails: send, look, cancel, retry, reschedule."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fastapi_app.deps import OpenIntake, RunningEngine, caller
 from fastapi_app.emails.schemas import Batch, BatchAccepted, EmailAccepted, EmailIn, EmailOut, EmailPage, Reschedule
@@ -19,28 +20,42 @@ from project.accounts.principal import Principal
 from project.bridge import database
 from project.bridge.background import BackgroundRoute
 from project.outbox import mime
-from project.outbox.accept import Accepted, Idempotency, Order, earlier_answer
+from project.outbox.accept import Accepted, Idempotency, Order, earlier_answers
+from project.outbox.addresses import normal_address
 from project.outbox.change import cancel_email, reschedule_email, retry_email
 from project.outbox.queries import Filter, Page, events_of, get_email, list_emails
 from project.outbox.states import Status
+
+
+def _as_stored(address: str) -> str:
+    """An address as a recipient's is stored; what is none is nobody's."""
+    with suppress(ValueError):
+        return normal_address(address)
+    return address
+
 
 router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
 
 Id = Annotated[UUID, Path(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
 Sender = Annotated[Principal, Security(caller, scopes=["emails:send"])]
 Reader = Annotated[Principal, Security(caller, scopes=["emails:read"])]
+Recipient = Annotated[Storable, AfterValidator(_as_stored)]
 Pair = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", pattern=r"^[\x20-\x7e]{1,255}$", examples=["order-42"])]
-REPLAYED = {"description": "`true` if this is the answer to an earlier request with the same key", "schema": {"const": "true"}}
+REPLAYED: dict[str, Any] = {
+    "description": "`true` if this is the answer to an earlier request with the same key",
+    "schema": {"const": "true"},
+}
 NEXT = ("get_email", "list_email_events", "cancel_email", "retry_email", "reschedule_email")
 LINKS = {name: {"operationId": name, "parameters": {"email_id": "$response.body#/id"}} for name in NEXT}
 SENT: dict[int | str, dict[str, Any]] = problems(400, 401, 403, 413) | {
-    202: {"headers": {"Idempotent-Replayed": REPLAYED}, "links": LINKS},
+    202: {"headers": {"Idempotent-Replayed": REPLAYED}},
     422: {"model": ValidationProblem | Problem, "description": "What is wrong, or `idempotency_key_reused`"},
 }
+SENT_ONE = SENT | {202: {**SENT[202], "links": LINKS}}
 
 
-@router.post("", summary="Send an e-mail", operation_id="send_email", status_code=202, responses=SENT)
+@router.post("", summary="Send an e-mail", operation_id="send_email", status_code=202, responses=SENT_ONE)
 async def send(  # noqa: PLR0913  # what a route asks for
     email: EmailIn,
     who: Sender,
@@ -52,28 +67,41 @@ async def send(  # noqa: PLR0913  # what a route asks for
 ) -> EmailAccepted:
     """Queue a mail. When the 202 leaves, it is in the database as the bytes that will be sent."""
     who.require_sender(mime.bare(email.sender))
-    asked = Idempotency(key, sha256(email.model_dump_json().encode()).hexdigest()) if key is not None else None
-    accepted = await _earlier(email, who, asked)
-    if accepted is None:
+    asked = _asked(key, email)
+    # Asked first where the template may have changed since, so that it would be refused now.
+    earlier = await _earlier(who, asked) if email.template is not None else None
+    if earlier is None:
         (mail,) = await made({("body",): email})
         accepted = await intake.accept(_order(email, mail, who, asked))
+    else:
+        (accepted,) = earlier
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(engine.deliver_soon)
     return EmailAccepted.model_validate(accepted, from_attributes=True)
 
 
-@router.post(
-    "/batch", summary="Send many", operation_id="send_emails", status_code=202, responses=problems(400, 401, 403, 413, 422)
-)
-async def send_batch(
-    batch: Batch, who: Sender, intake: OpenIntake, engine: RunningEngine, tasks: BackgroundTasks
+@router.post("/batch", summary="Send many", operation_id="send_emails", status_code=202, responses=SENT)
+async def send_batch(  # noqa: PLR0913  # what a route asks for
+    batch: Batch,
+    who: Sender,
+    intake: OpenIntake,
+    engine: RunningEngine,
+    tasks: BackgroundTasks,
+    response: Response,
+    key: Key = None,
 ) -> BatchAccepted:
     """Queue up to a thousand mails, all or none. What is wrong with one is told with its index."""
     for email in batch.emails:
         who.require_sender(mime.bare(email.sender))
-    mails = await made({("body", "emails", index): email for index, email in enumerate(batch.emails)})
-    accepted = await intake.accept_batch([_order(email, mail, who) for email, mail in zip(batch.emails, mails, strict=True)])
+    asked = _asked(key, batch)
+    accepted = await _earlier(who, asked)
+    if accepted is None:
+        mails = await made({("body", "emails", index): email for index, email in enumerate(batch.emails)})
+        orders = [_order(email, mail, who) for email, mail in zip(batch.emails, mails, strict=True)]
+        accepted = await intake.accept_batch(orders, asked=asked)
+    if accepted[0].replayed:
+        response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(engine.deliver_soon)
     return BatchAccepted(data=[EmailAccepted.model_validate(each, from_attributes=True) for each in accepted])
 
@@ -82,7 +110,7 @@ async def send_batch(
 async def list_(  # noqa: PLR0913  # what may be asked for
     who: Reader,
     status: Status | None = None,
-    to: Annotated[Storable | None, Query(description="A recipient's bare address")] = None,
+    to: Annotated[Recipient | None, Query(description="A recipient's bare address")] = None,
     tag: Annotated[Pair | None, Query(description="`key:value`", examples=["order:42"])] = None,
     after: UUID | None = None,
     limit: Limit = 20,
@@ -100,20 +128,27 @@ async def get(email_id: Id, who: Reader) -> EmailOut:
 
 
 @router.get(
-    "/{email_id}/events", summary="What happened", operation_id="list_email_events", responses=problems(401, 403, 404, 422)
+    "/{email_id}/events",
+    summary="What happened",
+    operation_id="list_email_events",
+    responses=problems(401, 403, 404, 422),
+    response_model_exclude_unset=True,  # as it is told everywhere
 )
 async def events(email_id: Id, who: Reader) -> Events:
     """All that happened to one mail, the oldest first."""
-    return Events.model_validate({"data": await database.run(events_of, email_id, caller=who)}, from_attributes=True)
+    told = await database.run(events_of, email_id, caller=who)
+    return Events.model_validate({"data": told, "next": None}, from_attributes=True)
 
 
-@router.post("/{email_id}/cancel", summary="Cancel", operation_id="cancel_email", responses=problems(401, 403, 404, 409, 422))
+@router.post(
+    "/{email_id}/cancel", summary="Cancel", operation_id="cancel_email", responses=problems(401, 403, 404, 409, 413, 422)
+)
 async def cancel(email_id: Id, who: Sender) -> EmailOut:
     """Keep a mail that is queued or scheduled from being sent."""
     return EmailOut.model_validate(await database.run(cancel_email, email_id, caller=who, now=datetime.now(UTC)))
 
 
-@router.post("/{email_id}/retry", summary="Retry", operation_id="retry_email", responses=problems(401, 403, 404, 409, 422))
+@router.post("/{email_id}/retry", summary="Retry", operation_id="retry_email", responses=problems(401, 403, 404, 409, 413, 422))
 async def retry(email_id: Id, who: Sender, engine: RunningEngine, tasks: BackgroundTasks) -> EmailOut:
     """Send a mail that has failed again."""
     email = await database.run(retry_email, email_id, caller=who, now=datetime.now(UTC))
@@ -132,11 +167,14 @@ async def reschedule(email_id: Id, change: Reschedule, who: Sender, engine: Runn
     return EmailOut.model_validate(email)
 
 
-async def _earlier(email: EmailIn, who: Principal, asked: Idempotency | None) -> Accepted | None:
-    """What was answered before, asked first where the template may have changed since so that it would be refused now."""
-    if email.template is None or asked is None:
-        return None
-    return await database.run(earlier_answer, who.caller_id, asked, now=datetime.now(UTC))
+def _asked(key: str | None, body: EmailIn | Batch) -> Idempotency | None:
+    """What is asked for under a key. No mail has the fingerprint of a batch: it has other fields."""
+    return None if key is None else Idempotency(key, sha256(body.model_dump_json().encode()).hexdigest())
+
+
+async def _earlier(who: Principal, asked: Idempotency | None) -> list[Accepted] | None:
+    """What was answered before."""
+    return None if asked is None else await database.run(earlier_answers, who.caller_id, asked, now=datetime.now(UTC))
 
 
 def _order(email: EmailIn, mail: Made, who: Principal, idempotency: Idempotency | None = None) -> Order:

@@ -1,5 +1,6 @@
 """The shapes of the e-mail routes: what may be asked for, and what is told."""
 
+import binascii
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID
@@ -7,16 +8,18 @@ from uuid import UUID
 from pydantic import (
     AfterValidator,
     AwareDatetime,
-    Base64Bytes,
+    Base64Encoder,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    EncodedBytes,
     Field,
+    JsonValue,
     WithJsonSchema,
     model_validator,
 )
 
-from fastapi_app.fields import storable
+from fastapi_app.fields import MOMENT, storable
 from fastapi_app.pages import Page
 from fastapi_app.templates.schemas import Slug, Variables
 from project.outbox import mime
@@ -24,7 +27,7 @@ from project.outbox.addresses import normal_mailbox
 from project.outbox.headers import check_header, check_line, check_text
 from project.outbox.states import Status
 
-RECIPIENTS = 50
+RECIPIENTS = REPLY_TO = 50
 BATCH = 1000
 ATTACHED_BYTES = 10 * 1024 * 1024  # decoded, together
 AHEAD = timedelta(days=30)
@@ -35,6 +38,12 @@ def _header_name(name: str) -> str:
     return name
 
 
+def _each_once(headers: dict[str, str]) -> dict[str, str]:
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("a header comes twice, in upper case and lower")
+    return headers
+
+
 def _written_out(value: Any) -> Any:
     if isinstance(value, datetime) or (isinstance(value, str) and ":" in value):
         return value
@@ -42,23 +51,49 @@ def _written_out(value: Any) -> Any:
 
 
 def _in_time(at: datetime) -> datetime:
-    if at > datetime.now(UTC) + AHEAD:
+    try:
+        utc = at.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("a time lies in the years 1 to 9999 in UTC") from None
+    if utc > datetime.now(UTC) + AHEAD:
         raise ValueError(f"a mail is scheduled up to {AHEAD.days} days ahead")
-    return at
+    return utc
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _or_one(many: Any) -> BeforeValidator:
+    return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
+
+
+class _Base64(Base64Encoder):
+    """Base64 with its padding, in lines or not, and nothing else: Pydantic's own leaves out what it does not know."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        """The octets. Raises ValueError."""
+        return binascii.a2b_base64(data.translate(None, b"\r\n"), strict_mode=True)
+
+
+EXAMPLE: dict[str, JsonValue] = {
+    "from": "Shop <shop@example.com>",
+    "to": "ada@example.com",
+    "subject": "Your order",
+    "text": "It is on its way.",
+    "tags": {"order": "42"},
+}
 MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": 320, "examples": ["Ada <ada@example.com>"]}
 Mailbox = Annotated[str, Field(max_length=320), AfterValidator(normal_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
-Mailboxes = Annotated[list[Mailbox], BeforeValidator(_as_list)]
+Recipients = Annotated[list[Mailbox], Field(min_length=1)]
+ReplyTo = Annotated[list[Mailbox], Field(max_length=REPLY_TO)]
 Line = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
 Text = Annotated[str, AfterValidator(storable), AfterValidator(check_text)]
 HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_header_name)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
-MediaType = Annotated[str, Field(pattern="^[a-zA-Z0-9.+_-]+/[a-zA-Z0-9.+_-]+$", max_length=127)]
+TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # it is looked for as `key:value`
+MediaType = Annotated[str, Field(pattern=f"^{mime.MEDIA_TYPE}$", max_length=mime.MEDIA_TYPE_LENGTH)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_time)]
 
 
@@ -68,30 +103,32 @@ class AttachmentIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     filename: Annotated[Line, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
-    content: Base64Bytes
-    content_type: MediaType = "application/octet-stream"
-    content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = None
+    content: Annotated[bytes, EncodedBytes(encoder=_Base64)] = Field(examples=["JVBERi0xLjcK"])
+    content_type: MediaType = Field("application/octet-stream", examples=["application/pdf"])
+    content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = Field(None, examples=["logo"])
 
 
 class EmailIn(BaseModel):
     """A mail to send."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     sender: Mailbox = Field(alias="from", examples=["Shop <shop@example.com>"])
-    to: Mailboxes = Field(min_length=1, examples=[["ada@example.com"]])
-    cc: Mailboxes = []
-    bcc: Mailboxes = []
-    reply_to: Mailboxes = []
+    to: Annotated[Recipients, _or_one(Recipients)] = Field(examples=[["ada@example.com"]])
+    cc: Annotated[list[Mailbox], _or_one(list[Mailbox])] = []
+    bcc: Annotated[list[Mailbox], _or_one(list[Mailbox])] = []
+    reply_to: Annotated[ReplyTo, _or_one(ReplyTo)] = []
     subject: Line = Field("", examples=["Your order"])
     text: Text | None = Field(None, examples=["It is on its way."])
-    html: Text | None = None
-    headers: dict[HeaderName, Line] = Field({}, max_length=50)
-    tags: dict[Tag, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
+    html: Text | None = Field(None, examples=["<p>It is <b>on its way</b>.</p>"])
+    headers: Annotated[dict[HeaderName, Line], AfterValidator(_each_once)] = Field({}, max_length=50, examples=[{"X-Thing": "1"}])
+    tags: dict[TagKey, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
     attachments: list[AttachmentIn] = []
-    template: Slug | None = Field(None, description="What to make the subject, text and html of that are not given")
-    variables: Variables = Field({}, description="For the template")
-    scheduled_at: Moment | None = None
+    template: Slug | None = Field(
+        None, description="What to make the subject, text and html of that are not given", examples=["welcome"]
+    )
+    variables: Variables = Field({}, description="For the template", examples=[{"name": "Ada"}])
+    scheduled_at: Moment | None = Field(None, examples=[MOMENT])
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -126,7 +163,7 @@ class EmailAccepted(BaseModel):
 
     id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["queued"])
-    created_at: datetime
+    created_at: datetime = Field(examples=[MOMENT])
 
 
 class Batch(BaseModel):
@@ -134,7 +171,7 @@ class Batch(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    emails: list[EmailIn] = Field(min_length=1, max_length=BATCH)
+    emails: list[EmailIn] = Field(min_length=1, max_length=BATCH, examples=[[EXAMPLE, EXAMPLE | {"to": "bob@example.com"}]])
 
 
 class BatchAccepted(BaseModel):
@@ -168,22 +205,22 @@ class EmailOut(BaseModel):
 
     id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["sent"])
-    created_at: datetime
-    sender: str = Field(serialization_alias="from")
-    to: list[str]
-    cc: list[str]
-    bcc: list[str]
-    reply_to: list[str]
+    created_at: datetime = Field(examples=[MOMENT])
+    sender: str = Field(serialization_alias="from", examples=["Shop <shop@example.com>"])
+    to: list[str] = Field(examples=[["ada@example.com"]])
+    cc: list[str] = Field(examples=[["Bob <bob@example.com>"]])
+    bcc: list[str] = Field(examples=[[]])
+    reply_to: list[str] = Field(examples=[["help@example.com"]])
     recipients: list[RecipientOut] = Field(validation_alias="ends")
-    subject: str
-    tags: dict[str, str]
-    template: Origin | None
-    message_id: str
-    attempts: int
-    last_error: str
-    scheduled_at: datetime | None
-    next_attempt_at: datetime | None
-    sent_at: datetime | None
+    subject: str = Field(examples=["Your order"])
+    tags: dict[str, str] = Field(examples=[{"order": "42"}])
+    template: Origin | None = Field(examples=[{"slug": "welcome", "version": 3}])
+    message_id: str = Field(examples=["<01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e@example.com>"])
+    attempts: int = Field(examples=[1])
+    last_error: str = Field(examples=[""])
+    scheduled_at: datetime | None = Field(examples=[MOMENT])
+    next_attempt_at: datetime | None = Field(examples=[None])
+    sent_at: datetime | None = Field(examples=["2026-12-01T09:00:02Z"])
 
 
 class EmailPage(Page[EmailOut]):
@@ -197,4 +234,4 @@ class Reschedule(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scheduled_at: Moment = Field(examples=["2026-12-01T09:00:00Z"])
+    scheduled_at: Moment = Field(examples=[MOMENT])

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Security
 from pydantic import AfterValidator, Field
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from fastapi_app.deps import caller
 from fastapi_app.errors import problems
@@ -25,7 +26,14 @@ Address = Annotated[
 Reader = Annotated[Principal, Security(caller, scopes=["suppressions:read"])]
 Writer = Annotated[Principal, Security(caller, scopes=["suppressions:write"])]
 
-# An address may have a slash before its @, so that it is a path of its own to the router.
+
+class _Address(PathConvertor):
+    """An address may have a slash before its @, so that it is a path to the router; but none is empty: `…/` is the list."""
+
+    regex = ".+"
+
+
+register_url_convertor("address", _Address())
 
 
 @router.get("", summary="List suppressions", operation_id="list_suppressions", responses=problems(401, 403, 422))
@@ -39,14 +47,18 @@ async def list_(
     return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
 
-@router.put("/{address:path}", summary="Suppress", operation_id="put_suppression", responses=problems(400, 401, 403, 413, 422))
+@router.put("/{address:address}", summary="Suppress", operation_id="put_suppression", responses=problems(400, 401, 403, 413, 422))
 async def put(address: Address, _who: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
     """Send no more mail to an address, in upper case or lower, from now on; or change the reason."""
     return SuppressionOut.model_validate(await database.run(suppress, address, reason=body.reason, now=datetime.now(UTC)))
 
 
 @router.delete(
-    "/{address:path}", summary="Lift", operation_id="delete_suppression", status_code=204, responses=problems(401, 403, 404, 422)
+    "/{address:address}",
+    summary="Lift",
+    operation_id="delete_suppression",
+    status_code=204,
+    responses=problems(401, 403, 404, 413, 422),
 )
 async def delete(address: Address, _who: Writer) -> None:
     """Send mail to an address again."""

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fastapi_app.fields import Storable
+from fastapi_app.fields import MOMENT, Storable
 from fastapi_app.pages import Page
 from project.outbox.headers import check_text
 from project.outbox.suppressions import REASON_LENGTH
@@ -28,7 +28,7 @@ class SuppressionOut(BaseModel):
 
     address: str = Field(examples=["ada@example.com"])
     reason: str = Field(examples=["Asked for no more mail"])
-    created_at: datetime
+    created_at: datetime = Field(examples=[MOMENT])
 
 
 class SuppressionPage(Page[SuppressionOut]):

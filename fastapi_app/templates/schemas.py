@@ -5,9 +5,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from fastapi_app.fields import Storable
+from fastapi_app.fields import MOMENT, Storable
 from fastapi_app.pages import Page
-from project.outbox.headers import check_text
+from project.outbox.headers import check_line, check_text
 from project.outbox.liquid import SUBJECT, check_variables
 from project.outbox.sandbox import SOURCE
 
@@ -29,7 +29,9 @@ class TemplateIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: Annotated[Source, Field(max_length=SUBJECT)] = Field("", examples=["Welcome, {{ name }}"])
+    subject: Annotated[Source, Field(max_length=SUBJECT), AfterValidator(check_line)] = Field(
+        "", examples=["Welcome, {{ name }}"]
+    )
     text: Source | None = Field(None, examples=[TEXT])
     html: Source | None = Field(None, examples=[HTML])
 
@@ -48,7 +50,7 @@ class TemplateItem(BaseModel):
     slug: str = Field(examples=["welcome"])
     version: int = Field(examples=[3])
     subject: str = Field(examples=["Welcome, {{ name }}"])
-    created_at: datetime = Field(description="When this version was made")
+    created_at: datetime = Field(description="When this version was made", examples=[MOMENT])
 
 
 class TemplateOut(TemplateItem):

@@ -92,7 +92,7 @@ def prepare(order: Order, *, now: datetime) -> Prepared:
         scheduled_at=order.scheduled_at,
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
-    content = mime.build(draft, message_id=email.message_id, date=order.scheduled_at or now)
+    content = mime.build(draft, message_id=email.message_id, date=email.next_attempt_at or now)  # which never is the past
     return Prepared(email, content, order.idempotency, order.quota_key)
 
 
@@ -105,20 +105,22 @@ def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:
     return answers
 
 
-def earlier_answer(caller_id: str, asked: Idempotency, *, now: datetime) -> Accepted | None:
-    """What was answered to the same request before, if it was."""
-    records = IdempotencyKey.objects.filter(caller=caller_id, key=asked.key, fingerprint=asked.fingerprint)
-    record = records.filter(created_at__gt=now - KEYS_LIVE).first()
-    return None if record is None else Accepted(**record.answer, replayed=True)
+def earlier_answers(caller_id: str, asked: Idempotency, *, now: datetime) -> list[Accepted] | None:
+    """What was answered to the same request before, mail by mail, if it was. Raises `IdempotencyKeyReused`."""
+    records = IdempotencyKey.objects.filter(caller=caller_id, key=asked.key, created_at__gt=now - KEYS_LIVE)
+    record = records.first()
+    return None if record is None else _again(record, asked)
 
 
-def accept_batch(mails: Sequence[Prepared]) -> list[Accepted]:
-    """Store one caller's mails, all or none. Raises `QuotaExceeded`."""
-    quota_key = mails[0].quota_key
-    if quota_key is not None:
-        count_mails(quota_key, len(mails), now=mails[0].email.created_at)
+def accept_batch(mails: Sequence[Prepared], *, asked: Idempotency | None = None) -> list[Accepted]:
+    """Store one caller's mails, all or none, and once for their key. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+    first, answers = mails[0], [_accepted(mail.email) for mail in mails]
+    if asked is not None and (earlier := _earlier(asked, [_told(answer) for answer in answers], first.email)) is not None:
+        return earlier
+    if first.quota_key is not None:
+        count_mails(first.quota_key, len(mails), now=first.email.created_at)
     _store(mails)
-    return [_accepted(mail.email) for mail in mails]
+    return answers
 
 
 def accept_message(*, address: str, text: str) -> UUID:
@@ -164,15 +166,32 @@ def _answer_to(mail: Prepared) -> Accepted | Exception:
 
 def _answer_for_key(mail: Prepared) -> Accepted | Exception:
     """If its idempotency key is known, what was answered first."""
-    asked, caller, now = mail.idempotency, mail.email.caller, mail.email.created_at
     answer = _accepted(mail.email)
-    if asked is None:
+    if mail.idempotency is None:
         return answer
+    try:
+        earlier = _earlier(mail.idempotency, _told(answer), mail.email)
+    except IdempotencyKeyReused as refusal:
+        return refusal
+    return answer if earlier is None else earlier[0]
+
+
+def _earlier(asked: Idempotency, told: object, email: Email) -> list[Accepted] | None:
+    """What was answered first, if the key is known. If not, it is from now on, with what is told now."""
+    caller, now = email.caller, email.created_at
     IdempotencyKey.objects.filter(caller=caller, key=asked.key, created_at__lte=now - KEYS_LIVE).delete()
-    told = {"id": answer.id, "status": answer.status, "created_at": answer.created_at}
     record, is_new = IdempotencyKey.objects.get_or_create(
         caller=caller, key=asked.key, defaults={"fingerprint": asked.fingerprint, "answer": told, "created_at": now}
     )
+    return None if is_new else _again(record, asked)
+
+
+def _again(record: IdempotencyKey, asked: Idempotency) -> list[Accepted]:
     if record.fingerprint != asked.fingerprint:
-        return IdempotencyKeyReused("This Idempotency-Key came before, with another body.")
-    return answer if is_new else Accepted(**record.answer, replayed=True)
+        raise IdempotencyKeyReused("This Idempotency-Key came before, with another body.")
+    answers = record.answer if isinstance(record.answer, list) else [record.answer]  # of many mails, or of one
+    return [Accepted(**answer, replayed=True) for answer in answers]
+
+
+def _told(answer: Accepted) -> dict[str, str]:
+    return {"id": answer.id, "status": answer.status, "created_at": answer.created_at}

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from project.accounts.principal import Principal
 from project.errors import Refusal
+from project.outbox import mime
 from project.outbox.events import record_events
-from project.outbox.models import Email
+from project.outbox.models import Email, Source
 from project.outbox.queries import changeable_by, get_email
 from project.outbox.states import CANCELABLE, Status
 
@@ -47,8 +48,12 @@ def retry_email(email_id: UUID, *, caller: Principal, now: datetime) -> Email:
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, caller: Principal, now: datetime) -> Email:
-    """Send a scheduled mail at another time. Raises `EmailNotFound`, `EmailNotReschedulable`."""
-    return _change(email_id, caller, now, (Status.SCHEDULED,), EmailNotReschedulable, scheduled_at=at, next_attempt_at=at)
+    """Send a scheduled mail at another time, with that for its date. Raises `EmailNotFound`, `EmailNotReschedulable`."""
+    email = _change(email_id, caller, now, (Status.SCHEDULED,), EmailNotReschedulable, scheduled_at=at, next_attempt_at=at)
+    source = Source.objects.get(email=email)
+    source.content = mime.redated(bytes(source.content), max(at, now))
+    source.save()
+    return email
 
 
 def _change(  # what all three have in common

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from project.bridge import database
 from project.bridge.commits import SharedCommits
 from project.bridge.threads import Threads
-from project.outbox.accept import Accepted, Order, Prepared, accept_batch, accept_emails, prepare
+from project.outbox.accept import Accepted, Idempotency, Order, Prepared, accept_batch, accept_emails, prepare
 
 SMALL = 64 * 1024  # characters and bytes: made ready in less time than it takes to hand it to a thread
 
@@ -24,11 +24,11 @@ class Intake:
         mail = prepare(order, now=now) if _weight(order) < SMALL else await self._threads.run(prepare, order, now=now)
         return await self._commits.run(mail)
 
-    async def accept_batch(self, orders: Sequence[Order]) -> list[Accepted]:
-        """Queue many mails, all or none; they are committed when this returns."""
+    async def accept_batch(self, orders: Sequence[Order], *, asked: Idempotency | None = None) -> list[Accepted]:
+        """Queue many mails, all or none, and once for their key; they are committed when this returns."""
         now = datetime.now(UTC)
         mails = await self._threads.run(lambda: [prepare(order, now=now) for order in orders])
-        return await database.run(accept_batch, mails)
+        return await database.run(accept_batch, mails, asked=asked)
 
     def close(self) -> None:
         """Let its thread go."""

@@ -31,7 +31,13 @@ from project.outbox.headers import (
 from project.outbox.html_text import text_of
 
 _ID = re.compile(r"[!-;=?-~]{1,250}")
-_TYPE = re.compile(r"([\w!#$&^.+-]{1,127})/[\w!#$&^.+-]{1,127}(?:; ?[\w-]+=(?:[\w.+-]+|\"[ !#-\[\]-~]*\"))*", re.ASCII)
+# Also for readers whose \w has letters that are not ASCII (JSON Schema).
+MEDIA_TYPE = (
+    r"([a-zA-Z0-9_!#$&^.+-]{1,127})/[a-zA-Z0-9_!#$&^.+-]{1,127}"
+    r'(?:; ?[a-zA-Z0-9_-]+=(?:[a-zA-Z0-9_.+-]+|"[ !#-\[\]-~]*"))*'
+)
+MEDIA_TYPE_LENGTH = LINE // 2
+_TYPE = re.compile(MEDIA_TYPE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ def build(draft: Draft, *, message_id: str, date: datetime) -> bytes:
         bare(address)  # refused like the others, though never written
     head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
     return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
+
+
+def redated(content: bytes, date: datetime) -> bytes:
+    """A mail that was built, with another date: the first line that begins so, since a folded one begins with a space."""
+    line = f"\r\nDate: {_date(date.replace(microsecond=0))}\r\n".encode("ascii")
+    return re.sub(rb"\r\nDate: [^\r]*\r\n", line, content, count=1)
 
 
 def addresses_of(draft: Draft) -> list[str]:
@@ -131,7 +143,7 @@ def _text(subtype: str, text: str) -> bytes:
     # str.splitlines() knows more line ends than mail does.
     content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
     content = content if content.endswith(b"\r\n") else content + b"\r\n"
-    readable = not text or 3 * len(text.encode("ascii", "ignore")) > 2 * len(content)
+    readable = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
     encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if readable else ("base64", _base64(content))
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     return head.encode("ascii") + encoded
@@ -139,7 +151,7 @@ def _text(subtype: str, text: str) -> bytes:
 
 def _file(attachment: Attachment, disposition: str) -> bytes:
     matched = _TYPE.fullmatch(attachment.content_type)
-    if not matched or len(attachment.content_type) > LINE // 2:
+    if not matched or len(attachment.content_type) > MEDIA_TYPE_LENGTH:
         raise ValueError("A content type is type/subtype, in ASCII.")
     # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and nothing else keeps its octets.
     composite = matched[1].lower() in {"message", "multipart"}

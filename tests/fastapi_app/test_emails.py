@@ -1,8 +1,10 @@
 """The e-mail routes, in this process: each accepted mail is delivered before the next call, since no lifespan runs."""
 
-from base64 import b64encode
+import json
+from base64 import b64encode, encodebytes
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -68,6 +70,8 @@ def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str,
 
 
 FILE = {"filename": "a", "content": ""}
+JSON = {"Content-Type": "application/json"}  # of what the client cannot write itself
+BEFORE_ALL = "0001-01-01T00:00:00+14:00"  # in UTC, a year before the first
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,10 @@ FILE = {"filename": "a", "content": ""}
         ({"scheduled_at": 0}, ["scheduled_at"]),
         ({"scheduled_at": "0"}, ["scheduled_at"]),
         ({"scheduled_at": (datetime.now(UTC) + timedelta(days=31)).isoformat()}, ["scheduled_at"]),
+        ({"scheduled_at": BEFORE_ALL}, ["scheduled_at"]),
+        ({"tags": {"a:b": "c"}}, ["tags", "a:b", "[key]"]),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, ["headers"]),
+        ({"reply_to": [f"a{n}@example.com" for n in range(51)]}, ["reply_to"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],
 )
@@ -100,6 +108,58 @@ def test_refuses_by_name(client: TestClient, headers: dict[str, str], change: di
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", *where]
     assert not Email.objects.exists()
+
+
+def test_a_senders_field_is_called_from(client: TestClient, headers: dict[str, str]) -> None:
+    body = {"sender" if name == "from" else name: value for name, value in BODY.items()}
+
+    answer = client.post("/api/emails", json=body, headers=headers)
+
+    assert [(each["loc"], each["type"]) for each in answer.json()["detail"]] == [
+        (["body", "from"], "missing"),
+        (["body", "sender"], "extra_forbidden"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", ["-_-_", "é", "====", "QQ==QQ==", "Q!Q==", "data:;base64,QQ==", "QQ", "QQ=", "Q Q==", "\ud800"]
+)
+def test_refuses_an_attachment_that_is_no_base64(client: TestClient, headers: dict[str, str], content: str) -> None:
+    body = json.dumps(BODY | {"attachments": [FILE | {"content": content}]})
+
+    answer = client.post("/api/emails", content=body, headers=headers | JSON)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "attachments", 0, "content"]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_takes_an_attachment_in_lines(client: TestClient, headers: dict[str, str], end: str) -> None:
+    content = bytes(range(256))
+    lines = encodebytes(content).decode().replace("\n", end)
+
+    client.post("/api/emails", json=BODY | {"attachments": [FILE | {"content": lines}]}, headers=headers)
+
+    (attached,) = message_from_bytes(bytes(Source.objects.get().content), policy=policy.default).iter_attachments()
+    assert attached.get_payload(decode=True) == content
+
+
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "text/calendar; method=REQUEST", "application/x!y"])
+def test_an_attachments_type_may_have_parameters(client: TestClient, headers: dict[str, str], content_type: str) -> None:
+    answer = client.post("/api/emails", json=BODY | {"attachments": [FILE | {"content_type": content_type}]}, headers=headers)
+
+    assert answer.status_code == 202
+    assert f"Content-Type: {content_type}\r\n".encode() in bytes(Source.objects.get().content)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_refuses_a_variable_that_is_no_number_of_json(client: TestClient, headers: dict[str, str], number: str) -> None:
+    body = json.dumps(BODY | {"template": "welcome", "variables": {"of": [1, {"it": 0.5}]}}).replace("0.5", number)
+
+    answer = client.post("/api/emails", content=body, headers=headers | JSON)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "variables"])
+    assert "of[1].it" in answer.json()["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -146,6 +206,14 @@ def test_a_batch_is_accepted_whole_or_not_at_all(client: TestClient, headers: di
     assert not Email.objects.exists()
 
 
+def test_a_batch_is_refused_for_a_time_that_is_none_in_utc(client: TestClient, headers: dict[str, str]) -> None:
+    emails = [BODY, BODY | {"scheduled_at": BEFORE_ALL}]
+
+    answer = client.post("/api/emails/batch", json={"emails": emails}, headers=headers)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "emails", 1, "scheduled_at"])
+
+
 @pytest.mark.parametrize("count", [0, 1001])
 def test_a_batch_has_one_to_a_thousand(client: TestClient, headers: dict[str, str], count: int) -> None:
     assert client.post("/api/emails/batch", json={"emails": [BODY] * count}, headers=headers).status_code == 422
@@ -153,13 +221,13 @@ def test_a_batch_has_one_to_a_thousand(client: TestClient, headers: dict[str, st
 
 # Idempotency
 
+KEY = {"Idempotency-Key": "order-42"}
+
 
 @pytest.mark.pitfall(31)
 def test_the_same_key_and_body_is_one_mail_and_the_first_answer_again(client: TestClient, headers: dict[str, str]) -> None:
-    key = {"Idempotency-Key": "order-42"}
-
-    first = client.post("/api/emails", json=BODY, headers=headers | key)
-    again = client.post("/api/emails", json=BODY, headers=headers | key)
+    first = client.post("/api/emails", json=BODY, headers=headers | KEY)
+    again = client.post("/api/emails", json=BODY, headers=headers | KEY)
 
     assert (again.status_code, again.json()) == (202, first.json())
     assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
@@ -168,19 +236,25 @@ def test_the_same_key_and_body_is_one_mail_and_the_first_answer_again(client: Te
 
 @pytest.mark.pitfall(31)
 def test_the_same_key_with_another_body_is_refused(client: TestClient, headers: dict[str, str]) -> None:
-    key = {"Idempotency-Key": "order-42"}
-    client.post("/api/emails", json=BODY, headers=headers | key)
+    client.post("/api/emails", json=BODY, headers=headers | KEY)
 
-    answer = client.post("/api/emails", json=BODY | {"subject": "Another"}, headers=headers | key)
+    answer = client.post("/api/emails", json=BODY | {"subject": "Another"}, headers=headers | KEY)
 
     assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
     assert Email.objects.count() == 1
 
 
-def test_keys_are_each_callers_own(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
-    key = {"Idempotency-Key": "order-42"}
+def test_the_same_key_with_another_file_is_refused(client: TestClient, headers: dict[str, str]) -> None:
+    first, again, other = (BODY | {"attachments": [FILE | {"content": content}]} for content in ("/w==", "/w\n==", "/g=="))
+    client.post("/api/emails", json=first, headers=headers | KEY)
 
-    ids = {client.post("/api/emails", json=BODY, headers=who | key).json()["id"] for who in (headers, stranger_headers)}
+    answers = [client.post("/api/emails", json=body, headers=headers | KEY) for body in (again, other)]
+
+    assert [answer.status_code for answer in answers] == [202, 422]
+
+
+def test_keys_are_each_callers_own(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
+    ids = {client.post("/api/emails", json=BODY, headers=who | KEY).json()["id"] for who in (headers, stranger_headers)}
 
     assert len(ids) == 2
 
@@ -188,6 +262,45 @@ def test_keys_are_each_callers_own(client: TestClient, headers: dict[str, str], 
 @pytest.mark.parametrize("key", ["", "x" * 256, "a\tb"])
 def test_refuses_a_key_that_is_none(client: TestClient, headers: dict[str, str], key: str) -> None:
     assert client.post("/api/emails", json=BODY, headers=headers | {"Idempotency-Key": key}).status_code == 422
+
+
+@pytest.mark.pitfall(31)
+def test_the_same_key_and_batch_is_the_first_answer_again(client: TestClient, headers: dict[str, str]) -> None:
+    batch = {"emails": [BODY, BODY | {"scheduled_at": soon()}]}
+
+    first = client.post("/api/emails/batch", json=batch, headers=headers | KEY)
+    again = client.post("/api/emails/batch", json=batch, headers=headers | KEY)
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert ("Idempotent-Replayed" in first.headers, again.headers["Idempotent-Replayed"]) == (False, "true")
+    assert Email.objects.count() == 2
+
+
+@pytest.mark.parametrize(("route", "other"), [("", "/batch"), ("/batch", ""), ("/batch", "/batch")])
+def test_a_key_is_for_one_request_on_either_route(client: TestClient, headers: dict[str, str], route: str, other: str) -> None:
+    client.post(f"/api/emails{route}", json={"emails": [BODY]} if route else BODY, headers=headers | KEY)
+
+    body = {"emails": [BODY, BODY]} if other else BODY
+    answer = client.post(f"/api/emails{other}", json=body, headers=headers | KEY)
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "idempotency_key_reused")
+    assert Email.objects.count() == 1
+
+
+@pytest.mark.parametrize("route", ["", "/batch"])
+def test_a_key_is_reused_whatever_became_of_the_template(client: TestClient, headers: dict[str, str], route: str) -> None:
+    client.put("/api/templates/welcome", json={"text": "Hi"}, headers=headers)
+    made = {"from": "shop@example.com", "to": "ada@example.com", "template": "welcome"}
+    bodies = [made | {"subject": subject} for subject in ("one", "other")]
+    first, second = ({"emails": [body]} if route else body for body in bodies)
+    client.post(f"/api/emails{route}", json=first, headers=headers | KEY)
+    client.delete("/api/templates/welcome", headers=headers)
+
+    again = client.post(f"/api/emails{route}", json=first, headers=headers | KEY)
+    other = client.post(f"/api/emails{route}", json=second, headers=headers | KEY)
+
+    assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
 
 
 # Looking
@@ -233,6 +346,33 @@ def test_lists_by_recipient_and_by_tag(client: TestClient, headers: dict[str, st
     answer = client.get(f"/api/emails?{query}", headers=headers).json()
 
     assert [email["id"] for email in answer["data"]] == [wanted["id"]]
+
+
+@pytest.mark.parametrize(
+    ("sent_to", "asked"),
+    [
+        ("delivered@simulator.test", "delivered@SIMULATOR.test"),
+        ("Ada@EXAMPLE.com", "Ada@Example.com"),
+        ("ada@bücher.example", "ada@bücher.example"),
+        ("ada@bücher.example", "ada@xn--bcher-kva.example"),
+    ],
+)
+def test_finds_a_recipient_as_it_was_written(client: TestClient, headers: dict[str, str], sent_to: str, asked: str) -> None:
+    client.post("/api/emails", json=BODY | {"to": sent_to}, headers=headers)
+
+    found = client.get("/api/emails", params={"to": asked}, headers=headers).json()
+    others = client.get("/api/emails", params={"to": "nobody"}, headers=headers).json()
+
+    assert (len(found["data"]), others["data"]) == (1, [])
+
+
+def test_an_event_is_told_alike_everywhere(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
+
+    of_one = client.get(f"/api/emails/{email_id}/events", headers=headers).json()
+    of_all = client.get("/api/events", headers=headers).json()
+
+    assert of_one == {"data": of_all["data"], "next": None}
 
 
 @pytest.mark.parametrize("query", ["to=%00", "tag=a:%00", "tag=order", "status=lost", "limit=0", "limit=101", "after=x"])
@@ -325,6 +465,39 @@ def test_a_mail_that_was_moved_to_the_past_goes_at_once(client: TestClient, head
     client.patch(f"/api/emails/{email_id}", json={"scheduled_at": "2026-01-01T00:00:00Z"}, headers=headers)
 
     assert Email.objects.get().status == Status.SENT
+
+
+def test_a_mail_is_moved_to_no_time_that_is_none_in_utc(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+
+    answer = client.patch(f"/api/emails/{email_id}", json={"scheduled_at": BEFORE_ALL}, headers=headers)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "scheduled_at"])
+
+
+def test_a_mail_that_is_moved_has_the_date_of_its_new_time(client: TestClient, headers: dict[str, str]) -> None:
+    mail = BODY | {"scheduled_at": soon(), "text": "Hi\n\nDate: mine\n", "headers": {"X-Date": "mine"}}
+    email_id = client.post("/api/emails", json=mail, headers=headers).json()["id"]
+    before = bytes(Source.objects.get().content)
+    later = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
+
+    client.patch(f"/api/emails/{email_id}", json={"scheduled_at": later.isoformat()}, headers=headers)
+
+    after = bytes(Source.objects.get().content)
+    old, new = (next(line for line in source.split(b"\r\n") if line.startswith(b"Date: ")) for source in (before, after))
+    assert new == f"Date: {format_datetime(later)}".encode()
+    assert after == before.replace(old, new)
+
+
+def test_a_mail_is_not_dated_in_the_past(client: TestClient, headers: dict[str, str]) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+    client.post("/api/emails", json=BODY | {"scheduled_at": "0001-01-01T00:00:00Z"}, headers=headers)
+
+    client.patch(f"/api/emails/{email_id}", json={"scheduled_at": "2026-01-01T00:00:00Z"}, headers=headers)
+
+    sources = [message_from_bytes(bytes(source.content), policy=policy.default) for source in Source.objects.all()]
+    assert all(now <= source["Date"].datetime <= now + timedelta(minutes=1) for source in sources)
 
 
 @pytest.mark.parametrize(

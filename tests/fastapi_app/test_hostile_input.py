@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from project.outbox.models import Email, Source
+from project.outbox.models import Email, Source, Suppression
 
 MAIL: dict[str, Any] = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
 DEEP = 50_000
@@ -98,6 +98,28 @@ def test_a_nul_is_refused_before_the_database_sees_it(
     answer = client.request(method, f"/api{path}", json=body, headers=headers)
 
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("PUT", "/suppressions/a%40example.com%0A"),
+        ("DELETE", "/suppressions/ada@example.com%0A"),
+        ("GET", "/emails%0A"),
+        ("GET", "/templates/welcome%0A"),
+        ("POST", "/send-email/%0A?email=ada@example.com&message=Hi"),
+        ("GET", "/health/live%0A"),
+    ],
+)
+def test_a_line_break_at_the_end_of_a_path_is_not_overlooked(
+    client: TestClient, headers: dict[str, str], method: str, path: str
+) -> None:
+    Suppression.objects.create(address="ada@example.com")
+
+    answer = client.request(method, f"/api{path}", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert Suppression.objects.count() == 1
 
 
 # Templates that reach out

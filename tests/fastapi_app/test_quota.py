@@ -73,3 +73,15 @@ def test_a_refused_mail_may_come_again_with_its_idempotency_key(post: Post) -> N
 
     assert answer.status_code == 202
     assert "Idempotent-Replayed" not in answer.headers
+
+
+def test_a_batch_that_is_given_again_counts_once_and_one_that_was_refused_not_at_all(post: Post) -> None:
+    key, batch = {"Idempotency-Key": "orders"}, {"emails": [MAIL] * 2}
+    ApiKey.objects.update(daily_quota=1)
+    assert_exceeded(post("/emails/batch", batch, **key))
+    ApiKey.objects.update(daily_quota=3)
+
+    answers = [post("/emails/batch", batch, **key) for _ in range(3)]
+
+    assert ["Idempotent-Replayed" in answer.headers for answer in answers] == [False, True, True]
+    assert (ApiKey.objects.get().quota_used, Email.objects.count()) == (2, 2)

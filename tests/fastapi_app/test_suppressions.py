@@ -27,6 +27,13 @@ def listed(client: TestClient, headers: dict[str, str], **query: Any) -> tuple[l
     return [each["address"] for each in answer["data"]], answer["next"]
 
 
+@pytest.mark.parametrize("path", ["/api/suppressions/", "/api/templates/", "/api/emails/"])
+def test_a_slash_after_the_list_is_overlooked_as_elsewhere(client: TestClient, headers: dict[str, str], path: str) -> None:
+    answer = client.get(path, headers=headers, follow_redirects=False)
+
+    assert (answer.status_code, answer.headers["Location"]) == (307, f"http://testserver{path.rstrip('/')}")
+
+
 def test_suppresses_an_address(client: TestClient, headers: dict[str, str]) -> None:
     answer = client.put("/api/suppressions/ada@example.com", json={"reason": "asked"}, headers=headers)
 

@@ -56,6 +56,23 @@ def test_puts_the_next_version(client: TestClient, headers: dict[str, str], welc
     }
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_subject_is_one_line(client: TestClient, headers: dict[str, str], end: str) -> None:
+    answer = client.put("/api/templates/welcome", json={"subject": f"a{end}b", "text": "x"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "subject"])
+    assert not Template.objects.exists()
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_previews_no_number_that_is_none(client: TestClient, headers: dict[str, str], number: str) -> None:
+    body = f'{{"variables": {{"price": {number}}}}}'
+
+    answer = client.post("/api/templates/welcome/preview", content=body, headers=headers | {"Content-Type": "application/json"})
+
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "variables"])
+
+
 def test_deletes_a_template(client: TestClient, headers: dict[str, str], welcome: dict[str, Any]) -> None:
     first = client.delete("/api/templates/welcome", headers=headers)
     again = client.delete("/api/templates/welcome", headers=headers)

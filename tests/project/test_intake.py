@@ -64,6 +64,17 @@ async def test_fifty_callers_with_one_key_at_once_are_one_mail(intake: Intake) -
     assert await texts() == ["Hi"]
 
 
+@pytest.mark.pitfall(31)
+async def test_callers_with_one_key_and_batch_at_once_are_one_batch(intake: Intake) -> None:
+    orders, asked = [order(text="one"), order(text="other")], Idempotency("42", "both")
+
+    answers = await asyncio.gather(*(intake.accept_batch(orders, asked=asked) for _ in range(10)))
+
+    assert {tuple(each.id for each in answer) for answer in answers} == {tuple(each.id for each in answers[0])}
+    assert sum(answer[0].replayed for answer in answers) == 9
+    assert await texts() == ["one", "other"]
+
+
 async def test_the_same_key_at_once_with_another_body_is_refused_alone(intake: Intake) -> None:
     orders = [keyed("42", "one"), keyed("42", "other"), keyed("43", "third"), order(text="fourth")]
 

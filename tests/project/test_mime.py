@@ -12,7 +12,7 @@ import pytest
 
 from project.outbox.headers import check_header, check_line, check_text, forbidden
 from project.outbox.html_text import text_of
-from project.outbox.mime import Attachment, Draft, addresses_of, bare, build
+from project.outbox.mime import Attachment, Draft, addresses_of, bare, build, redated
 
 DATE = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 MESSAGE_ID = "<0193@example.com>"
@@ -121,6 +121,17 @@ def test_writes_the_headers_in_order_and_never_bcc() -> None:
     assert "hidden" not in message.as_string()
 
 
+@pytest.mark.parametrize("text", ["Hi", "Date: Tue, 01 Dec 2026 09:00:00 +0000\r\n\r\nDate: x"])
+def test_another_date_is_all_that_changes(text: str) -> None:
+    draft = replace(DRAFT, subject="Date: none " * 20, headers={"X-Date": "Date: none"}, text=text)
+    later = DATE.replace(day=31, microsecond=1)
+
+    moved = redated(build(draft, message_id=MESSAGE_ID, date=DATE), later)
+
+    assert moved == build(draft, message_id=MESSAGE_ID, date=later)
+    assert email.message_from_bytes(moved).get_all("Date") == ["Thu, 31 Dec 2026 09:00:00 +0000"]
+
+
 def test_carries_the_date_and_the_message_id_given() -> None:
     message = parsed(DRAFT)
 
@@ -192,6 +203,16 @@ def test_a_text_comes_back_line_by_line(text: str) -> None:
 
     assert shape(message) == ["text/plain"]
     assert lines_of(text_in(message)) == (lines_of(text) or [""])
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("", "quoted-printable"), ("H", "quoted-printable"), ("Hi", "quoted-printable"), ("aé", "base64"), ("Zoë", "base64")],
+)
+def test_a_text_is_encoded_as_most_of_it_can_be_read(text: str, encoding: str) -> None:
+    source = build(replace(DRAFT, text=text), message_id=MESSAGE_ID, date=DATE)
+
+    assert email.message_from_bytes(source)["Content-Transfer-Encoding"] == encoding
 
 
 @pytest.mark.parametrize("text", BODIES)

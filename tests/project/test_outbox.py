@@ -174,6 +174,8 @@ def test_a_batch_is_stored_whole_or_not_at_all() -> None:
 
 # Idempotency
 
+ASKED = Idempotency("42", "fingerprint")
+
 
 def keyed(key: str, body: str = "body", *, caller: str = "key:1", at: datetime = NOW) -> Prepared:
     """A mail that a caller sends under a key."""
@@ -188,6 +190,27 @@ def test_the_same_key_gives_the_first_answer_again() -> None:
     assert isinstance(first, Accepted)
     assert second == replace(first, replayed=True)
     assert Email.objects.count() == 1
+
+
+@pytest.mark.usefixtures("lent")
+def test_a_batch_that_is_not_stored_leaves_its_key_free() -> None:
+    mail, other = prepare(order(), now=NOW), prepare(order(), now=NOW)
+
+    with pytest.raises(IntegrityError):
+        database.call(accept_batch, [mail, mail], asked=ASKED)
+    answers = database.call(accept_batch, [mail, other], asked=ASKED)
+
+    assert [answer.replayed for answer in answers] == [False, False]
+
+
+@pytest.mark.usefixtures("lent")
+def test_a_batchs_key_is_free_again_after_a_day() -> None:
+    first = accept_batch([prepare(order(), now=NOW)], asked=ASKED)
+    within = accept_batch([prepare(order(), now=NOW + timedelta(hours=23))], asked=ASKED)
+    after = accept_batch([prepare(order(), now=NOW + timedelta(hours=24))], asked=ASKED)
+
+    assert within == [replace(first[0], replayed=True)]
+    assert (after[0].replayed, Email.objects.count()) == (False, 2)
 
 
 @pytest.mark.usefixtures("lent")
