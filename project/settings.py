@@ -45,6 +45,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "project.admin_input.AdminInput",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it puts an answer of its own in place of a locked login's
 ]
@@ -131,6 +132,7 @@ AXES_FAILURE_LIMIT = ENV.login_failures
 AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lock)
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either
 AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.address_of"
+AXES_USERNAME_CALLABLE = "project.accounts.lockout.username_of"
 AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.locked_page"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who keeps trying keeps the user out for ever

@@ -8,6 +8,7 @@ from django.contrib.admin.widgets import AdminDateWidget
 from django.utils import timezone
 from django.utils.html import format_html
 
+from project.accounts.keys import check_end
 from project.accounts.models import ApiKey
 from project.accounts.scopes import SCOPES
 from project.accounts.senders import normal_pattern
@@ -56,9 +57,12 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run 
         day: date | None = self.cleaned_data["expires_at"]
         if day is None:
             return None
-        if not timezone.localdate() <= day < date.max:
-            raise forms.ValidationError("This day is over.")
-        return timezone.make_aware(datetime.combine(day + timedelta(days=1), time.min))
+        last = timezone.make_aware(datetime.combine(day, time.max))  # midnight after the last day of all is no time
+        try:
+            check_end(last, now=timezone.now())
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
+        return last + timedelta(microseconds=1)
 
 
 class RotateForm(forms.Form):

@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from django.core.exceptions import ValidationError
 from django.utils.crypto import constant_time_compare
 
 from project.accounts.models import ApiKey, KeyState
 from project.accounts.principal import NotAuthenticated, Principal, Why
 from project.accounts.scopes import InvalidScope, unknown
 from project.accounts.senders import normal_pattern
+from project.delays import LONGEST_TIME
 from project.errors import Refusal
 
 PREFIX = "mr_"
@@ -32,12 +34,20 @@ class KeyNotActive(Refusal):
 
 
 def create_key(name: str, *, scopes: Iterable[str], senders: Iterable[str] = (), expires_at: datetime | None = None) -> str:
-    """Make a key. It cannot be shown again. Raises `InvalidScope`, and ValueError for a sender that is none."""
+    """Make a key. It cannot be shown again. Raises `InvalidScope`, and ValueError for a name or a sender that is none."""
     scopes = sorted(set(scopes))
     if strangers := unknown(scopes):
         raise InvalidScope(f"There is no scope {', '.join(strangers)}.")
     patterns = sorted({normal_pattern(sender) for sender in senders})
-    return store_key(ApiKey(name=name, scopes=scopes, senders=patterns, expires_at=expires_at))
+    return store_key(ApiKey(name=_checked_name(name), scopes=scopes, senders=patterns, expires_at=expires_at))
+
+
+def check_end(expires_at: datetime, *, now: datetime) -> None:
+    """Raises ValueError, which says why, unless a key that is made now may end then."""
+    if expires_at <= now:
+        raise ValueError("A key expires later than now.")
+    if expires_at - now > LONGEST_TIME:
+        raise ValueError(f"A key expires within {LONGEST_TIME.days} days, or never.")
 
 
 def store_key(key: ApiKey) -> str:
@@ -95,6 +105,14 @@ def principal_of_key(text: str, *, now: datetime) -> Principal:
 def known_as(key: ApiKey) -> str:
     """The key as people are told of it: its name, and the part that is no secret."""
     return f"{key.name} ({PREFIX}{key.public}…)"
+
+
+def _checked_name(name: str) -> str:
+    """By the column, as the admin's form does."""
+    try:
+        return str(ApiKey._meta.get_field("name").clean(name.strip(), None))
+    except ValidationError as error:
+        raise ValueError(f"name: {' '.join(error.messages)}") from None
 
 
 def _key_of(text: str) -> tuple[ApiKey, bool]:

@@ -1,5 +1,6 @@
 """Failed logins lock a user, and an address, for a while (django-axes): in the admin and for access tokens alike."""
 
+from collections.abc import Mapping
 from math import ceil
 
 from axes.handlers.proxy import AxesProxyHandler
@@ -15,6 +16,8 @@ from project.accounts.addresses import site_of
 from project.accounts.limits import TryLater
 from project.accounts.models import User
 
+NAME_LENGTH = 150  # characters
+
 
 class LockedOut(TryLater):
     """There were too many failed logins of this user, or from this address."""
@@ -25,6 +28,12 @@ class LockedOut(TryLater):
 def address_of(request: HttpRequest) -> str | None:
     """Where a login comes from, as it is counted."""
     return site_of(request.META.get("REMOTE_ADDR"))
+
+
+def username_of(request: HttpRequest, credentials: Mapping[str, str] | None = None) -> str | None:
+    """Whose login it is, as it is counted. No user's name is longer, and PostgreSQL stores no text that is too long."""
+    username = (credentials or request.POST).get("username")
+    return username and username[:NAME_LENGTH]
 
 
 def require_unlocked(request: HttpRequest, username: str) -> None:

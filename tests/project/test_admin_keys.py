@@ -115,11 +115,12 @@ def test_a_key_is_good_to_the_end_of_its_last_day(browser: Client) -> None:
     ("field", "value", "why"),
     [
         ("senders", "example.com", "a sender is an address"),
-        ("expires_at", "2020-01-01", "This day is over"),
-        ("expires_at", "9999-12-31", "This day is over"),
+        ("expires_at", "2020-01-01", "A key expires later than now"),
+        ("expires_at", "9999-12-31", "A key expires within 36500 days, or never"),
         ("scopes", [], "This field is required"),
         ("scopes", ["emails:sent"], "emails:sent is not one of the available choices"),
         ("name", "", "This field is required"),
+        ("name", "x" * 101, "at most 100 characters"),
     ],
 )
 def test_the_form_says_what_is_wrong(browser: Client, field: str, value: object, why: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from project.accounts.curl import curl_line, example_sender
-from project.accounts.keys import KeyNotActive, create_key, principal_of_key, revoke_key, rotate_key
+from project.accounts.keys import KeyNotActive, check_end, create_key, principal_of_key, revoke_key, rotate_key
 from project.accounts.models import ApiKey
 from project.accounts.principal import NotAuthenticated
 from project.accounts.scopes import InvalidScope
@@ -131,6 +131,9 @@ def test_the_command_makes_a_key_that_ends_and_has_its_senders() -> None:
     [
         ("--expires", "90", "such as 5m"),
         ("--expires", "soon", "such as 5m"),
+        ("--expires", "", "such as 5m"),
+        ("--expires", "0d", "later than now"),
+        ("--expires", "36501d", "longer than 36500 days"),
         ("--sender", "example.com", "a sender is an address"),
     ],
 )
@@ -141,7 +144,23 @@ def test_the_command_says_what_it_cannot_read(option: str, value: str, why: str)
     assert not ApiKey.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("", "name: .*blank"), (" \t", "name: .*blank"), ("x" * 101, "name: .*at most 100 characters")]
+)
+def test_the_command_makes_no_key_with_a_name_that_the_admin_refuses(name: str, why: str) -> None:
+    with pytest.raises(CommandError, match=why):
+        call_command("create_api_key", name, "--scope", "emails:send")
+
+    assert not ApiKey.objects.exists()
+
+
 # Expiry
+
+
+@pytest.mark.parametrize("end", [NOW, NOW - timedelta(seconds=1), NOW + timedelta(days=36_501), datetime.max.replace(tzinfo=UTC)])
+def test_a_new_key_ends_neither_before_now_nor_in_ages(end: datetime) -> None:
+    with pytest.raises(ValueError, match="A key expires"):
+        check_end(end, now=NOW)
 
 
 def test_a_key_is_good_until_it_expires() -> None:

@@ -111,7 +111,7 @@ class DayFilter(InputFilter):
     def fitting(self, queryset: QuerySet[Email], value: str) -> QuerySet[Email]:
         """Those of the days."""
         first, last = days_of(value, today=timezone.localdate())
-        return queryset.filter(pk__gte=first_id(first), pk__lt=first_id(last + timedelta(days=1)))
+        return queryset.filter(pk__gte=first_id(first), pk__lt=first_id_after(last))
 
 
 class TagFilter(InputFilter):
@@ -142,6 +142,11 @@ def days_of(name: str, *, today: date) -> tuple[date, date]:
         return today.replace(day=1), today
     day = date.fromisoformat(name)
     return day, day
+
+
+def first_id_after(day: date) -> UUID:
+    """The least UUIDv7 that a later day can have."""
+    return first_id(day + timedelta(days=1)) if day < date.max else UUID(int=2**128 - 1)
 
 
 def first_id(day: date) -> UUID:

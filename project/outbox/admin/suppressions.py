@@ -74,7 +74,7 @@ class SuppressionAdmin(Listed):
         if not start:
             return queryset, False
         if connection.vendor == "sqlite":  # it uses no index for Django's LIKE
-            return queryset.filter(address__gte=start, address__lt=start[:-1] + chr(ord(start[-1]) + 1)), False
+            return queryset.filter(address__gte=start, address__lt=f"{start}\U0010ffff"), False
         return queryset.filter(address__startswith=start), False
 
     @admin.display(description="e-mail", empty_value="")

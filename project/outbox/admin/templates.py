@@ -9,12 +9,12 @@ from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from project.outbox.liquid import Parsed, Parts, TemplateInvalid, check_variables
+from project.outbox.liquid import DEPTH, Parsed, Parts, TemplateInvalid, check_variables
 from project.outbox.models import Template
 from project.outbox.sandbox import SOURCE
 from project.outbox.templates import delete_template, put_template
@@ -148,12 +148,19 @@ class TemplateAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
             return HttpResponseNotAllowed(["POST"])
         if not self.has_view_permission(request):
             raise PermissionDenied
-        version = Template.objects.filter(pk=request.POST["version"]).first() if "version" in request.POST else None
-        sources = Parts(version.subject, version.text, version.html) if version else sources_in(request.POST.dict())
-        response = TemplateResponse(request, "admin/outbox/template/preview.html", previewed(sources, request.POST["variables"]))
+        sources = self.version_in(request) if "version" in request.POST else sources_in(request.POST.dict())
+        context = previewed(sources, request.POST.get("variables", ""))
+        response = TemplateResponse(request, "admin/outbox/template/preview.html", context)
         response["Content-Security-Policy"] = _PREVIEW_POLICY
         response["X-Frame-Options"] = "SAMEORIGIN"
         return response
+
+    def version_in(self, request: HttpRequest) -> Parts:
+        """The parts of the version that is asked for."""
+        version: Template | None = self.get_object(request, request.POST["version"])
+        if version is None:
+            raise Http404
+        return Parts(version.subject, version.text, version.html)
 
 
 def sources_in(form: dict[str, Any]) -> Parts:
@@ -173,7 +180,10 @@ def previewed(sources: Parts, variables: str) -> dict[str, Any]:
 
 def variables_of(text: str) -> dict[str, Any]:
     """Variables that are written as JSON. Raises ValueError, which says why."""
-    variables = json.loads(text or "{}")
+    try:
+        variables = json.loads(text or "{}")
+    except RecursionError:
+        raise ValueError(f"Lists and objects lie up to {DEPTH} deep in each other.") from None
     if not isinstance(variables, dict):
         raise ValueError('not an object, such as {"name": "Ada"}')  # noqa: TRY004  # of what is typed, not of a type
     check_variables(variables)

@@ -1,11 +1,12 @@
 """`python manage.py create_api_key NAME --scope emails:send [--scope …] [--sender …] [--expires 90d]`: prints the key only."""
 
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from project.accounts.keys import create_key
+from project.accounts.keys import check_end, create_key
 from project.accounts.scopes import SCOPES, InvalidScope
 from project.delays import parse_time
 
@@ -30,8 +31,15 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Make it."""
         try:
-            expires_at = timezone.now() + parse_time(options["expires"]) if options["expires"] else None
+            expires_at = None if options["expires"] is None else _end(options["expires"])
             key = create_key(options["name"], scopes=options["scope"], senders=options["sender"], expires_at=expires_at)
         except (InvalidScope, ValueError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(key)
+
+
+def _end(text: str) -> datetime:
+    now = timezone.now()
+    end = now + parse_time(text)
+    check_end(end, now=now)
+    return end
