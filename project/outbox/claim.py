@@ -10,7 +10,7 @@ from django.db.models.functions import Length
 
 from project.outbox.events import event_of, record_events, write_events
 from project.outbox.models import Email, Event, Pause
-from project.outbox.outcomes import end_of_all, settled_as
+from project.outbox.outcomes import end_of_all, said_at, settled_as
 from project.outbox.states import WAITING_FOR_ITS_TIME, Status
 from project.outbox.suppressions import suppressed_among
 
@@ -117,4 +117,5 @@ def _leave_out(email: Email, addresses: list[str], now: datetime) -> list[Event]
     event = event_of(email, now=now, more={"suppressed": addresses})
     event.type = f"email.{Status.SUPPRESSED}"
     others = email.status not in (Status.SENDING, Status.SUPPRESSED)  # some were sent to before
-    return [event, event_of(email, now=now)] if others else [event]
+    reply = said_at(Status(email.status), email.settled)
+    return [event, event_of(email, now=now, reply=reply)] if others else [event]

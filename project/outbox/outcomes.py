@@ -48,7 +48,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the mail is from now on. `bounced` are the recipients that turned out not to exist."""
+    """What the mail is from now on, and the `reply` that explains it.
+
+    `refusals` are what this try's were, `bounced` those of recipients that turned out not to exist.
+    """
 
     status: Status
     attempts: int
@@ -56,6 +59,8 @@ class Verdict:
     settled: Settled = field(default_factory=dict)
     next_attempt_at: datetime | None = None
     bounced: Mapping[str, Reply] = field(default_factory=dict)
+    refusals: Mapping[str, Reply] = field(default_factory=dict)
+    reply: Reply | None = None
 
     @property
     def is_plainly_sent(self) -> bool:
@@ -68,24 +73,34 @@ def verdict(
 ) -> Verdict:
     """Decide what an attempt's outcome makes of the mail."""
     if outcome.error and outcome.fault == Fault.RELAY:  # no mail would have gone: this was not one of its chances
-        return Verdict(Status.QUEUED, progress.attempts - 1, outcome.error, progress.settled)
+        return Verdict(Status.QUEUED, progress.attempts - 1, outcome.error, progress.settled, reply=outcome.reply)
     if not outcome.error and not outcome.refusals and not progress.settled:
-        return Verdict(Status.SENT, progress.attempts)
+        return Verdict(Status.SENT, progress.attempts, reply=outcome.reply)
     at = next_attempt(attempts=progress.attempts, now=now, delays=delays, asked=_asked(outcome), jitter=jitter)
     pending = progress.pending
     refusals = _refusals(outcome, pending)
     ends = {address: _end(refusals.get(address), outcome, chances=at is not None) for address in pending}
-    settled = progress.settled | {address: end for address, end in ends.items() if end is not None}
-    bounced = {address: refusals[address] for address, end in ends.items() if end and end["status"] == Status.BOUNCED}
-    error = outcome.error or "; ".join(f"{address}: {reply.code} {reply.text}" for address, reply in outcome.refusals.items())
+    ended = {address: end for address, end in ends.items() if end is not None}
+    settled = progress.settled | ended
+    bounced = {address: refusals[address] for address, end in ended.items() if end["status"] == Status.BOUNCED}
+    error = _error(outcome, progress)
     if len(settled) < len(progress.recipients):
-        return Verdict(Status.DELAYED, progress.attempts, error, settled, at, bounced)
-    return Verdict(end_of_all(settled), progress.attempts, error, settled, None, bounced)
+        put_off = next((refusals[address] for address in pending if address in refusals and address not in ended), outcome.reply)
+        return Verdict(Status.DELAYED, progress.attempts, error, settled, at, bounced, refusals, put_off)
+    status = end_of_all(settled)
+    reply = said_at(status, ended) or said_at(status, settled)
+    return Verdict(status, progress.attempts, error, settled, None, bounced, refusals, reply)
 
 
 def settled_as(status: Status, reply: Reply | None = None) -> dict[str, Any]:
     """The end of one recipient."""
     return {"status": status.value, "smtp_code": reply.code if reply else None, "response": reply.text if reply else None}
+
+
+def said_at(status: Status, settled: Settled) -> Reply | None:
+    """What the relay said of a recipient that came to this end, if it said anything of one."""
+    said = (end for end in settled.values() if end["status"] == status and end["smtp_code"] is not None)
+    return next((Reply(end["smtp_code"], end["response"]) for end in said), None)
 
 
 def end_of_all(settled: Settled) -> Status:
@@ -100,6 +115,15 @@ def end_of_all(settled: Settled) -> Status:
 def _asked(outcome: Outcome) -> timedelta | None:
     replies = [*outcome.refusals.values(), *([outcome.reply] if outcome.reply else [])]
     return max((wait for reply in replies if (wait := reply.asks_to_wait)), default=None)
+
+
+def _error(outcome: Outcome, progress: Progress) -> str:
+    """What went wrong, with the addresses unless all is said of all."""
+    said = {str(reply) for reply in outcome.refusals.values()}
+    if len(said) == 1 and len(outcome.refusals) == len(progress.recipients):
+        return said.pop()
+    told = [f"{address}: {reply}" for address, reply in outcome.refusals.items()]
+    return "; ".join([*told, outcome.error] if len(told) < len(progress.pending) and outcome.error else told)
 
 
 def _refusals(outcome: Outcome, pending: Sequence[str]) -> Mapping[str, Reply]:

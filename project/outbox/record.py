@@ -13,6 +13,7 @@ from project.outbox.models import Email, Event
 from project.outbox.outcomes import Outcome, Progress, Verdict, verdict
 from project.outbox.states import Status
 from project.outbox.suppressions import Entry, suppress_all
+from project.outbox.transports.simulator import is_simulated
 
 
 class NotInHand(Exception):
@@ -32,15 +33,18 @@ class Attempt:
     jitter: float = 0.5
 
 
-def record_outcomes(attempts: Sequence[Attempt]) -> list[None]:
-    """Write down what became of attempts of one engine. Raises `NotInHand` if it no longer has one of these mails in hand."""
+def record_outcomes(attempts: Sequence[Attempt]) -> list[Verdict]:
+    """Write down what became of attempts of one engine, and tell it.
+
+    Raises `NotInHand` if it no longer has one of these mails in hand.
+    """
     judged = [(attempt, _judge(attempt)) for attempt in attempts]
     _update_the_plainly_sent([attempt for attempt, judgement in judged if judgement.is_plainly_sent])
     for attempt, judgement in judged:
         if not judgement.is_plainly_sent:
             _update(attempt, judgement)
     write_events([_event(attempt, judgement) for attempt, judgement in judged])
-    return [None] * len(attempts)
+    return [judgement for _, judgement in judged]
 
 
 def _judge(attempt: Attempt) -> Verdict:
@@ -72,15 +76,13 @@ def _update(attempt: Attempt, judgement: Verdict) -> None:
     )
     if not recorded:
         raise NotInHand
-    suppress_all(
-        [Entry(address, f"{reply.code} {reply.text}", attempt.email.id) for address, reply in judgement.bounced.items()],
-        now=attempt.at,
-    )
+    bad = {address: reply for address, reply in judgement.bounced.items() if not is_simulated(address)}
+    suppress_all([Entry(address, str(reply), attempt.email.id) for address, reply in bad.items()], now=attempt.at)
 
 
 def _event(attempt: Attempt, judgement: Verdict) -> Event:
-    email, outcome = copy(attempt.email), attempt.outcome  # if this transaction fails, the attempt is judged once more
+    email = copy(attempt.email)  # if this transaction fails, the attempt is judged once more
     email.status, email.attempts = judgement.status, judgement.attempts
-    refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in outcome.refusals.items()}
+    refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in judgement.refusals.items()}
     more = {"refused": refused} if refused else {}
-    return event_of(email, now=attempt.at, reply=outcome.reply, dialogue=outcome.dialogue, more=more)
+    return event_of(email, now=attempt.at, reply=judgement.reply, dialogue=attempt.outcome.dialogue, more=more)

@@ -18,6 +18,14 @@ BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
 # Of the 4xx of HTTP: no login or no right to send (which an operator mends), too slow, too many.
 HTTP_MAY_PASS = frozenset({401, 403, 408, 429})
 
+# Exceptions that hold what a relay answered; a service's API answers in other words.
+ANSWERS = (
+    smtplib.SMTPResponseException,
+    smtplib.SMTPRecipientsRefused,
+    aiosmtplib.SMTPResponseException,
+    aiosmtplib.SMTPRecipientsRefused,
+)
+
 # IronPort writes "#5.1.0". What goes on in digits is an address of the network, "5.1.1.2 is blocked".
 _ENHANCED = re.compile(r"#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9]|[A-Za-z])")
 
@@ -42,6 +50,10 @@ class Reply:
     def __post_init__(self) -> None:
         """Make the text fit to be stored, logged and shown: it is a stranger's."""
         object.__setattr__(self, "text", _one_line(self.text[:TEXT_LIMIT]))
+
+    def __str__(self) -> str:
+        """As the relay said it."""
+        return f"{self.code} {self.text}".rstrip()
 
     @property
     def enhanced(self) -> str:
@@ -105,6 +117,12 @@ def reply_of(error: BaseException) -> Reply | None:
     if isinstance(status := getattr(error, "status_code", None), int):
         return _reply(_smtp_code(status), str(error))
     return None
+
+
+def in_words(error: Exception) -> str:
+    """What an exception says: of SMTP, the reply itself, if there was one that could be read."""
+    reply = reply_of(error) if isinstance(error, ANSWERS) else None
+    return str(reply) if reply and reply.code > 0 else f"{type(error).__name__}: {error}"
 
 
 def refusals_of(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> dict[str, Reply]:

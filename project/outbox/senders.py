@@ -14,9 +14,10 @@ from django.utils import timezone
 
 from project.bridge.commits import SharedCommits
 from project.outbox.models import Email
-from project.outbox.outcomes import Outcome
+from project.outbox.outcomes import Outcome, Verdict
 from project.outbox.record import Attempt, NotInHand, record_outcomes
 from project.outbox.retry import Fault
+from project.outbox.states import Status
 from project.outbox.transports.base import Channel, Transport
 from project.outbox.transports.choice import stays_here
 
@@ -37,7 +38,7 @@ class Senders:
         self._transport = transport
         self._on_outcome = on_outcome
         self._ready: asyncio.Queue[Email] = asyncio.Queue()
-        self._commits: SharedCommits[Attempt, None] = SharedCommits(record_outcomes, most=256)
+        self._commits: SharedCommits[Attempt, Verdict] = SharedCommits(record_outcomes, most=256)
         self._channels = [transport.channel() for _ in range(transport.channels)]
         self._workers = [asyncio.create_task(self._work(channel)) for channel in self._channels]
 
@@ -92,24 +93,34 @@ class Senders:
         return await self._ready.get()
 
     async def _record(self, email: Email, outcome: Outcome) -> None:
-        _log(email, outcome)
         try:
-            await self._commits.run(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
+            judgement = await self._commits.run(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
         except NotInHand:
             logger.warning("Email %s is in another engine's hands by now", email.id)
         except Exception:
             logger.exception("Email %s stays claimed until its lease runs out", email.id)
+        else:
+            _log(email, judgement)
         self.held.discard(email.id)
         await self._on_outcome(outcome)
 
 
-def _log(email: Email, outcome: Outcome) -> None:
-    if not outcome.error:
+def _log(email: Email, judgement: Verdict) -> None:
+    if judgement.status == Status.SENT:
         logger.info("Email sent successfully")
         return
     # The error's text may hold addresses: with a real transport it is for the database, and for debugging.
-    logger.error("Email %s failed: %s", email.id, outcome.error if stays_here() else outcome.error.partition(":")[0])
-    logger.debug("Why email %s failed: %s", email.id, outcome.error)
+    error = judgement.error if stays_here() else _kind(judgement)
+    logger.error("Email %s is %s: %s", email.id, judgement.status, error)
+    logger.debug("Why email %s is %s: %s", email.id, judgement.status, judgement.error)
+
+
+def _kind(judgement: Verdict) -> str:
+    """The error's class, or the codes of what the relay said: neither names anybody."""
+    name, reply = judgement.error.partition(":")[0], judgement.reply
+    if name.isidentifier():
+        return name
+    return f"{reply.code} {reply.enhanced}".rstrip() if reply else "refused"
 
 
 def _described(email: Email) -> str:

@@ -10,6 +10,7 @@ from project.outbox.claim import LEASE, claim_emails, give_back, renew_leases, r
 from project.outbox.models import Email, Event, Pause
 from project.outbox.outcomes import Outcome, settled_as
 from project.outbox.record import Attempt, record_outcomes
+from project.outbox.replies import Reply
 from project.outbox.states import Status
 from project.outbox.suppressions import suppress
 from tests.project.conftest import ENGINE, NOW, Accept, Claim
@@ -150,7 +151,9 @@ def test_mails_that_are_all_suppressed_hold_up_no_other() -> None:
 @pytest.mark.usefixtures("lent")
 def test_a_mail_that_was_taken_for_some_is_sent_when_the_others_are_suppressed() -> None:
     queue(order(ADA, BOB))
-    Email.objects.update(settled={ADA: settled_as(Status.SENT)}, status=Status.DELAYED, next_attempt_at=NOW, attempts=1)
+    Email.objects.update(
+        settled={ADA: settled_as(Status.SENT, Reply(250, "Taken"))}, status=Status.DELAYED, next_attempt_at=NOW, attempts=1
+    )
     suppress(BOB, now=NOW)
 
     assert claimed() == []
@@ -158,6 +161,7 @@ def test_a_mail_that_was_taken_for_some_is_sent_when_the_others_are_suppressed()
     email = Email.objects.get()
     assert (email.status, email.attempts, email.sent_at) == (Status.SENT, 1, NOW)
     assert events() == ["email.queued", "email.suppressed", "email.sent"]
+    assert Event.objects.get(type="email.sent").data["smtp_code"] == 250
 
 
 @pytest.mark.usefixtures("lent")

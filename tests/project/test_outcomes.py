@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from project.outbox.outcomes import Outcome, Progress, Verdict, end_of_all, settled_as, verdict
+from project.outbox.outcomes import Outcome, Progress, Settled, Verdict, end_of_all, settled_as, verdict
 from project.outbox.replies import Reply
 from project.outbox.retry import Fault
 from project.outbox.states import Status
@@ -63,7 +63,7 @@ def _addressed(refusals: dict[str, Reply]) -> dict[str, Reply]:
 def test_a_mail_that_is_taken_for_everybody_is_plainly_sent(recipients: list[str]) -> None:
     judgement = judge(Outcome(reply=TAKEN), first_try(*recipients))
 
-    assert judgement == Verdict(SENT, 1)
+    assert judgement == Verdict(SENT, 1, reply=TAKEN)
     assert judgement.is_plainly_sent
 
 
@@ -147,9 +147,11 @@ def test_who_was_put_off_is_left_for_the_next_try() -> None:
 def test_the_next_try_settles_those_that_were_left_and_no_others() -> None:
     before = judge(taken_but(bob=FULL), first_try(ADA, BOB)).settled
 
-    judgement = judge(Outcome(reply=Reply(250, "Now")), Progress([ADA, BOB], before, 2))
+    now = Reply(250, "Now")
 
-    assert judgement == Verdict(SENT, 2, "", {ADA: settled_as(SENT, TAKEN), BOB: settled_as(SENT, Reply(250, "Now"))})
+    judgement = judge(Outcome(reply=now), Progress([ADA, BOB], before, 2))
+
+    assert judgement == Verdict(SENT, 2, "", {ADA: settled_as(SENT, TAKEN), BOB: settled_as(SENT, now)}, reply=now)
 
 
 def test_what_is_said_of_a_mail_to_several_is_said_of_no_one_of_them() -> None:
@@ -189,6 +191,67 @@ def test_after_the_last_chance_nobody_is_left(
 
     assert (judgement.status, ends(judgement)) == (status, settled)
     assert (judgement.next_attempt_at, judgement.bounced) == (None, {})
+
+
+# The reply that explains it
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "reply"),
+    [
+        (taken_but(bob=NO_USER, eve=LATER), DELAYED, LATER),
+        (taken_but(bob=FULL, eve=LATER), DELAYED, FULL),
+        (taken_but(bob=NO_USER, eve=BLOCKED), SENT, TAKEN),
+        (refused(TRANSIENT, ada=NO_USER, bob=NO_USER, eve=LATER), DELAYED, LATER),
+        (refused(PERMANENT, ada=NO_USER, bob=BLOCKED, eve=NO_USER), FAILED, BLOCKED),
+        (refused(PERMANENT, ada=NO_USER, bob=NO_USER, eve=NO_USER), BOUNCED, NO_USER),
+        (Outcome("later", TRANSIENT, LATER), DELAYED, LATER),
+        (Outcome("gone", TRANSIENT), DELAYED, None),
+        (Outcome("no route", Fault.RELAY), QUEUED, None),
+        (Outcome(refusals={BOB: NO_USER}), SENT, None),  # a backend that says nothing of whom it took
+    ],
+)
+def test_the_reply_is_of_a_recipient_that_has_the_mails_status(outcome: Outcome, status: Status, reply: Reply | None) -> None:
+    judgement = judge(outcome, first_try(ADA, BOB, EVE))
+
+    assert (judgement.status, judgement.reply) == (status, reply)
+
+
+@pytest.mark.parametrize(
+    ("settled", "status", "reply"),
+    [
+        ({ADA: settled_as(SENT, TAKEN)}, SENT, TAKEN),
+        ({ADA: settled_as(SENT)}, SENT, None),
+        ({ADA: settled_as(BOUNCED, NO_USER)}, FAILED, LATER),
+        ({ADA: settled_as(FAILED, BLOCKED)}, FAILED, LATER),  # the last try's before an earlier one's
+    ],
+)
+def test_a_last_try_that_fails_is_not_what_the_mail_was_sent_with(settled: Settled, status: Status, reply: Reply | None) -> None:
+    last = Progress([ADA, BOB], settled, 2)
+
+    judgement = verdict(Outcome("451 4.3.0 Later", TRANSIENT, LATER), last, now=NOW, jitter=MIDDLE, delays=())
+
+    assert (judgement.status, judgement.reply, judgement.refusals) == (status, reply, {BOB: LATER})
+
+
+# The error
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [
+        (refused(PERMANENT, ada=NO_USER, bob=NO_USER), "550 5.1.1 No such user"),
+        (
+            refused(TRANSIENT, ada=NO_USER, bob=LATER),
+            "ada@example.com: 550 5.1.1 No such user; bob@example.com: 451 4.3.0 Later",
+        ),
+        (taken_but(bob=LATER), "bob@example.com: 451 4.3.0 Later"),
+        (Outcome("552 Too big", PERMANENT, Reply(552, "Too big")), "552 Too big"),
+        (Outcome("gone", TRANSIENT, None, {BOB: BLOCKED}), "bob@example.com: 550 5.7.1 Blocked; gone"),
+    ],
+)
+def test_the_error_names_whom_it_means_unless_that_is_everybody(outcome: Outcome, error: str) -> None:
+    assert judge(outcome, first_try(ADA, BOB)).error == error
 
 
 # When

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import timedelta
-from types import NoneType
 
 import pytest
 from django.db import connection, transaction
@@ -13,7 +12,7 @@ from project.bridge import database
 from project.bridge.commits import SharedCommits
 from project.outbox.claim import claim_emails, requeue_abandoned
 from project.outbox.models import Email, Event, Suppression
-from project.outbox.outcomes import Outcome
+from project.outbox.outcomes import Outcome, Verdict
 from project.outbox.record import Attempt, NotInHand, record_outcomes
 from project.outbox.replies import Reply
 from project.outbox.retry import Fault
@@ -147,11 +146,11 @@ async def test_a_mail_in_other_hands_is_left_alone_and_the_others_are_written_do
     late, *others = await database.run(claimed, 3)
     await database.run(Email.objects.filter(id=late.id).update, claimed_by="quick")
 
-    commits: SharedCommits[Attempt, None] = SharedCommits(record_outcomes)
+    commits: SharedCommits[Attempt, Verdict] = SharedCommits(record_outcomes)
 
     done = await asyncio.gather(*(commits.run(Attempt(email, TAKEN, NOW)) for email in (late, *others)), return_exceptions=True)
 
-    assert [type(answer) for answer in done] == [NotInHand, NoneType, NoneType]
+    assert [type(answer) for answer in done] == [NotInHand, Verdict, Verdict]
     assert await database.run(lambda: [email.status for email in Email.objects.order_by("id")]) == ["sending", "sent", "sent"]
     assert await database.run(Event.objects.filter(type="email.sent").count) == 2
 
@@ -217,6 +216,22 @@ def test_an_event_names_who_was_refused() -> None:
     assert last_event(email).data["refused"] == {BOB: {"smtp_code": 550, "response": "5.7.1 Blocked"}}
 
 
+@pytest.mark.usefixtures("lent")
+def test_a_mail_that_is_taken_for_some_tells_what_keeps_it_from_the_others(settings: Settings) -> None:
+    settings.RETRY_DELAYS = (timedelta(minutes=1),)
+    (email,) = claimed(1, ADA, BOB)
+
+    record(email, Outcome(reply=Reply(250, "2.0.0 Taken"), refusals={BOB: Reply(451, "4.3.0 Later")}))
+    delayed = last_event(email)
+    (email,) = claim_emails(ENGINE, limit=1, now=NOW + timedelta(minutes=1))
+    record(email, LATER)
+    sent = last_event(email)
+
+    assert (delayed.type, delayed.data["smtp_code"], delayed.data["response"]) == ("email.delayed", 451, "4.3.0 Later")
+    assert (sent.type, sent.data["smtp_code"], sent.data["response"]) == ("email.sent", 250, "2.0.0 Taken")
+    assert sent.data["refused"] == {BOB: {"smtp_code": 451, "response": "4.3.0 Later"}}
+
+
 # The suppression list
 
 
@@ -249,3 +264,12 @@ def test_only_the_recipient_that_is_bad_is_suppressed() -> None:
     record(email, Outcome(reply=Reply(250, "Taken"), refusals={BOB: Reply(550, "5.1.1 No such user")}))
 
     assert (email.status, [each.address for each in Suppression.objects.all()]) == (Status.SENT, [BOB])
+
+
+@pytest.mark.usefixtures("lent")
+def test_no_bounce_suppresses_an_address_of_the_simulator() -> None:
+    (email,) = claimed(1, "Bounce@Simulator.test")
+
+    record(email, Outcome("refused", Fault.MESSAGE_PERMANENT, Reply(550, "5.1.1 No such mailbox")))
+
+    assert (email.status, Suppression.objects.exists()) == (Status.BOUNCED, False)

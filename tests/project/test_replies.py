@@ -9,7 +9,7 @@ import pytest
 from anymail.exceptions import AnymailAPIError, AnymailRecipientsRefused  # type: ignore[import-untyped]
 from requests import Response
 
-from project.outbox.replies import Reply, address_is_bad, refusals_of, reply_of
+from project.outbox.replies import Reply, address_is_bad, in_words, refusals_of, reply_of
 
 # The text
 
@@ -237,3 +237,19 @@ def test_reads_what_was_said_of_each_recipient(told: BaseException | Mapping[str
 @pytest.mark.parametrize("told", [{}, smtplib.SMTPDataError(554, b"no"), aiosmtplib.SMTPDataError(554, "no"), ValueError()])
 def test_nothing_may_have_been_said_of_recipients(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
     assert refusals_of(told) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 No such mailbox")}), "550 5.1.1 No such mailbox"),
+        (aiosmtplib.SMTPDataError(552, "5.3.4 Too\nbig"), "552 5.3.4 Too big"),
+        (smtplib.SMTPSenderRefused(550, b"5.7.1 Not you", "a@b.c"), "550 5.7.1 Not you"),
+        (smtplib.SMTPAuthenticationError(535, b"5.7.8 No"), "535 5.7.8 No"),
+        (smtplib.SMTPDataError(451, b""), "451"),
+        (aiosmtplib.SMTPServerDisconnected("Connection lost"), "SMTPServerDisconnected: Connection lost"),
+        (ConnectionRefusedError("refused"), "ConnectionRefusedError: refused"),
+    ],
+)
+def test_an_error_reads_as_the_relay_said_it(error: Exception, words: str) -> None:
+    assert in_words(error) == words

@@ -1,6 +1,7 @@
 """Sending what was claimed, by as many channels as the transport has."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -8,18 +9,20 @@ from dataclasses import dataclass, field
 
 import pytest
 from django.db import OperationalError
+from pytest_django import Settings
 
 from project.bridge import database
 from project.outbox import senders as module
 from project.outbox.claim import claim_emails
 from project.outbox.models import Email
-from project.outbox.outcomes import Outcome
+from project.outbox.outcomes import Outcome, Verdict
 from project.outbox.record import Attempt, record_outcomes
 from project.outbox.replies import Reply
 from project.outbox.retry import Fault
 from project.outbox.senders import Senders
 from project.outbox.states import Status
 from project.outbox.transports.base import Transport
+from project.outbox.transports.choice import SMTP_BACKEND
 from project.outbox.transports.smtp import SmtpTransport
 from tests.processes import PATIENCE
 from tests.project.conftest import ENGINE, NOW
@@ -28,6 +31,7 @@ from tests.project.relays import Step, order, queue, relay_that, until
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
 
 TAKEN = Outcome(reply=Reply(250, "Taken"))
+BOB = "bob@example.com"
 NO_ROUTE = Outcome("SMTPConnectError: no route", Fault.RELAY)
 
 
@@ -115,7 +119,7 @@ async def sending_by(transport: Transport) -> AsyncIterator[tuple[Senders, Ears]
 async def test_a_channel_begins_its_next_mail_when_the_outcome_of_the_last_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
     committing, may_commit = threading.Event(), threading.Event()
 
-    def slowly(attempts: Sequence[Attempt]) -> list[None]:
+    def slowly(attempts: Sequence[Attempt]) -> list[Verdict]:
         committing.set()
         assert may_commit.wait(PATIENCE)
         return record_outcomes(attempts)
@@ -151,7 +155,7 @@ async def test_no_more_mails_are_in_the_transports_hands_than_it_has_channels() 
 async def test_outcomes_at_the_same_time_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     together: list[int] = []
 
-    def counting(attempts: Sequence[Attempt]) -> list[None]:
+    def counting(attempts: Sequence[Attempt]) -> list[Verdict]:
         together.append(len(attempts))
         return record_outcomes(attempts)
 
@@ -192,7 +196,7 @@ async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None
 async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_next(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def unreachable(_attempts: Sequence[Attempt]) -> list[None]:
+    def unreachable(_attempts: Sequence[Attempt]) -> list[Verdict]:
         raise OperationalError("the database went away")
 
     monkeypatch.setattr(module, "record_outcomes", unreachable)
@@ -204,6 +208,39 @@ async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_nex
 
     assert (senders.in_hand, await statuses()) == (0, [(Status.SENDING, 1)] * 2)
     assert caplog.text.count("stays claimed until its lease runs out") == 2
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (TAKEN, "Email sent successfully"),
+        (Outcome(reply=Reply(250, "Taken"), refusals={BOB: Reply(550, "5.1.1 No such user")}), "Email sent successfully"),
+        (Outcome(reply=Reply(250, "Taken"), refusals={BOB: Reply(451, "4.3.0 No <bob@x> now")}), "is delayed: 451 4.3.0"),
+        (
+            Outcome("451 4.3.0 Not <bob@x> now", Fault.MESSAGE_TRANSIENT, Reply(451, "4.3.0 Not <bob@x> now")),
+            "is delayed: 451 4.3.0",
+        ),
+        (Outcome("ValueError: bob@x", Fault.MESSAGE_PERMANENT), "is failed: ValueError"),
+    ],
+)
+async def test_the_log_says_what_the_mail_is_and_names_nobody(
+    outcome: Outcome, told: str, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.EMAIL_BACKEND = SMTP_BACKEND
+    line = Line(channels=1, answer=lambda _wire: outcome)
+    line.may_answer.set()
+    await database.run(queue, order("ada@example.com", BOB))
+    with caplog.at_level(logging.INFO):
+        async with sending_by(line) as (senders, ears):
+            senders.give(await database.run(claim_emails, ENGINE, limit=1, now=NOW))
+            await until(lambda: len(ears.heard) == 1)
+
+    (last,) = [record.getMessage() for record in caplog.records if record.name == module.__name__][1:]
+    assert last.endswith(told)
+    assert "bob" not in last
 
 
 # A relay that takes fewer connections

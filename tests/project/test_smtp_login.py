@@ -119,7 +119,7 @@ async def test_a_login_that_is_refused_is_the_relays_fault(tls: ssl.SSLContext) 
         outcome = await channel.send(unstored())
 
     assert (outcome.fault, handler.mails) == (Fault.RELAY, [])
-    assert outcome.error.startswith("SMTPAuthenticationError: ")
+    assert outcome.error.startswith("535 5.7.8 ")
     assert "wrong" not in outcome.error + outcome.dialogue
 
 

@@ -131,7 +131,7 @@ def test_a_mail_that_the_relay_refuses_fails_and_the_next_is_sent(start: StartSe
 
     wait_for(lambda: len(sink.mails) == 1, "the second mail arrives")
     assert sink.mails[0]["Subject"] == "taken"
-    server.wait_for_log("SMTPRecipientsRefused")
+    server.wait_for_log("is bounced: 550 5.1.1")
 
 
 @pytest.mark.pitfall(6)
@@ -140,7 +140,7 @@ def test_a_relay_that_never_answers_is_given_up_at_the_deadline(start: StartServ
         server = start(EMAIL_URL=f"smtp://127.0.0.1:{silent.getsockname()[1]}?timeout=0.5")
         _send(server, "hello?")
 
-        server.wait_for_log("failed: SMTPConnectTimeoutError")
+        server.wait_for_log("is queued: SMTPConnectTimeoutError")
 
 
 def test_a_scheduled_mail_goes_when_its_time_has_come_and_not_before(start: StartServer, sink: Sink) -> None:

@@ -105,6 +105,26 @@ def test_a_recipient_that_was_greylisted_gets_the_mail_later_and_the_other_only_
     assert len(set(sink.message_ids)) == 1
 
 
+def test_a_mail_that_is_partly_refused_says_why_it_is_delayed_and_what_it_was_sent_with(start: StartServer, sink: Sink) -> None:
+    answers = {"bob@example.com": NO_SUCH_USER, "eve@example.com": GREYLISTED}
+    sink.at_rcpt = lambda address, _: answers.get(address, TAKE)
+    server = start(EMAIL_URL=sink.url, RETRY_DELAYS="2s")
+    api = Api(server)
+
+    ids = api.send(MAIL | {"to": ["ada@example.com", *answers]})
+    (delayed,), log = api.wait_for("delayed", ids), server.log
+    api.wait_for("sent", ids)
+
+    told = [(event["type"], event["data"]["smtp_code"]) for event in api.get(f"/emails/{ids[0]}/events")["data"]]
+    assert [event for event in told if event[0] in {"email.delayed", "email.sent"}] == [
+        ("email.delayed", 451),
+        ("email.sent", 250),
+    ]
+    assert delayed["last_error"] == "bob@example.com: 550 5.1.1 No such user; eve@example.com: 451 4.7.1 Greylisted"
+    assert ("Email sent successfully" in log, "example.com" in log) == (False, False)
+    assert f"{ids[0]} is delayed: 451 4.7.1" in log
+
+
 def test_after_an_answer_that_is_none_the_next_mail_gets_a_new_connection(start: StartServer, sink: Sink) -> None:
     sink.at_data = lambda address, _: "Is anybody there?" if address == "bob@example.com" else TAKE
     api = Api(start(EMAIL_URL=f"{sink.url}?connections=1"))

@@ -33,13 +33,17 @@ def test_delivered_is_sent(api: httpx.Client) -> None:
     assert (email["status"], email["attempts"], email["last_error"]) == ("sent", 1, "")
 
 
-def test_bounce_is_bounced_and_gets_no_further_mail(api: httpx.Client) -> None:
-    bounced = _end(api, _send(api, "bounce+ada@simulator.test"))
-    suppressions = api.get("/suppressions").json()["data"]
-    email = _end(api, _send(api, "bounce+ada@simulator.test"))
+def test_bounce_is_bounced_each_time(api: httpx.Client) -> None:
+    emails = [_end(api, _send(api, "bounce+ada@simulator.test")) for _ in range(2)]
 
-    assert (bounced["status"], bounced["attempts"]) == ("bounced", 1)
-    assert "5.1.1" in next(each["reason"] for each in suppressions if each["address"] == "bounce+ada@simulator.test")
+    assert [(email["status"], email["last_error"]) for email in emails] == [("bounced", "550 5.1.1 No such mailbox")] * 2
+
+
+def test_an_address_of_the_simulator_is_suppressed_by_hand(api: httpx.Client) -> None:
+    api.put("/suppressions/bounce+eve@simulator.test", json={"reason": "to see"}).raise_for_status()
+
+    email = _end(api, _send(api, "bounce+eve@simulator.test"))
+
     assert (email["status"], email["attempts"]) == ("suppressed", 0)
 
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from project.outbox.models import Email
 from project.outbox.outcomes import Outcome
-from project.outbox.replies import refusals_of, reply_of
+from project.outbox.replies import in_words, refusals_of, reply_of
 from project.outbox.retry import Fault
 
 
@@ -36,5 +36,4 @@ class Transport(Protocol):
 
 def failed(error: Exception, fault: Fault, *, dialogue: str = "") -> Outcome:
     """The outcome that an exception makes."""
-    text = f"{type(error).__name__}: {error}"
-    return Outcome(text, fault, reply_of(error), refusals_of(error), dialogue)
+    return Outcome(in_words(error), fault, reply_of(error), refusals_of(error), dialogue)

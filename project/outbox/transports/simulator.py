@@ -31,14 +31,19 @@ class Behaviour:
 TAKEN = Behaviour()
 
 
+def is_simulated(address: str) -> bool:
+    """Whether a bare address is one of these. They bounce whenever they are asked to: a bounce suppresses none of them."""
+    return address.lower().rpartition("@")[2] == DOMAIN
+
+
 def simulated(address: str, attempt: int) -> Behaviour:
     """What becomes of a mail to this bare address at the `attempt`-th try. All other domains take everything.
 
     `bounce+order42` is `bounce`: what follows a plus tells mails apart, or is slow's number.
     """
-    local, _, domain = address.lower().rpartition("@")
-    if domain != DOMAIN:
+    if not is_simulated(address):
         return TAKEN
+    local = address.lower().rpartition("@")[0]
     name, _, detail = local.partition("+")
     match name:
         case "delivered":
