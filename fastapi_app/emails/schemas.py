@@ -185,7 +185,9 @@ class RecipientOut(BaseModel):
 
     address: str = Field(examples=["ada@example.com"])
     status: Status = Field(examples=["sent"])
-    smtp_code: int | None = Field(description="What the relay said of it alone; what it said of all is in the mail's events", examples=[550])
+    smtp_code: int | None = Field(
+        description="What the relay said of it alone; what it said of all is in the mail's events", examples=[550]
+    )
     response: str | None = Field(examples=["5.1.1 No such user"])
 
 
