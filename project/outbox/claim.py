@@ -9,7 +9,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 
 from project.outbox.events import event_of, record_events, write_events
-from project.outbox.models import Email, Event, Pause
+from project.outbox.models import Email, NewEvent, Pause
 from project.outbox.outcomes import end_of_all, said_at, settled_as
 from project.outbox.states import WAITING_FOR_ITS_TIME, Status
 from project.outbox.suppressions import suppressed_among
@@ -97,7 +97,7 @@ def _claim(ids: Sequence[UUID], engine: str, now: datetime) -> list[Email]:
     return emails
 
 
-def _leave_out_the_suppressed(emails: Sequence[Email], now: datetime) -> list[Event]:
+def _leave_out_the_suppressed(emails: Sequence[Email], now: datetime) -> list[NewEvent]:
     """Settle those recipients, and the mails that have no others. Gives the events that say so."""
     suppressed = suppressed_among({address for email in emails for address in email.recipients})
     events = []
@@ -107,7 +107,7 @@ def _leave_out_the_suppressed(emails: Sequence[Email], now: datetime) -> list[Ev
     return events
 
 
-def _leave_out(email: Email, addresses: list[str], now: datetime) -> list[Event]:
+def _leave_out(email: Email, addresses: list[str], now: datetime) -> list[NewEvent]:
     email.settled |= dict.fromkeys(addresses, settled_as(Status.SUPPRESSED))
     if len(email.settled) == len(email.recipients):  # nobody is left to send to
         email.status, email.attempts = end_of_all(email.settled), email.attempts - 1

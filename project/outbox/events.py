@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from project.bridge.listeners import Listeners
 from project.outbox.bulk import insert
 from project.outbox.measures import count
-from project.outbox.models import Email, Event
+from project.outbox.models import Email, Event, NewEvent
 from project.outbox.replies import Reply
 from project.outbox.states import Status
 
@@ -26,7 +26,7 @@ def record_events(emails: Iterable[Email], *, now: datetime) -> None:
     write_events([event_of(email, now=now) for email in emails])
 
 
-def write_events(events: Sequence[Event]) -> None:
+def write_events(events: Sequence[NewEvent]) -> None:
     """Write events down, and say so once they are committed. The last thing that a transaction does.
 
     Their ids are in the order of the commits, so that who has read up to one has missed none. On PostgreSQL, where ids are given
@@ -44,20 +44,27 @@ def write_events(events: Sequence[Event]) -> None:
     transaction.on_commit(partial(count, events), robust=True)
 
 
-def event_of(
-    email: Email, *, now: datetime, reply: Reply | None = None, dialogue: str = "", more: Mapping[str, Any] | None = None
-) -> Event:
-    """That a mail has the status it has now; what the relay said, and the SMTP conversation of the try that this ends."""
+def event_of(  # noqa: PLR0913  # what there is to say
+    email: Email,
+    *,
+    now: datetime,
+    status: str | None = None,
+    attempt: int | None = None,
+    reply: Reply | None = None,
+    dialogue: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> NewEvent:
+    """That a mail has a status, its own if none is named; what the relay said, and the SMTP conversation of the try."""
+    status = email.status if status is None else status
     data = {
         "email_id": str(email.id),
-        "status": email.status,
+        "status": status,
         "to": email.recipients,
         "subject": email.subject,
         "tags": email.tags,
-        "attempt": email.attempts,
+        "attempt": email.attempts if attempt is None else attempt,
         "smtp_code": reply.code if reply else None,
         "response": reply.text if reply else None,
         **(more or {}),
     }
-    happened = f"email.{email.status}"
-    return Event(email_id=email.id, caller=email.caller, type=happened, created_at=now, data=data, dialogue=dialogue)
+    return NewEvent(email.id, email.caller, f"email.{status}", now, data, dialogue)

@@ -1,7 +1,6 @@
 """Writing down what became of attempts, and what that makes of the mails."""
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from project.outbox.events import event_of, write_events
-from project.outbox.models import Email, Event
+from project.outbox.models import Email, NewEvent
 from project.outbox.outcomes import Outcome, Progress, Verdict, verdict
 from project.outbox.states import Status
 from project.outbox.suppressions import Entry, suppress_all
@@ -80,9 +79,15 @@ def _update(attempt: Attempt, judgement: Verdict) -> None:
     suppress_all([Entry(address, str(reply), attempt.email.id) for address, reply in bad.items()], now=attempt.at)
 
 
-def _event(attempt: Attempt, judgement: Verdict) -> Event:
-    email = copy(attempt.email)  # if this transaction fails, the attempt is judged once more
-    email.status, email.attempts = judgement.status, judgement.attempts
+def _event(attempt: Attempt, judgement: Verdict) -> NewEvent:
     refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in judgement.refusals.items()}
     more = {"refused": refused} if refused else {}
-    return event_of(email, now=attempt.at, reply=judgement.reply, dialogue=attempt.outcome.dialogue, more=more)
+    return event_of(
+        attempt.email,
+        now=attempt.at,
+        status=judgement.status,
+        attempt=judgement.attempts,
+        reply=judgement.reply,
+        dialogue=attempt.outcome.dialogue,
+        more=more,
+    )
