@@ -3,6 +3,8 @@
 import re
 from html.parser import HTMLParser
 
+LENGTH = 256 * 1024  # characters that are read: more than anybody reads, and some tenths of a second in which others wait
+
 _SKIPPED = frozenset(["head", "script", "style", "template", "title"])
 _LINES = re.compile("address|article|aside|dd|div|dt|footer|form|header|hr|li|main|nav|ol|section|table|tr|ul")
 _PARAGRAPHS = re.compile("blockquote|h[1-6]|p|pre")
@@ -10,11 +12,14 @@ _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _DECLARATION = re.compile(r"<![^>]*(?:>|\Z)")  # such as Outlook's <![if]>; the parser's own reading of them can fail
 _UNCLOSED = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # the parser takes quadratic time to find that a tag has no end (CVE-2025-6069)
 
+_CUT = re.compile(r"<[^<>]*\Z")
+
 
 def text_of(html: str) -> str:
-    """What a reader of the HTML would see, for one who reads text."""
+    """What a reader of the HTML would see, for one who reads text: of its first `LENGTH` characters."""
     reader = _Reader()
-    reader.feed(_UNCLOSED.sub("&lt;", _DECLARATION.sub("", _COMMENT.sub("", html))))
+    begun = html if len(html) <= LENGTH else _CUT.sub("", html[:LENGTH])
+    reader.feed(_UNCLOSED.sub("&lt;", _DECLARATION.sub("", _COMMENT.sub("", begun))))
     reader.close()
     lines = (re.sub(r" +", " ", line).strip(" ") for line in "".join(reader.pieces).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

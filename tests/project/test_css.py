@@ -176,6 +176,19 @@ def test_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(f'href="{href}"' in html for href in hrefs)
 
 
+def test_a_sheet_that_would_take_minutes_is_left_as_it_is() -> None:
+    for sheet in ("".join(f"*{{--a{number}:c}}" for number in range(11_000)), "*," * 90_000 + "p{color:red}"):
+        html = f"<style>{sheet}</style>" + "<p>" * 1900
+        assert inlined(html) == html
+
+
+def test_the_sheet_of_a_newsletter_is_written_in() -> None:
+    """About the most that Gmail shows: 16 KB of styles."""
+    rules = "".join(f".c{number} td{{padding:{number}px;margin:0 {number}px;width:{number}%}}" for number in range(250))
+
+    assert STYLED.search(inlined(f"<style>p{{color:red}}{rules}</style>" + "<p>Hi</p>" * 700))
+
+
 @pytest.mark.parametrize("html", ["<div>" * 50_000, "<b>" * 50_000, "<svg>" * 10_000, "x" * LENGTH, "<p>x</p>" * (TAGS + 1)])
 def test_what_is_too_large_or_too_deep_is_left_as_it_is(html: str) -> None:
     assert inlined(RED + html) == RED + html

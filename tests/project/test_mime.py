@@ -259,6 +259,12 @@ def test_broken_html_takes_no_time() -> None:
     assert text_of("<a " * 100_000).startswith("<a <a")  # minutes, if the parser saw them as tags
 
 
+@pytest.mark.parametrize("html", ["<p>" * 4_000_000, f"<a {'a ' * 6_000_000}>", f"{'<!-- -->' * 1_500_000}x"])
+@pytest.mark.timeout(10)
+def test_of_endless_html_the_beginning_is_read(html: str) -> None:
+    assert text_of(f"<b>Hi</b>{html}").strip() == "Hi"
+
+
 # Attachments
 
 
