@@ -6,7 +6,7 @@ A hint may be lost, so whoever needs to know looks by itself now and then, too. 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,8 @@ HERE = uuid4().hex  # this process: it needs no hint of its own
 AT_MOST_EVERY = 0.02  # seconds: what happens meanwhile shares the next hint
 AGAIN_AFTER = 1.0  # seconds between tries while the channel layer fails
 PATIENCE = 1.0  # seconds for the channel layer to take a hint
+ECHO_EVERY = 0.1  # seconds, until one is heard
+CANCEL_EVERY = 0.1  # seconds, until work has ended
 NOBODY = "nobody"  # a topic that nobody hears
 
 Message = dict[str, Any]
@@ -78,8 +80,11 @@ async def echo() -> None:
     channel = await _new_channel(layer)
     # Received for ever, and canceled: Channels has no other way to end a channel.
     async with _working(_receive(layer, channel, lambda _message: came.set())):
-        await layer.send(channel, {"type": "echo"})
-        await came.wait()
+        while not came.is_set():  # Redis may take the first before it has heard that we listen, and channels_redis does not wait
+            await layer.send(channel, {"type": "echo"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ECHO_EVERY):
+                    await came.wait()
 
 
 async def _pass_on(told: asyncio.Event, topic: str) -> None:
@@ -146,5 +151,7 @@ async def _working(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
+        while not task.done():  # redis-py swallows a cancellation that comes while it connects
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_EVERY)
         await asyncio.gather(task, return_exceptions=True)

@@ -14,6 +14,7 @@ import asyncio
 import gc
 import logging
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -43,7 +44,11 @@ GC_THRESHOLDS = (50_000, 20, 20)
 # times for each answer, while a database thread works.
 SWITCH_INTERVAL = 0.0002
 FAREWELL = 1.0  # seconds that sockets which hear that the server stops have for what they still want to say
-ADDRESS = re.compile("[^/]+(?:@|%40|_40)[^/]+")  # as it comes, quoted, and as Django's admin quotes it
+# An address as it comes, quoted once or more, and as Django's admin quotes it; and what is as long as a credential.
+ADDRESS = re.compile(
+    "(?<![^/])[^/]+(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))[^/]+", re.IGNORECASE
+)
+CREDENTIAL = re.compile(r"[\w-]{40,}")
 PIECE = 256 * 1024  # bytes of an answer that go to the transport at once
 
 
@@ -74,7 +79,8 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         async with lifespan.running(self.application) as self._state:
             self._listen()
             if self.abort_start:
-                reactor.stop()
+                if not self._stopping.is_set():  # by a signal
+                    reactor.stop()
             else:
                 _spare_the_collector()
                 sys.setswitchinterval(SWITCH_INTERVAL)
@@ -93,6 +99,8 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         self.ws_factory.closeHandshakeTimeout = self.limits.linger  # a slow one has that long to read why
         # First, since whoever sees that it listens may end it.
         reactor.startRunning(installSignalHandlers=self.signal_handlers)
+        if self.signal_handlers and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
+            signal.signal(signal.SIGHUP, reactor.sigTerm)  # the terminal is gone
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
@@ -106,9 +114,9 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
         super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
-        """Remember that an address could not be had; Daphne logs which."""
+        """Say which address could not be had, and remember it. Daphne would stop the reactor for each of them."""
         self._listen_failed = True
-        super().listen_error(failure)
+        logger.critical("Listen failure: %s", failure.getErrorMessage())
 
     # Serving
 
@@ -165,9 +173,9 @@ class Server(DaphneServer):  # type: ignore[misc]  # Daphne has no types
             del self.connections[protocol]
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
-        """Log the path alone, and no name in it of the form a@b: a query may hold an address, a text or a credential."""
+        """Log the path alone, without an address or a credential in it: a query may hold any, or a text."""
         if self.action_logger:
-            path = ADDRESS.sub("…@…", details["path"].partition("?")[0])
+            path = CREDENTIAL.sub("…", ADDRESS.sub("…@…", details["path"].partition("?")[0]))
             super().log_action(protocol, action, {**details, "path": path})
 
     # Stopping

@@ -46,6 +46,35 @@ class Hung(Telling):
         await asyncio.Event().wait()
 
 
+class Forgetful(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """A channel layer that takes the first message before it has heard that anybody listens, as Redis may."""
+
+    sent = 0
+
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        """Deliver all but the first."""
+        self.sent += 1
+        if self.sent > 1:
+            await super().send(channel, message)
+
+
+class Stubborn(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """A channel layer that swallows a cancellation, as redis-py does while it connects."""
+
+    swallowed = 0
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        """Wait, and once more when it is told not to."""
+        try:
+            message: dict[str, Any] = await super().receive(channel)
+        except asyncio.CancelledError:
+            if self.swallowed:
+                raise
+            self.swallowed += 1
+            message = await super().receive(channel)
+        return message
+
+
 def use(settings: Settings, layer: type) -> Any:
     """Make it the channel layer."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{layer.__module__}.{layer.__qualname__}"}}
@@ -142,3 +171,22 @@ async def test_who_could_not_listen_does_when_the_channel_layer_works(
 
     assert caplog.text.count("The channel layer fails") == 1
     assert layer.channels == {}
+
+
+async def test_an_echo_is_heard_though_the_first_message_is_lost(settings: Settings) -> None:
+    layer = use(settings, Forgetful)
+
+    async with asyncio.timeout(PATIENCE):
+        await hints.echo()
+
+    assert layer.sent == 2
+
+
+async def test_what_swallows_a_cancellation_is_canceled_again(settings: Settings) -> None:
+    layer = use(settings, Stubborn)
+
+    async with asyncio.timeout(PATIENCE):
+        async with hints.hearing(TOPIC, lambda: None):
+            await asyncio.sleep(0.05)  # until it listens
+
+    assert layer.swallowed == 1

@@ -1,6 +1,7 @@
 """`manage.py deliver`, as the process that it is."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -80,14 +81,24 @@ def test_drain_sends_to_the_relay_of_the_settings(data: Path) -> None:
     assert (sorted(mail["Subject"] for mail in sink.mails), sink.most_in_hand <= 2) == ([*"01234"], True)
 
 
-def test_delivers_what_another_process_accepts_and_drains_on_sigterm(data: Path, delivering: Callable[..., Server]) -> None:
+def test_does_not_start_with_a_relay_that_is_not_safe(data: Path) -> None:
+    ended = manage(data, "deliver", "--drain", EMAIL_URL="smtp://user:secret@mail.example.com")
+
+    assert (ended.returncode, "mailrail.E004" in ended.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+def test_delivers_what_another_process_accepts_and_drains_on_a_signal(
+    data: Path, delivering: Callable[..., Server], how: signal.Signals
+) -> None:
     with smtp_sink(delay=1.0) as sink:
         process = delivering(EMAIL_URL=sink.url)
         wait_for(lambda: any((data / "engines").glob("*")), "the engine runs", lambda: process.log)
         accept(data, 3)
         wait_for(lambda: sink.in_hand == 3, "the mails are in the relay's hands")
 
-        code = process.terminate()
+        process.process.send_signal(how)
+        code = process.wait()
 
     assert (code, len(sink.mails), statuses(data)) == (0, 3, ["sent"] * 3)
     assert "Traceback" not in process.log

@@ -12,8 +12,8 @@ from django.core.management import execute_from_command_line
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django.setup()
 
+from project.management.commands import deliver  # noqa: E402
 from project.outbox import live  # noqa: E402
-from project.outbox.management.commands import deliver  # noqa: E402
 
 live.LOOK_EVERY = deliver.LOOK_EVERY = 24 * 60 * 60.0
 

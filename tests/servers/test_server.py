@@ -211,6 +211,7 @@ def test_an_address_in_use_ends_the_start_with_an_error(probe: StartServer) -> N
     assert second.wait() == 1
     assert "Listen failure" in second.log
     assert "lifespan: stopped" in second.log
+    assert "Traceback" not in second.log
 
 
 @pytest.mark.anyio

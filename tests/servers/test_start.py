@@ -65,7 +65,7 @@ def test_serve_listens_on_a_unix_socket_alone(installation: Path, tmp_path: Path
     assert "http://" not in server.log
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_and_sigterm_end_it_cleanly(start: StartServer, how: signal.Signals) -> None:
     server = start()
 

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge import database
 from project.bridge.hints import passing_on
+from project.checks import TRANSPORT
 from project.outbox.engine import Engine
 from project.outbox.events import EVENTS, committed
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
     """Delivers until SIGTERM or Ctrl-C."""
 
     help = "Deliver what is queued, in a process of its own. The servers beside it may have DELIVER=false."
-    requires_system_checks = ()  # `prepare` and `check` run them
+    requires_system_checks = (TRANSPORT,)  # `prepare` and `check` run all of them
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One."""
@@ -45,7 +46,8 @@ async def _deliver(*, drain: bool) -> None:
 
 async def _deliver_until_told(engine: Engine) -> None:
     ended = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    for number in numbers - ({signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()):  # under nohup
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     async with engine.running(grace=settings.SHUTDOWN_GRACE):
         await ended.wait()
