@@ -7,6 +7,7 @@ import sys
 
 def main() -> None:
     """Run one of Django's or our commands."""
+    os.umask(0o077)  # what we write is for us alone
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     if sys.argv[1:2] == ["serve"]:
         # Daphne takes the reactor it finds when it is imported, which Django does while it loads its apps: too late after this.

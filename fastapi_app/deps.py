@@ -52,6 +52,8 @@ async def caller_if_any(
         raise
     if left := await count_caller(connection, who):
         response.headers.update(left.headers)
+    if who is not None:
+        response.headers["Cache-Control"] = "no-store"  # it may hold what is the caller's alone
     return who
 
 

@@ -108,8 +108,8 @@ def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONRes
 
 async def _refused(_request: Request, error: Refusal) -> JSONResponse:
     status = STATUS[type(error)]
-    headers = error.headers if isinstance(error, TryLater) else CHALLENGE if status == HTTPStatus.UNAUTHORIZED else None
-    return problem(status, error.detail, error.code, headers)
+    headers = error.headers if isinstance(error, TryLater) else CHALLENGE if status == HTTPStatus.UNAUTHORIZED else {}
+    return problem(status, error.detail, error.code, {**headers, "Cache-Control": "no-store"})
 
 
 async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:

@@ -9,6 +9,7 @@ import os
 
 from django.core.asgi import get_asgi_application
 
+os.umask(0o077)  # as in manage.py, for servers that start here
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_app = get_asgi_application()  # before anything that imports a model
 

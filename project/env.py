@@ -1,7 +1,9 @@
 """The environment as one typed, validated object. A value that does not fit stops the start, by name."""
 
+import os
 import re
 import secrets
+import stat
 from contextlib import suppress
 from datetime import timedelta
 from email.utils import parseaddr
@@ -175,9 +177,10 @@ class Environment(BaseSettings):
 
     @cached_property
     def data_folder(self) -> Path:
-        """`DATA_DIR`, made if it is missing and readable by us alone."""
+        """`DATA_DIR`, made if it is missing, for us alone; and so are the databases in it."""
         folder = self.data_dir.resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _close(folder)
         return folder
 
     @cached_property
@@ -205,6 +208,14 @@ def _complaints(error: ValidationError) -> list[str]:
         name = str(problem["loc"][0])
         lines.append(f"{name.upper()}: {problem['msg']}. Wanted: {Environment.model_fields[name].description}.")
     return lines
+
+
+def _close(folder: Path) -> None:
+    # What is written now is (umask), but earlier versions left databases open. The folder stays as it is: it may be shared.
+    for file in folder.glob("*.sqlite3*"):
+        found = file.stat()
+        if found.st_mode & stat.S_IRWXO and found.st_uid == os.geteuid():
+            file.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
 
 
 def _write_once(path: Path, text: str) -> None:

@@ -3,14 +3,18 @@
 import logging
 import re
 
-# In a path it is quoted, and by Django's admin in a way of its own.
-_ADDRESS = re.compile(r"[^\s<>\"'(),;:=/]+(?:@|%40|_40)[^\s<>\"'(),;:=/]+")
+_PIECE = r"[^\s<>\"'(),;:=/]"
+# In a path it is quoted, once or more, and by Django's admin in a way of its own. From the start of a word on, lest a long one
+# takes the square of its length.
+_AT = r"(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))"
+_ADDRESS = re.compile(f"(?<!{_PIECE}){_PIECE}+{_AT}{_PIECE}+", re.IGNORECASE)
+_KEY = re.compile(r"mr_[\w-]+")  # an API key, where somebody put it in a path or a Host
 
 
 class AddressFree(logging.Formatter):
-    """A line with its traceback, in which nothing is left of the form a@b. DEBUG is for who asks, and keeps all."""
+    """A line with its traceback, with nothing left of the form a@b, and no API key. DEBUG is for who asks, and keeps all."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As always, and then without addresses: an exception's text may hold one, whoever raised it."""
+        """As always, and then without addresses and keys: an exception's text may hold one, whoever raised it."""
         line = super().format(record)
-        return line if record.levelno <= logging.DEBUG else _ADDRESS.sub("…@…", line)
+        return line if record.levelno <= logging.DEBUG else _KEY.sub("mr_…", _ADDRESS.sub("…@…", line))

@@ -19,7 +19,9 @@ REASON_LENGTH = 500  # characters
 COLUMNS = ("address", "reason", "created_at")  # of a CSV file; the last is told and not taken
 
 _AT_ONCE = 30_000  # addresses in one query; SQLite takes 32,766 variables
-_FORMULA = re.compile(r"'*\s*[=+\-@\t\r\n＝＋－＠]")  # what makes a spreadsheet calculate, once more quoted or not
+# What makes a spreadsheet calculate, once more quoted or not; some begin a cell after each of these, too.
+_FORMULA = r"""(?:^|(?<=[;|\t])){}(?=['"\s]*[=+\-@\t\r\n＝＋－＠])"""
+_UNGUARDED, _GUARD = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'"))
 
 
 class SuppressionNotFound(Refusal):
@@ -159,11 +161,11 @@ def _entry(line: str) -> Entry:
 
 
 def _guarded(cell: str) -> str:
-    return f"'{cell}" if _FORMULA.match(cell) else cell
+    return _UNGUARDED.sub("'", cell)
 
 
 def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+    return _GUARD.sub("", cell)
 
 
 def _not_found(address: str) -> SuppressionNotFound:

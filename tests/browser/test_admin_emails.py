@@ -1,7 +1,10 @@
 """A mail's page in the back office, in a browser: what its HTML shows, and that it cannot do more."""
 
+import socket
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from tests.browser import office
 from tests.browser.chromium import Page, expect
@@ -39,6 +42,20 @@ def test_a_script_in_a_mail_does_not_run(signed_in: Page, server: Server, watch:
     signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
 
     expect(signed_in.frame_locator(".letter-html").get_by_role("heading")).to_have_text("before")
+
+
+def test_nobody_hears_that_a_mail_is_read(signed_in: Page, server: Server) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(1)  # a frame's host is connected to within a fraction of it
+        page = f"https://reader-4711.localhost:{listener.getsockname()[1]}/"
+        frames = f'<iframe src="{page}"></iframe><iframe srcdoc="<iframe src={page}>"></iframe><embed src="{page}">'
+        email_id = send(signed_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')
+
+        signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+        expect(signed_in.frame_locator(".letter-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
+
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, server: Server, watch: Watch) -> None:

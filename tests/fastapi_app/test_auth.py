@@ -49,6 +49,12 @@ def sender(teammate: User) -> User:
     return teammate
 
 
+def test_what_a_caller_is_told_is_not_kept(client: TestClient, headers: dict[str, str]) -> None:
+    assert client.get("/api/me", headers=headers).headers["Cache-Control"] == "no-store"
+    assert client.get("/api/me").headers["Cache-Control"] == "no-store"
+    assert "Cache-Control" not in client.get("/api/").headers
+
+
 # POST /api/token
 
 

@@ -1,5 +1,6 @@
 """A mail's page in the back office: what it holds, and that its HTML can do nothing there."""
 
+from dataclasses import replace
 from email.message import EmailMessage as Wire
 
 import pytest
@@ -8,6 +9,7 @@ from django.test import Client
 
 from project.accounts.models import User
 from project.outbox.admin.contents import read_contents
+from project.outbox.admin.letters import frameless
 from project.outbox.mime import Attachment, Draft, build
 from project.outbox.models import Email, Event, MailboxMessage, Source
 from tests.project.conftest import NOW, Accept
@@ -84,6 +86,25 @@ def test_a_mail_within_a_mail_is_a_file() -> None:
     assert [(file.content_type, b"inner text" in file.content) for file in contents.files] == [("message/rfc822", True)]
 
 
+@pytest.mark.parametrize(
+    ("html", "left"),
+    [
+        ('<iframe src="https://x.example/"></iframe>', '<x-iframe src="https://x.example/"></x-iframe>'),
+        ("<FrameSet><FRAME\nsrc=//x.example></FRAMESET>", "<x-FrameSet><x-FRAME\nsrc=//x.example></x-FRAMESET>"),
+        ("<iframe srcdoc='<iframe/src=//x>'>", "<x-iframe srcdoc='<x-iframe/src=//x>'>"),
+        (
+            "<object data=x>a</object><embed/><portal><fencedframe>",
+            "<x-object data=x>a</x-object><x-embed/><x-portal><x-fencedframe>",
+        ),
+        ("<\0iframe><if\0rame >", "<x-iframe><x-iframe >"),
+        ('<link rel="dns-prefetch" href="//x.example">', '<meta rel="dns-prefetch" href="//x.example">'),
+        ("<p title='a frame'>iframe < object <objection> &lt;embed> <framework></p>", None),
+    ],
+)
+def test_what_is_shown_opens_no_page(html: str, left: str | None) -> None:
+    assert frameless(html) == (html if left is None else left)
+
+
 # Shown
 
 
@@ -125,6 +146,15 @@ def test_the_html_can_do_nothing(browser: Client, email: Email) -> None:
     assert {"sandbox", "default-src 'none'", "img-src data:", "frame-ancestors 'self'", "form-action 'none'"} <= set(policy)
     assert answer["X-Frame-Options"] == "SAMEORIGIN"
     assert "data:image/png" in answer.content.decode()
+
+
+def test_a_frame_in_the_html_is_sent_and_not_shown(browser: Client, accept: Accept) -> None:
+    framed = build(replace(DRAFT, html='<iframe src="https://x.example/"></iframe>'), message_id="<1@example.com>", date=NOW)
+    email = accept()
+    Source.objects.filter(email=email).update(content=framed)
+
+    assert b"<iframe" not in browser.get(address(email, "html"), {"images": "1"}).content
+    assert b"<iframe" in browser.get(address(email, "source")).content
 
 
 def test_remote_images_are_shown_when_asked_for(browser: Client, email: Email) -> None:

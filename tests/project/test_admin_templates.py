@@ -122,6 +122,12 @@ def test_previews_what_is_in_the_form(browser: Client, db: None) -> None:
     assert not Template.objects.exists()
 
 
+def test_a_preview_opens_no_page(browser: Client, db: None) -> None:
+    shown = preview(browser, '{"name": "x.example"}', html='<iframe src="https://{{ name }}/">')
+
+    assert 'srcdoc="<x-iframe src="https://x.example/">"' in shown
+
+
 def test_previews_an_earlier_version(browser: Client, template: Template) -> None:
     put_template("welcome", Parsed(Parts(text="Hello")), now=NOW)
 

@@ -264,6 +264,32 @@ def test_the_data_folder_is_made_for_us_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.parametrize(("mode", "closed"), [(0o644, 0o640), (0o666, 0o660), (0o660, 0o660), (0o600, 0o600)])
+def test_a_database_that_everybody_may_read_is_closed(tmp_path: Path, mode: int, closed: int) -> None:
+    tmp_path.chmod(0o755)
+    files = [tmp_path / "mailrail.sqlite3", tmp_path / "mailrail.sqlite3-wal", tmp_path / "another"]
+    for file in files:
+        file.touch()
+        file.chmod(mode)
+
+    folder = Environment(data_dir=tmp_path).data_folder
+
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [closed, closed, mode]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(
+    "start", [["manage.py", "migrate"], ["-c", "import project.asgi, django.db; django.db.connection.connect()"]]
+)
+def test_the_database_is_for_us_alone(tmp_path: Path, start: list[str]) -> None:
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path)}
+
+    subprocess.run([sys.executable, *start], cwd=ROOT, env=environ, capture_output=True, check=True, umask=0o022)
+
+    (file,) = tmp_path.glob("*.sqlite3")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
 # The secret key
 
 

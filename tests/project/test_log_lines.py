@@ -20,12 +20,25 @@ def line(level: int, text: str, *arguments: object) -> str:
         ("(address)=(ada+x@example.com) exists", "(address)=(…@…) exists"),
         ("Not Found: /people/ada%40example.com/", "Not Found: /people/…@…/"),
         ("Not Found: /people/ada_40example.com/change/", "Not Found: /people/…@…/change/"),
+        ("Not Found: /people/ada%2540example.com/", "Not Found: /people/…@…/"),
+        ("Not Found: /people/ada%252540example.com/", "Not Found: /people/…@…/"),
+        ("Not Found: /people/ada＠example.com/", "Not Found: /people/…@…/"),
+        ("Not Found: /people/ada%ef%bc%a0example.com/", "Not Found: /people/…@…/"),
         ("smtp://ada:pw@relay:25", "smtp://ada:…@…:25"),
         ("Email 01a20ca0-bbd2 is sent", "Email 01a20ca0-bbd2 is sent"),
     ],
 )
 def test_addresses_are_left_out(text: str, left: str) -> None:
     assert line(logging.ERROR, text) == left
+
+
+@pytest.mark.parametrize("text", ["Not Found: /nope/{}", "Invalid HTTP_HOST header: '{}'. You may", "GET /{}/x"])
+def test_keys_are_left_out(text: str) -> None:
+    assert line(logging.WARNING, text.format("mr_0123456789ab_s3cr-t_K3Y")) == text.format("mr_…")
+
+
+def test_a_long_word_takes_no_time() -> None:
+    assert line(logging.INFO, "a" * 200_000) == "a" * 200_000
 
 
 def test_addresses_among_the_arguments_are_left_out() -> None:

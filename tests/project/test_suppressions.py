@@ -210,6 +210,7 @@ def test_a_file_with_no_address_imports_nothing(file: bytes) -> None:
 
 def test_what_was_exported_is_imported_as_it_was() -> None:
     formulas = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "'=1", "''+1", " =1", "＝1", "it's", "'quoted'", 'a "b", c; d']
+    formulas += ["x;=1+1;y", "x;'=1;''+2|\t=3", "a\t\t=1", ';"=1+1;', "|;\t-", "a;b|c\td"]
     entries = [Entry(f"=user{number}@example.com", reason) for number, reason in enumerate(formulas)]
     suppress_all([*entries, Entry("'+x@example.com", "Größe")], now=NOW)
     before, file = listed(), exported()
@@ -228,6 +229,16 @@ def test_no_exported_cell_is_a_formula(reason: str) -> None:
 
     assert [cell for cell in cells if cell.lstrip()[0] in "=+-@\t\r\n＝＋－＠"] == []
     assert cells[0] == "'=1+1@example.com"
+
+
+@pytest.mark.parametrize("reason", ["x;=1+1;y", "x\t=1+1\ty", "x|+1", "x; @SUM(A1)", ';"=1+1;', "\t;=1", ";;=1"])
+@pytest.mark.parametrize("separator", ";\t|")
+def test_no_cell_is_a_formula_wherever_it_is_split(reason: str, separator: str) -> None:
+    suppress_all([Entry("a|=1+1@example.com", reason)], now=NOW)
+
+    _header, line = exported().decode().splitlines()
+
+    assert [cell for cell in line.split(separator) if cell.lstrip(' "')[:1] in set("=+-@")] == []
 
 
 def test_a_reason_of_many_lines_is_exported_on_one() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -14,6 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from project.outbox.admin.letters import frameless
 from project.outbox.liquid import DEPTH, Parsed, Parts, TemplateInvalid, check_variables
 from project.outbox.models import Template
 from project.outbox.sandbox import SOURCE
@@ -171,7 +173,8 @@ def sources_in(form: dict[str, Any]) -> Parts:
 def previewed(sources: Parts, variables: str) -> dict[str, Any]:
     """The parts with these variables, or why there are none."""
     try:
-        return {"parts": Parsed(sources).render(variables_of(variables))}
+        parts = Parsed(sources).render(variables_of(variables))
+        return {"parts": replace(parts, html=frameless(parts.html))}
     except TemplateInvalid as error:
         return {"error": error.detail}
     except ValueError as error:
