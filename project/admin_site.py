@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import messages
+from django.contrib import auth, messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import update_session_auth_hash
@@ -16,7 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 
-from project.accounts.lockout import LockedOut
+from project.accounts.lockout import LockedOut, locked_page, require_unlocked
 from project.accounts.models import User
 from project.accounts.recovery_codes import codes_left
 from project.accounts.two_factor import (
@@ -81,6 +81,19 @@ class BackOffice(AdminSite):
         if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
         return super().login(request, extra_context)
+
+    def password_change(  # type: ignore[override]  # the stubs know no answer but Django's own page
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's. A wrong old password is a failed login: who has come by a session has not as many guesses as they like."""
+        if request.method == "POST":
+            username = request.user.get_username()
+            auth.authenticate(request, username=username, password=request.POST.get("old_password", ""))
+            try:
+                require_unlocked(request, username)
+            except LockedOut:
+                return locked_page(request)
+        return super().password_change(request, extra_context)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """With the page where two-factor login is set up."""

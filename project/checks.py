@@ -7,11 +7,13 @@ others tell of a server that is not ready for the world, which a trial on one's 
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
+from project.bridge.proxies import parse_proxies
 from project.outbox.transports.choice import SMTP_BACKEND, stays_here
 from project.outbox.transports.mailbox import MailboxBackend
 
@@ -94,6 +96,50 @@ def check_tls_is_decided(**_kwargs: Any) -> Found:
         hint = "Set TRUSTED_PROXIES to the address of the proxy that ends TLS, as this server sees it, such as 127.0.0.1."
         return [_error("008", "PUBLIC_URL is https://, and no proxy may say that a request came so.", hint)]
     return []
+
+
+@register(DEPLOY, deploy=True)
+def check_proxies_are_named(**_kwargs: Any) -> Found:
+    """Who counts as a proxy chooses the address that is limited, locked and written down."""
+    networks = [network for network in parse_proxies(settings.TRUSTED_PROXIES) if not isinstance(network, str)]
+    if all(network.prefixlen for network in networks):
+        return []
+    return [_error("009", "TRUSTED_PROXIES trusts every address.", "Name the proxy's own address, or its network.")]
+
+
+@register(DEPLOY, deploy=True)
+def check_origins_are_ours(**_kwargs: Any) -> Found:
+    """Pages of these origins act as who visits them."""
+    origins = settings.CSRF_TRUSTED_ORIGINS
+    found = []
+    if settings.ENV.has_tls and any(origin.startswith("http://") for origin in origins):
+        hint = "Write https://: whoever sits on the line can put what they like into a page that came without TLS."
+        found.append(_error("010", "CSRF_TRUSTED_ORIGINS trusts pages that came without TLS.", hint))
+    if any(_is_wide(urlsplit(origin).netloc.partition(":")[0], "*") for origin in origins):
+        hint = "Write the host, or *. and a domain of your own."
+        found.append(_error("011", "CSRF_TRUSTED_ORIGINS trusts a whole top-level domain.", hint))
+    return found
+
+
+@register(DEPLOY, deploy=True)
+def check_hosts_are_ours(**_kwargs: Any) -> Found:
+    """A top-level domain is as good as any host."""
+    if not any(_is_wide(host, ".") for host in settings.ALLOWED_HOSTS):
+        return []
+    return [_error("012", "ALLOWED_HOSTS has a whole top-level domain.", "Write the host, or . and a domain of your own.")]
+
+
+@register(DEPLOY, deploy=True)
+def check_guesses_end(**_kwargs: Any) -> Found:
+    """Passwords can be guessed by who has as many tries as they like."""
+    if settings.AXES_ENABLED:
+        return []
+    return [_error("013", "LOGIN_FAILURES is 0: nothing ends the guessing of passwords.", "Unset it: ten lock for a while.")]
+
+
+def _is_wide(host: str, wildcard: str) -> bool:
+    """Whether it begins with the wildcard, and no more than a top-level domain comes after."""
+    return host.startswith(wildcard) and "." not in host.removeprefix("*").strip(".")
 
 
 def _goes_elsewhere() -> bool:

@@ -130,6 +130,7 @@ AUTH_PASSWORD_VALIDATORS = [
 AXES_ENABLED = ENV.login_failures > 0
 AXES_FAILURE_LIMIT = ENV.login_failures
 AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lock)
+AXES_HANDLER = "project.accounts.failures.Failures"
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either
 AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.address_of"
 AXES_USERNAME_CALLABLE = "project.accounts.lockout.username_of"

@@ -21,12 +21,13 @@ from project.accounts.key_forms import KeyForm, RotateForm, scopes_field
 from project.accounts.keys import PREFIX, KeyNotActive, revoke_key, rotate_key, store_key
 from project.accounts.models import ApiKey, KeyState, User
 from project.accounts.scopes import scopes_of
+from project.accounts.staff_admin import NoLookups
 from project.bridge import database
 
 SHOWN = ("name", "begins", "state", "may", "may_be_from", "mails_a_day", "created_at", "last_used_at", "expires_at")
 
 
-class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class ApiKeyAdmin(NoLookups):
     """Keys to make, to look at, to rotate and to revoke."""
 
     form = KeyForm

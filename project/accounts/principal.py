@@ -24,6 +24,7 @@ class Why(StrEnum):
     ENDED_TOKEN = "ended token"  # noqa: S105
     BAD_SCHEME = "bad scheme"
     WRONG_CODE = "wrong code"
+    NO_CODE = "no code"
 
 
 class NotAuthenticated(Refusal):

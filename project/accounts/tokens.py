@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from django.contrib import auth
 from django.core import signing
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
@@ -20,6 +21,7 @@ from project.accounts.two_factor import TwoFactorRequired, must_set_up, require_
 
 LIFETIME = 1800  # seconds
 LONGEST_NAME = 150  # characters of a user's
+token_issued = Signal()  # with `request` and `user`
 _SALT = "mailrail.access-token"
 
 
@@ -48,6 +50,7 @@ def issue_token(request: HttpRequest, *, username: str, password: str, otp: str 
     if must_set_up(user):
         raise TwoFactorRequired("Two-factor login is required: set it up at /admin/two-factor/.")
     forget_failures(request, user)
+    token_issued.send(sender=__name__, request=request, user=user)
     granted = sorted(scopes_of(user) & (set(scopes) or scopes_of(user)))
     payload = {"user": user.pk, "scopes": granted, "stamp": _stamp(user)}
     return AccessToken(signing.dumps(payload, salt=_SALT), granted)

@@ -9,6 +9,7 @@ import segno
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
 from django.db import transaction
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils.safestring import SafeString, mark_safe
 from django_otp import verify_token
@@ -19,6 +20,8 @@ from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated, Principal, Why, of_session
 from project.accounts.recovery_codes import forget_codes, is_recovery_code, renew_codes, take_recovery_code
 from project.errors import Refusal
+
+no_code_given = Signal()  # with `request` and `user`: the password was right
 
 
 class TwoFactorRequired(Refusal):
@@ -35,11 +38,12 @@ def must_set_up(user: User) -> bool:
 def require_code(request: HttpRequest, user: User, code: str) -> None:
     """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once.
 
-    A wrong one is a failed login: raises `LockedOut` if it was one too many.
+    None is no failed login. A wrong one is: raises `LockedOut` if it was one too many.
     """
     if (device := user.device) is None:
         return
     if not code:
+        no_code_given.send(sender=__name__, request=request, user=user)
         raise TwoFactorRequired("This user signs in with a code, too.")
     if not _takes(request, user, device, code):
         credentials = {"username": user.get_username()}

@@ -28,7 +28,7 @@ class AuditEvent(models.Model):
     at = models.DateTimeField(default=timezone.now)
     fact = models.CharField(max_length=20, choices=Fact)
     name = models.CharField(max_length=150)  # of a person or of a key
-    reason = models.CharField(max_length=20, default="", blank=True)  # of a refusal
+    reason = models.CharField(max_length=20, default="", blank=True)  # of a refusal; or that it was a token, not a session
     address = models.GenericIPAddressField(null=True, blank=True)  # the caller's, if there was a request
 
     class Meta:

@@ -13,12 +13,16 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from project.accounts.keys import known_as
 from project.accounts.lockout import address_of
 from project.accounts.models import ApiKey, User
+from project.accounts.principal import Why
 from project.accounts.recovery_codes import recovery_code_used
+from project.accounts.tokens import token_issued
+from project.accounts.two_factor import no_code_given
 from project.audit.models import Fact
 from project.audit.recent import Recent
 from project.audit.record import event_of
 
 WRONG_LOGIN, LOCKED_OUT = "wrong login", "locked out"
+BY_TOKEN = "token"  # noqa: S105  # how, and no token
 _recent = Recent()
 _CHANGES = {"revoked_at": Fact.KEY_REVOKED, "previous_hashed": Fact.KEY_ROTATED}
 
@@ -26,6 +30,11 @@ _CHANGES = {"revoked_at": Fact.KEY_REVOKED, "previous_hashed": Fact.KEY_ROTATED}
 @receiver(user_logged_in)
 def _signed_in(request: HttpRequest, user: User, **_kwargs: Any) -> None:
     _write(Fact.SIGNED_IN, user.get_username(), request)
+
+
+@receiver(token_issued)
+def _signed_in_by_token(request: HttpRequest, user: User, **_kwargs: Any) -> None:
+    _write(Fact.SIGNED_IN, user.get_username(), request, BY_TOKEN)
 
 
 @receiver(user_logged_out)
@@ -39,6 +48,13 @@ def _refused(credentials: dict[str, Any], request: HttpRequest | None = None, re
     reason = LOCKED_OUT if getattr(request, "axes_locked_out", False) else reason
     if reason != LOCKED_OUT or _is_news(request):
         _write(Fact.REFUSED, str(credentials.get("username", "")), request, reason)
+
+
+@receiver(no_code_given)
+def _no_code(request: HttpRequest, user: User, **_kwargs: Any) -> None:
+    """No failed login, so no lock ends it: a user's is written down once a minute."""
+    if _recent.is_news(user.get_username(), Why.NO_CODE, now=monotonic()):
+        _write(Fact.REFUSED, user.get_username(), request, Why.NO_CODE)
 
 
 def _is_news(request: HttpRequest | None) -> bool:

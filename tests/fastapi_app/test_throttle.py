@@ -180,6 +180,32 @@ def test_a_login_forgets_the_failures_before_it(client: TestClient, owner: User,
     assert log_in(client, PASSWORD).status_code == 200
 
 
+@pytest.mark.parametrize("address", [EVE, PROXY])
+def test_a_login_of_ones_own_does_not_forget_the_failures_at_another(
+    client: TestClient, owner: User, teammate: User, two_failures: None, address: str
+) -> None:
+    eve = calling_from(client, EVE)
+    log_in(eve, "wrong")
+    assert log_in(eve, PASSWORD, "teammate").status_code == 200
+
+    assert_told_to_wait(log_in(calling_from(client, address), "wrong"), "locked_out")
+
+
+def test_a_login_in_the_admin_does_not_forget_the_failures_at_another(owner: User, teammate: User, two_failures: None) -> None:
+    forms = [{"username": name, "password": password} for name, password in (("owner", "wrong"), ("teammate", PASSWORD))]
+
+    answers = [Browser(REMOTE_ADDR=EVE).post("/admin/login/", form).status_code for form in (*forms, forms[0])]
+
+    assert answers == [200, 302, 429]
+
+
+def test_a_login_does_not_forget_what_another_address_failed(client: TestClient, owner: User, two_failures: None) -> None:
+    log_in(calling_from(client, EVE), "wrong")
+    assert log_in(calling_from(client, ADA), PASSWORD).status_code == 200
+
+    assert_told_to_wait(log_in(calling_from(client, EVE), "wrong"), "locked_out")
+
+
 def test_the_admin_and_the_api_lock_together(client: TestClient, owner: User, two_failures: None) -> None:
     for _ in range(2):
         log_in(client, "wrong")

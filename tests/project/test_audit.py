@@ -55,6 +55,25 @@ def test_a_wrong_password_for_a_token_is_written_down(owner: User, client: TestC
     assert facts() == [(Fact.REFUSED, "owner", None)]
 
 
+def test_a_token_that_was_given_is_written_down_as_such(owner: User, client: TestClient) -> None:
+    TestClient(client.app, client=(ADDRESS, 1)).post("/api/token", data={"username": "owner", "password": PASSWORD})
+
+    assert facts() == [(Fact.SIGNED_IN, "owner", ADDRESS)]
+    assert AuditEvent.objects.get().reason == signals.BY_TOKEN
+
+
+def test_a_wrong_old_password_is_written_down_and_locks(owner: User, visitor: Client, settings: Settings) -> None:
+    settings.AXES_FAILURE_LIMIT = 2
+    visitor.force_login(owner)
+    new = {"new_password1": NEW, "new_password2": NEW}
+
+    guesses = [visitor.post("/admin/password_change/", {"old_password": old, **new}) for old in ("a", "b", PASSWORD)]
+
+    assert [guess.status_code for guess in guesses] == [200, 429, 429]
+    assert facts()[1:3] == [(Fact.REFUSED, "owner", ADDRESS)] * 2
+    assert User.objects.get().check_password(PASSWORD)
+
+
 def test_a_name_that_is_too_long_for_its_column_is_cut() -> None:
     authenticate(RequestFactory(REMOTE_ADDR=ADDRESS).post("/admin/login/"), username="x" * 200, password=PASSWORD)
 

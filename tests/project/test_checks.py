@@ -140,6 +140,46 @@ def test_refuses_to_deploy_without_tls_unless_told_so(
     assert deployment_errors() == errors
 
 
+@pytest.fixture
+def deployed(settings: Settings) -> Settings:
+    """Nothing is refused."""
+    settings.ENV = Environment(public_url="https://mail.example.com")
+    settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8", "unix"]
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"),
+    [
+        ("TRUSTED_PROXIES", ["127.0.0.1", "0.0.0.0/0"], "009"),
+        ("TRUSTED_PROXIES", ["::/0"], "009"),
+        ("CSRF_TRUSTED_ORIGINS", ["http://shop.example.com"], "010"),
+        ("CSRF_TRUSTED_ORIGINS", ["https://*.com"], "011"),
+        ("CSRF_TRUSTED_ORIGINS", ["https://*.com.:8443"], "011"),
+        ("ALLOWED_HOSTS", ["localhost", ".com"], "012"),
+        ("AXES_ENABLED", False, "013"),
+    ],
+)
+def test_refuses_to_deploy_what_is_as_good_as_no_bound(deployed: Settings, name: str, value: object, error: str) -> None:
+    setattr(deployed, name, value)
+
+    assert deployment_errors() == [f"mailrail.E{error}"]
+
+
+def test_takes_wildcards_for_a_domain_of_ones_own(deployed: Settings) -> None:
+    deployed.CSRF_TRUSTED_ORIGINS = ["https://*.example.com", "https://shop.example.com:8443"]
+    deployed.ALLOWED_HOSTS = [".example.com", "[::1]", "localhost"]
+
+    assert deployment_errors() == []
+
+
+def test_takes_an_origin_without_tls_where_there_is_none(deployed: Settings) -> None:
+    deployed.ENV = Environment(public_url="http://mail.example.com")
+    deployed.CSRF_TRUSTED_ORIGINS = ["http://shop.example.com"]
+
+    assert deployment_errors() == []
+
+
 def test_the_production_settings_of_the_readme_pass_without_a_warning(tmp_path: Path) -> None:
     section = (ROOT / "README.md").read_text().partition("\n## In production\n")[2].partition("\n## ")[0]
     environment = dict(re.findall(r"^([A-Z_]+)=(\S+)$", section, re.MULTILINE))

@@ -5,12 +5,13 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from pydantic import SecretStr
 from pytest_django import Settings
 
 from project.accounts.models import User
 from project.env import Environment
+from project.outbox.transports.choice import SMTP_BACKEND
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
@@ -46,6 +47,34 @@ def test_takes_the_first_administrator_from_the_environment_and_says_nothing(set
 
     assert said == ""
     assert User.objects.get(username="ada").check_password(PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["password", "4711", "administrator1"])
+def test_refuses_a_password_that_is_easy_to_guess_where_others_may_come(settings: Settings, password: str) -> None:
+    settings.ENV = Environment(
+        public_url="https://mail.example.com", admin_username="administrator", admin_password=SecretStr(password)
+    )
+
+    with pytest.raises(CommandError, match=r"ADMIN_PASSWORD: .*too (short|common|similar)"):
+        prepare()
+
+    assert not User.objects.exists()
+
+
+def test_refuses_a_password_that_is_easy_to_guess_beside_a_real_transport(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = SMTP_BACKEND
+    settings.ENV = Environment(admin_password=SecretStr("password"))
+
+    with pytest.raises(CommandError, match="too common"):
+        prepare()
+
+
+def test_takes_any_password_for_a_trial(settings: Settings) -> None:
+    settings.ENV = Environment(admin_password=SecretStr("admin"))
+
+    prepare()
+
+    assert User.objects.get().check_password("admin")
 
 
 def test_changes_no_password_later(settings: Settings) -> None:

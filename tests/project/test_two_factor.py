@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from project.accounts.models import User
 from project.accounts.principal import NotAuthenticated
 from project.accounts.tokens import issue_token, principal_of_token
-from project.audit import signals
+from project.audit import recent, signals
 from project.audit.models import AuditEvent, Fact
 from project.audit.recent import Recent
 from tests.conftest import PASSWORD
@@ -291,11 +291,24 @@ def test_no_code_that_came_is_in_the_trail(device: Any) -> None:
     assert wrong not in str(list(AuditEvent.objects.values_list("fact", "reason", "name")))
 
 
-def test_who_sends_no_code_is_only_asked_for_one(device: Any, client: TestClient) -> None:
-    log_in(Browser())
-    ask_for_token(client)
+@pytest.mark.parametrize("minute", [0.0, 60.0])
+def test_a_right_password_without_a_code_is_written_down_once_a_minute(
+    minute: float, device: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_recent", Recent())
+    monkeypatch.setattr(recent, "MINUTE", minute)
 
-    assert trail() == []
+    ask_for_token(TestClient(client.app, client=(ADDRESS, 1)))
+    log_in(Browser(REMOTE_ADDR=ADDRESS))
+
+    assert trail() == [(Fact.REFUSED, "no code", "owner", ADDRESS)] * (1 if minute else 2)
+
+
+def test_who_sends_no_code_is_only_asked_for_one(device: Any, client: TestClient, settings: Settings) -> None:
+    settings.AXES_FAILURE_LIMIT = 1
+
+    for _ in range(2):
+        assert ask_for_token(client) == (403, "two_factor_required")
 
 
 def test_wrong_codes_lock_the_user_in_both_halves(device: Any, client: TestClient, settings: Settings) -> None:
