@@ -2,10 +2,12 @@
 422.
 """
 
+import logging
 from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -28,6 +30,8 @@ from project.outbox.liquid import TemplateInvalid
 from project.outbox.queries import EmailNotFound
 from project.outbox.suppressions import SuppressionNotFound
 from project.outbox.templates import TemplateNotFound
+
+logger = logging.getLogger(__name__)
 
 STATUS: dict[type[Refusal], int] = {
     InvalidScope: 400,
@@ -137,6 +141,11 @@ def _methods(request: Request) -> str:
     return ", ".join(sorted({m for r in routes if r.methods and r.matches(request.scope)[0] != Match.NONE for m in r.methods}))
 
 
+async def _database_away(_request: Request, error: Exception) -> JSONResponse:
+    logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))  # at each call: no traceback
+    return problem(503, "The database does not answer; try again soon.", "database_unavailable", {"Retry-After": "5"})
+
+
 async def _failed(_request: Request, _error: Exception) -> JSONResponse:
     return problem(500, "Something went wrong here.", "internal_error")  # Starlette raises it again, for the log
 
@@ -147,5 +156,7 @@ ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[A
     CsrfFailed: _forged,
     RequestValidationError: _invalid,
     HTTPException: _http,
+    OperationalError: _database_away,
+    InterfaceError: _database_away,
     Exception: _failed,
 }

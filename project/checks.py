@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from project.bridge.proxies import parse_proxies
@@ -60,6 +61,16 @@ def check_login_is_not_in_the_clear(**_kwargs: Any) -> Found:
         return []
     hint = "Write smtp+starttls:// or smtps:// in EMAIL_URL."
     return [_error("004", "The password for the relay would go through the network in the clear.", hint)]
+
+
+@register(TRANSPORT)
+def check_backend_is_one(**_kwargs: Any) -> Found:
+    """Mail for a backend that there is not would be taken in, and stay."""
+    try:
+        is_one = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
+    except (ImportError, TypeError) as error:
+        return [_error("014", f"EMAIL_BACKEND cannot be used: {error}.", "Write the dotted path of a Django e-mail backend.")]
+    return [] if is_one else [_error("014", "EMAIL_BACKEND is no Django e-mail backend.", "Write the dotted path of one.")]
 
 
 @register(TRANSPORT)

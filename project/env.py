@@ -60,14 +60,20 @@ class Environment(BaseSettings):
     email_backend: str | None = Field(
         None, pattern=r"^\w+(\.\w+)+$", description="the dotted path of a Django e-mail backend, instead of EMAIL_URL"
     )
-    default_from_email: str = Field("Mailrail <mailrail@localhost>", description="the sender of mail that names none")
+    default_from_email: str = Field(
+        "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="the sender of mail that names none"
+    )
     deliver: bool = Field(True, description="whether the server also delivers, or leaves that to `manage.py deliver`")
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )
     body_limit: int = Field(15 * 1024 * 1024, gt=0, description="bytes that the body of a request may have")
-    body_timeout: float = Field(120.0, gt=0, description="seconds that the body of a request may take to come")
-    send_timeout: float = Field(60.0, gt=0, description="seconds that a client may leave untaken what it is sent")
+    body_timeout: float = Field(
+        120.0, gt=0, allow_inf_nan=False, description="seconds that the body of a request may take to come"
+    )
+    send_timeout: float = Field(
+        60.0, gt=0, allow_inf_nan=False, description="seconds that a client may leave untaken what it is sent"
+    )
     socket_messages: int = Field(10_000, ge=0, description="messages a second that a socket is read; 0 for any number")
     sockets_per_caller: int = Field(
         1000, ge=0, description="sockets and streams that a key, a user or an address may have in one process; 0 for any number"
@@ -83,7 +89,9 @@ class Environment(BaseSettings):
     login_lock: int = Field(300, gt=0, description="seconds that they are locked for")
     require_2fa: bool = Field(False, description="whether everybody in the admin needs a code beside the password")
     audit_days: int = Field(400, ge=0, le=36_500, description="days that the audit trail keeps an entry; 0 for ever")
-    shutdown_grace: float = Field(25.0, ge=0, description="seconds that running work has to end after SIGTERM")
+    shutdown_grace: float = Field(
+        25.0, ge=0, allow_inf_nan=False, description="seconds that running work has to end after SIGTERM"
+    )
     admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
     admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")
     metrics_token: SecretStr | None = Field(None, min_length=16, description="what Prometheus sends to read /api/metrics")

@@ -41,7 +41,7 @@ async def watching() -> AsyncIterator[None]:
 
 
 async def _watch() -> None:
-    seen = None
+    seen, fails = None, False
     while True:
         await asyncio.sleep(LOOK_EVERY)
         if not changed.anybody_listens:
@@ -49,8 +49,11 @@ async def _watch() -> None:
         try:
             number = await database.run(_number)
         except Exception:
-            logger.exception("Could not look for changes of credentials; will look again in %g s", LOOK_EVERY)
+            if not fails:  # said once
+                logger.exception("Could not look for changes of credentials; will look again every %g s", LOOK_EVERY)
+            fails = True
             continue
+        fails = False
         if number != seen:
             seen = number
             known_keys.forget()

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from project.outbox import figures
 from project.outbox.queries import last_event_id
+from project.outbox.transports.choice import stays_here
 from project.outbox.transports.simulator import DOMAIN
 
 LONG = timedelta(minutes=2)  # that a mail which could be sent has waited
@@ -33,7 +34,7 @@ DOWN = State("down", "Not working", "The database does not answer.")
 
 def landing(request: HttpRequest) -> HttpResponse:
     """What this is, whether it works, and where to go."""
-    return render(request, "landing.html", {"state": state()})
+    return render(request, "landing.html", {"state": state(), "needs_key": not stays_here()})
 
 
 def play(request: HttpRequest) -> HttpResponse:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import InterfaceError, OperationalError
 from fastapi import Request
 from starlette.testclient import TestClient
 
+from fastapi_app.emails import routes
 from fastapi_app.limits import BODY_LIMIT
 from fastapi_app.main import create_app
 from project.accounts.models import User
@@ -55,6 +57,22 @@ def test_a_wrong_method_tells_the_right_ones(client: TestClient) -> None:
     answer = client.delete("/api/token")
 
     assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_while_the_database_is_away_the_answer_says_when_to_come_again(
+    client: TestClient, owner: User, token: GetToken, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = bearer(token(owner))
+
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise error("connection refused")
+
+    monkeypatch.setattr(routes, "list_emails", fail)
+
+    answer = client.get("/api/emails", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "database_unavailable", "5")
 
 
 def in_pieces(size: int) -> Iterator[bytes]:

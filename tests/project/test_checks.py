@@ -52,6 +52,13 @@ def test_a_trial_on_ones_own_machine_is_not_refused(settings: Settings) -> None:
     assert transport_errors() == []
 
 
+@pytest.mark.parametrize("name", ["no.such.Backend", "django.core.mail.EmailMessage", "django.core.mail.send_mail"])
+def test_a_backend_that_is_none_is_refused(settings: Settings, name: str) -> None:
+    settings.EMAIL_BACKEND = name
+
+    assert "mailrail.E014" in transport_errors()
+
+
 def test_a_relay_alone_is_not_refused(relayed: Settings) -> None:
     relayed.RELAY = parse_email_url("smtp://relay.example.com")
 

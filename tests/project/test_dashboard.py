@@ -11,6 +11,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from pytest_django import Settings
 
 from project.accounts.models import User
 from project.outbox import figures, pages
@@ -219,6 +220,18 @@ def test_a_relay_that_pauses_is_told(owner: User, settings: Any) -> None:
 def test_it_works_when_nothing_waits(db: None) -> None:
     assert pages.state() == pages.WORKING
     assert "Working" in Client().get("/").content.decode()
+
+
+@pytest.mark.parametrize(("backend", "needs_key"), [("django.core.mail.backends.smtp.EmailBackend", True), (None, False)])
+def test_the_call_it_shows_has_a_key_where_one_is_needed(
+    db: None, settings: Settings, backend: str | None, needs_key: bool
+) -> None:
+    settings.EMAIL_BACKEND = backend or settings.MAILBOX_BACKEND
+
+    page = Client().get("/").content.decode()
+
+    assert ("Authorization: Bearer $API_KEY" in page) == needs_key
+    assert ("No key needed" in page) != needs_key
 
 
 def test_it_is_behind_when_mail_waits_too_long(accept: Accept) -> None:

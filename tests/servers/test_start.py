@@ -1,6 +1,7 @@
 """Starting: the commands of the README, each in a process of its own."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,13 @@ def test_runserver_serves_both_halves_and_static_files(installation: Path, tmp_p
         assert server.get("/static/admin/css/base.css").status_code == 200
 
 
+def test_serve_does_not_start_on_a_database_that_is_not_made(tmp_path: Path) -> None:
+    told = manage("serve", "-b", "127.0.0.1", "-p", "0", data=tmp_path)
+
+    assert told.returncode == 1
+    assert told.stderr.startswith("CommandError: The database is not made for this version: `manage.py prepare`")
+
+
 def test_serve_help_is_daphnes(tmp_path: Path) -> None:
     told = manage("serve", "--help", data=tmp_path)
 
@@ -108,10 +116,11 @@ def test_a_bad_value_stops_the_start_by_name(tmp_path: Path, name: str, value: s
     assert "hush" not in told.stderr
 
 
-def test_an_application_that_cannot_start_is_told_without_a_traceback_of_ours(installation: Path, tmp_path: Path) -> None:
-    (tmp_path / "engines").write_text("a file where the engine wants its folder")
+def test_an_application_that_cannot_start_is_told_without_a_traceback_of_ours(data: Path) -> None:
+    shutil.rmtree(data / "engines", ignore_errors=True)
+    (data / "engines").write_text("a file where the engine wants its folder")
 
-    told = manage("serve", "-p", "0", data=tmp_path)
+    told = manage("serve", "-p", "0", data=data)
 
     assert told.returncode == 1
     assert "The application did not start" in told.stderr

@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
 
 from project.bridge.lifespan import StartupFailed
 from project.checks import TRANSPORT
@@ -49,6 +51,8 @@ class Command(BaseCommand):
         )
         daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=limits)
         address = _address(daphne.parser.parse_args([*given, APPLICATION]))
+        if _is_unprepared():
+            raise CommandError(f"The database is not made for this version: `manage.py prepare` does it, or `serve {PREPARE}`.")
         if address is not None:
             host, port = address
             given += ["-b", host, "-p", str(port)]
@@ -58,6 +62,17 @@ class Command(BaseCommand):
             daphne.run([*given, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
+
+
+def _is_unprepared() -> bool:
+    """Whether migrations are missing. A database that is away may come later: readiness tells of it."""
+    try:
+        executor = MigrationExecutor(connection)
+        return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    except OperationalError:
+        return False
+    finally:
+        connection.close()
 
 
 def _address(asked: argparse.Namespace) -> tuple[str, int] | None:
