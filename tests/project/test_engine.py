@@ -322,7 +322,6 @@ async def test_at_the_end_of_its_grace_what_it_had_not_begun_is_back_in_the_queu
 async def test_says_that_it_is_alive_while_a_slow_relay_has_a_mail(
     engine: Engine, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("project.outbox.delivery.SWEEP_EVERY", 0.0)
     await accept()
     async with relay_that() as relay:
         relay.may_take.clear()
@@ -330,6 +329,7 @@ async def test_says_that_it_is_alive_while_a_slow_relay_has_a_mail(
         async with engine.running(grace=GRACE):
             await until(lambda: bool(relay.began))
             await database.run(lambda: Email.objects.update(lease_until=timezone.now() - timedelta(hours=1)))
+            monkeypatch.setattr("project.outbox.delivery.SWEEP_EVERY", 0.0)  # only now: it must not be amid a sweep
             await engine.deliver_soon()
             await until_so(lambda: database.run(lambda: Email.objects.filter(lease_until__gt=timezone.now()).exists()))
             relay.may_take.set()
