@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from http import HTTPStatus
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -22,6 +21,7 @@ from project.accounts.places import TooManySockets
 from project.accounts.principal import MissingScope, NotAuthenticated, SenderNotAllowed
 from project.accounts.scopes import InvalidScope
 from project.accounts.two_factor import TwoFactorRequired
+from project.bridge.database import AWAY
 from project.bridge.sessions import CsrfFailed
 from project.errors import Refusal
 from project.outbox.accept import IdempotencyKeyReused
@@ -156,7 +156,6 @@ ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[A
     CsrfFailed: _forged,
     RequestValidationError: _invalid,
     HTTPException: _http,
-    OperationalError: _database_away,
-    InterfaceError: _database_away,
+    **dict.fromkeys(AWAY, _database_away),
     Exception: _failed,
 }

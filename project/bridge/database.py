@@ -19,6 +19,7 @@ from project.bridge.threads import Threads
 P = ParamSpec("P")
 T = TypeVar("T")
 
+AWAY = (InterfaceError, OperationalError)  # what is raised while the database does not answer
 POOL_SIZE = 4  # more gain nothing: SQLite has one writer, and Python one interpreter lock
 ASIDE_SIZE = 2
 IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still lives before it is trusted with a transaction
@@ -87,7 +88,7 @@ def tended() -> Iterator[None]:
         _close_if_dead(connection, ask=doubtful)
     try:
         yield
-    except (InterfaceError, OperationalError):
+    except AWAY:
         _trouble_at = time.monotonic()  # the other threads' connections may be dead too
         raise
     finally:

@@ -15,7 +15,7 @@ def look_at(page: Page, email_id: str) -> None:
 
 
 def test_the_timeline_grows_while_somebody_looks(signed_in: Page, server: Server) -> None:
-    email_id = send(signed_in, server.url, to="slow+3@simulator.test")
+    email_id = send(signed_in, server.url, to="slow+10@simulator.test")  # long enough for a busy machine to see it sending
     look_at(signed_in, email_id)
     expect(signed_in.locator(".letter-state .status")).to_have_text("sending")
 
