@@ -83,6 +83,15 @@ def test_runserver_serves_both_halves_and_static_files(installation: Path, tmp_p
         assert server.get("/static/admin/css/base.css").status_code == 200
 
 
+def test_what_is_written_is_for_its_owner_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir(mode=0o755)
+
+    assert manage("prepare", data=tmp_path / "data").returncode == 0
+    files = [file for file in (tmp_path / "data").iterdir() if file.is_file()]  # but for static files, which are public
+    assert {"mailrail.sqlite3", "secret_key"} <= {file.name for file in files}
+    assert [file for file in files if file.stat().st_mode & 0o077] == []
+
+
 def test_serve_does_not_start_on_a_database_that_is_not_made(tmp_path: Path) -> None:
     told = manage("serve", "-b", "127.0.0.1", "-p", "0", data=tmp_path)
 
