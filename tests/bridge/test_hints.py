@@ -63,8 +63,13 @@ class Stubborn(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no t
 
     swallowed = 0
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.listens = asyncio.Event()
+
     async def receive(self, channel: str) -> dict[str, Any]:
         """Wait, and once more when it is told not to."""
+        self.listens.set()
         try:
             message: dict[str, Any] = await super().receive(channel)
         except asyncio.CancelledError:
@@ -187,6 +192,6 @@ async def test_what_swallows_a_cancellation_is_canceled_again(settings: Settings
 
     async with asyncio.timeout(PATIENCE):
         async with hints.hearing(TOPIC, lambda: None):
-            await asyncio.sleep(0.05)  # until it listens
+            await came(layer.listens)
 
     assert layer.swallowed == 1
