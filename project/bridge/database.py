@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from project.bridge import turns
 from project.bridge.threads import Threads
 
 P = ParamSpec("P")
@@ -27,7 +28,6 @@ IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still l
 
 _threads = Threads("database", POOL_SIZE, on_leave=connections.close_all)
 _aside = Threads("aside", ASIDE_SIZE, on_leave=connections.close_all)
-_sqlite_turn = threading.RLock()
 _tended = threading.local()
 _trouble_at = 0.0  # when the database was last seen to fail
 _lent: BaseDatabaseWrapper | None = None
@@ -69,9 +69,10 @@ def close() -> None:
 
 
 def turn() -> AbstractContextManager[object]:
-    """Wait for one's turn to write. SQLite has one writer, and who finds it taken sleeps and looks again, some for seconds."""
-    one_writer = connections[DEFAULT_DB_ALIAS].vendor == "sqlite" and _lent is None  # who borrows a connection queues for that
-    return _sqlite_turn if one_writer else nullcontext()
+    """Wait for one's turn to write, where the database has one writer."""
+    connection = connections[DEFAULT_DB_ALIAS]
+    one_writer = connection.vendor == "sqlite" and _lent is None  # who borrows a connection queues for that
+    return turns.turn(str(connection.settings_dict["NAME"])) if one_writer else nullcontext()
 
 
 @contextmanager
