@@ -20,6 +20,7 @@ from fastapi_app.templates import routes as templates
 from project.accounts import changes
 from project.audit.clerk import Clerk
 from project.bridge import background, database
+from project.outbox.apart import EngineApart
 from project.outbox.engine import Engine
 from project.outbox.intake import Intake
 from project.outbox.live import Tail
@@ -56,7 +57,8 @@ def create_app() -> FastAPI:
         exception_handlers=ERROR_HANDLERS,
         middleware=[Middleware(BodyLimit)],
     )
-    app.state.engine = Engine(settings.ENV.data_folder / "engines", delivers=settings.ENV.deliver)
+    folder, deliver = settings.ENV.data_folder / "engines", settings.ENV.deliver
+    app.state.engine = EngineApart(folder) if deliver == "apart" else Engine(folder, delivers=deliver)
     app.state.intake, app.state.tail, app.state.clerk = Intake(), Tail(), Clerk()
     for part in (emails, notes, events, templates, suppressions, auth, operating):  # tried in order: the busiest first
         app.include_router(part.router)

@@ -63,7 +63,10 @@ class Environment(BaseSettings):
     default_from_email: str = Field(
         "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="the sender of mail that names none"
     )
-    deliver: bool = Field(True, description="whether the server also delivers, or leaves that to `manage.py deliver`")
+    deliver: bool | Literal["apart"] = Field(
+        True,
+        description="whether the server also delivers, `apart` in a process beside its own; if not, `manage.py deliver` does",
+    )
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
     )

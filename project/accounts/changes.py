@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_EVERY = 0.5  # seconds, while anybody listens
 
-changed = Listeners()  # told on any thread, once it is committed
+changed = Listeners[[]]()  # told on any thread, once it is committed
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ _outage = _Outage()
 
 
 @asynccontextmanager
-async def passing_on(happened: Listeners, *, topic: str) -> AsyncIterator[None]:
+async def passing_on(happened: Listeners[[]], *, topic: str) -> AsyncIterator[None]:
     """While this is open, tell other processes what happens in this one."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     with happened.listening(lambda: loop.call_soon_threadsafe(told.set)):

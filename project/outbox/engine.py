@@ -4,8 +4,9 @@ The database says what is to be done; the engine only acts on it. It is woken at
 looks by itself every few seconds for what no wake-up reached (a process that gives no hints, a crash between commit and wake-up).
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from project.bridge.hints import hearing, passing_on
@@ -32,13 +33,19 @@ class Engine:
         """Whether its loop runs, if it is to deliver at all."""
         return not self.delivers or (self._delivery is not None and self._delivery.is_looking)
 
+    def wake(self) -> None:
+        """Look now, if it runs."""
+        if self._delivery is not None:
+            self._delivery.wake()
+
     async def deliver_soon(self) -> None:
         """For a background task: wake the loop or, where no lifespan runs one, deliver what is due now."""
         if self._delivery is not None:
-            self._delivery.wake()
-            return
-        if not self.delivers:
-            return
+            self.wake()
+        elif self.delivers:
+            await self._deliver_now()
+
+    async def _deliver_now(self) -> None:
         with alive(self.folder) as name:
             delivery = Delivery(name, self.folder, look_every=self._look_every)
             try:
@@ -57,8 +64,17 @@ class Engine:
             self._delivery = delivery = Delivery(name, self.folder, look_every=self._look_every)
             delivery.start()
             try:
-                async with hearing(QUEUE, delivery.wake):
-                    yield
+                with hearing_here(delivery.wake):
+                    async with hearing(QUEUE, delivery.wake):
+                        yield
             finally:
                 self._delivery = None
                 await delivery.finish(grace)
+
+
+@contextmanager
+def hearing_here(wake: Callable[[], object]) -> Iterator[None]:
+    """While this is open, call `wake` in this loop when a mail was queued in this process, on whatever thread."""
+    loop = asyncio.get_running_loop()
+    with queued.listening(lambda: loop.call_soon_threadsafe(wake)):
+        yield

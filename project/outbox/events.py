@@ -14,8 +14,8 @@ from project.outbox.models import Email, Event, NewEvent
 from project.outbox.replies import Reply
 from project.outbox.states import Status
 
-committed = Listeners()  # that there may be new events; told on any thread
-queued = Listeners()  # that one of them says that a mail is due; likewise
+committed = Listeners[[]]()  # that there may be new events; told on any thread
+queued = Listeners[[]]()  # that one of them says that a mail is due; likewise
 EVENTS, QUEUE = "events", "queue"  # the hints to other processes that are the same
 QUEUED = f"email.{Status.QUEUED}"
 ORDER_LOCK = 0x6D61696C7261696C  # any number that nobody else takes

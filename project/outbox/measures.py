@@ -1,10 +1,13 @@
 """What this process has counted since it began, for Prometheus: one count for each event that was committed."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
+from project.bridge.listeners import Listeners
 from project.outbox.models import NewEvent
 from project.outbox.states import Status
 
@@ -16,15 +19,43 @@ failures = Counter("mailrail_failures", "Tries that failed: what became of the m
 latency = Histogram("mailrail_delivery_seconds", "From the acceptance of a mail to the relay's", buckets=BUCKETS)
 
 
+class Fact(NamedTuple):
+    """What is counted of an event: its type, the code of a reply, the seconds since the acceptance if it was sent."""
+
+    type: str
+    smtp_code: int | None
+    seconds: float | None
+
+
+told = Listeners[[str]]()  # what was counted, for another process to count: the text that `count_told` takes
+
+
 def count(written: Iterable[NewEvent]) -> None:
     """Count events that were committed."""
-    for event in written:
-        status = event.type.removeprefix("email.")
-        events.labels(event.type).inc()
+    facts = [_fact(event) for event in written]
+    _count(facts)
+    if told.anybody_listens:
+        told.tell(json.dumps(facts))
+
+
+def count_told(facts: str) -> None:
+    """Count what another process counted."""
+    _count(Fact(*fact) for fact in json.loads(facts))
+
+
+def _count(facts: Iterable[Fact]) -> None:
+    for fact in facts:
+        status = fact.type.removeprefix("email.")
+        events.labels(fact.type).inc()
         if status in FAILURES:
-            failures.labels(status, event.data["smtp_code"] or "none").inc()
-        if status == Status.SENT:
-            latency.observe(_seconds_since_acceptance(event, event.created_at))
+            failures.labels(status, fact.smtp_code or "none").inc()
+        if fact.seconds is not None:
+            latency.observe(fact.seconds)
+
+
+def _fact(event: NewEvent) -> Fact:
+    was_sent = event.type == f"email.{Status.SENT}"
+    return Fact(event.type, event.data["smtp_code"], _seconds_since_acceptance(event, event.created_at) if was_sent else None)
 
 
 def _seconds_since_acceptance(event: NewEvent, now: datetime) -> float:

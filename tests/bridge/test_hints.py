@@ -87,9 +87,9 @@ def use(settings: Settings, layer: type) -> Any:
 
 
 @pytest.fixture
-def happened() -> Listeners:
+def happened() -> Listeners[[]]:
     """What there is to hear of."""
-    return Listeners()
+    return Listeners[[]]()
 
 
 async def came(event: asyncio.Event) -> None:
@@ -98,7 +98,7 @@ async def came(event: asyncio.Event) -> None:
         await event.wait()
 
 
-async def test_a_process_does_not_hear_its_own(settings: Settings, happened: Listeners) -> None:
+async def test_a_process_does_not_hear_its_own(settings: Settings, happened: Listeners[[]]) -> None:
     layer, heard, began = use(settings, Telling), [], asyncio.Event()
 
     def listener() -> None:
@@ -117,7 +117,7 @@ async def test_a_process_does_not_hear_its_own(settings: Settings, happened: Lis
 
 
 async def test_what_happens_at_once_shares_a_hint_and_the_last_is_sent_at_the_end(
-    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, happened: Listeners[[]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hints, "AT_MOST_EVERY", 2 * PATIENCE)
     layer = use(settings, Telling)
@@ -132,7 +132,7 @@ async def test_what_happens_at_once_shares_a_hint_and_the_last_is_sent_at_the_en
 
 
 async def test_a_channel_layer_that_hangs_is_given_no_second_hint(
-    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, happened: Listeners[[]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hints, "AT_MOST_EVERY", 0.0)
     layer = use(settings, Hung)
@@ -144,7 +144,7 @@ async def test_a_channel_layer_that_hangs_is_given_no_second_hint(
 
 
 async def test_an_outage_is_told_of_once_and_the_hint_goes_out_after_it(
-    settings: Settings, happened: Listeners, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    settings: Settings, happened: Listeners[[]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(hints, "AGAIN_AFTER", 0.01)
     caplog.set_level(logging.INFO)

@@ -15,6 +15,6 @@ django.setup()
 from project.management.commands import deliver  # noqa: E402
 from project.outbox import live  # noqa: E402
 
-live.LOOK_EVERY = deliver.LOOK_EVERY = 24 * 60 * 60.0
+live.LOOK_EVERY = deliver.LOOK_OFTEN = 24 * 60 * 60.0
 
 execute_from_command_line(["manage.py", *sys.argv[1:]])

@@ -2,18 +2,21 @@
 
 import asyncio
 import signal
+from collections.abc import Coroutine
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge import database
+from project.bridge.companion import beside_the_server
 from project.bridge.hints import passing_on
 from project.checks import TRANSPORT
-from project.outbox.engine import Engine
+from project.outbox import measures
+from project.outbox.engine import LOOK_EVERY, Engine
 from project.outbox.events import EVENTS, committed
 
-LOOK_EVERY = 1.0  # seconds: without REDIS_URL nothing wakes it when another process accepts a mail
+LOOK_OFTEN = 1.0  # seconds: without REDIS_URL nothing wakes it when another process accepts a mail
 
 
 class Command(BaseCommand):
@@ -23,25 +26,47 @@ class Command(BaseCommand):
     requires_system_checks = (TRANSPORT,)  # `prepare` and `check` run all of them
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """One."""
-        parser.add_argument("--drain", action="store_true", help="deliver what is due now, and end")
+        """Until when."""
+        until = parser.add_mutually_exclusive_group()
+        until.add_argument("--drain", action="store_true", help="deliver what is due now, and end")
+        until.add_argument("--companion", action="store_true", help="for the server that starts this: DELIVER=apart")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the engine, on uvloop where there is one."""
+        deliver = _drain if options["drain"] else _accompany if options["companion"] else _deliver
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_deliver(drain=options["drain"]))
+            runner.run(_closing(deliver()))
 
 
-async def _deliver(*, drain: bool) -> None:
-    engine = Engine(settings.ENV.data_folder / "engines", look_every=LOOK_EVERY)
+async def _closing(delivery: Coroutine[Any, Any, None]) -> None:
     try:
-        async with passing_on(committed, topic=EVENTS):
-            if drain:
-                await engine.deliver_soon()
-            else:
-                await _deliver_until_told(engine)
+        await delivery
     finally:
         database.close()
+
+
+async def _drain() -> None:
+    async with passing_on(committed, topic=EVENTS):
+        await _engine(look_every=LOOK_OFTEN).deliver_soon()
+
+
+async def _deliver() -> None:
+    async with passing_on(committed, topic=EVENTS):
+        await _deliver_until_told(_engine(look_every=LOOK_OFTEN))
+
+
+async def _accompany() -> None:
+    """Deliver until the server ends this, or is gone. It passes on what it is told, so this gives no hints of its own."""
+    engine, loop = _engine(look_every=LOOK_EVERY), asyncio.get_running_loop()
+    async with beside_the_server(healthy=lambda: engine.healthy) as server:
+        with measures.told.listening(lambda facts: loop.call_soon_threadsafe(server.tell, facts)):
+            async with engine.running(grace=settings.SHUTDOWN_GRACE):
+                async for _ in server.lines():
+                    engine.wake()
+
+
+def _engine(*, look_every: float) -> Engine:
+    return Engine(settings.ENV.data_folder / "engines", look_every=look_every)
 
 
 async def _deliver_until_told(engine: Engine) -> None:

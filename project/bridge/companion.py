@@ -1,0 +1,170 @@
+"""A process beside the server's: it begins and ends with the server, and begins again when it dies.
+
+For work that would keep the server from answering: one thread of a process runs Python at a time. A socket pair joins the two,
+over which each tells the other something in lines. The operating system closes it however a process ends, so the companion of
+a server that was killed knows.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+BEAT_EVERY = 2.0  # seconds between signs of life
+SILENCE = 15.0  # seconds without one until it is taken not to work
+AGAIN_AFTER = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds until one that died begins again, longer each time
+STEADY = 60.0  # seconds that one must live for the waits to begin anew
+MARGIN = 5.0  # seconds beyond its grace, for the end of the process
+LONGEST_LINE = 1024 * 1024  # bytes
+NICENESS = 10  # of a companion: the server goes first where both want the same core
+
+
+class Link:
+    """One end of the socket pair. Only for its loop."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def on(cls, end: socket.socket) -> "Link":
+        """Speak and hear over this end."""
+        return cls(*await asyncio.open_unix_connection(sock=end, limit=LONGEST_LINE))
+
+    def tell(self, line: str = "") -> None:
+        """Say something to the other end. It is lost if that is gone."""
+        if not self._writer.is_closing():
+            self._writer.write(f"{line}\n".encode())
+
+    def end(self) -> None:
+        """Say nothing more, and go on hearing."""
+        if not self._writer.is_closing():
+            self._writer.write_eof()
+
+    def close(self) -> None:
+        """Hear nothing more."""
+        self._writer.close()
+
+    async def lines(self) -> AsyncIterator[str]:
+        """What the other end says, until it has said all or is gone."""
+        with suppress(ConnectionError):
+            while line := await self._reader.readline():
+                yield line.decode().rstrip("\n")
+
+
+class Companion:
+    """For the server's side. One per application; `running` is for the lifespan."""
+
+    def __init__(self, command: Sequence[str], hear: Callable[[str], object]) -> None:
+        """What to run, with the link as its standard input; `hear` is called in the loop with each line that is no beat."""
+        self._command = command
+        self._hear = hear
+        self._link: Link | None = None  # while there is one
+        self._process: subprocess.Popen[bytes] | None = None
+        self._heard_at = 0.0
+        self.is_kept = False  # whether `running` sees to it
+        self._ending = asyncio.Event()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it gave a sign of life lately."""
+        return self._link is not None and time.monotonic() < self._heard_at + SILENCE
+
+    def tell(self, line: str = "") -> None:
+        """Say something to it. Lost while there is none: it looks for itself when it begins."""
+        if self._link is not None:
+            self._link.tell(line)
+
+    @asynccontextmanager
+    async def running(self, *, grace: float) -> AsyncIterator[None]:
+        """It runs while this is open. At the end it is told so, and has `grace` seconds."""
+        self._ending, self.is_kept = asyncio.Event(), True
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield
+        finally:
+            self.is_kept = False
+            self._ending.set()
+            if self._link is not None:
+                self._link.end()
+            await asyncio.wait({keeping}, timeout=grace + MARGIN)
+            if not keeping.done() and self._process is not None:
+                logger.error("%s did not end within %g s, and is killed", self._name, grace + MARGIN)
+                self._process.kill()
+            await keeping
+
+    async def _keep(self) -> None:
+        died = 0
+        while not self._ending.is_set():
+            began = time.monotonic()
+            try:
+                how = f"ended with {await self._run()}"
+            except OSError as error:  # no memory, no more processes
+                how = f"did not begin ({type(error).__name__})"
+            if self._ending.is_set():
+                return
+            died = 0 if time.monotonic() > began + STEADY else died
+            wait = AGAIN_AFTER[min(died, len(AGAIN_AFTER) - 1)]
+            died += 1
+            logger.error("%s %s, and begins again in %g s", self._name, how, wait)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._ending.wait()
+
+    async def _run(self) -> int:
+        """From its beginning to its end. Gives its exit code."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = self._process = _started(self._command, theirs)
+        self._link = await Link.on(ours)
+        try:
+            if self._ending.is_set():
+                self._link.end()
+            async for line in self._link.lines():
+                self._heard_at = time.monotonic()
+                if line:
+                    self._hear(line)
+        finally:
+            self._link.close()
+            self._link = None
+        return await asyncio.to_thread(process.wait)
+
+    @property
+    def _name(self) -> str:
+        return " ".join(Path(part).name for part in self._command)
+
+
+@asynccontextmanager
+async def beside_the_server(*, healthy: Callable[[], bool]) -> AsyncIterator[Link]:
+    """For the companion's side: its link, with signs of life while it is `healthy`. It is to end when the link's lines do."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
+    os.nice(NICENESS)
+    link = await Link.on(socket.socket(fileno=os.dup(0)))
+    beating = asyncio.create_task(_beat(link, healthy))
+    try:
+        yield link
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        link.close()
+
+
+def _started(command: Sequence[str], end: socket.socket) -> "subprocess.Popen[bytes]":
+    # In a session of its own: Ctrl-C in a terminal is for the server, which ends it.
+    return subprocess.Popen(command, stdin=end.fileno(), start_new_session=True)  # noqa: S603
+
+
+async def _beat(link: Link, healthy: Callable[[], bool]) -> None:
+    while True:
+        if healthy():
+            link.tell()
+        await asyncio.sleep(BEAT_EVERY)
