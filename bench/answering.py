@@ -1,4 +1,4 @@
-"""How long the API takes to answer while the embedded engine delivers at full speed."""
+"""How long the API takes to answer while mail is delivered at full speed, in its process and in one beside it."""
 
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,13 @@ CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection: some 300 
 BACKLOG = 4000  # mails for each second: more than are delivered
 
 IDLE = "GET /api/add, idle: p99 (ms)"
-BUSY = "GET /api/add, while mail is delivered: p99 (ms)"
-RATE = "the delivery meanwhile (mails/s)"
-COMPARISONS = [Comparison("p99 while delivering / idle", BUSY, IDLE, at_most=2.0)]
+APART = "GET /api/add, while mail is delivered beside it (DELIVER=apart): p99 (ms)"
+WITHIN = "GET /api/add, while mail is delivered in its process (DELIVER=true): p99 (ms)"
+DELIVER = {APART: "apart", WITHIN: "true"}
+COMPARISONS = [
+    Comparison("p99 while delivering beside it / idle", APART, IDLE, at_most=2.0),
+    Comparison("p99 while delivering in its process / idle", WITHIN, IDLE),
+]
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
@@ -28,16 +32,18 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
     done = []
     with fast_relay(folder) as port:
         for number in range(rounds):
-            busy = full.copy(folder / f"full-{number}")
-            figures = {IDLE: partial(_p99, empty, port, seconds), BUSY: partial(_p99, busy, port, seconds)}
-            done.append({**measured(figures, number), RATE: busy.delivered()})
-            if not busy.left():
+            busy = {name: full.copy(folder / f"{deliver}-{number}") for name, deliver in DELIVER.items()}
+            figures = {IDLE: partial(_p99, empty, port, seconds, "true")}
+            figures |= {name: partial(_p99, busy[name], port, seconds, deliver) for name, deliver in DELIVER.items()}
+            rates = {f"the delivery with DELIVER={DELIVER[name]} (mails/s)": busy[name].delivered for name in busy}
+            done.append({**measured(figures, number), **{name: rate() for name, rate in rates.items()}})
+            if not all(installation.left() for installation in busy.values()):
                 raise SystemExit("The queue was empty before the measurement ended: it says nothing.")
     return done
 
 
-def _p99(installation: Installation, port: int, seconds: int) -> float:
-    with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER="true", SHUTDOWN_GRACE="5") as url:
+def _p99(installation: Installation, port: int, seconds: int, deliver: str) -> float:
+    with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
         request = Request(f"{url}/api/add?x=3&y=5")
         wrk(request, seconds=WARM_UP, connections=CONNECTIONS, pause=PAUSE)
         return wrk(request, seconds=seconds, connections=CONNECTIONS, pause=PAUSE).p99

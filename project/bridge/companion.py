@@ -121,9 +121,8 @@ class Companion:
 
     async def _run(self) -> int:
         """From its beginning to its end. Gives its exit code."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = self._process = _started(self._command, theirs)
+        process, ours = _begin(self._command)
+        self._process = process
         self._link = await Link.on(ours)
         try:
             if self._ending.is_set():
@@ -158,9 +157,15 @@ async def beside_the_server(*, healthy: Callable[[], bool]) -> AsyncIterator[Lin
         link.close()
 
 
-def _started(command: Sequence[str], end: socket.socket) -> "subprocess.Popen[bytes]":
-    # In a session of its own: Ctrl-C in a terminal is for the server, which ends it.
-    return subprocess.Popen(command, stdin=end.fileno(), start_new_session=True)  # noqa: S603
+def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            # In a session of its own: Ctrl-C in a terminal is for the server, which ends it.
+            return subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True), ours  # noqa: S603
+        except OSError:
+            ours.close()
+            raise
 
 
 async def _beat(link: Link, healthy: Callable[[], bool]) -> None:

@@ -63,12 +63,13 @@ def moments() -> Iterator[int]:
 
 
 @pytest.mark.pitfall(3, 26, 28)
+@pytest.mark.parametrize("where", ["true", "apart"])
 def test_a_killed_server_loses_no_accepted_mail_and_doubles_only_what_a_relay_has_in_hand(
-    start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int]
+    start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], where: str
 ) -> None:
     sending = load(MAILS)
 
-    _kill_the_server(lambda: start(EMAIL_URL=sink.url), sending, sink, moments)
+    _kill_the_server(lambda: start(EMAIL_URL=sink.url, DELIVER=where), sending, sink, moments)
 
     _assert_all_arrived(sending, sink)
 

@@ -103,6 +103,7 @@ def test_tests_the_default_of_every_variable() -> None:
         ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "django.core.mail.backends.console.EmailBackend"),
         ("DEFAULT_FROM_EMAIL", "Shop <shop@example.com>", "Shop <shop@example.com>"),
         ("DELIVER", "false", False),
+        ("DELIVER", "apart", "apart"),
         ("RETRY_DELAYS", "30s, 1h", (timedelta(seconds=30), timedelta(hours=1))),
         ("RETRY_DELAYS", "none", ()),
         ("RATE_LIMIT_KEY", "100/second", "100/second"),

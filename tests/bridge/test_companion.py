@@ -1,0 +1,153 @@
+"""A process beside the server's."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from project.bridge import companion
+from project.bridge.companion import Companion
+from tests.processes import PATIENCE, wait_for
+
+pytestmark = pytest.mark.anyio
+
+GRACE = 10.0
+
+
+class Heard(list[str]):
+    """What a companion said."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._something = asyncio.Event()
+
+    def hear(self, line: str) -> None:
+        """Hear a line."""
+        self.append(line)
+        self._something.set()
+
+    async def until(self, *lines: str) -> None:
+        """Return when it has said these, and no others."""
+        async with asyncio.timeout(PATIENCE):
+            while self != list(lines):
+                self._something.clear()
+                await self._something.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it holds."""
+    await asyncio.to_thread(wait_for, condition, "it holds")
+
+
+@pytest.fixture
+def heard() -> Heard:
+    """Empty as yet."""
+    return Heard()
+
+
+def beside(kind: str, heard: Heard) -> Companion:
+    """One of tests/bridge/companions.py."""
+    return Companion([sys.executable, "-m", "tests.bridge.companions", kind], heard.hear)
+
+
+def processes() -> list[int]:
+    """The ids of this process' children that are companions."""
+    found = Path("/proc/self/task").glob("*/children")
+    ids = [int(word) for path in found for word in path.read_text().split()]
+    return [number for number in ids if b"tests.bridge.companions" in Path(f"/proc/{number}/cmdline").read_bytes()]
+
+
+async def test_each_hears_what_the_other_says(heard: Heard) -> None:
+    one = beside("echo", heard)
+    async with one.running(grace=GRACE):
+        await heard.until("hello")
+        one.tell("ah")
+
+        await heard.until("hello", "ah, too")
+
+
+async def test_at_the_end_it_is_told_and_what_it_still_says_is_heard(heard: Heard) -> None:
+    async with beside("echo", heard).running(grace=GRACE):
+        await heard.until("hello")
+
+    assert (heard, processes()) == (["hello", "the end"], [])
+
+
+async def test_one_that_dies_begins_again(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "AGAIN_AFTER", (0.0,))
+    async with beside("echo", heard).running(grace=GRACE):
+        await heard.until("hello")
+        (process,) = processes()
+        os.kill(process, signal.SIGKILL)
+
+        await heard.until("hello", "hello")
+
+    assert "companions echo ended with -9, and begins again in 0 s" in caplog.text
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_signal_to_all_processes_leaves_its_end_to_the_server(heard: Heard, number: signal.Signals) -> None:
+    one = beside("echo", heard)
+    async with one.running(grace=GRACE):
+        await heard.until("hello")
+        (process,) = processes()
+        os.kill(process, number)
+        one.tell("still there")
+
+        await heard.until("hello", "still there, too")
+
+
+async def test_one_that_does_not_end_is_killed_after_its_grace(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "MARGIN", 0.1)
+    one = beside("stubborn", heard)
+    async with one.running(grace=0.0):
+        await until(lambda: one.is_alive)
+
+    assert (processes(), "did not end within 0.1 s, and is killed" in caplog.text) == ([], True)
+
+
+async def test_it_is_alive_while_it_gives_signs_of_life(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = beside("echo", heard)
+    before = one.is_alive
+    async with one.running(grace=GRACE):
+        await heard.until("hello")
+        during = one.is_alive
+        monkeypatch.setattr(companion, "SILENCE", 0.0)
+        silent = one.is_alive
+
+    assert (before, during, silent, one.is_alive) == (False, True, False, False)
+
+
+async def test_one_that_is_not_well_gives_no_sign_of_life(heard: Heard) -> None:
+    one = beside("sick", heard)
+    async with one.running(grace=GRACE):
+        await until(lambda: bool(processes()))
+
+    assert one._heard_at == 0.0
+
+
+async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:
+    one = beside("echo", heard)
+    one.tell("nobody hears")
+    async with one.running(grace=GRACE):
+        await heard.until("hello")
+
+    assert heard == ["hello", "the end"]
+
+
+async def test_a_command_that_cannot_be_run_is_tried_again_and_holds_nobody_up(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(companion, "AGAIN_AFTER", (0.0, 100.0))
+    async with Companion([str(tmp_path / "nothing")], heard.hear).running(grace=GRACE):
+        await until(lambda: "begins again in 100 s" in caplog.text)
+
+    assert "nothing did not begin (FileNotFoundError), and begins again in 0 s" in caplog.text
