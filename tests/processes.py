@@ -33,7 +33,7 @@ PROBES = {
 class Server:
     """A running server process. `log` is all it has said so far."""
 
-    def __init__(self, command: list[str], *, log: Path, env: dict[str, str]) -> None:
+    def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
@@ -41,7 +41,7 @@ class Server:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, *(part.format(port=self.port) for part in command)],
-                cwd=ROOT,
+                cwd=cwd,
                 env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -96,9 +96,9 @@ class Server:
 
 
 @contextmanager
-def running(command: list[str], *, log: Path, env: dict[str, str]) -> Iterator[Server]:
+def running(command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT) -> Iterator[Server]:
     """A server that listens; ended, if it still runs, at the end of the block."""
-    server = Server(command, log=log, env=env)
+    server = Server(command, log=log, env=env, cwd=cwd)
     try:
         server.wait_until_it_listens()
         yield server

@@ -19,6 +19,7 @@ OTHER_DOORS = {"sync_to_async", "database_sync_to_async", "aclose_old_connection
 MODULES = sorted(
     path for half in ("project", "fastapi_app") for path in (ROOT / half).rglob("*.py") if "migrations" not in path.parts
 )
+BRIDGE = ROOT / "project" / "bridge"
 FASTAPI_HALF = [path for path in MODULES if path.is_relative_to(ROOT / "fastapi_app")]
 
 every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -35,7 +36,8 @@ def imports(module: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            origin = "." * node.level + (f"{node.module}." if node.module else "")
+            yield from (f"{origin}{alias.name}" for alias in node.names)
 
 
 def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
@@ -96,9 +98,9 @@ def test_the_scanner_finds_what_goes_past_the_door(snippet: str, found: list[str
 
 
 def test_the_scanner_finds_imports() -> None:
-    module = ast.parse("import django.db\ndef f():\n from django.db import models")
+    module = ast.parse("import django.db\nfrom . import a\nfrom .b import c\ndef f():\n from django.db import models")
 
-    assert list(imports(module)) == ["django.db", "django.db.models"]
+    assert list(imports(module)) == ["django.db", ".a", ".b.c", "django.db.models"]
 
 
 def test_there_is_something_to_scan() -> None:
@@ -117,6 +119,11 @@ def test_async_code_reaches_the_orm_through_one_door(path: Path) -> None:
 @pytest.mark.parametrize("path", FASTAPI_HALF, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_fastapi_half_speaks_no_sql(path: Path) -> None:
     assert [name for name in imports(tree(path)) if f"{name}.".startswith("django.db.")] == []
+
+
+@pytest.mark.parametrize("path", sorted(BRIDGE.glob("*.py")), ids=lambda path: path.name)
+def test_the_bridge_goes_by_any_name(path: Path) -> None:
+    assert [name for name in imports(tree(path)) if name.startswith(("project.", "fastapi_app.", ".."))] == []
 
 
 @every_module

@@ -15,7 +15,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask, BackgroundTasks
 
-from project.bridge.threads import Threads
+from .threads import Threads
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from project.bridge import database
+from . import database
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

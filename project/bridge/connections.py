@@ -14,7 +14,7 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.web.http import HTTPChannel
 
-from project.bridge.limits import Limits, Outlet
+from .limits import Limits, Outlet
 
 CONTENT_TOO_LARGE = "content_too_large"  # its name in Python changed with the version
 

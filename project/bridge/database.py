@@ -14,8 +14,8 @@ from typing import ParamSpec, TypeVar
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from project.bridge import turns
-from project.bridge.threads import Threads
+from . import turns
+from .threads import Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")

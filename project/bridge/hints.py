@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from channels.layers import get_channel_layer
 
-from project.bridge.listeners import Listeners
+from .listeners import Listeners
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from django.http.request import split_domain_port, validate_host
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from project.bridge.origins import refuse
+from .origins import refuse
 
 
 class OwnHosts:

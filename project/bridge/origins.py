@@ -11,7 +11,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from project.bridge.sessions import django_request
+from .sessions import django_request
 
 
 class OwnOrigins:

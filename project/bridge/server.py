@@ -30,10 +30,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 
-from project.bridge import lifespan
-from project.bridge.connections import Factory, WebSocket
-from project.bridge.limits import DEFAULTS, Inbox, Limits
-from project.bridge.listeners import stopping
+from . import lifespan
+from .connections import Factory, WebSocket
+from .limits import DEFAULTS, Inbox, Limits
+from .listeners import stopping
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from starlette.requests import HTTPConnection
 
-from project.bridge import database
+from . import database
 
 
 class CsrfFailed(Exception):

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from project.bridge.origins import refuse
+from .origins import refuse
 
 _PLAIN = {"http", "ws"}
 _HTTPS_REQUIRED = JSONResponse({"detail": "This server is to be called by https://.", "code": "https_required"}, 403)

@@ -1,0 +1,205 @@
+"""The bridge in another project: docs/copying-the-bridge.md says all that is needed, and its project works."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from django.conf import settings
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.processes import PATIENCE, ROOT, Server, running
+
+PAGE = (ROOT / "docs" / "copying-the-bridge.md").read_text()
+BRIDGE = ROOT / "project" / "bridge"
+FILES = re.findall(r"^`([\w./]+)`([^\n]*):\n\n```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+COMMANDS = re.search(r"```bash\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()  # type: ignore[index]  # else there is no page
+POLICY_VIOLATION = 1008
+PASSWORD = "correct horse battery staple"
+ENV = {
+    "DJANGO_SETTINGS_MODULE": "shop.settings",
+    "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
+    "PYTHONPATH": "",  # else the copy might find the original
+}
+
+every_server = pytest.mark.parametrize("start", ["serve", "daphne"])
+
+
+def command(name: str) -> list[str]:
+    """What follows `python` in the one command of the page with this word in it, on a port of the test's."""
+    [line] = [line for line in COMMANDS if name in shlex.split(line, comments=True)]
+    program, *words = shlex.split(line.replace("8000", "{port}"), comments=True)
+    return words if program == "python" else ["-m", program.replace("django-admin", "django"), *words]
+
+
+def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command of the page. Its output is shown if the test fails."""
+    env = {**os.environ, **ENV}
+    del env["DJANGO_SETTINGS_MODULE"]  # the project knows its own
+    python = [sys.executable, *words]
+    ran = subprocess.run(python, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, f"{words} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+    return ran
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the page's project, with an administrator `ada`."""
+    folder = tmp_path_factory.mktemp("copied")
+    run(folder, *command("startproject"))
+    shutil.copytree(BRIDGE, folder / "shop" / "bridge", ignore=shutil.ignore_patterns("__pycache__"))
+    for name, where, code in FILES:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((path.read_text() if "at the end" in where else "") + code)
+    run(folder, *command("migrate"))
+    run(folder, *command("createsuperuser"), "--noinput", "--username", "ada", "--email", "ada@example.com")
+    return folder
+
+
+def serving(shop: Path, start: str) -> AbstractContextManager[Server]:
+    """The page's project, served by `serve` or by plain `daphne`."""
+    return running(command(start), log=shop / f"log.{start}", env=ENV, cwd=shop)
+
+
+@pytest.fixture(scope="module")
+def server(shop: Path) -> Iterator[Server]:
+    """The project under `serve`, for what changes nothing. Its log must hold no traceback at the end."""
+    with serving(shop, "serve") as server:
+        yield server
+        assert "Traceback" not in server.log
+
+
+@pytest.fixture
+def browser(server: Server) -> Iterator[httpx.Client]:
+    """Signed in at the admin as `ada`."""
+    with signed_in(server) as browser:
+        yield browser
+
+
+@contextmanager
+def signed_in(server: Server) -> Iterator[httpx.Client]:
+    """A browser that has signed in at the admin as `ada`."""
+    with httpx.Client(base_url=server.url, timeout=PATIENCE) as browser:
+        browser.get("/admin/login/")
+        form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
+        assert browser.post("/admin/login/?next=/admin/", data=form).status_code == httpx.codes.FOUND
+        yield browser
+
+
+def create_group(browser: httpx.Client, name: str) -> httpx.Response:
+    """Have FastAPI write a row, as a page of ours would."""
+    return browser.post("/api/groups", params={"name": name}, headers={"X-CSRFToken": browser.cookies["csrftoken"]})
+
+
+def groups(shop: Path) -> set[str]:
+    """The names that are committed."""
+    with closing(sqlite3.connect(shop / "db.sqlite3")) as connection:
+        return {name for (name,) in connection.execute("SELECT name FROM auth_group")}
+
+
+@every_server
+def test_both_halves_answer(shop: Path, start: str) -> None:
+    with serving(shop, start) as server:
+        page, style, me = (server.get(path) for path in ("/admin/login/", "/static/admin/css/base.css", "/api/me"))
+
+        assert "Django administration" in page.text
+        assert style.headers["content-type"].startswith("text/css")
+        assert me.json()["user"] is None
+        assert me.json()["since"]  # from the lifespan's state
+        assert page.headers["content-security-policy"] == me.headers["content-security-policy"]
+        assert server.terminate() == 0
+        assert "Traceback" not in server.log
+
+
+@every_server
+def test_a_row_is_committed_before_the_answer_and_its_task_is_drained(shop: Path, start: str) -> None:
+    with serving(shop, start) as server, signed_in(server) as browser:
+        answer = create_group(browser, start)
+        committed = groups(shop)
+        code = server.terminate()
+
+    assert (answer.status_code, code) == (201, 0), answer.text + server.log
+    assert committed & {start, f"{start}, welcomed"}
+    assert f"{start}, welcomed" in groups(shop)
+    assert "Traceback" not in server.log
+
+
+def test_who_signed_in_at_django_is_signed_in_at_fastapi(browser: httpx.Client) -> None:
+    assert browser.get("/api/me").json()["user"] == "ada"
+
+
+def test_nobody_writes(server: Server, shop: Path) -> None:
+    assert server.post("/api/groups", name="nobody's").status_code == httpx.codes.FORBIDDEN
+    assert "nobody's" not in groups(shop)
+
+
+def test_a_forged_form_is_refused(browser: httpx.Client, shop: Path) -> None:
+    answer = browser.post("/api/groups", params={"name": "forged"})
+
+    assert answer.status_code == httpx.codes.FORBIDDEN
+    assert "CSRF" in answer.json()["detail"]
+    assert "forged" not in groups(shop)
+
+
+@pytest.mark.anyio
+async def test_a_foreign_pages_socket_is_refused(server: Server) -> None:
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(f"{server.ws_url}/api/me", additional_headers={"Origin": "http://evil.example"})
+
+    assert refused.value.response.status_code == httpx.codes.FORBIDDEN
+
+
+@pytest.mark.anyio
+async def test_a_socket_of_our_own_page_knows_who_signed_in(server: Server, browser: httpx.Client) -> None:
+    headers = {"Origin": server.url, "Cookie": f"sessionid={browser.cookies['sessionid']}"}
+    async with connect(f"{server.ws_url}/api/me", additional_headers=headers) as socket:
+        assert await socket.recv() == "ada"
+
+
+@pytest.mark.anyio
+async def test_a_socket_of_nobodys_closes_with_the_code_that_was_meant(server: Server) -> None:
+    async with connect(f"{server.ws_url}/api/me", additional_headers={"Origin": server.url}) as socket:
+        with pytest.raises(ConnectionClosed):
+            await socket.recv()
+
+    assert socket.close_code == POLICY_VIOLATION
+
+
+def test_a_foreign_host_is_refused(server: Server) -> None:
+    assert httpx.get(f"{server.url}/api/me", headers={"Host": "evil.example"}).status_code == httpx.codes.BAD_REQUEST
+
+
+def test_runserver_serves_both_halves(shop: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(shop, tmp_path / "shop"))
+    app, application = re.findall(r'`("daphne")`|`(ASGI_APPLICATION = .*?)`', PAGE)
+    with (copy / "shop" / "settings.py").open("a") as settings_file:
+        settings_file.write(f"INSTALLED_APPS.insert(0, {app[0]})\n{application[1]}\n")
+
+    runserver = ["manage.py", "runserver", "--noreload", "127.0.0.1:{port}"]
+    with running(runserver, log=tmp_path / "log", env=ENV, cwd=copy) as server:
+        assert server.get("/api/me").json()["since"]
+        assert "Django administration" in server.get("/admin/login/").text
+
+
+def test_its_database_is_set_as_ours_is(shop: Path) -> None:
+    code = "import json, shop.asgi, django.conf as c; print(json.dumps(c.settings.DATABASES, default=str))"
+
+    theirs, ours = json.loads(run(shop, "-c", code).stdout)["default"], settings.DATABASES["default"]
+    assert [theirs[name] for name in ("CONN_MAX_AGE", "OPTIONS")] == [ours[name] for name in ("CONN_MAX_AGE", "OPTIONS")]
+
+
+def test_the_pages_own_test_passes(shop: Path) -> None:
+    ran = run(shop, *command("pytest"), "-W", "error", "-p", "no:cacheprovider")
+
+    assert re.search(r"\b1 passed\b", ran.stdout)
