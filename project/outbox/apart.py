@@ -39,7 +39,7 @@ class EngineApart(Engine):
                 yield
 
 
-def _hear(facts: str) -> None:
+def _hear(counts: str) -> None:
     """It has committed events."""
-    measures.count_told(facts)
+    measures.count_told(counts)
     committed.tell()

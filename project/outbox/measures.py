@@ -1,11 +1,11 @@
 """What this process has counted since it began, for Prometheus: one count for each event that was committed."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
 from typing import NamedTuple
 
-from prometheus_client import Counter, Histogram
+import prometheus_client as prometheus
 
 from project.bridge.listeners import Listeners
 from project.outbox.models import NewEvent
@@ -14,17 +14,19 @@ from project.outbox.states import Status
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 172800)  # seconds
 FAILURES = (Status.DELAYED, Status.FAILED, Status.BOUNCED)
 
-events = Counter("mailrail_events", "Changes of a mail's status that this process wrote down", ["type"])
-failures = Counter("mailrail_failures", "Tries that failed: what became of the mail, and the reply", ["status", "smtp_code"])
-latency = Histogram("mailrail_delivery_seconds", "From the acceptance of a mail to the relay's", buckets=BUCKETS)
+events = prometheus.Counter("mailrail_events", "Changes of a mail's status that this process wrote down", ["type"])
+failures = prometheus.Counter(
+    "mailrail_failures", "Tries that failed: what became of the mail, and the reply", ["status", "smtp_code"]
+)
+latency = prometheus.Histogram("mailrail_delivery_seconds", "From the acceptance of a mail to the relay's", buckets=BUCKETS)
 
 
-class Fact(NamedTuple):
-    """What is counted of an event: its type, the code of a reply, the seconds since the acceptance if it was sent."""
+class Counts(NamedTuple):
+    """Of some events: how many there are of each type, the failed tries as (status, the reply's code), seconds until sent."""
 
-    type: str
-    smtp_code: int | None
-    seconds: float | None
+    types: dict[str, int]
+    failed: list[tuple[str, int | None]]
+    seconds: list[float]
 
 
 told = Listeners[[str]]()  # what was counted, for another process to count: the text that `count_told` takes
@@ -32,32 +34,35 @@ told = Listeners[[str]]()  # what was counted, for another process to count: the
 
 def count(written: Iterable[NewEvent]) -> None:
     """Count events that were committed."""
-    facts = [_fact(event) for event in written]
-    _count(facts)
+    written = list(written)
+    counts = Counts(
+        types=Counter(event.type for event in written),
+        failed=[(_status(event), event.data["smtp_code"]) for event in written if _status(event) in FAILURES],
+        seconds=[_seconds_since_acceptance(event) for event in written if _status(event) == Status.SENT],
+    )
+    _count(counts)
     if told.anybody_listens:
-        told.tell(json.dumps(facts))
+        told.tell(json.dumps(counts))
 
 
-def count_told(facts: str) -> None:
+def count_told(counts: str) -> None:
     """Count what another process counted."""
-    _count(Fact(*fact) for fact in json.loads(facts))
+    _count(Counts(*json.loads(counts)))
 
 
-def _count(facts: Iterable[Fact]) -> None:
-    for fact in facts:
-        status = fact.type.removeprefix("email.")
-        events.labels(fact.type).inc()
-        if status in FAILURES:
-            failures.labels(status, fact.smtp_code or "none").inc()
-        if fact.seconds is not None:
-            latency.observe(fact.seconds)
+def _count(counts: Counts) -> None:
+    for kind, number in counts.types.items():
+        events.labels(kind).inc(number)
+    for status, code in counts.failed:
+        failures.labels(status, code or "none").inc()
+    for seconds in counts.seconds:
+        latency.observe(seconds)
 
 
-def _fact(event: NewEvent) -> Fact:
-    was_sent = event.type == f"email.{Status.SENT}"
-    return Fact(event.type, event.data["smtp_code"], _seconds_since_acceptance(event, event.created_at) if was_sent else None)
+def _status(event: NewEvent) -> str:
+    return event.type.removeprefix("email.")
 
 
-def _seconds_since_acceptance(event: NewEvent, now: datetime) -> float:
+def _seconds_since_acceptance(event: NewEvent) -> float:
     accepted = (event.email_id.int >> 80) / 1000  # an id is a UUIDv7: it begins with the milliseconds (RFC 9562 section 5.7)
-    return max(0.0, now.timestamp() - accepted)
+    return max(0.0, event.created_at.timestamp() - accepted)

@@ -59,7 +59,7 @@ async def _accompany() -> None:
     """Deliver until the server ends this, or is gone. It passes on what it is told, so this gives no hints of its own."""
     engine, loop = _engine(look_every=LOOK_EVERY), asyncio.get_running_loop()
     async with beside_the_server(healthy=lambda: engine.healthy) as server:
-        with measures.told.listening(lambda facts: loop.call_soon_threadsafe(server.tell, facts)):
+        with measures.told.listening(lambda counts: loop.call_soon_threadsafe(server.tell, counts)):
             async with engine.running(grace=settings.SHUTDOWN_GRACE):
                 async for _ in server.lines():
                     engine.wake()
