@@ -3,12 +3,15 @@
 from functools import partial
 from pathlib import Path
 
+import httpx
+
 from bench.comparison import Comparison, Round
 from bench.installation import Installation
 from bench.load import Request, wrk
 from bench.relays import fast_relay
 from bench.rounds import measured
 from bench.router import WARM_UP
+from tests.processes import wait_for
 
 CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection: some 300 requests/s
 BACKLOG = 4000  # mails for each second: more than are delivered
@@ -44,6 +47,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
 
 def _p99(installation: Installation, port: int, seconds: int, deliver: str) -> float:
     with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
+        wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the engine runs")
         request = Request(f"{url}/api/add?x=3&y=5")
         wrk(request, seconds=WARM_UP, connections=CONNECTIONS, pause=PAUSE)
         return wrk(request, seconds=seconds, connections=CONNECTIONS, pause=PAUSE).p99

@@ -146,7 +146,6 @@ async def beside_the_server(*, healthy: Callable[[], bool]) -> AsyncIterator[Lin
     """For the companion's side: its link, with signs of life while it is `healthy`. It is to end when the link's lines do."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
-    os.nice(NICENESS)
     link = await Link.on(socket.socket(fileno=os.dup(0)))
     beating = asyncio.create_task(_beat(link, healthy))
     try:
@@ -162,10 +161,12 @@ def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.soc
     with theirs:
         try:
             # In a session of its own: Ctrl-C in a terminal is for the server, which ends it.
-            return subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True), ours  # noqa: S603
+            process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)  # noqa: S603
         except OSError:
             ours.close()
             raise
+    os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+    return process, ours
 
 
 async def _beat(link: Link, healthy: Callable[[], bool]) -> None:

@@ -77,6 +77,14 @@ async def test_at_the_end_it_is_told_and_what_it_still_says_is_heard(heard: Hear
     assert (heard, processes()) == (["hello", "the end"], [])
 
 
+async def test_the_server_goes_first_where_both_want_a_core(heard: Heard) -> None:
+    async with beside("echo", heard).running(grace=GRACE):
+        await heard.until("hello")
+        (process,) = processes()
+
+        assert os.getpriority(os.PRIO_PROCESS, process) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + companion.NICENESS)
+
+
 async def test_one_that_dies_begins_again(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
