@@ -53,6 +53,22 @@ class Link:
         """Hear nothing more."""
         self._writer.close()
 
+    @asynccontextmanager
+    async def beating(self, healthy: Callable[[], bool]) -> AsyncIterator[None]:
+        """Give signs of life, which are empty lines, while this is open and what it is about is `healthy`."""
+        beating = asyncio.create_task(self._beat(healthy))
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+
+    async def _beat(self, healthy: Callable[[], bool]) -> None:
+        while True:
+            if healthy():
+                self.tell()
+            await asyncio.sleep(BEAT_EVERY)
+
     async def lines(self) -> AsyncIterator[str]:
         """What the other end says, until it has said all or is gone."""
         with suppress(ConnectionError):
@@ -142,17 +158,14 @@ class Companion:
 
 
 @asynccontextmanager
-async def beside_the_server(*, healthy: Callable[[], bool]) -> AsyncIterator[Link]:
-    """For the companion's side: its link, with signs of life while it is `healthy`. It is to end when the link's lines do."""
+async def beside_the_server() -> AsyncIterator[Link]:
+    """For the companion's side: its link. It is to end when the link's lines do."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
     link = await Link.on(socket.socket(fileno=os.dup(0)))
-    beating = asyncio.create_task(_beat(link, healthy))
     try:
         yield link
     finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
         link.close()
 
 
@@ -167,10 +180,3 @@ def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.soc
             raise
     os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     return process, ours
-
-
-async def _beat(link: Link, healthy: Callable[[], bool]) -> None:
-    while True:
-        if healthy():
-            link.tell()
-        await asyncio.sleep(BEAT_EVERY)

@@ -1,4 +1,4 @@
-"""Companions for tests: `python -m tests.bridge.companions echo|stubborn|sick`, with a link to the server as standard input."""
+"""Companions for tests: `python -m tests.bridge.companions echo|stubborn`, with a link to the server as standard input."""
 
 import asyncio
 import sys
@@ -6,27 +6,20 @@ import sys
 from project.bridge.companion import beside_the_server
 
 
-async def echo(*, healthy: bool = True) -> None:
+async def echo() -> None:
     """Say each line back, and at the end that it is the end."""
-    async with beside_the_server(healthy=lambda: healthy) as server:
+    async with beside_the_server() as server, server.beating(lambda: True):
         server.tell("hello")
         async for line in server.lines():
             server.tell(f"{line}, too")
         server.tell("the end")
 
 
-async def sick() -> None:
-    """Never healthy, and it says so by saying nothing."""
-    async with beside_the_server(healthy=lambda: False) as server:
-        async for _ in server.lines():
-            pass
-
-
 async def stubborn() -> None:
     """Does not end when it is told to."""
-    async with beside_the_server(healthy=lambda: True):
+    async with beside_the_server() as server, server.beating(lambda: True):
         await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run({"echo": echo, "sick": sick, "stubborn": stubborn}[sys.argv[1]]())
+    asyncio.run({"echo": echo, "stubborn": stubborn}[sys.argv[1]]())

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from project.bridge import companion
-from project.bridge.companion import Companion
+from project.bridge.companion import Companion, Link
 from tests.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -134,12 +135,34 @@ async def test_it_is_alive_while_it_gives_signs_of_life(heard: Heard, monkeypatc
     assert (before, during, silent, one.is_alive) == (False, True, False, False)
 
 
-async def test_one_that_is_not_well_gives_no_sign_of_life(heard: Heard) -> None:
-    one = beside("sick", heard)
-    async with one.running(grace=GRACE):
-        await until(lambda: bool(processes()))
+async def test_signs_of_life_keep_it_alive_and_are_no_lines(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(companion, "MARGIN", 0.0)
+    one = beside("stubborn", heard)
+    async with one.running(grace=0.0):
+        await until(lambda: one.is_alive)
 
-    assert one._heard_at == 0.0
+    assert heard == []
+
+
+async def test_there_are_none_while_it_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(companion, "BEAT_EVERY", 0.0)
+    answers = iter([False, False, True])
+    ours, theirs = socket.socketpair()
+    server, beside = await Link.on(ours), await Link.on(theirs)
+    asked: list[bool] = []
+
+    def healthy() -> bool:
+        asked.append(next(answers, False))
+        return asked[-1]
+
+    async with beside.beating(healthy):
+        await anext(server.lines())
+    beside.end()
+
+    assert asked[:3] == [False, False, True]
+    assert [line async for line in server.lines()] == []
+    server.close()
+    beside.close()
 
 
 async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:

@@ -58,9 +58,9 @@ async def _deliver() -> None:
 async def _accompany() -> None:
     """Deliver until the server ends this, or is gone. It passes on what it is told, so this gives no hints of its own."""
     engine, loop = _engine(look_every=LOOK_EVERY), asyncio.get_running_loop()
-    async with beside_the_server(healthy=lambda: engine.healthy) as server:
+    async with beside_the_server() as server:
         with measures.told.listening(lambda counts: loop.call_soon_threadsafe(server.tell, counts)):
-            async with engine.running(grace=settings.SHUTDOWN_GRACE):
+            async with engine.running(grace=settings.SHUTDOWN_GRACE), server.beating(lambda: engine.healthy):
                 async for _ in server.lines():
                     engine.wake()
 
