@@ -14,9 +14,9 @@ def main() -> None:
         from project.bridge import reactor
 
         reactor.install()
-    from django.core.management import execute_from_command_line
+    from project import command_line
 
-    execute_from_command_line(sys.argv)
+    command_line.run(sys.argv)
 
 
 if __name__ == "__main__":

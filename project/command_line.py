@@ -1,0 +1,45 @@
+"""Django's command line. What a variable leads to and cannot be used, a database or a folder, ends it in one line."""
+
+from pathlib import Path
+
+from django.core.management import execute_from_command_line
+
+from project import env
+from project.bridge.database import AWAY
+
+TRACEBACK = "--traceback"  # Django's own: whoever asks for it sees all
+
+
+def run(arguments: list[str]) -> None:
+    """Run one of Django's or our commands. Exits with 1, naming the variable, where its database or its folder fails.
+
+    `serve` and `deliver` start all the same while the database is away: it may come later.
+    """
+    try:
+        execute_from_command_line(arguments)
+    except AWAY as error:
+        if TRACEBACK in arguments:
+            raise
+        raise SystemExit(_about_database(error)) from None
+    except OSError as error:
+        if TRACEBACK in arguments or not _is_about_folder(error):
+            raise
+        raise SystemExit(f"DATA_DIR: {_folder()} cannot be used: {error.strerror}.") from None
+
+
+def _about_database(error: Exception) -> str:
+    # The server's own words, without what psycopg puts before them: parts of the URL, which may hold anything if it is misspelt.
+    said = str(error).partition("\n")[0].rpartition(" failed: ")[2].strip()
+    name = "DATA_DIR: its" if env.read().database_url is None else "DATABASE_URL: the"
+    return f"{name} database cannot be used: {said}."
+
+
+def _is_about_folder(error: OSError) -> bool:
+    if not isinstance(error.filename, str):
+        return False
+    folder, path = _folder(), Path(error.filename)
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
+
+
+def _folder() -> Path:
+    return env.read().data_dir.resolve()
