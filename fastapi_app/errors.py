@@ -3,7 +3,7 @@
 """
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -105,19 +105,24 @@ def problems_beside(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def problem(status: int, detail: str, code: str, headers: Any = None) -> JSONResponse:
+def problem(status: int, detail: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """The answer that says why it was not done."""
-    return JSONResponse({"detail": detail, "code": code}, status, headers)
+    return _unkept({"detail": detail, "code": code}, status, headers)
+
+
+def _unkept(content: dict[str, Any], status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    # A 404 or 405 may be kept unless it says otherwise (RFC 9110 section 15.1), and what was refused now may be done next.
+    return JSONResponse(content, status, {**(headers or {}), "Cache-Control": "no-store"})
 
 
 async def _refused(_request: Request, error: Refusal) -> JSONResponse:
     status = STATUS[type(error)]
     headers = error.headers if isinstance(error, TryLater) else CHALLENGE if status == HTTPStatus.UNAUTHORIZED else {}
-    return problem(status, error.detail, error.code, {**headers, "Cache-Control": "no-store"})
+    return problem(status, error.detail, error.code, headers)
 
 
 async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:
-    return JSONResponse({"detail": [{"loc": ["body", error.part], "msg": error.detail, "type": error.kind}]}, 422)
+    return _unkept({"detail": [{"loc": ["body", error.part], "msg": error.detail, "type": error.kind}]}, 422)
 
 
 async def _forged(_request: Request, error: CsrfFailed) -> JSONResponse:
@@ -126,7 +131,7 @@ async def _forged(_request: Request, error: CsrfFailed) -> JSONResponse:
 
 async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
     detail = [{key: problem[key] for key in ("loc", "msg", "type")} for problem in error.errors()]
-    return JSONResponse({"detail": detail}, 422)
+    return _unkept({"detail": detail}, 422)
 
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:

@@ -12,7 +12,7 @@ from fastapi_app.emails import routes
 from fastapi_app.limits import BODY_LIMIT
 from fastapi_app.main import create_app
 from project.accounts.models import User
-from tests.fastapi_app.conftest import GetToken, bearer
+from tests.fastapi_app.conftest import GetToken, SignIn, bearer
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CODES = [
@@ -34,6 +34,27 @@ def test_an_error_has_a_detail_and_a_code(client: TestClient, method: str, path:
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.json().keys() == {"detail", "code"}
     assert isinstance(answer.json()["detail"], str)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [*(asked[:3] for asked in CODES), ("GET", "/api/add?x=abc", 422), ("POST", "/api/token", 422)]
+)
+def test_nobody_keeps_an_error(client: TestClient, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+
+    assert (answer.status_code, answer.headers.get("Cache-Control")) == (status, "no-store")
+
+
+@pytest.mark.parametrize(("text", "csrf", "status"), [("Hi", "", 403), ("{% if %}", "x" * 32, 422)])
+def test_nobody_keeps_what_a_session_is_refused(
+    client: TestClient, owner: User, sign_in: SignIn, text: str, csrf: str, status: int
+) -> None:
+    sign_in(owner)
+    client.cookies.set("csrftoken", "x" * 32)
+
+    answer = client.put("/api/templates/welcome", json={"text": text}, headers={"X-CSRFToken": csrf})
+
+    assert (answer.status_code, answer.headers.get("Cache-Control")) == (status, "no-store")
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/api/emails", "GET, POST"), ("/api/docs", "GET, HEAD")])
@@ -73,6 +94,7 @@ def test_while_the_database_is_away_the_answer_says_when_to_come_again(
     answer = client.get("/api/emails", headers=headers)
 
     assert (answer.status_code, answer.json()["code"], answer.headers["Retry-After"]) == (503, "database_unavailable", "5")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def in_pieces(size: int) -> Iterator[bytes]:
@@ -115,6 +137,7 @@ def test_a_bug_tells_nothing_but_its_code() -> None:
 
     assert answer.status_code == 500
     assert answer.json() == {"detail": "Something went wrong here.", "code": "internal_error"}
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_a_bug_is_raised_again_for_the_log() -> None:
