@@ -6,6 +6,7 @@ from io import BytesIO
 from typing import cast
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.http import StreamingHttpResponse
 from django.test import Client
@@ -140,6 +141,21 @@ def test_imports_a_file_and_says_what_it_did_not_take(browser: Client, db: None)
     assert [row.address for row in Suppression.objects.all()] == ["ada@example.com"]
     assert told[0] == "Imported 1 addresses."
     assert told[1].startswith("Line 3: ")
+
+
+def test_who_imported_a_file_is_in_the_log_of_changes(browser: Client, db: None) -> None:
+    upload(browser, b"ada@example.com\nbob@example.com\nnobody\n")
+
+    entry = LogEntry.objects.select_related("user", "content_type").get()
+    assert (entry.user.get_username(), entry.content_type and entry.content_type.model) == ("owner", "suppression")
+    assert (entry.object_repr, entry.get_change_message()) == ("A CSV file", "Imported 2 addresses.")
+    assert "Imported 2 addresses." in browser.get("/admin/admin/logentry/").content.decode()
+
+
+def test_a_file_of_which_nothing_was_taken_changed_nothing(browser: Client, db: None) -> None:
+    upload(browser, b"nobody\n")
+
+    assert not LogEntry.objects.exists()
 
 
 def test_of_many_bad_lines_says_how_many(browser: Client, db: None) -> None:

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from contextlib import suppress as ignored
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
 from django.db import connection
@@ -17,6 +19,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
+from project.accounts.models import User
 from project.bridge import database
 from project.outbox.addresses import normal_address
 from project.outbox.admin.listing import Listed
@@ -117,8 +120,21 @@ class SuppressionAdmin(Listed):
             context = {**self.admin_site.each_context(request), "title": "Import suppressions", "form": form, "opts": self.opts}
             return TemplateResponse(request, "admin/outbox/suppression/import.html", context | {"media": self.media})
         file: UploadedFile[Any] = form.cleaned_data["file"]
-        self.tell(request, database.call(import_csv, file, now=timezone.now()))
+        self.tell(request, database.call(self.import_file, request, file))
         return HttpResponseRedirect(reverse("admin:outbox_suppression_changelist"))
+
+    def import_file(self, request: HttpRequest, file: "UploadedFile[Any]") -> Imported:
+        """Take a file, and write down who brought it: one entry, since a file may have a hundred thousand lines."""
+        imported = import_csv(file, now=timezone.now())
+        if imported.taken:
+            LogEntry.objects.create(
+                user=cast("User", request.user),
+                content_type=ContentType.objects.get_for_model(Suppression),
+                object_repr="A CSV file",
+                action_flag=ADDITION,
+                change_message=f"Imported {imported.taken} addresses.",
+            )
+        return imported
 
     def tell(self, request: HttpRequest, imported: Imported) -> None:
         """What came of a file."""
