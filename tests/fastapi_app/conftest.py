@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client as Browser
 from pytest_django import Settings
 from starlette.applications import Starlette
@@ -46,6 +47,15 @@ def token(client: TestClient) -> GetToken:
 def headers(owner: User, token: GetToken) -> dict[str, str]:
     """The administrator's credential."""
     return bearer(token(owner))
+
+
+@pytest.fixture
+def stranger_headers(token: GetToken) -> dict[str, str]:
+    """Somebody who may send and read, and is no staff."""
+    user = User.objects.create_user("stranger", password=PASSWORD)
+    for codename in ("add_email", "view_email"):
+        user.user_permissions.add(Permission.objects.get(codename=codename))
+    return bearer(token(user))
 
 
 @pytest.fixture
