@@ -22,8 +22,9 @@ from project.bridge.close_codes import AnyCloseCode  # noqa: E402
 from project.bridge.headers import SecurityHeaders  # noqa: E402
 from project.bridge.hosts import OwnHosts  # noqa: E402
 from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
-from project.bridge.origins import OwnOrigins, refuse  # noqa: E402
+from project.bridge.origins import OwnOrigins  # noqa: E402
 from project.bridge.proxies import TrustedProxies  # noqa: E402
+from project.bridge.refusals import refuse  # noqa: E402
 from project.bridge.tls import OnlyTLS  # noqa: E402
 
 django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)

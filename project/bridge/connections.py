@@ -169,6 +169,7 @@ def _answer(status: int, problem: dict[str, str]) -> bytes:
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
         "Connection: close",
     )
     return "\r\n".join((*head, "", body)).encode()

@@ -10,10 +10,9 @@ from functools import lru_cache
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .origins import refuse
+from .refusals import refusal, refuse
 
 
 class OwnHosts:
@@ -31,7 +30,7 @@ class OwnHosts:
             await refuse(scope, receive, send)
 
 
-_BAD_HOST = JSONResponse({"detail": "This server does not go by that name.", "code": "bad_host"}, 400)
+_BAD_HOST = refusal(400, "This server does not go by that name.", "bad_host")
 
 
 _ONE_LABEL = re.compile(r"[a-z0-9_-]+(:[0-9]+)?", re.IGNORECASE)

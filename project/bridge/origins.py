@@ -11,6 +11,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .refusals import refuse
 from .sessions import django_request
 
 
@@ -28,9 +29,3 @@ class OwnOrigins:
         # Django's own rule for forms: scheme, host and port are ours, or CSRF_TRUSTED_ORIGINS names the origin.
         verified = self._csrf._origin_verified  # type: ignore[attr-defined]  # not in django-stubs
         return "origin" in connection.headers and not verified(django_request(connection))
-
-
-async def refuse(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a WebSocket handshake with 403."""
-    await receive()
-    await send({"type": "websocket.close"})

@@ -6,13 +6,12 @@ A program that sends its key in the clear is refused, and not sent elsewhere: it
 from collections.abc import Collection
 from ipaddress import ip_address
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .origins import refuse
+from .refusals import refusal, refuse
 
 _PLAIN = {"http", "ws"}
-_HTTPS_REQUIRED = JSONResponse({"detail": "This server is to be called by https://.", "code": "https_required"}, 403)
+_HTTPS_REQUIRED = refusal(403, "This server is to be called by https://.", "https_required")
 
 
 class OnlyTLS:

@@ -40,6 +40,7 @@ def test_any_other_host_is_a_bad_request(host: str) -> None:
 
     assert answer.status_code == 400
     assert (answer.json().keys(), answer.json()["code"]) == ({"detail", "code"}, "bad_host")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize("host", ["test", "mailrail:8000"])

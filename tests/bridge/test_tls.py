@@ -36,6 +36,7 @@ def test_a_request_in_the_clear_is_refused(method: str) -> None:
     answer = client().request(method, "/")
 
     assert (answer.status_code, answer.json()["code"]) == (403, "https_required")
+    assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_a_request_over_tls_is_passed_on() -> None:

@@ -52,6 +52,7 @@ def test_a_body_announced_too_long_is_refused_before_it_is_read(probe: StartServ
     answer = read_all(client)
 
     assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nCache-Control: no-store\r\n" in answer
     assert b"Connection: close" in answer
     assert json.loads(body_of(answer)) == {"detail": "A request has up to 15728640 bytes.", "code": "content_too_large"}
     assert "size: called" not in server.log
