@@ -173,8 +173,9 @@ def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.soc
     ours, theirs = socket.socketpair()
     with theirs:
         try:
-            # In a session of its own: Ctrl-C in a terminal is for the server, which ends it.
-            process = subprocess.Popen(command, stdin=theirs.fileno(), start_new_session=True)  # noqa: S603
+            # In a group of its own: Ctrl-C in a terminal is for the server, which ends it. In no session of its own: Linux shares
+            # the processor among sessions first (sched(7), autogroups), and `nice` counts within one alone.
+            process = subprocess.Popen(command, stdin=theirs.fileno(), process_group=0)  # noqa: S603
         except OSError:
             ours.close()
             raise

@@ -1,6 +1,5 @@
 """What this process has counted since it began, for Prometheus: one count for each event that was committed."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -29,7 +28,7 @@ class Counts(NamedTuple):
     seconds: list[float]
 
 
-told = Listeners[[str]]()  # what was counted, for another process to count: the text that `count_told` takes
+counted = Listeners[[Counts]]()  # told on any thread, for another process to count too
 
 
 def count(written: Iterable[NewEvent]) -> None:
@@ -40,17 +39,22 @@ def count(written: Iterable[NewEvent]) -> None:
         failed=[(_status(event), event.data["smtp_code"]) for event in written if _status(event) in FAILURES],
         seconds=[_seconds_since_acceptance(event) for event in written if _status(event) == Status.SENT],
     )
-    _count(counts)
-    if told.anybody_listens:
-        told.tell(json.dumps(counts))
+    count_all(counts)
+    counted.tell(counts)
 
 
-def count_told(counts: str) -> None:
-    """Count what another process counted."""
-    _count(Counts(*json.loads(counts)))
+def merged(several: Iterable[Counts]) -> Counts:
+    """All of them, as one."""
+    types, failed, seconds = Counter[str](), list[tuple[str, int | None]](), list[float]()
+    for counts in several:
+        types.update(counts.types)
+        failed += counts.failed
+        seconds += counts.seconds
+    return Counts(types, failed, seconds)
 
 
-def _count(counts: Counts) -> None:
+def count_all(counts: Counts) -> None:
+    """Count what was counted elsewhere."""
     for kind, number in counts.types.items():
         events.labels(kind).inc(number)
     for status, code in counts.failed:

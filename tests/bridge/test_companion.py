@@ -83,6 +83,7 @@ async def test_the_server_goes_first_where_both_want_a_core(heard: Heard) -> Non
         await heard.until("hello")
         (process,) = processes()
 
+        assert (os.getsid(process), os.getpgid(process)) == (os.getsid(0), process)
         assert os.getpriority(os.PRIO_PROCESS, process) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + companion.NICENESS)
 
 

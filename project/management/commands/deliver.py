@@ -12,7 +12,7 @@ from project.bridge import database
 from project.bridge.companion import beside_the_server
 from project.bridge.hints import passing_on
 from project.checks import TRANSPORT
-from project.outbox import measures
+from project.outbox.apart import telling
 from project.outbox.engine import LOOK_EVERY, Engine
 from project.outbox.events import EVENTS, committed
 
@@ -57,12 +57,11 @@ async def _deliver() -> None:
 
 async def _accompany() -> None:
     """Deliver until the server ends this, or is gone. It passes on what it is told, so this gives no hints of its own."""
-    engine, loop = _engine(look_every=LOOK_EVERY), asyncio.get_running_loop()
-    async with beside_the_server() as server:
-        with measures.told.listening(lambda counts: loop.call_soon_threadsafe(server.tell, counts)):
-            async with engine.running(grace=settings.SHUTDOWN_GRACE), server.beating(lambda: engine.healthy):
-                async for _ in server.lines():
-                    engine.wake()
+    engine = _engine(look_every=LOOK_EVERY)
+    grace = settings.SHUTDOWN_GRACE
+    async with beside_the_server() as it, telling(it), engine.running(grace=grace), it.beating(lambda: engine.healthy):
+        async for _ in it.lines():
+            engine.wake()
 
 
 def _engine(*, look_every: float) -> Engine:
