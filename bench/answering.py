@@ -1,5 +1,9 @@
-"""How long the API takes to answer while mail is delivered at full speed, in its process and in one beside it."""
+"""How long the API takes to answer while mail is delivered at full speed, in its process and in one beside it, and how much mail
+both together get done.
+"""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import httpx
 from bench.comparison import Comparison, Round
 from bench.installation import Installation
 from bench.load import Request, wrk
+from bench.mails import MAIL
 from bench.relays import fast_relay
 from bench.rounds import measured
 from bench.router import WARM_UP
@@ -23,6 +28,12 @@ DELIVER = {APART: "apart", WITHIN: "true"}
 COMPARISONS = [
     Comparison("p99 while delivering beside it / idle", APART, IDLE, at_most=2.0),
     Comparison("p99 while delivering in its process / idle", WITHIN, IDLE),
+]
+
+ACCEPTED, DELIVERED = "accepted with DELIVER={} (mails/s)", "delivered meanwhile with DELIVER={} (mails/s)"
+MIXED_COMPARISONS = [
+    Comparison("accepted while delivering: beside it / in its process", ACCEPTED.format("apart"), ACCEPTED.format("true")),
+    Comparison("delivered while accepting: beside it / in its process", DELIVERED.format("apart"), DELIVERED.format("true")),
 ]
 
 
@@ -45,9 +56,35 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
     return done
 
 
+def measure_mixed(folder: Path, rounds: int, seconds: int) -> list[Round]:
+    """32 clients send mail to a server with more than it can deliver meanwhile."""
+    full = Installation(folder / "full")
+    full.prepare()
+    key = full.create_key()
+    full.queue(BACKLOG * (seconds + WARM_UP))
+    done = []
+    with fast_relay(folder) as port:
+        for number in range(rounds):
+            busy = {deliver: full.copy(folder / f"{deliver}-{number}") for deliver in DELIVER.values()}
+            figures = {ACCEPTED.format(each): partial(_accepted, busy[each], port, seconds, each, key) for each in busy}
+            done.append({**measured(figures, number), **{DELIVERED.format(each): busy[each].delivered() for each in busy}})
+    return done
+
+
+def _accepted(installation: Installation, port: int, seconds: int, deliver: str, key: str) -> float:
+    with _delivering(installation, port, deliver) as url:
+        return wrk(Request(f"{url}/api/emails", key, MAIL), seconds=seconds).rate
+
+
 def _p99(installation: Installation, port: int, seconds: int, deliver: str) -> float:
-    with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
-        wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the engine runs")
+    with _delivering(installation, port, deliver) as url:
         request = Request(f"{url}/api/add?x=3&y=5")
         wrk(request, seconds=WARM_UP, connections=CONNECTIONS, pause=PAUSE)
         return wrk(request, seconds=seconds, connections=CONNECTIONS, pause=PAUSE).p99
+
+
+@contextmanager
+def _delivering(installation: Installation, port: int, deliver: str) -> Iterator[str]:
+    with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
+        wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the engine runs")
+        yield url

@@ -32,6 +32,7 @@ PARTS = {
     "delivery": Part(delivering.measure, delivering.COMPARISONS),
     "slow": Part(delivering.measure_slow, delivering.SLOW_COMPARISONS),
     "latency": Part(answering.measure, answering.COMPARISONS),
+    "mixed": Part(answering.measure_mixed, answering.MIXED_COMPARISONS),
 }
 
 

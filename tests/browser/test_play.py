@@ -77,6 +77,7 @@ def test_a_mail_that_is_refused_says_why(playground: Page, watch: Watch) -> None
 def test_the_mail_has_a_page_in_the_back_office(playground: Page) -> None:
     playground.get_by_label("Subject").fill("Played with")
     press_send(playground)
+    expect(playground.get_by_role("listitem").filter(has_text="sent")).to_be_visible()  # its timeline grows above the link
 
     playground.get_by_role("link", name="Its page in the back office").click()
 

@@ -358,10 +358,10 @@ def test_a_large_template_fits() -> None:
     source = ("<p>" + "x" * 300 + "</p>{% for i in items %}{{ i.name | upcase }}{% endfor %}\n") * 500
 
     with cheap():
-        rendered = html(source, items=[{"name": "ada"}] * 10)
+        rendered = html(source, items=[{"name": "ada"}] * 2)
 
     assert len(source) > SOURCE / 2 > MARKUP
-    assert rendered.count("ADA") == 5_000
+    assert rendered.count("ADA") == 1_000
 
 
 def test_output_up_to_the_limit_fits() -> None:
