@@ -1,4 +1,4 @@
-"""Companions for tests: `python -m tests.bridge.companions echo|stubborn`, with a link to the server as standard input."""
+"""Companions for tests: `python -m tests.bridge.companions echo|counting|stubborn`, with a link as standard input."""
 
 import asyncio
 import sys
@@ -15,6 +15,13 @@ async def echo() -> None:
         server.tell("the end")
 
 
+async def counting() -> None:
+    """For each line, a bounce."""
+    async with beside_the_server() as server, server.beating(lambda: True):
+        async for _ in server.lines():
+            server.tell('[{"email.bounced": 1}, [["bounced", 550]], []]')
+
+
 async def stubborn() -> None:
     """Does not end when it is told to."""
     async with beside_the_server() as server, server.beating(lambda: True):
@@ -22,4 +29,4 @@ async def stubborn() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run({"echo": echo, "stubborn": stubborn}[sys.argv[1]]())
+    asyncio.run({"echo": echo, "counting": counting, "stubborn": stubborn}[sys.argv[1]]())

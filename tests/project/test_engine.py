@@ -20,6 +20,7 @@ from project.outbox.accept import accept_message
 from project.outbox.claim import claim_emails
 from project.outbox.delivery import Delivery
 from project.outbox.engine import Engine
+from project.outbox.events import queued
 from project.outbox.instance import alive
 from project.outbox.models import Email, Event, Pause
 from project.outbox.outcomes import Outcome
@@ -335,6 +336,17 @@ async def test_says_that_it_is_alive_while_a_slow_relay_has_a_mail(
             relay.may_take.set()
 
     assert await statuses() == [(Status.SENT, 1)]
+
+
+async def test_is_woken_by_what_is_queued_in_this_process_on_any_thread(lent: None, tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "engines", look_every=3600.0)
+    async with engine.running(grace=GRACE):
+        await until(lambda: engine._delivery is not None and engine._delivery._claimed_at > 0)
+        await accept()
+
+        await asyncio.to_thread(queued.tell)
+
+        await until_so(all_sent)
 
 
 # Where another process delivers
