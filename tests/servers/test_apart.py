@@ -39,6 +39,15 @@ def companion(server: Server) -> int:
     return found[0]
 
 
+def three_in_hand(start: StartServer, data: Path, relay: Sink) -> tuple[str, Server, int]:
+    """A key, a server, and the id of the process beside it, which has given three mails to the relay and waits for its answers."""
+    key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
+    beside = companion(server)
+    send(server, key, 3)
+    wait_for(lambda: relay.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+    return key, server, beside
+
+
 def is_gone(process: int) -> bool:
     """Whether it has ended, or is as good as ended."""
     stat = Path(f"/proc/{process}/stat")
@@ -61,10 +70,7 @@ async def test_what_it_does_is_heard_counted_and_healthy_in_the_server(start: St
 
 @pytest.mark.pitfall(3)
 def test_on_sigterm_what_is_in_hand_is_sent_before_both_end(start: StartServer, data: Path, relay: Sink) -> None:
-    key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
-    beside = companion(server)
-    send(server, key, 3)
-    wait_for(lambda: relay.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+    _, server, beside = three_in_hand(start, data, relay)
 
     server.process.send_signal(signal.SIGTERM)
     wait_for(lambda: not server.listens, "the server stops")
@@ -76,10 +82,7 @@ def test_on_sigterm_what_is_in_hand_is_sent_before_both_end(start: StartServer, 
 
 @pytest.mark.pitfall(3)
 def test_when_the_server_is_killed_it_sends_what_is_in_hand_once_and_ends(start: StartServer, data: Path, relay: Sink) -> None:
-    key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
-    beside = companion(server)
-    send(server, key, 3)
-    wait_for(lambda: relay.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+    key, server, beside = three_in_hand(start, data, relay)
 
     server.kill()
     relay.release()
@@ -93,10 +96,7 @@ def test_when_the_server_is_killed_it_sends_what_is_in_hand_once_and_ends(start:
 
 @pytest.mark.pitfall(3)
 def test_when_it_is_killed_another_one_delivers_what_is_left(start: StartServer, data: Path, relay: Sink) -> None:
-    key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
-    beside = companion(server)
-    send(server, key, 3)
-    wait_for(lambda: relay.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+    _, server, beside = three_in_hand(start, data, relay)
 
     os.kill(beside, signal.SIGKILL)
     server.wait_for_log("ended with -9, and begins again in 1 s")
