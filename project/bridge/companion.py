@@ -7,6 +7,7 @@ a server that was killed knows.
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -85,7 +86,7 @@ class Companion:
         self._hear = hear
         self._link: Link | None = None  # while there is one
         self._process: subprocess.Popen[bytes] | None = None
-        self._heard_at = 0.0
+        self._heard_at = -math.inf
         self.is_kept = False  # whether `running` sees to it
         self._ending = asyncio.Event()
 
@@ -138,7 +139,7 @@ class Companion:
     async def _run(self) -> int:
         """From its beginning to its end. Gives its exit code."""
         process, ours = _begin(self._command)
-        self._process = process
+        self._process, self._heard_at = process, -math.inf
         self._link = await Link.on(ours)
         try:
             if self._ending.is_set():

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +165,16 @@ async def test_there_are_none_while_it_is_not_well(monkeypatch: pytest.MonkeyPat
     assert [line async for line in server.lines()] == []
     server.close()
     beside.close()
+
+
+async def test_a_sign_of_life_counts_for_the_process_that_gave_it(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(companion, "MARGIN", 0.0)
+    silent = Companion([sys.executable, "-c", "import time; time.sleep(3600)"], heard.hear)
+    silent._heard_at = time.monotonic()  # of the one before it
+    async with silent.running(grace=0.0):
+        await until(lambda: silent._link is not None)
+
+        assert not silent.is_alive
 
 
 async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:

@@ -40,7 +40,7 @@ def companion(server: Server) -> int:
 
 
 def three_in_hand(start: StartServer, data: Path, relay: Sink) -> tuple[str, Server, int]:
-    """A key, a server, and the id of the process beside it, which has given three mails to the relay and waits for its answers."""
+    """A key, a server, and the id of the process beside it, which has three mails in the relay's hands."""
     key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
     beside = companion(server)
     send(server, key, 3)
