@@ -22,9 +22,9 @@ def run(arguments: list[str]) -> None:
             raise
         raise SystemExit(_about_database(error)) from None
     except OSError as error:
-        if TRACEBACK in arguments or not _is_about_folder(error):
+        if TRACEBACK in arguments or (path := _unusable(error)) is None:
             raise
-        raise SystemExit(f"DATA_DIR: {_folder()} cannot be used: {error.strerror}.") from None
+        raise SystemExit(f"DATA_DIR: {path} cannot be used: {error.strerror}.") from None
 
 
 def _about_database(error: Exception) -> str:
@@ -34,12 +34,9 @@ def _about_database(error: Exception) -> str:
     return f"{name} database cannot be used: {said}."
 
 
-def _is_about_folder(error: OSError) -> bool:
+def _unusable(error: OSError) -> Path | None:
+    """What in the folder, or the folder itself, if it is about that."""
     if not isinstance(error.filename, str):
-        return False
-    folder, path = _folder(), Path(error.filename)
-    return path.is_relative_to(folder) or folder.is_relative_to(path)
-
-
-def _folder() -> Path:
-    return env.read().data_dir.resolve()
+        return None
+    folder, path = env.read().data_dir.resolve(), Path(error.filename)
+    return path if path.is_relative_to(folder) else folder if folder.is_relative_to(path) else None

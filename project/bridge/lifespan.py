@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class StartupFailed(Exception):
-    """The application's start-up failed. Why is in the log."""
+    """The application's start-up failed: the last line of why. The whole is in the log."""
 
 
 @asynccontextmanager
@@ -36,8 +36,10 @@ async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     to_app.put_nowait({"type": "lifespan.startup"})
     answer = await _answer(from_app, task)
     if answer["type"] == "lifespan.startup.failed":
-        logger.critical("The application's start-up failed:\n%s", answer.get("message", ""))
-        raise StartupFailed(answer.get("message", ""))
+        why = answer.get("message", "").strip()
+        logger.critical("The application's start-up failed:\n%s", why)
+        await asyncio.gather(task, return_exceptions=True)  # what it raises, it has said
+        raise StartupFailed(why.rpartition("\n")[2])
     try:
         yield state
     finally:
@@ -95,8 +97,9 @@ class LifespanUnderDaphne:
             async with running(self) as self._state:
                 self._started.set()
                 await self._stopping.wait()
-        except Exception:
-            logger.critical("The application's lifespan failed", exc_info=True)
+        except Exception as error:
+            if not isinstance(error, StartupFailed):  # which is in the log
+                logger.critical("The application's lifespan failed", exc_info=True)
             raise SystemExit(1) from None  # through Daphne's loop: no half-started process may go on
 
     def _end(self) -> Any:

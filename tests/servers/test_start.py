@@ -125,12 +125,14 @@ def test_a_bad_value_stops_the_start_by_name(tmp_path: Path, name: str, value: s
     assert "hush" not in told.stderr
 
 
-def test_an_application_that_cannot_start_is_told_without_a_traceback_of_ours(data: Path) -> None:
+@pytest.mark.parametrize("deliver", ["true", "apart"])
+def test_an_application_that_cannot_start_says_why_once(data: Path, deliver: str) -> None:
     shutil.rmtree(data / "engines", ignore_errors=True)
     (data / "engines").write_text("a file where the engine wants its folder")
 
-    told = manage("serve", "-p", "0", data=data)
+    told = manage("serve", "-p", "0", data=data, DELIVER=deliver)
 
     assert told.returncode == 1
     assert "The application did not start" in told.stderr
-    assert "engines" in told.stderr
+    assert f"{data / 'engines'}" in told.stderr
+    assert told.stderr.count("Traceback") == 1
