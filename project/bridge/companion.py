@@ -16,6 +16,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ SILENCE = 15.0  # seconds without one until it is taken not to work
 AGAIN_AFTER = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds until one that died begins again, longer each time
 STEADY = 60.0  # seconds that one must live for the waits to begin anew
 MARGIN = 5.0  # seconds beyond its grace, for the end of the process
+ORPHANED = 2.0  # seconds that one whose server was killed has for what is in hand
 LONGEST_LINE = 1024 * 1024  # bytes
+END = "\x04"  # the last line of one that ends as it should: ASCII's end of transmission
 NICENESS = 10  # of a companion: the server goes first where both want the same core
 
 
@@ -32,11 +35,12 @@ class Link:
     """One end of the socket pair. Only for its loop."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.said_end = False  # the other end did: else it was killed
         self._reader = reader
         self._writer = writer
 
     @classmethod
-    async def on(cls, end: socket.socket) -> "Link":
+    async def on(cls, end: socket.socket) -> Self:
         """Speak and hear over this end."""
         return cls(*await asyncio.open_unix_connection(sock=end, limit=LONGEST_LINE))
 
@@ -46,8 +50,9 @@ class Link:
             self._writer.write(f"{line}\n".encode())
 
     def end(self) -> None:
-        """Say nothing more, and go on hearing."""
+        """Say that this is all, and go on hearing."""
         if not self._writer.is_closing():
+            self.tell(END)
             self._writer.write_eof()
 
     def close(self) -> None:
@@ -73,8 +78,15 @@ class Link:
     async def lines(self) -> AsyncIterator[str]:
         """What the other end says, until it has said all or is gone."""
         with suppress(ConnectionError):
-            while line := await self._reader.readline():
-                yield line.decode().rstrip("\n")
+            while read := await self._reader.readline():
+                if (line := read.decode().rstrip("\n")) != END:
+                    yield line
+                else:
+                    self.said_end = True
+
+
+class DidNotBegin(RuntimeError):
+    """A companion ended before its first sign of life. What it wrote to standard error says why."""
 
 
 class Companion:
@@ -89,6 +101,7 @@ class Companion:
         self._heard_at = -math.inf
         self.is_kept = False  # whether `running` sees to it
         self._ending = asyncio.Event()
+        self._began = asyncio.Event()  # the first of them gave a sign of life
 
     @property
     def is_alive(self) -> bool:
@@ -102,10 +115,14 @@ class Companion:
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """It runs while this is open. At the end it is told so, and has `grace` seconds."""
-        self._ending, self.is_kept = asyncio.Event(), True
+        """It runs while this is open. At the end it is told so, and has `grace` seconds.
+
+        Raises `DidNotBegin` if it ends before its first sign of life. Waits for that no longer than `SILENCE`.
+        """
+        self._ending, self._began, self.is_kept = asyncio.Event(), asyncio.Event(), True
         keeping = asyncio.create_task(self._keep())
         try:
+            await self._first_sign_of(keeping)
             yield
         finally:
             self.is_kept = False
@@ -118,6 +135,18 @@ class Companion:
                 self._process.kill()
             await keeping
 
+    async def _first_sign_of(self, keeping: "asyncio.Task[None]") -> None:
+        beginning = asyncio.create_task(self._began.wait())
+        try:
+            done, _ = await asyncio.wait({beginning, keeping}, timeout=SILENCE, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            beginning.cancel()
+        if keeping in done:
+            keeping.result()
+        if not done:
+            logger.error("%s gave no sign of life in %g s", self._name, SILENCE)
+            self._began.set()  # it is waited for no longer, and begins again if it ends
+
     async def _keep(self) -> None:
         died = 0
         while not self._ending.is_set():
@@ -128,6 +157,8 @@ class Companion:
                 how = f"did not begin ({type(error).__name__})"
             if self._ending.is_set():
                 return
+            if not self._began.is_set():
+                raise DidNotBegin(f"{self._name} {how}")
             died = 0 if time.monotonic() > began + STEADY else died
             wait = AGAIN_AFTER[min(died, len(AGAIN_AFTER) - 1)]
             died += 1
@@ -146,6 +177,7 @@ class Companion:
                 self._link.end()
             async for line in self._link.lines():
                 self._heard_at = time.monotonic()
+                self._began.set()
                 if line:
                     self._hear(line)
         finally:
@@ -160,14 +192,34 @@ class Companion:
 
 @asynccontextmanager
 async def beside_the_server() -> AsyncIterator[Link]:
-    """For the companion's side: its link. It is to end when the link's lines do."""
+    """For the companion's side: its link. It is to close this when the link's lines end.
+
+    If they do because the server was killed, that is cut off after `ORPHANED` seconds: the next server may be there by then.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
-    link = await Link.on(socket.socket(fileno=os.dup(0)))
+    link = await _LinkToServer.on(socket.socket(fileno=os.dup(0)))
     try:
-        yield link
+        async with link.patience:
+            yield link
+    except TimeoutError:
+        if not link.patience.expired():
+            raise
+        logger.error("The server was killed, and what was in hand did not end within %g s", ORPHANED)  # noqa: TRY400  # ours, no fault
     finally:
         link.close()
+
+
+class _LinkToServer(Link):
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer)
+        self.patience = asyncio.timeout(None)
+
+    async def lines(self) -> AsyncIterator[str]:
+        async for line in super().lines():
+            yield line
+        if not self.said_end:
+            self.patience.reschedule(asyncio.get_running_loop().time() + ORPHANED)
 
 
 def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":

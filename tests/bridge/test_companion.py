@@ -6,13 +6,15 @@ import signal
 import socket
 import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from project.bridge import companion
-from project.bridge.companion import Companion, Link
+from project.bridge.companion import Companion, DidNotBegin, Link
 from tests.processes import PATIENCE, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -169,12 +171,30 @@ async def test_there_are_none_while_it_is_not_well(monkeypatch: pytest.MonkeyPat
 
 async def test_a_sign_of_life_counts_for_the_process_that_gave_it(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(companion, "MARGIN", 0.0)
-    silent = Companion([sys.executable, "-c", "import time; time.sleep(3600)"], heard.hear)
+    silent = Companion(["sleep", "3600"], heard.hear)
     silent._heard_at = time.monotonic()  # of the one before it
-    async with silent.running(grace=0.0):
+    async with AsyncExitStack() as stack:
+        beginning = asyncio.create_task(stack.enter_async_context(silent.running(grace=0.0)))
         await until(lambda: silent._link is not None)
 
         assert not silent.is_alive
+        beginning.cancel()
+    await asyncio.gather(beginning, return_exceptions=True)
+
+
+@pytest.mark.parametrize("was_killed", [True, False])
+async def test_one_whose_server_was_killed_is_cut_off_and_one_that_is_told_to_end_is_not(was_killed: bool) -> None:
+    ours, theirs = socket.socketpair()
+    server = await Link.on(ours)
+    with theirs:
+        command = [sys.executable, "-m", "tests.bridge.companions", "lingering"]
+        lingering = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), stdout=PIPE, stderr=PIPE)
+    await anext(server.lines())
+    server.close() if was_killed else server.end()
+    out, error = await lingering.communicate()
+    server.close()
+
+    assert (b"went on" in out, b"The server was killed" in error, lingering.returncode) == (not was_killed, was_killed, 0)
 
 
 async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:
@@ -186,11 +206,35 @@ async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:
     assert heard == ["hello", "the end"]
 
 
-async def test_a_command_that_cannot_be_run_is_tried_again_and_holds_nobody_up(
+@pytest.mark.parametrize(("command", "how"), [("/nothing", r"did not begin \(FileNotFoundError\)"), ("false", "ended with 1")])
+async def test_one_that_ends_before_its_first_sign_of_life_lets_nothing_begin(heard: Heard, command: str, how: str) -> None:
+    with pytest.raises(DidNotBegin, match=how):
+        async with Companion([command], heard.hear).running(grace=GRACE):
+            pytest.fail("it began")
+
+
+async def test_one_that_gives_no_sign_of_life_is_waited_for_no_longer_and_begins_again_if_it_ends(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "SILENCE", 0.0)
+    async with Companion(["sleep", "0.5"], heard.hear).running(grace=GRACE):
+        await until(lambda: "sleep 0.5 ended with 0, and begins again" in caplog.text)
+
+    assert "sleep 0.5 gave no sign of life in 0 s" in caplog.text
+
+
+async def test_a_command_that_cannot_be_run_any_more_is_tried_again_and_holds_nobody_up(
     heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(companion, "AGAIN_AFTER", (0.0, 100.0))
-    async with Companion([str(tmp_path / "nothing")], heard.hear).running(grace=GRACE):
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\nexec {sys.executable} -m tests.bridge.companions echo\n")
+    command.chmod(0o700)
+    async with Companion([str(command)], heard.hear).running(grace=GRACE):
+        await heard.until("hello")
+        command.unlink()
+        os.kill(processes()[0], signal.SIGKILL)
+
         await until(lambda: "begins again in 100 s" in caplog.text)
 
-    assert "nothing did not begin (FileNotFoundError), and begins again in 0 s" in caplog.text
+    assert "command did not begin (FileNotFoundError), and begins again in 100 s" in caplog.text
