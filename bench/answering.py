@@ -1,5 +1,5 @@
 """How long the API takes to answer while mail is delivered at full speed, in its process and in one beside it, and how much mail
-both together get done.
+both together get done. What an engine in its process costs at the least is told by a thread there that only counts.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,12 @@ BACKLOG = 4000  # mails for each second: more than are delivered
 IDLE = "GET /api/add, idle: p99 (ms)"
 APART = "GET /api/add, while mail is delivered beside it (DELIVER=apart): p99 (ms)"
 WITHIN = "GET /api/add, while mail is delivered in its process (DELIVER=true): p99 (ms)"
+COUNTING = "GET /api/add, while a thread of its process counts: p99 (ms)"
 DELIVER = {APART: "apart", WITHIN: "true"}
 COMPARISONS = [
     Comparison("p99 while delivering beside it / idle", APART, IDLE, at_most=2.0),
     Comparison("p99 while delivering in its process / idle", WITHIN, IDLE),
+    Comparison("p99 while a thread of its process counts / idle", COUNTING, IDLE),
 ]
 
 ACCEPTED, DELIVERED = "accepted with DELIVER={} (mails/s)", "delivered meanwhile with DELIVER={} (mails/s)"
@@ -49,6 +51,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
             busy = {name: full.copy(folder / f"{deliver}-{number}") for name, deliver in DELIVER.items()}
             figures = {IDLE: partial(_p99, empty, port, seconds, "true")}
             figures |= {name: partial(_p99, busy[name], port, seconds, deliver) for name, deliver in DELIVER.items()}
+            figures[COUNTING] = partial(_p99, empty, port, seconds, "true", "-m", "bench.counting")
             rates = {f"the delivery with DELIVER={DELIVER[name]} (mails/s)": busy[name].delivered for name in busy}
             done.append({**measured(figures, number), **{name: rate() for name, rate in rates.items()}})
             if not all(installation.left() for installation in busy.values()):
@@ -76,15 +79,15 @@ def _accepted(installation: Installation, port: int, seconds: int, deliver: str,
         return wrk(Request(f"{url}/api/emails", key, MAIL), seconds=seconds).rate
 
 
-def _p99(installation: Installation, port: int, seconds: int, deliver: str) -> float:
-    with _delivering(installation, port, deliver) as url:
+def _p99(installation: Installation, port: int, seconds: int, deliver: str, *program: str) -> float:
+    with _delivering(installation, port, deliver, *program) as url:
         request = Request(f"{url}/api/add?x=3&y=5")
         wrk(request, seconds=WARM_UP, connections=CONNECTIONS, pause=PAUSE)
         return wrk(request, seconds=seconds, connections=CONNECTIONS, pause=PAUSE).p99
 
 
 @contextmanager
-def _delivering(installation: Installation, port: int, deliver: str) -> Iterator[str]:
-    with installation.served(EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
+def _delivering(installation: Installation, port: int, deliver: str, *program: str) -> Iterator[str]:
+    with installation.served(*program, EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
         wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the engine runs")
         yield url

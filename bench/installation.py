@@ -15,6 +15,7 @@ from bench.processes import run
 from bench.router import ENV, LISTEN, prepare
 from tests.processes import running
 
+MANAGE = ("manage.py",)
 BATCH = 1000  # mails, the most that the API takes at once
 
 
@@ -44,9 +45,9 @@ class Installation:
                 post(Request(f"{url}/api/emails/batch", key, {"emails": [MAIL] * min(BATCH, count - begin)}))
 
     @contextmanager
-    def served(self, **env: str) -> Iterator[str]:
-        """`manage.py serve`, without its access log. Gives the address."""
-        with running(["manage.py", "serve", *LISTEN], log=self.data / "log", env={**self._env(), **env}) as server:
+    def served(self, *program: str, **env: str) -> Iterator[str]:
+        """`manage.py serve`, or another `program` with its options, without its access log. Gives the address."""
+        with running([*(program or MANAGE), "serve", *LISTEN], log=self.data / "log", env={**self._env(), **env}) as server:
             yield server.url
 
     def deliver(self, email_url: str) -> float:

@@ -57,7 +57,7 @@ def create_app() -> FastAPI:
         exception_handlers=ERROR_HANDLERS,
         middleware=[Middleware(BodyLimit)],
     )
-    folder, deliver = settings.ENV.data_folder / "engines", settings.ENV.deliver
+    folder, deliver = settings.ENV.data_folder / "engines", settings.DELIVER
     app.state.engine = EngineApart(folder) if deliver == "apart" else Engine(folder, delivers=deliver)
     app.state.intake, app.state.tail, app.state.clerk = Intake(), Tail(), Clerk()
     for part in (emails, notes, events, templates, suppressions, auth, operating):  # tried in order: the busiest first

@@ -91,7 +91,7 @@ def check_ready_for_the_world(**_kwargs: Any) -> Found:
 def check_processes_hear_each_other(**_kwargs: Any) -> Found:
     """A channel layer in memory reaches one process."""
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
-    if settings.ENV.deliver or not in_memory:
+    if settings.DELIVER or not in_memory:
         return []
     hint = "Set REDIS_URL for both, so that they hear of each other at once, or let the server deliver (DELIVER=true)."
     return [_error("006", "Mail is delivered by another process, and the channel layer is in this one's memory.", hint)]

@@ -63,9 +63,10 @@ class Environment(BaseSettings):
     default_from_email: str = Field(
         "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="the sender of mail that names none"
     )
-    deliver: bool | Literal["apart"] = Field(
-        True,
-        description="whether the server also delivers, `apart` in a process beside its own; if not, `manage.py deliver` does",
+    deliver: bool | Literal["apart"] | None = Field(
+        None,
+        description="who delivers: `apart`, a process beside the server's (for `serve`, if not set); `true`, the server's own"
+        " (for other servers); `false`, `manage.py deliver`",
     )
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
         DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"

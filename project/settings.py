@@ -106,6 +106,7 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
 EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
+DELIVER = True if ENV.deliver is None else ENV.deliver  # `manage.py serve` has another default
 if ENV.relay is not None:  # for Django's own mail, too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host

@@ -117,13 +117,15 @@ def test_refuses_to_deploy_what_is_only_good_for_a_trial(settings: Settings) -> 
 
 
 def test_refuses_to_deploy_a_channel_layer_in_memory_with_several_processes(settings: Settings) -> None:
-    settings.ENV = Environment(deliver=False, public_url="http://mail.example.com")
+    settings.DELIVER = False
+    settings.ENV = Environment(public_url="http://mail.example.com")
 
     assert deployment_errors() == ["mailrail.E006"]
 
 
 def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: Settings) -> None:
-    settings.ENV = Environment(deliver=False, public_url="http://mail.example.com")
+    settings.DELIVER = False
+    settings.ENV = Environment(public_url="http://mail.example.com")
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 
     assert deployment_errors() == []

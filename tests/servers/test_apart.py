@@ -1,4 +1,4 @@
-"""`DELIVER=apart`: the engine in a process beside the server's."""
+"""The engine in a process beside the server's: `manage.py serve`, or `DELIVER=apart`."""
 
 import asyncio
 import os
@@ -26,22 +26,22 @@ def relay() -> Iterator[Sink]:
         yield sink
 
 
+def companions(server: Server) -> list[int]:
+    """The ids of the processes beside the server's."""
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    ids = [int(number) for path in children for number in path.read_text().split()]
+    return [number for number in ids if b"--companion" in Path(f"/proc/{number}/cmdline").read_bytes()]
+
+
 def companion(server: Server) -> int:
-    """The id of the process beside the server's."""
-    found: list[int] = []
-
-    def find() -> bool:
-        children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
-        found[:] = [int(number) for path in children for number in path.read_text().split()]
-        return len(found) == 1
-
-    wait_for(find, "it runs", lambda: server.log)
-    return found[0]
+    """The id of the only one, as soon as it is there."""
+    wait_for(lambda: len(companions(server)) == 1, "it runs", lambda: server.log)
+    return companions(server)[0]
 
 
 def three_in_hand(start: StartServer, data: Path, relay: Sink) -> tuple[str, Server, int]:
     """A key, a server, and the id of the process beside it, which has three mails in the relay's hands."""
-    key, server = create_key(data), start(DELIVER="apart", EMAIL_URL=relay.url)
+    key, server = create_key(data), start(EMAIL_URL=relay.url)
     beside = companion(server)
     send(server, key, 3)
     wait_for(lambda: relay.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
@@ -52,6 +52,16 @@ def is_gone(process: int) -> bool:
     """Whether it has ended, or is as good as ended."""
     stat = Path(f"/proc/{process}/stat")
     return not stat.exists() or stat.read_text().rpartition(") ")[2].startswith("Z")
+
+
+@pytest.mark.parametrize(
+    ("kind", "env", "count"),
+    [("serve", {}, 1), ("serve", {"DELIVER": "true"}, 0), ("daphne", {}, 0), ("uvicorn", {}, 0)],
+)
+def test_serve_has_one_beside_it_unless_told_otherwise(start: StartServer, kind: str, env: dict[str, str], count: int) -> None:
+    server = start(kind, **env)
+
+    assert (server.get("/api/health/ready").status_code, len(companions(server))) == (200, count)
 
 
 @pytest.mark.anyio
@@ -87,7 +97,7 @@ def test_when_the_server_is_killed_it_sends_what_is_in_hand_once_and_ends(start:
     server.kill()
     relay.release()
     wait_for(lambda: is_gone(beside), "it ends", lambda: server.log)
-    again = start(DELIVER="apart", EMAIL_URL=relay.url)
+    again = start(EMAIL_URL=relay.url)
     send(again, key)
     wait_for(lambda: len(relay.mails) == 4, "the next one delivers", lambda: again.log)
 

@@ -156,7 +156,7 @@ async def test_without_redis_at_its_start_a_server_works_and_finds_it_later(
 
     await asyncio.to_thread(wait_for, lambda: ready(server)["channel_layer"] == "ok", "the server is ready")
     await asyncio.to_thread(server.wait_for_log, WORKS)
-    assert server.log.count(FAILS) == 1
+    assert server.log.count(FAILS) == 2  # the server says so once, and so does the process beside it
 
 
 async def test_readiness_leaves_nothing_in_redis(start: StartServer, redis: RedisServer) -> None:

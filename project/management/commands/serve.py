@@ -43,6 +43,8 @@ class Command(BaseCommand):
         if PREPARE in options["daphne"]:
             call_command("prepare", stdout=self.stdout)
         env = settings.ENV
+        if env.deliver is None:
+            settings.DELIVER = "apart"
         limits = Limits(
             body=env.body_limit,
             messages=env.socket_messages,
