@@ -1,5 +1,5 @@
-"""How long the API takes to answer while mail is delivered at full speed, in its process and in one beside it, and how much mail
-both together get done. What an engine in its process costs at the least is told by a thread there that only counts.
+"""How long `GET /api/add` takes to answer while mail is delivered at full speed, in its process and in one beside it, and how
+much mail both together get done. What an engine in its process costs at the least is told by a thread there that only counts.
 """
 
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from tests.processes import wait_for
 CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection: some 300 requests/s
 BACKLOG = 4000  # mails for each second: more than are delivered
 
-IDLE = "GET /api/add, idle: p99 (ms)"
-APART = "GET /api/add, while mail is delivered beside it (DELIVER=apart): p99 (ms)"
-WITHIN = "GET /api/add, while mail is delivered in its process (DELIVER=true): p99 (ms)"
-COUNTING = "GET /api/add, while a thread of its process counts: p99 (ms)"
+IDLE = "Mailrail, idle: p99 (ms)"
+APART = "Mailrail, delivering beside it (DELIVER=apart): p99 (ms)"
+WITHIN = "Mailrail, delivering in its process (DELIVER=true): p99 (ms)"
+COUNTING = "Mailrail, a thread of its process counts: p99 (ms)"
 DELIVER = {APART: "apart", WITHIN: "true"}
 COMPARISONS = [
     Comparison("p99 while delivering beside it / idle", APART, IDLE, at_most=2.0),
@@ -32,7 +32,7 @@ COMPARISONS = [
     Comparison("p99 while a thread of its process counts / idle", COUNTING, IDLE),
 ]
 
-ACCEPTED, DELIVERED = "accepted with DELIVER={} (mails/s)", "delivered meanwhile with DELIVER={} (mails/s)"
+ACCEPTED, DELIVERED = "Mailrail, DELIVER={}: accepted (mails/s)", "Mailrail, DELIVER={}: delivered (mails/s)"
 MIXED_COMPARISONS = [
     Comparison("accepted while delivering: beside it / in its process", ACCEPTED.format("apart"), ACCEPTED.format("true")),
     Comparison("delivered while accepting: beside it / in its process", DELIVERED.format("apart"), DELIVERED.format("true")),
