@@ -91,13 +91,15 @@ def test_does_not_start_with_a_relay_that_is_not_safe(data: Path) -> None:
 def test_delivers_what_another_process_accepts_and_drains_on_a_signal(
     data: Path, delivering: Callable[..., Server], how: signal.Signals
 ) -> None:
-    with smtp_sink(delay=1.0) as sink:
+    with smtp_sink() as sink:
+        sink.hold()
         process = delivering(EMAIL_URL=sink.url)
         wait_for(lambda: any((data / "engines").glob("*")), "the engine runs", lambda: process.log)
         accept(data, 3)
         wait_for(lambda: sink.in_hand == 3, "the mails are in the relay's hands")
 
         process.process.send_signal(how)
+        sink.release()
         code = process.wait()
 
     assert (code, len(sink.mails), statuses(data)) == (0, 3, ["sent"] * 3)
