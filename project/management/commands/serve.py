@@ -44,7 +44,7 @@ class Command(BaseCommand):
             call_command("prepare", stdout=self.stdout)
         env = settings.ENV
         if env.deliver is None:
-            settings.DELIVER = "apart"
+            settings.DELIVER = "apart"  # before the application is imported
         limits = Limits(
             body=env.body_limit,
             messages=env.socket_messages,
