@@ -7,12 +7,15 @@ can be in a relay's hands without our knowing, whenever this process dies.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from uuid import UUID
 
 from django.utils import timezone
 
 from project.bridge.commits import SharedCommits
+from project.bridge.database import AWAY
+from project.outbox.claim import LEASE
 from project.outbox.models import Email
 from project.outbox.outcomes import Outcome, Verdict
 from project.outbox.record import Attempt, NotInHand, record_outcomes
@@ -24,6 +27,7 @@ from project.outbox.transports.choice import stays_here
 logger = logging.getLogger(__name__)
 
 IDLE = 10.0  # seconds until a connection that nobody needs is closed
+RECORD_AGAIN = 1.0  # seconds until an outcome is written again that the database did not take
 REST = 5.0  # seconds for which a channel stands back when the relay takes no more connections
 
 OnOutcome = Callable[[Outcome], Awaitable[None]]
@@ -94,7 +98,7 @@ class Senders:
 
     async def _record(self, email: Email, outcome: Outcome) -> None:
         try:
-            judgement = await self._commits.run(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
+            judgement = await self._written(Attempt(email, outcome, timezone.now(), random.random()))  # noqa: S311  # spreads tries
         except NotInHand:
             logger.warning("Email %s is in another engine's hands by now", email.id)
         except Exception:
@@ -103,6 +107,24 @@ class Senders:
             _log(email, judgement)
         self.held.discard(email.id)
         await self._on_outcome(outcome)
+
+    async def _written(self, attempt: Attempt) -> Verdict:
+        """What became of the mail, once it is committed.
+
+        While the database is away it is tried again, for as long as the lease holds: given up, the mail would be sent once more.
+        """
+        deadline = time.monotonic() + LEASE.total_seconds()
+        tries = 0
+        while True:
+            try:
+                return await self._commits.run(attempt)
+            except (*AWAY, OSError) as error:  # OSError: there is no descriptor left
+                tries += 1
+                if time.monotonic() > deadline:
+                    raise
+                if tries == 1:
+                    logger.error("What became of email %s waits for the database: %s", attempt.email.id, type(error).__name__)  # noqa: TRY400
+            await asyncio.sleep(RECORD_AGAIN)
 
 
 def _log(email: Email, judgement: Verdict) -> None:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from errno import EMFILE
 
 import pytest
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 from pytest_django import Settings
 
 from project.bridge import database
@@ -196,10 +198,10 @@ async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None
 async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_next(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def unreachable(_attempts: Sequence[Attempt]) -> list[Verdict]:
-        raise OperationalError("the database went away")
+    def unwritable(_attempts: Sequence[Attempt]) -> list[Verdict]:
+        raise DataError("it does not fit")
 
-    monkeypatch.setattr(module, "record_outcomes", unreachable)
+    monkeypatch.setattr(module, "record_outcomes", unwritable)
     line = Line(channels=1)
     line.may_answer.set()
     async with sending_by(line) as (senders, ears):
@@ -208,6 +210,48 @@ async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_nex
 
     assert (senders.in_hand, await statuses()) == (0, [(Status.SENDING, 1)] * 2)
     assert caplog.text.count("stays claimed until its lease runs out") == 2
+
+
+@pytest.mark.parametrize("error", [OperationalError("the database went away"), OSError(EMFILE, "Too many open files")])
+async def test_an_outcome_waits_for_a_database_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    failures = [error] * 6
+
+    def comes_back(attempts: Sequence[Attempt]) -> list[Verdict]:
+        if failures:
+            raise failures.pop()
+        return record_outcomes(attempts)
+
+    monkeypatch.setattr(module, "record_outcomes", comes_back)
+    monkeypatch.setattr(module, "RECORD_AGAIN", 0.0)
+    line = Line(channels=2)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(2))
+        await until(lambda: len(ears.heard) == 2)
+
+    assert await statuses() == [(Status.SENT, 1)] * 2
+    assert (len(line.begun), caplog.text.count("waits for the database")) == (2, 2)
+
+
+async def test_an_outcome_waits_no_longer_than_the_lease(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(_attempts: Sequence[Attempt]) -> list[Verdict]:
+        raise OperationalError("the database went away")
+
+    monkeypatch.setattr(module, "record_outcomes", unreachable)
+    monkeypatch.setattr(module, "RECORD_AGAIN", 0.0)
+    monkeypatch.setattr(module, "LEASE", timedelta(seconds=0.1))
+    line = Line(channels=1)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(1))
+        await until(lambda: len(ears.heard) == 1)
+
+    assert (senders.in_hand, await statuses()) == (0, [(Status.SENDING, 1)])
+    assert "stays claimed until its lease runs out" in caplog.text
 
 
 # The log

@@ -15,6 +15,7 @@ from project.bridge.database import IDLE_SECONDS, POOL_SIZE
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
 from tests.processes import ROOT, SERVERS, Server, running, wait_for
+from tests.smtp import smtp_sink
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
 
@@ -27,12 +28,18 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 
 @pytest.fixture
-def server(postgresql: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
-    """Mailrail on it."""
+def installation(postgresql: PostgreSQL, tmp_path: Path) -> dict[str, str]:
+    """The environment of a prepared one on it."""
     env = {"DATA_DIR": str(tmp_path), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
     environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **env}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True)
-    with running(SERVERS["serve"], log=tmp_path / "log", env=env) as server:
+    return env
+
+
+@pytest.fixture
+def server(installation: dict[str, str], tmp_path: Path) -> Iterator[Server]:
+    """Mailrail on it."""
+    with running(SERVERS["serve"], log=tmp_path / "log", env=installation) as server:
         yield server
 
 
@@ -50,6 +57,32 @@ def test_survives_a_database_that_goes_away_and_comes_back(server: Server, postg
     assert (back.status_code, back.json()["status"]) == (200, "ok")
     server.post("/api/send-email/", email="ada@example.com", message="still here")
     server.wait_for_log("Email sent successfully")
+
+
+@pytest.mark.pitfall(9)
+def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
+    installation: dict[str, str], postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with (
+        smtp_sink() as sink,
+        running(SERVERS["serve"], log=tmp_path / "log", env={**installation, "EMAIL_URL": sink.url}) as server,
+    ):
+        sink.hold()
+        token = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
+        mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
+        answers = [
+            httpx.post(f"{server.url}/api/emails", json=mail, headers={"Authorization": f"Bearer {token}"}).status_code
+            for _ in range(3)
+        ]
+        wait_for(lambda: sink.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+
+        postgresql.stop()
+        sink.release()
+        server.wait_for_log("waits for the database", times=3)
+        postgresql.start()
+        server.wait_for_log("Email sent successfully", times=3)
+
+    assert (answers, len(sink.mails)) == ([202] * 3, 3)
 
 
 @pytest.mark.pitfall(9)
