@@ -38,6 +38,7 @@ async def running(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     if answer["type"] == "lifespan.startup.failed":
         why = answer.get("message", "").strip()
         logger.critical("The application's start-up failed:\n%s", why)
+        task.cancel()  # it may wait for a shutdown, which never comes
         await asyncio.gather(task, return_exceptions=True)  # what it raises, it has said
         raise StartupFailed(why.rpartition("\n")[2])
     try:

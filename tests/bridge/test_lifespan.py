@@ -1,9 +1,12 @@
 """Speaking the lifespan protocol. That it is spoken at the right time is tested against real servers."""
 
+import asyncio
+
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from project.bridge.lifespan import StartupFailed, running
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -19,9 +22,10 @@ async def good(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def refuses(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Fail by message."""
+    """Fail by message, and go on as the specification's example does: there is no shutdown to come."""
     await receive()
-    await send({"type": "lifespan.startup.failed", "message": "out of order"})
+    await send({"type": "lifespan.startup.failed", "message": "Traceback:\n  all of it\nout of order\n"})
+    await receive()
 
 
 async def fails_to_stop(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,11 +63,11 @@ async def test_stops_when_the_block_raises() -> None:
 
 
 async def test_a_start_up_that_fails_is_raised_and_its_reason_logged(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(StartupFailed):
-        async with running(refuses):
+    with pytest.raises(StartupFailed, match=r"^out of order$"):
+        async with asyncio.timeout(PATIENCE), running(refuses):
             pytest.fail("it did not start")
 
-    assert "out of order" in caplog.text
+    assert "all of it" in caplog.text
 
 
 @pytest.mark.parametrize("app", [raises, ends])

@@ -42,6 +42,7 @@ def test_a_failing_start_up_stops_the_process_with_the_error(tmp_path: Path, kin
     assert server.wait() == 1
     assert "RuntimeError: the start-up was told to fail" in server.log
     assert "lifespan: started" not in server.log
+    assert server.log.count("Traceback") == (2 if kind == "serve" else 1)  # the probe has no command that catches it
 
 
 def test_who_sees_that_it_listens_may_end_it(tmp_path: Path) -> None:
