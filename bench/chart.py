@@ -19,7 +19,10 @@ STYLE = """
 
 
 def draw(parts: Mapping[str, Sequence[Round]]) -> str:
-    """A chart of each part's rounds, one below the other, each with a scale of its own: the unit of its first figure's."""
+    """A chart of each part's rounds, one below the other, each with a scale of its own.
+
+    Figures in another unit than a part's first are left out.
+    """
     drawn, y = [], 0
     for title, rounds in parts.items():
         drawn.append(f'<text class="title" x="16" y="{y + 30}">{escape(title)}</text>')

@@ -3,12 +3,9 @@
 It is the least that an engine at full speed in the same process can cost: a thread has the interpreter, or another has it.
 """
 
-import sys
 from threading import Thread
 
 from manage import main
-
-SWITCH = 0.0002  # seconds after which the counting gives way; shorter ones cost the same, longer ones more
 
 
 def count() -> None:
@@ -19,6 +16,5 @@ def count() -> None:
 
 
 if __name__ == "__main__":
-    sys.setswitchinterval(SWITCH)
     Thread(target=count, daemon=True).start()
     main()
