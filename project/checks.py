@@ -93,7 +93,7 @@ def check_processes_hear_each_other(**_kwargs: Any) -> Found:
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     if settings.DELIVER or not in_memory:
         return []
-    hint = "Set REDIS_URL for both, so that they hear of each other at once, or let the server deliver (DELIVER=true)."
+    hint = "Set REDIS_URL for both, so that they hear of each other at once, or let the server see to it (no DELIVER)."
     return [_error("006", "Mail is delivered by another process, and the channel layer is in this one's memory.", hint)]
 
 

@@ -25,7 +25,6 @@ SILENCE = 15.0  # seconds without one until it is taken not to work
 AGAIN_AFTER = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds until one that died begins again, longer each time
 STEADY = 60.0  # seconds that one must live for the waits to begin anew
 MARGIN = 5.0  # seconds beyond its grace, for the end of the process
-ORPHANED = 2.0  # seconds that one whose server was killed has for what is in hand
 LONGEST_LINE = 1024 * 1024  # bytes
 END = "\x04"  # the last line of one that ends as it should: ASCII's end of transmission
 NICENESS = 10  # of a companion: the server goes first where both want the same core
@@ -36,6 +35,7 @@ class Link:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.said_end = False  # the other end did: else it was killed
+        self._is_over = False  # this end said so
         self._reader = reader
         self._writer = writer
 
@@ -45,14 +45,15 @@ class Link:
         return cls(*await asyncio.open_unix_connection(sock=end, limit=LONGEST_LINE))
 
     def tell(self, line: str = "") -> None:
-        """Say something to the other end. It is lost if that is gone."""
-        if not self._writer.is_closing():
+        """Say something to the other end. It is lost if that is gone, or after `end`."""
+        if not self._is_over and not self._writer.is_closing():
             self._writer.write(f"{line}\n".encode())
 
     def end(self) -> None:
         """Say that this is all, and go on hearing."""
+        self.tell(END)
+        self._is_over = True
         if not self._writer.is_closing():
-            self.tell(END)
             self._writer.write_eof()
 
     def close(self) -> None:
@@ -158,7 +159,7 @@ class Companion:
             if self._ending.is_set():
                 return
             if not self._began.is_set():
-                raise DidNotBegin(f"{self._name} {how}")
+                raise DidNotBegin(f"{self._name} {how}: what it said before that tells why")
             died = 0 if time.monotonic() > began + STEADY else died
             wait = AGAIN_AFTER[min(died, len(AGAIN_AFTER) - 1)]
             died += 1
@@ -172,6 +173,7 @@ class Companion:
         process, ours = _begin(self._command)
         self._process, self._heard_at = process, -math.inf
         self._link = await Link.on(ours)
+        watching = asyncio.create_task(self._watch(process))
         try:
             if self._ending.is_set():
                 self._link.end()
@@ -179,11 +181,30 @@ class Companion:
                 self._heard_at = time.monotonic()
                 self._began.set()
                 if line:
-                    self._hear(line)
+                    self._hear_one(line)
         finally:
+            watching.cancel()
             self._link.close()
             self._link = None
         return await asyncio.to_thread(process.wait)
+
+    async def _watch(self, process: "subprocess.Popen[bytes]") -> None:
+        """End it if it stands still: it may have what others wait for, such as the turn to write to a database."""
+        looks = 0  # that found nothing new. Looks are counted, not seconds: all may have stood still together
+        while not self._ending.is_set():
+            heard_at = self._heard_at
+            await asyncio.sleep(BEAT_EVERY)
+            looks = looks + 1 if heard_at == self._heard_at else 0
+            if heard_at > -math.inf and looks * BEAT_EVERY > SILENCE:
+                logger.error("%s gave no sign of life in %g s, and is killed", self._name, SILENCE)
+                process.kill()
+                return
+
+    def _hear_one(self, line: str) -> None:
+        try:
+            self._hear(line)
+        except Exception:
+            logger.exception("What %s said is not understood", self._name)
 
     @property
     def _name(self) -> str:
@@ -192,34 +213,14 @@ class Companion:
 
 @asynccontextmanager
 async def beside_the_server() -> AsyncIterator[Link]:
-    """For the companion's side: its link. It is to close this when the link's lines end.
-
-    If they do because the server was killed, that is cut off after `ORPHANED` seconds: the next server may be there by then.
-    """
+    """For the companion's side: its link. It is to end when the lines do; unless the link `said_end`, the server was killed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
-    link = await _LinkToServer.on(socket.socket(fileno=os.dup(0)))
+    link = await Link.on(socket.socket(fileno=os.dup(0)))
     try:
-        async with link.patience:
-            yield link
-    except TimeoutError:
-        if not link.patience.expired():
-            raise
-        logger.error("The server was killed, and what was in hand did not end within %g s", ORPHANED)  # noqa: TRY400  # ours, no fault
+        yield link
     finally:
         link.close()
-
-
-class _LinkToServer(Link):
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        super().__init__(reader, writer)
-        self.patience = asyncio.timeout(None)
-
-    async def lines(self) -> AsyncIterator[str]:
-        async for line in super().lines():
-            yield line
-        if not self.said_end:
-            self.patience.reschedule(asyncio.get_running_loop().time() + ORPHANED)
 
 
 def _begin(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":

@@ -26,6 +26,7 @@ class Engine:
         self.folder = folder
         self.delivers = delivers
         self._look_every = look_every
+        self._grace = GRACE
         self._delivery: Delivery | None = None  # while it runs
 
     @property
@@ -37,6 +38,10 @@ class Engine:
         """Look now, if it runs."""
         if self._delivery is not None:
             self._delivery.wake()
+
+    def hurry(self, seconds: float) -> None:
+        """Have no more than this for what is in hand, when it ends."""
+        self._grace = min(self._grace, seconds)
 
     async def deliver_soon(self) -> None:
         """For a background task: wake the loop or, where no lifespan runs one, deliver what is due now."""
@@ -60,6 +65,7 @@ class Engine:
             async with passing_on(queued, topic=QUEUE):
                 yield
             return
+        self._grace = grace
         with alive(self.folder) as name:
             self._delivery = delivery = Delivery(name, self.folder, look_every=self._look_every)
             delivery.start()
@@ -69,7 +75,7 @@ class Engine:
                         yield
             finally:
                 self._delivery = None
-                await delivery.finish(grace)
+                await delivery.finish(self._grace)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""Companions for tests: `python -m tests.bridge.companions echo|counting|stubborn|lingering`, with a link as standard input."""
+"""Companions for tests: `python -m tests.bridge.companions echo|counting|stubborn`, with a link as standard input."""
 
 import asyncio
 import sys
 
-from project.bridge import companion
 from project.bridge.companion import beside_the_server
 
 
@@ -29,16 +28,5 @@ async def stubborn() -> None:
         await asyncio.Event().wait()
 
 
-async def lingering() -> None:
-    """Goes on after the last line. If it may: it has no time at all, once the server was killed."""
-    companion.ORPHANED = 0.0
-    async with beside_the_server() as server:
-        server.tell("hello")
-        async for _ in server.lines():
-            pass
-        await asyncio.sleep(0.1)
-        sys.stdout.write("went on")
-
-
 if __name__ == "__main__":
-    asyncio.run({"echo": echo, "counting": counting, "stubborn": stubborn, "lingering": lingering}[sys.argv[1]]())
+    asyncio.run({"echo": echo, "counting": counting, "stubborn": stubborn}[sys.argv[1]]())

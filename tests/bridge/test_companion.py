@@ -6,9 +6,7 @@ import signal
 import socket
 import sys
 import time
-from asyncio.subprocess import PIPE
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -104,6 +102,22 @@ async def test_one_that_dies_begins_again(
     assert "companions echo ended with -9, and begins again in 0 s" in caplog.text
 
 
+async def test_one_that_stands_still_is_killed_and_begins_again(
+    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(companion, "AGAIN_AFTER", (0.0,))
+    one = beside("echo", heard)
+    async with one.running(grace=GRACE):
+        await heard.until("hello")
+        os.kill(processes()[0], signal.SIGSTOP)
+        with monkeypatch.context() as patched:
+            patched.setattr(companion, "BEAT_EVERY", 0.05)
+            patched.setattr(companion, "SILENCE", 0.2)
+            await until(lambda: "gave no sign of life in 0.2 s, and is killed" in caplog.text)
+
+        await heard.until("hello", "hello")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_a_signal_to_all_processes_leaves_its_end_to_the_server(heard: Heard, number: signal.Signals) -> None:
     one = beside("echo", heard)
@@ -173,28 +187,62 @@ async def test_a_sign_of_life_counts_for_the_process_that_gave_it(heard: Heard, 
     monkeypatch.setattr(companion, "MARGIN", 0.0)
     silent = Companion(["sleep", "3600"], heard.hear)
     silent._heard_at = time.monotonic()  # of the one before it
-    async with AsyncExitStack() as stack:
-        beginning = asyncio.create_task(stack.enter_async_context(silent.running(grace=0.0)))
-        await until(lambda: silent._link is not None)
 
-        assert not silent.is_alive
-        beginning.cancel()
-    await asyncio.gather(beginning, return_exceptions=True)
+    async def run() -> None:
+        async with silent.running(grace=0.0):
+            pytest.fail("it gave no sign of life")
+
+    running = asyncio.create_task(run())
+    try:
+        await until(lambda: silent._link is not None)
+        is_alive = silent.is_alive
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    assert not is_alive
 
 
 @pytest.mark.parametrize("was_killed", [True, False])
-async def test_one_whose_server_was_killed_is_cut_off_and_one_that_is_told_to_end_is_not(was_killed: bool) -> None:
+async def test_a_link_knows_whether_the_other_end_was_killed(was_killed: bool) -> None:
     ours, theirs = socket.socketpair()
-    server = await Link.on(ours)
-    with theirs:
-        command = [sys.executable, "-m", "tests.bridge.companions", "lingering"]
-        lingering = await asyncio.create_subprocess_exec(*command, stdin=theirs.fileno(), stdout=PIPE, stderr=PIPE)
-    await anext(server.lines())
+    server, beside = await Link.on(ours), await Link.on(theirs)
+    server.tell("hello")
     server.close() if was_killed else server.end()
-    out, error = await lingering.communicate()
-    server.close()
 
-    assert (b"went on" in out, b"The server was killed" in error, lingering.returncode) == (not was_killed, was_killed, 0)
+    lines = [line async for line in beside.lines()]
+
+    assert (lines, beside.said_end) == (["hello"], not was_killed)
+    server.close()
+    beside.close()
+
+
+async def test_what_is_said_after_the_end_is_lost() -> None:
+    ours, theirs = socket.socketpair()
+    server, beside = await Link.on(ours), await Link.on(theirs)
+    server.end()
+    server.tell("too late")
+
+    assert [line async for line in beside.lines()] == []
+    server.close()
+    beside.close()
+
+
+async def test_what_is_not_understood_is_logged_and_the_next_is_heard(caplog: pytest.LogCaptureFixture) -> None:
+    heard = Heard()
+
+    def hear(line: str) -> None:
+        if line == "hello":
+            raise ValueError("no greetings")
+        heard.hear(line)
+
+    one = Companion([sys.executable, "-m", "tests.bridge.companions", "echo"], hear)
+    async with one.running(grace=GRACE):
+        one.tell("go on")
+        await heard.until("go on, too")
+
+    assert "What python -m tests.bridge.companions echo said is not understood" in caplog.text
+    assert "no greetings" in caplog.text
 
 
 async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:

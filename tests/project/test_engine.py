@@ -194,6 +194,7 @@ async def test_a_mail_whose_outcome_cannot_be_written_down_stays_claimed(
 ) -> None:
     await accept()
     monkeypatch.setattr("project.outbox.senders.record_outcomes", unreachable)
+    monkeypatch.setattr("project.outbox.senders.LEASE", timedelta(0))
 
     await engine.deliver_soon()
 
@@ -312,14 +313,18 @@ async def test_what_was_being_claimed_when_a_pause_began_is_not_sent(
     assert (relay.connections, await statuses()) == (0, [(Status.QUEUED, 0)] * 3)
 
 
-async def test_at_the_end_of_its_grace_what_it_had_not_begun_is_back_in_the_queue(engine: Engine, send_to: SendTo) -> None:
+@pytest.mark.parametrize(("grace", "haste"), [(0.05, 600.0), (600.0, 0.05)])
+async def test_at_the_end_of_its_grace_what_it_had_not_begun_is_back_in_the_queue(
+    engine: Engine, send_to: SendTo, grace: float, haste: float
+) -> None:
     await database.run(queue, *[order()] * 2)
     async with relay_that() as relay:
         relay.may_take.clear()
         send_to(relay.relay(connections=1, timeout=600))
 
-        async with asyncio.timeout(GRACE), engine.running(grace=0.05):
+        async with asyncio.timeout(GRACE), engine.running(grace=grace):
             await until(lambda: relay.began == 1)
+            engine.hurry(haste)
 
     assert await statuses() == [(Status.SENDING, 1), (Status.QUEUED, 0)]
 

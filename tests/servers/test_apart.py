@@ -68,6 +68,7 @@ def test_serve_has_one_beside_it_unless_told_otherwise(start: StartServer, kind:
 @pytest.mark.parametrize("kind", ["serve", "daphne", "uvicorn"])
 async def test_what_it_does_is_heard_counted_and_healthy_in_the_server(start: StartServer, data: Path, kind: str) -> None:
     key, server = create_key(data), start(kind, DELIVER="apart", METRICS_TOKEN=TOKEN)
+    await asyncio.to_thread(server.get, "/api/")  # plain Daphne listens before it has begun, and waits 5 s for a socket's answer
     async with listening(server, key) as websocket:
         await asyncio.to_thread(send, server, key, 3)
         events = await heard(websocket, 9)

@@ -125,6 +125,14 @@ def test_a_bad_value_stops_the_start_by_name(tmp_path: Path, name: str, value: s
     assert "hush" not in told.stderr
 
 
+def test_ctrl_c_before_it_listens_needs_no_traceback(installation: Path, tmp_path: Path) -> None:
+    server = Server(["manage.py", "serve"], log=tmp_path / "log", env={"DATA_DIR": str(installation)})
+    server.wait_for_log("Mailrail:")
+    server.process.send_signal(signal.SIGINT)
+
+    assert (server.wait(), "Traceback" in server.log) == (130, False)
+
+
 @pytest.mark.parametrize("deliver", ["true", "apart"])
 def test_an_application_that_cannot_start_says_why_once(data: Path, deliver: str) -> None:
     shutil.rmtree(data / "engines", ignore_errors=True)

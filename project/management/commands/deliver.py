@@ -16,6 +16,7 @@ from project.outbox.apart import telling
 from project.outbox.engine import LOOK_EVERY, Engine
 from project.outbox.events import EVENTS, committed
 
+ALONE = 5.0  # seconds for what is in hand once the server was killed: the next one may wait for it
 LOOK_OFTEN = 1.0  # seconds: without REDIS_URL nothing wakes it when another process accepts a mail
 
 
@@ -62,6 +63,8 @@ async def _accompany() -> None:
     async with beside_the_server() as it, telling(it), engine.running(grace=grace), it.beating(lambda: engine.healthy):
         async for _ in it.lines():
             engine.wake()
+        if not it.said_end:
+            engine.hurry(ALONE)
 
 
 def _engine(*, look_every: float) -> Engine:

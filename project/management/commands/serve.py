@@ -1,6 +1,7 @@
 """`python manage.py serve [--prepare] [Daphne's own options]`: Daphne, with the bridge's server class."""
 
 import argparse
+import signal
 from typing import Any
 
 from django.conf import settings
@@ -17,6 +18,7 @@ ADDRESSES = """Mailrail:
   {url}/          what it is
   {url}/admin/    the back office
   {url}/api/docs  the API"""
+INTERRUPTED = 128 + signal.SIGINT  # as shells have it
 PREPARE = "--prepare"  # run the command of that name first: in one process, the start takes half the time
 
 
@@ -64,6 +66,8 @@ class Command(BaseCommand):
             daphne.run([*given, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
+        except KeyboardInterrupt:  # before the server heeds signals
+            raise SystemExit(INTERRUPTED) from None
 
 
 def _is_unprepared() -> bool:
