@@ -195,13 +195,16 @@ async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None
     assert await statuses() == [(Status.SENDING, 1)] * 2
 
 
+@pytest.mark.parametrize("error", [DataError("it does not fit"), OperationalError("away for longer than the lease")])
 async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_next(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def unwritable(_attempts: Sequence[Attempt]) -> list[Verdict]:
-        raise DataError("it does not fit")
+        raise error
 
     monkeypatch.setattr(module, "record_outcomes", unwritable)
+    monkeypatch.setattr(module, "RECORD_AGAIN", 0.0)
+    monkeypatch.setattr(module, "LEASE", timedelta(seconds=0.1))
     line = Line(channels=1)
     line.may_answer.set()
     async with sending_by(line) as (senders, ears):
@@ -233,25 +236,6 @@ async def test_an_outcome_waits_for_a_database_that_is_away(
 
     assert await statuses() == [(Status.SENT, 1)] * 2
     assert (len(line.begun), caplog.text.count("waits for the database")) == (2, 2)
-
-
-async def test_an_outcome_waits_no_longer_than_the_lease(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def unreachable(_attempts: Sequence[Attempt]) -> list[Verdict]:
-        raise OperationalError("the database went away")
-
-    monkeypatch.setattr(module, "record_outcomes", unreachable)
-    monkeypatch.setattr(module, "RECORD_AGAIN", 0.0)
-    monkeypatch.setattr(module, "LEASE", timedelta(seconds=0.1))
-    line = Line(channels=1)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.give(await claimed(1))
-        await until(lambda: len(ears.heard) == 1)
-
-    assert (senders.in_hand, await statuses()) == (0, [(Status.SENDING, 1)])
-    assert "stays claimed until its lease runs out" in caplog.text
 
 
 # The log
