@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 20.0  # seconds until what must happen is taken not to happen
+PATIENCE = 60.0  # seconds until what must happen is taken not to happen
 
 BASE_ENV = {"DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1"}
 
@@ -45,6 +45,7 @@ class Server:
                 env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # as a service has: its share of the processor is then not shared with the tests
             )
 
     @property
