@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -87,13 +88,17 @@ class Server:
         """Wait until it has ended. Gives the exit code."""
         return self.process.wait(PATIENCE)
 
-    def get(self, path: str) -> httpx.Response:
-        """One GET on a connection of its own."""
-        return httpx.get(self.url + path, timeout=PATIENCE)
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """One GET on a connection of its own, with httpx's options."""
+        return httpx.get(self.url + path, timeout=PATIENCE, **options)
 
-    def post(self, path: str, **params: str) -> httpx.Response:
-        """One POST on a connection of its own."""
-        return httpx.post(self.url + path, params=params, timeout=PATIENCE)
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """One POST on a connection of its own, with httpx's options."""
+        return httpx.post(self.url + path, timeout=PATIENCE, **options)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """For several requests, with httpx's options."""
+        return httpx.Client(base_url=self.url, timeout=PATIENCE, **options)
 
 
 @contextmanager

@@ -49,7 +49,9 @@ def test_the_api_forgets_who_logged_out(signed_in: Page, watch: Watch) -> None:
 
 
 def test_a_mail_sent_with_the_api_can_be_read_in_the_mailbox(signed_in: Page, server: Server) -> None:
-    answer = server.post("/api/send-email/", email="ada@example.com", message="Parcel 4711\nIt left our house today.")
+    answer = server.post(
+        "/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4711\nIt left our house today."}
+    )
     server.wait_for_log("Email sent successfully")
 
     signed_in.goto("/admin/outbox/mailboxmessage/")

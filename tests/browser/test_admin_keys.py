@@ -39,7 +39,7 @@ def copied(page: Page, button: str) -> str:
 def send(server: Server, key: str) -> httpx.Response:
     """Send a mail with a key."""
     mail = {"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"}
-    return httpx.post(f"{server.url}/api/emails", json=mail, headers={"Authorization": f"Bearer {key}"}, timeout=PATIENCE)
+    return server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {key}"})
 
 
 def test_a_key_that_is_copied_off_the_page_sends(signed_in: Page, server: Server) -> None:

@@ -77,7 +77,7 @@ def test_the_back_office_breaks_no_rule(page: Page, violations: list[str], settl
 def test_a_mail_is_shown_in_a_frame_and_breaks_no_rule(
     page: Page, server: Server, violations: list[str], settle: Callable[[Page], None]
 ) -> None:
-    server.post("/api/send-email/", email="ada@example.com", message="Parcel 4712\nIt left our house today.")
+    server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4712\nIt left our house today."})
     sign_in(page, PASSWORD)
 
     page.goto("/admin/outbox/email/")

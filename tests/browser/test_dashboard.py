@@ -3,7 +3,6 @@
 import re
 from typing import Literal
 
-import httpx
 import pytest
 
 from tests.browser.chromium import Browser, Page, expect
@@ -53,7 +52,7 @@ def test_a_mail_sent_with_a_key_that_was_just_made_is_on_the_dashboard(dashboard
     expect(dashboard.locator("#live")).to_have_text("Live")
 
     mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "With a key", "text": "Hi"}
-    httpx.post(f"{server.url}/api/emails", json=mail, headers={"Authorization": f"Bearer {key}"}).raise_for_status()
+    server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {key}"}).raise_for_status()
 
     expect(dashboard.locator("#events li").filter(has_text="With a key")).to_have_count(3)
 

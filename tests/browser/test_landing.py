@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import httpx
 import pytest
 
 from tests.browser.chromium import Page, Route, expect
@@ -65,7 +64,7 @@ def test_the_landing_page_shows_a_curl_command_for_this_very_server(page: Page, 
 
 
 def test_browsers_that_ask_for_favicon_ico_get_the_mark(server: Server) -> None:
-    answer = httpx.get(f"{server.url}/favicon.ico", follow_redirects=True)
+    answer = server.get("/favicon.ico", follow_redirects=True)
 
     assert answer.headers["Content-Type"] == "image/svg+xml"
     assert answer.content == (ROOT / MARK).read_bytes()

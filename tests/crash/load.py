@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.processes import Server, wait_for
+from tests.processes import PATIENCE, Server, wait_for
 from tests.smtp import Sink
 
 THREADS = 4  # so that mails are accepted together, and share commits
@@ -87,12 +87,12 @@ class Load:
         return emails
 
     def _get(self, **query: str) -> dict[str, Any]:
-        answer = httpx.get(self._url, params={"limit": "100", **query}, headers=self._headers, timeout=20)
+        answer = httpx.get(self._url, params={"limit": "100", **query}, headers=self._headers, timeout=PATIENCE)
         found: dict[str, Any] = answer.raise_for_status().json()
         return found
 
     def _send(self) -> None:
-        with httpx.Client(headers=self._headers, timeout=20) as client:
+        with httpx.Client(headers=self._headers, timeout=PATIENCE) as client:
             while len(self.accepted) < self.goal:
                 self._is_up.wait()
                 number = next(self._numbers)

@@ -109,7 +109,7 @@ def test_delivers_what_another_process_accepts_and_drains_on_a_signal(
 def test_a_server_that_does_not_deliver_accepts_and_is_healthy(start: StartServer, data: Path) -> None:
     server = start(DELIVER="false")
 
-    answer = server.post("/api/send-email/", email="ada@example.com", message="Hi")
+    answer = server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
     health = server.get("/api/health/ready")
     before = statuses(data)
     drained = manage(data, "deliver", "--drain")

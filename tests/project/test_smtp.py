@@ -7,7 +7,7 @@ import pytest
 from project.outbox.replies import Reply
 from project.outbox.retry import Fault
 from project.relay import Relay
-from tests.processes import free_port
+from tests.processes import PATIENCE, free_port
 from tests.project.relays import HANG_UP, TAKEN, Step, channel_to, once, relay_that, unstored, until
 
 pytestmark = pytest.mark.anyio
@@ -137,7 +137,7 @@ async def test_a_relay_that_is_not_there_is_at_fault() -> None:
 
 
 async def test_a_relay_that_does_not_answer_in_time_is_given_up() -> None:
-    async with asyncio.timeout(20), relay_that(once("MAIL", "250-and so on\r\n250-and so on")) as relay:
+    async with asyncio.timeout(PATIENCE), relay_that(once("MAIL", "250-and so on\r\n250-and so on")) as relay:
         channel = channel_to(relay.relay(timeout=0.1))
 
         outcome = await channel.send(unstored())
@@ -154,7 +154,7 @@ async def test_what_is_cut_off_in_the_middle_waits_for_no_goodbye() -> None:
 
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(PATIENCE):
             await channel.close()
 
     assert not channel.is_open
@@ -167,7 +167,7 @@ async def test_a_relay_that_does_not_say_goodbye_is_not_waited_for(monkeypatch: 
         channel = channel_to(relay.relay(timeout=600))
         await channel.send(unstored())
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await channel.close()
 
     assert not channel.is_open

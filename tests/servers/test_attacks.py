@@ -2,7 +2,6 @@
 
 import socket
 
-import httpx
 import pytest
 
 from tests.processes import PATIENCE, Server
@@ -17,14 +16,14 @@ def server_kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_client_cannot_move_djangos_addresses(server: Server) -> None:
-    answer = httpx.get(f"{server.url}/admin/", headers={"Daphne-Root-Path": "/evil"})
+    answer = server.get("/admin/", headers={"Daphne-Root-Path": "/evil"})
 
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/?next=/admin/")
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/docs", "/api/openapi.json", "/api/no-such-route"])
 def test_the_api_answers_to_our_own_names_alone(server: Server, path: str) -> None:
-    answer = httpx.get(server.url + path, headers={"Host": "evil.example"})
+    answer = server.get(path, headers={"Host": "evil.example"})
 
     assert (answer.status_code, answer.json()["code"]) == (400, "bad_host")
 

@@ -4,7 +4,6 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import StartServer
@@ -23,14 +22,14 @@ def refusals(data: Path) -> list[tuple[str, str]]:
 def test_a_refusal_is_written_down_while_the_server_runs(header: str, reason: str, start: StartServer, data: Path) -> None:
     server = start()
 
-    httpx.get(f"{server.url}/api/me", headers={"Authorization": header})
+    server.get("/api/me", headers={"Authorization": header})
 
     wait_for(lambda: refusals(data) == [(reason, "127.0.0.1")], "the trail has it", lambda: str(refusals(data)))
 
 
 def test_a_flood_is_one_row_and_is_written_down_at_the_end(start: StartServer, data: Path) -> None:
     server = start()
-    with httpx.Client(base_url=server.url) as flood:
+    with server.client() as flood:
         statuses = {flood.get("/api/me", headers={"Authorization": f"Bearer mr_{n}"}).status_code for n in range(FLOOD)}
 
     assert server.terminate() == 0

@@ -18,7 +18,7 @@ from django.conf import settings
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.processes import PATIENCE, ROOT, Server, running
+from tests.processes import ROOT, Server, running
 
 PAGE = (ROOT / "docs" / "copying-the-bridge.md").read_text()
 BRIDGE = ROOT / "project" / "bridge"
@@ -90,7 +90,7 @@ def browser(server: Server) -> Iterator[httpx.Client]:
 @contextmanager
 def signed_in(server: Server) -> Iterator[httpx.Client]:
     """A browser that has signed in at the admin as `ada`."""
-    with httpx.Client(base_url=server.url, timeout=PATIENCE) as browser:
+    with server.client() as browser:
         browser.get("/admin/login/")
         form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         assert browser.post("/admin/login/?next=/admin/", data=form).status_code == httpx.codes.FOUND
@@ -140,7 +140,7 @@ def test_who_signed_in_at_django_is_signed_in_at_fastapi(browser: httpx.Client) 
 
 
 def test_nobody_writes(server: Server, shop: Path) -> None:
-    assert server.post("/api/groups", name="nobody's").status_code == httpx.codes.FORBIDDEN
+    assert server.post("/api/groups", params={"name": "nobody's"}).status_code == httpx.codes.FORBIDDEN
     assert "nobody's" not in groups(shop)
 
 
@@ -177,7 +177,7 @@ async def test_a_socket_of_nobodys_closes_with_the_code_that_was_meant(server: S
 
 
 def test_a_foreign_host_is_refused(server: Server) -> None:
-    assert httpx.get(f"{server.url}/api/me", headers={"Host": "evil.example"}).status_code == httpx.codes.BAD_REQUEST
+    assert server.get("/api/me", headers={"Host": "evil.example"}).status_code == httpx.codes.BAD_REQUEST
 
 
 def test_runserver_serves_both_halves(shop: Path, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_answer_comes_at_once_and_the_mail_goes_out_over_smtp(start: StartSe
 def test_with_a_real_transport_nobody_sends_without_a_credential(start: StartServer, sink: Sink) -> None:
     server = start(EMAIL_URL=sink.url)
 
-    answer = server.post("/api/send-email/", email="ada@example.com", message="Hi")
+    answer = server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
     assert answer.json()["code"] == "not_authenticated"
@@ -148,11 +148,11 @@ def test_a_scheduled_mail_goes_when_its_time_has_come_and_not_before(start: Star
     headers = {"Authorization": f"Bearer {_token(server)}"}
     at = datetime.now(UTC) + timedelta(seconds=3)
 
-    email_id = httpx.post(f"{server.url}/api/emails", json=MAIL | {"scheduled_at": at.isoformat()}, headers=headers).json()["id"]
+    email_id = server.post("/api/emails", json=MAIL | {"scheduled_at": at.isoformat()}, headers=headers).json()["id"]
     wait_for(lambda: len(sink.mails) == 1, "it arrives")
     server.wait_for_log("Email sent successfully")
 
-    sent_at = httpx.get(f"{server.url}/api/emails/{email_id}", headers=headers).json()["sent_at"]
+    sent_at = server.get(f"/api/emails/{email_id}", headers=headers).json()["sent_at"]
     assert datetime.fromisoformat(sent_at) >= at
 
 
@@ -162,7 +162,7 @@ def test_fifty_calls_with_one_key_at_once_are_one_mail(start: StartServer, sink:
     headers = {"Authorization": f"Bearer {_token(server)}", "Idempotency-Key": "order-42"}
 
     with ThreadPoolExecutor(25) as callers:
-        answers = list(callers.map(lambda _: httpx.post(f"{server.url}/api/emails", json=MAIL, headers=headers), range(50)))
+        answers = list(callers.map(lambda _: server.post("/api/emails", json=MAIL, headers=headers), range(50)))
 
     assert {(answer.status_code, answer.text) for answer in answers} == {(202, answers[0].text)}
     assert sum("Idempotent-Replayed" in answer.headers for answer in answers) == 49
@@ -182,12 +182,12 @@ def test_a_mail_that_no_wake_up_reached_is_found(start: StartServer, data: Path)
 
 
 def _token(server: Server) -> str:
-    answer = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD})
+    answer = server.post("/api/token", data={"username": "admin", "password": PASSWORD})
     token: str = answer.json()["access_token"]
     return token
 
 
 def _send(server: Server, message: str, token: str = "", *, to: str = "ada@example.com") -> httpx.Response:
     headers = {"Authorization": f"Bearer {token or _token(server)}"}
-    answer = httpx.post(f"{server.url}/api/send-email/", params={"email": to, "message": message}, headers=headers)
+    answer = server.post("/api/send-email/", params={"email": to, "message": message}, headers=headers)
     return answer.raise_for_status()

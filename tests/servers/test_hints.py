@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.conftest import StartServer
 from tests.processes import PATIENCE, SERVERS, Server, running, wait_for
 from tests.redis_server import PASSWORD, PROGRAM, RedisServer, redis_server
-from tests.servers.test_live import create_key, heard, listening, send, sent, told
+from tests.servers.test_live import create_key, heard, listening, send, told
 from tests.smtp import smtp_sink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROGRAM is None, reason="needs Redis (Debian: redis-server)")]
@@ -138,7 +138,7 @@ async def test_hints_come_again_when_redis_does(begin: Start, data: Path, redis:
 
         def delivers() -> bool:
             send(server, key)
-            return sent(server, [key]) > 0
+            return bool(told(server, key, "&types=email.sent"))
 
         await asyncio.to_thread(wait_for, delivers, "the engine hears of a mail")
         await until_sent(websocket)

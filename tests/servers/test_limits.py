@@ -76,7 +76,7 @@ def test_a_body_of_unknown_length_is_cut_off_when_it_passes_the_limit(probe: Sta
     server = probe(PROBE_LIMITS='{"body": 1048576}')
     fits, too_long = [b"x" * 65536] * 16, [b"x" * 65536] * 16 + [b"x"]
 
-    answers = [httpx.post(f"{server.url}/size", content=iter(pieces)) for pieces in (fits, too_long)]
+    answers = [server.post("/size", content=iter(pieces)) for pieces in (fits, too_long)]
 
     assert [answer.status_code for answer in answers] == [200, 413]
     assert (answers[0].json(), answers[1].json()["code"]) == (MEBIBYTE, "content_too_large")
@@ -118,7 +118,7 @@ def test_a_form_is_not_taken_apart_in_memory(probe: StartServer) -> None:
     before = memory(server)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
 
-    answer = httpx.post(f"{server.url}/size", content=b"abc=123&" * MEBIBYTE, headers=form, timeout=PATIENCE)
+    answer = server.post("/size", content=b"abc=123&" * MEBIBYTE, headers=form)
 
     assert answer.json() == 8 * MEBIBYTE
     assert memory(server) - before < 64 * MEBIBYTE
@@ -187,7 +187,7 @@ def test_a_request_line_that_trickles_is_cut_off(probe: StartServer, opened: Ope
 def test_a_kept_connection_may_rest_for_longer_than_a_header_may_take(probe: StartServer) -> None:
     server = probe(PROBE_LIMITS='{"header_timeout": 0.5, "body_timeout": 0.5}')
 
-    with httpx.Client(base_url=server.url) as client:
+    with server.client() as client:
         client.post("/size", content=b"Hi")
         connection = connections_of(client)
         server.get("/slow?seconds=1")

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -50,7 +49,7 @@ def bearer(key: str) -> dict[str, str]:
 
 def send(server: Server, key: str, count: int = 1, mail: dict[str, Any] = MAIL) -> list[str]:
     """Send mails in one batch. Gives their ids."""
-    answer = httpx.post(f"{server.url}/api/emails/batch", json={"emails": [mail] * count}, headers=bearer(key), timeout=PATIENCE)
+    answer = server.post("/api/emails/batch", json={"emails": [mail] * count}, headers=bearer(key))
     return [email["id"] for email in answer.raise_for_status().json()["data"]]
 
 
@@ -64,7 +63,7 @@ def told(server: Server, key: str, query: str = "") -> list[int]:
     """The ids of the events that the table has, page by page."""
     ids: list[int] = []
     after: str | None = "0"
-    with httpx.Client(base_url=server.url, headers=bearer(key), timeout=PATIENCE) as client:
+    with server.client(headers=bearer(key)) as client:
         while after is not None:
             page = client.get(f"/api/events?limit=100&after={after}{query}").raise_for_status().json()
             ids += [event["id"] for event in page["data"]]
@@ -242,7 +241,7 @@ def test_a_stream_ends_with_its_key(start: StartServer, data: Path) -> None:
 def streaming(server: Server, key: str, headers: Mapping[str, str] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
     """The events of a stream, as they come, once it is ready."""
     with (
-        httpx.Client(base_url=server.url, headers={**bearer(key), **(headers or {})}, timeout=PATIENCE) as client,
+        server.client(headers={**bearer(key), **(headers or {})}) as client,
         client.stream("GET", "/api/events/stream") as answer,
     ):
         lines = answer.iter_lines()

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import PASSWORD
 from tests.postgresql import cluster, program
-from tests.processes import BASE_ENV, PATIENCE, ROOT, SERVERS, Server, running, wait_for
+from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running, wait_for
 from tests.servers.test_live import MAIL, bearer, heard, listening, told
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
@@ -54,7 +53,7 @@ def holding(env: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]
 
 def send(server: Server, key: str) -> str:
     """Send one mail. Gives its id."""
-    answer = httpx.post(f"{server.url}/api/emails", json=MAIL, headers=bearer(key), timeout=PATIENCE)
+    answer = server.post("/api/emails", json=MAIL, headers=bearer(key))
     return str(answer.raise_for_status().json()["id"])
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from project.bridge.database import IDLE_SECONDS, POOL_SIZE
@@ -55,7 +54,7 @@ def test_survives_a_database_that_goes_away_and_comes_back(server: Server, postg
 
     assert (gone.status_code, gone.json()["checks"]["database"]) == (503, "OperationalError")
     assert (back.status_code, back.json()["status"]) == (200, "ok")
-    server.post("/api/send-email/", email="ada@example.com", message="still here")
+    server.post("/api/send-email/", params={"email": "ada@example.com", "message": "still here"})
     server.wait_for_log("Email sent successfully")
 
 
@@ -68,11 +67,10 @@ def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
         running(SERVERS["serve"], log=tmp_path / "log", env={**installation, "EMAIL_URL": sink.url}) as server,
     ):
         sink.hold()
-        token = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
+        token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
         mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
         answers = [
-            httpx.post(f"{server.url}/api/emails", json=mail, headers={"Authorization": f"Bearer {token}"}).status_code
-            for _ in range(3)
+            server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)
         ]
         wait_for(lambda: sink.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
 
@@ -88,7 +86,7 @@ def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
 @pytest.mark.pitfall(9)
 def test_an_idle_connection_that_died_is_never_trusted_with_a_transaction(server: Server, postgresql: PostgreSQL) -> None:
     for _ in range(2 * POOL_SIZE):
-        server.post("/api/send-email/", email="ada@example.com", message="warm up")
+        server.post("/api/send-email/", params={"email": "ada@example.com", "message": "warm up"})
     server.wait_for_log("Email sent successfully", times=2 * POOL_SIZE)
 
     postgresql.stop()
@@ -96,7 +94,9 @@ def test_an_idle_connection_that_died_is_never_trusted_with_a_transaction(server
     # Nothing was asked while it was away, so no connection is known to be dead. Each that was idle for so long is asked first.
     started = time.monotonic()
     wait_for(lambda: time.monotonic() > started + IDLE_SECONDS, "the pool was idle")
-    answers = [server.post("/api/send-email/", email="ada@example.com", message="again") for _ in range(2 * POOL_SIZE)]
+    answers = [
+        server.post("/api/send-email/", params={"email": "ada@example.com", "message": "again"}) for _ in range(2 * POOL_SIZE)
+    ]
 
     assert [answer.status_code for answer in answers] == [200] * (2 * POOL_SIZE)
 
@@ -106,8 +106,8 @@ def test_many_requests_need_few_connections(server: Server, postgresql: PostgreS
     session = _signed_in(server)
 
     def both_halves(_number: int) -> tuple[int, int]:
-        admin = httpx.get(f"{server.url}/admin/", cookies=session, timeout=30)
-        api = httpx.get(f"{server.url}/api/me", cookies=session, timeout=30)
+        admin = server.get("/admin/", cookies=session)
+        api = server.get("/api/me", cookies=session)
         return admin.status_code, api.status_code
 
     with ThreadPoolExecutor(8) as clients:
@@ -120,7 +120,7 @@ def test_many_requests_need_few_connections(server: Server, postgresql: PostgreS
 
 
 def _signed_in(server: Server) -> dict[str, str]:
-    with httpx.Client(base_url=server.url) as browser:
+    with server.client() as browser:
         form = browser.get("/admin/login/").text
         token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', form)
         assert token is not None

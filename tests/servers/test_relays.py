@@ -21,7 +21,7 @@ class Api:
 
     def __init__(self, server: Server) -> None:
         form = {"username": "admin", "password": PASSWORD}
-        token = httpx.post(f"{server.url}/api/token", data=form, timeout=PATIENCE).json()["access_token"]
+        token = server.post("/api/token", data=form).json()["access_token"]
         self._url, self._headers = f"{server.url}/api", {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str) -> Any:

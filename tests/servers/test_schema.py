@@ -7,7 +7,6 @@ follow from one another. `SCHEMA_EXAMPLES=300 pytest tests/servers/test_schema.p
 import os
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import settings, strategies
@@ -49,7 +48,7 @@ schemathesis.openapi.format("mailbox", strategies.sampled_from(MAILBOXES))
 def authorization(server: Server) -> dict[str, str]:
     """The header of the administrator."""
     form = {"username": "admin", "password": PASSWORD}
-    token = httpx.post(f"{server.url}/api/token", data=form).raise_for_status().json()["access_token"]
+    token = server.post("/api/token", data=form).raise_for_status().json()["access_token"]
     return {"Authorization": f"Bearer {token}"}
 
 

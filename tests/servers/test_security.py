@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
@@ -27,7 +26,7 @@ def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProc
 
 def token(server: Server) -> str:
     """The administrator's."""
-    answer = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD})
+    answer = server.post("/api/token", data={"username": "admin", "password": PASSWORD})
     return str(answer.json()["access_token"])
 
 
@@ -61,7 +60,7 @@ def test_a_page_comes_over_tls_or_not_at_all(start: StartServer) -> None:
     server = start(**PRODUCTION)
 
     plain = server.get("/admin/login/")
-    through_proxy = httpx.get(f"{server.url}/admin/login/", headers=THROUGH_PROXY)
+    through_proxy = server.get("/admin/login/", headers=THROUGH_PROXY)
 
     assert (plain.status_code, plain.headers["Location"][:8]) == (301, "https://")
     assert through_proxy.status_code == 200
@@ -72,7 +71,7 @@ def test_a_page_comes_over_tls_or_not_at_all(start: StartServer) -> None:
 def test_browsers_are_told_to_stay_with_tls(start: StartServer, path: str) -> None:
     server = start(**PRODUCTION)
 
-    answer = httpx.get(server.url + path, headers=THROUGH_PROXY)
+    answer = server.get(path, headers=THROUGH_PROXY)
 
     assert answer.status_code == 200
     assert answer.headers.get_list("Strict-Transport-Security") == ["max-age=31536000"]
@@ -81,7 +80,7 @@ def test_browsers_are_told_to_stay_with_tls(start: StartServer, path: str) -> No
 
 def test_somebody_signs_in_through_a_proxy(start: StartServer) -> None:
     server = start(**PRODUCTION)
-    with httpx.Client(base_url=server.url, headers=THROUGH_PROXY) as browser:
+    with server.client(headers=THROUGH_PROXY) as browser:
         page = browser.get("/admin/login/")
         cookie = {"Cookie": f"csrftoken={page.cookies['csrftoken']}"}  # it is Secure, and this client speaks without TLS
         form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": page.cookies["csrftoken"]}
@@ -94,14 +93,14 @@ def test_somebody_signs_in_through_a_proxy(start: StartServer) -> None:
 def test_a_stranger_is_not_believed_to_come_over_tls(start: StartServer) -> None:
     server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
 
-    assert httpx.get(f"{server.url}/admin/login/", headers=THROUGH_PROXY).status_code == 301
+    assert server.get("/admin/login/", headers=THROUGH_PROXY).status_code == 301
 
 
 def test_the_api_answers_over_tls_or_not_at_all(start: StartServer) -> None:
     server = start(**PRODUCTION)
 
-    plain = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD})
-    through_proxy = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}, headers=THROUGH_PROXY)
+    plain = server.post("/api/token", data={"username": "admin", "password": PASSWORD})
+    through_proxy = server.post("/api/token", data={"username": "admin", "password": PASSWORD}, headers=THROUGH_PROXY)
 
     assert (plain.status_code, plain.json()["code"]) == (403, "https_required")
     assert through_proxy.status_code == 200
@@ -110,7 +109,7 @@ def test_the_api_answers_over_tls_or_not_at_all(start: StartServer) -> None:
 def test_the_api_believes_no_stranger_that_it_came_over_tls(start: StartServer) -> None:
     server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
 
-    assert httpx.get(f"{server.url}/api/", headers=THROUGH_PROXY).json()["code"] == "https_required"
+    assert server.get("/api/", headers=THROUGH_PROXY).json()["code"] == "https_required"
 
 
 def test_a_socket_opens_over_tls_or_not_at_all(start: StartServer) -> None:
@@ -129,7 +128,7 @@ def test_probes_on_this_machine_need_no_tls(start: StartServer, path: str, statu
     server = start(**PRODUCTION)
 
     assert server.get(path).status_code == status
-    through_proxy = httpx.get(server.url + path, headers={**THROUGH_PROXY, "X-Forwarded-Proto": "http"})
+    through_proxy = server.get(path, headers={**THROUGH_PROXY, "X-Forwarded-Proto": "http"})
     assert through_proxy.json()["code"] == "https_required"
 
 
@@ -140,14 +139,14 @@ def test_without_a_public_url_the_api_answers_in_the_clear(start: StartServer) -
 def test_with_a_real_transport_the_log_holds_no_secret_no_address_and_no_text(start: StartServer) -> None:
     server = start(EMAIL_URL=f"smtp://127.0.0.1:{free_port()}")
     mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Parcel", "text": "It left our house."}
-    with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token(server)}"}) as client:
+    with server.client(headers={"Authorization": f"Bearer {token(server)}"}) as client:
         client.post("/api/emails", json=mail).raise_for_status()
         client.post("/api/send-email/", params={"email": "ada@example.com", "message": "It left our house."}).raise_for_status()
         client.put("/api/suppressions/grace@example.com", json={"reason": "asked"}).raise_for_status()
         client.put("/api/suppressions/grace%40example.com", json={"reason": "asked"}).raise_for_status()
         client.get("/admin/outbox/suppression/grace_40example.com/change/")
         client.get("/nowhere/grace@example.com")
-    httpx.post(f"{server.url}/api/token", data={"username": "mallory@example.com", "password": "hunter2"})
+    server.post("/api/token", data={"username": "mallory@example.com", "password": "hunter2"})
 
     server.wait_for_log("The relay does not work")
     server.terminate()

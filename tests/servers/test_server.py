@@ -72,7 +72,7 @@ def test_background_tasks_outlive_daphnes_ten_seconds_and_a_client_that_has_gone
 def test_a_background_task_that_fails_is_logged_and_does_not_stop_the_next(probe: StartServer) -> None:
     server = probe()
 
-    server.post("/tasks", kind="async", seconds="0", fail_first="true")
+    server.post("/tasks", params={"kind": "async", "seconds": "0", "fail_first": "true"})
 
     server.wait_for_log("async second: ended")
     assert "Background task failing_task failed" in server.log
@@ -83,7 +83,7 @@ def test_a_background_task_that_fails_is_logged_and_does_not_stop_the_next(probe
 @pytest.mark.parametrize("kind", DAPHNES)
 def test_sigterm_lets_background_tasks_end(probe: StartServer, kind: str) -> None:
     server = probe(kind)
-    server.post("/tasks", kind="sync", seconds="2")
+    server.post("/tasks", params={"kind": "sync", "seconds": "2"})
     server.wait_for_log("sync first: begun")
 
     code = server.terminate()
@@ -97,7 +97,7 @@ def test_sigterm_lets_background_tasks_end(probe: StartServer, kind: str) -> Non
 @pytest.mark.parametrize("task", ["async", "sync"])
 def test_background_tasks_that_outlast_the_grace_are_cancelled_and_named(probe: StartServer, task: str) -> None:
     server = probe(PROBE_GRACE="0.5")
-    server.post("/tasks", kind=task, seconds="600")
+    server.post("/tasks", params={"kind": task, "seconds": "600"})
     server.wait_for_log(f"{task} first: begun")
 
     code = server.terminate()
@@ -194,7 +194,7 @@ def test_an_answer_that_fails_half_way_is_not_taken_for_whole(probe: StartServer
 def test_def_endpoints_reuse_a_handful_of_threads(probe: StartServer) -> None:
     server = probe()
 
-    with httpx.Client(base_url=server.url) as client:
+    with server.client() as client:
         threads = {client.get("/thread").json()["endpoint"] for _ in range(200)}
 
     assert len(threads) <= 4

@@ -21,7 +21,7 @@ def api(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("simulator")
     env = {"DATA_DIR": str(shutil.copytree(installation, folder / "data")), "RETRY_DELAYS": "1s,1s,1s"}
     with running(SERVERS["serve"], log=folder / "log", env=env) as server:
-        token = httpx.post(f"{server.url}/api/token", data={"username": "admin", "password": PASSWORD}, timeout=PATIENCE).json()
+        token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()
         headers = {"Authorization": f"Bearer {token['access_token']}"}
         with httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=PATIENCE) as api:
             yield api

@@ -184,5 +184,5 @@ async def test_streams_and_sockets_have_the_same_places(start: StartServer, data
 @contextmanager
 def streams(server: Server, key: str) -> Iterator[list[httpx.Response]]:
     """Two streams, broken off at the end."""
-    with ExitStack() as open_streams, httpx.Client(base_url=server.url, headers=bearer(key), timeout=PATIENCE) as client:
+    with ExitStack() as open_streams, server.client(headers=bearer(key)) as client:
         yield [open_streams.enter_context(client.stream("GET", "/api/events/stream")) for _ in range(2)]
