@@ -2,12 +2,14 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 EMBEDDED = "mailbox://"
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
 DEFAULT_TIMEOUT = 30.0
+DEFAULT_DATA_DONE_TIMEOUT = 600.0  # RFC 5321 section 4.5.3.2.6: who gives up sooner sends it again to a relay that has taken it
 MAX_TIMEOUT = 600.0
 DEFAULT_CONNECTIONS = 20
 MAX_CONNECTIONS = 500
@@ -15,7 +17,10 @@ MAX_CONNECTIONS = 500
 
 @dataclass(frozen=True)
 class Relay:
-    """An SMTP server. `timeout` in seconds, for each step of a conversation; so many `connections` at the same time."""
+    """An SMTP server, and how many `connections` it gets at the same time.
+
+    `timeout` in seconds, for each step of a conversation but its answer to a whole mail, which has `data_done_timeout`.
+    """
 
     host: str
     port: int
@@ -24,6 +29,7 @@ class Relay:
     starttls: bool = False
     implicit_tls: bool = False
     timeout: float = DEFAULT_TIMEOUT
+    data_done_timeout: float = DEFAULT_DATA_DONE_TIMEOUT
     connections: int = DEFAULT_CONNECTIONS
 
 
@@ -45,8 +51,8 @@ def parse_email_url(url: str) -> Relay | None:
     if parts.path not in ("", "/") or parts.fragment:
         raise ValueError("it has nothing after the host and the port but options")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if strange := options.keys() - {"timeout", "connections"}:
-        raise ValueError(f"it has no option {min(strange)!r}; there are timeout (seconds) and connections")
+    if strange := options.keys() - {"timeout", "data_done_timeout", "connections"}:
+        raise ValueError(f"it has no option {min(strange)!r}; there are timeout and data_done_timeout (seconds), and connections")
     return Relay(
         host=parts.hostname,
         port=port or DEFAULT_PORTS[parts.scheme],
@@ -54,18 +60,19 @@ def parse_email_url(url: str) -> Relay | None:
         password=unquote(parts.password or ""),
         starttls=parts.scheme == "smtp+starttls",
         implicit_tls=parts.scheme == "smtps",
-        timeout=_timeout(options.get("timeout", str(DEFAULT_TIMEOUT))),
+        timeout=_timeout(options, "timeout", DEFAULT_TIMEOUT),
+        data_done_timeout=_timeout(options, "data_done_timeout", DEFAULT_DATA_DONE_TIMEOUT),
         connections=_connections(options.get("connections", str(DEFAULT_CONNECTIONS))),
     )
 
 
-def _timeout(text: str) -> float:
+def _timeout(options: Mapping[str, str], name: str, default: float) -> float:
     try:
-        timeout = float(text)
+        timeout = float(options.get(name, default))
     except ValueError:
         timeout = math.nan
     if not 0 < timeout <= MAX_TIMEOUT:
-        raise ValueError(f"timeout is more than 0 and at most {MAX_TIMEOUT:g} seconds")
+        raise ValueError(f"{name} is more than 0 and at most {MAX_TIMEOUT:g} seconds")
     return timeout
 
 

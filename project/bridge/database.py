@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from . import turns
@@ -20,7 +20,8 @@ from .threads import Threads
 P = ParamSpec("P")
 T = TypeVar("T")
 
-AWAY = (InterfaceError, OperationalError)  # what is raised while the database does not answer
+# What is raised while the database does not answer, or takes nothing: PostgreSQL is read-only while it changes hands.
+AWAY = (InterfaceError, OperationalError, InternalError)
 POOL_SIZE = 4  # more gain nothing: SQLite has one writer, and Python one interpreter lock
 ASIDE_SIZE = 2
 IDLE_SECONDS = 1.0  # a connection unused for longer is asked whether it still lives before it is trusted with a transaction

@@ -35,14 +35,19 @@ class Threads:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on one of the threads, with the caller's context variables; its result or exception is the answer.
 
-        A caller that is cancelled takes back a call that has not begun. One that has begun ends in its own time.
+        A caller that is cancelled takes back a call that has not begun. One that has begun ends in its own time. Raises
+        RuntimeError if the system gives no thread at all, and then has begun nothing.
         """
         future: Future[T] = Future()
         call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
         with self._lock:
-            self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
             if not self._idle.acquire(blocking=False) and len(self._threads) < self.size:
-                self._start_one()
+                try:
+                    self._start_one()
+                except RuntimeError:  # the system has none left
+                    if not self._threads:
+                        raise
+            self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
         return await asyncio.wrap_future(future)
 
     def close(self, timeout: float = 5.0) -> None:
@@ -59,8 +64,8 @@ class Threads:
     def _start_one(self) -> None:
         name = f"{self.name}-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._work, args=(self._jobs, self._idle), name=name, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
         while (job := jobs.get()) is not None:

@@ -21,8 +21,8 @@ Settled = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "respon
 class Outcome:
     """What became of an attempt. `error` is empty if the transport took the mail for anyone, else `fault` says whose it is.
 
-    `reply` is what the relay said of the mail, `refusals` what it said of recipients that it refused. `dialogue` is the SMTP
-    conversation, a line for each command and reply.
+    `reply` is what the relay said of the mail (with `of_sender`: of its sender), `refusals` what it said of recipients that it
+    refused. `dialogue` is the SMTP conversation, a line for each command and reply.
     """
 
     error: str = ""
@@ -30,6 +30,7 @@ class Outcome:
     reply: Reply | None = None
     refusals: Mapping[str, Reply] = field(default_factory=dict)
     dialogue: str = ""
+    of_sender: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ def _error(outcome: Outcome, progress: Progress) -> str:
 
 
 def _refusals(outcome: Outcome, pending: Sequence[str]) -> Mapping[str, Reply]:
-    """What was said of each recipient. Of a mail that goes to one, all is said of that one."""
-    if outcome.error and outcome.reply and len(pending) == 1:
+    """What was said of each recipient. Of a mail that goes to one, all is said of that one, but what is said of its sender."""
+    if outcome.error and outcome.reply and len(pending) == 1 and not outcome.of_sender:
         return {pending[0]: outcome.reply, **outcome.refusals}
     return outcome.refusals
 

@@ -18,6 +18,18 @@ BAD_ADDRESS = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
 # Of the 4xx of HTTP: no login or no right to send (which an operator mends), too slow, too many.
 HTTP_MAY_PASS = frozenset({401, 403, 408, 429})
 
+
+class ContentRefused(aiosmtplib.SMTPDataError):
+    """The relay takes this mail for nobody; some `recipients` it had refused before, each in words of its own."""
+
+    def __init__(self, code: int, message: str, recipients: Mapping[str, tuple[int, str]]) -> None:
+        """The answer to the mail, and those to recipients."""
+        super().__init__(code, message)
+        self.recipients = recipients
+
+
+SENDER_REFUSED = (smtplib.SMTPSenderRefused, aiosmtplib.SMTPSenderRefused)
+
 # Exceptions that hold what a relay answered; a service's API answers in other words.
 ANSWERS = (
     smtplib.SMTPResponseException,
@@ -108,7 +120,7 @@ def reply_of(error: BaseException) -> Reply | None:
 
     Of several recipients' replies, it is the one that leaves most hope.
     """
-    if refusals := refusals_of(error):
+    if not isinstance(error, ContentRefused) and (refusals := refusals_of(error)):
         return min(refusals.values(), key=lambda reply: (reply.code, reply.text))
     if isinstance(error, smtplib.SMTPResponseException):
         return _reply(error.smtp_code, error.smtp_error)
@@ -128,7 +140,7 @@ def in_words(error: Exception) -> str:
 def refusals_of(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> dict[str, Reply]:
     """What the relay said of each recipient that it refused, of an exception or of what `sendmail` gives."""
     match told:
-        case smtplib.SMTPRecipientsRefused():
+        case smtplib.SMTPRecipientsRefused() | ContentRefused():
             told = told.recipients
         case aiosmtplib.SMTPRecipientsRefused():
             told = {each.recipient: (each.code, each.message) for each in told.recipients}

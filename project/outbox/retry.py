@@ -15,6 +15,7 @@ SHORTEST_PAUSE = timedelta(seconds=5)
 LONGEST_PAUSE = timedelta(minutes=5)
 DOUBLINGS = 6  # from the shortest pause past the longest; more would overflow after a weekend
 
+NOT_LET_IN = 530  # without TLS (RFC 3207 section 4), or without a login (RFC 4954 section 6)
 SHUTTING_DOWN = 421  # the relay ends the conversation, whatever was asked (RFC 5321, 3.8)
 
 
@@ -52,7 +53,7 @@ NOT_SUPPORTED = (smtplib.SMTPNotSupportedError, aiosmtplib.SMTPNotSupported)
 # Of a service's API (RFC 9110, RFC 6585); of the others, 4xx is the request's own fault, and any more may pass.
 BY_HTTP_STATUS = {
     401: Fault.RELAY,
-    403: Fault.RELAY,
+    403: Fault.MESSAGE_TRANSIENT,  # an operator mends it; it may be for this sender alone, so it stops no other mail
     408: Fault.MESSAGE_TRANSIENT,
     429: Fault.MESSAGE_TRANSIENT,
 }
@@ -87,7 +88,7 @@ def pause_after(failures: int, *, now: datetime) -> datetime:
 def fault_of(error: BaseException) -> Fault:
     """Whose fault an exception of smtplib, aiosmtplib, a service's API (django-anymail), ssl or the network is."""
     if (codes := _smtp_codes(error)) is not None:
-        no_mail = isinstance(error, NOT_ABOUT_MAIL) and SHUTTING_DOWN not in codes
+        no_mail = NOT_LET_IN in codes or (isinstance(error, NOT_ABOUT_MAIL) and SHUTTING_DOWN not in codes)
         return Fault.RELAY if no_mail else _fault_of_codes(codes)
     if (status := _http_status(error)) is not None:
         final = Fault.MESSAGE_PERMANENT if 400 <= status < 500 else Fault.MESSAGE_TRANSIENT

@@ -21,7 +21,7 @@ from project.outbox.outcomes import Outcome, Verdict
 from project.outbox.record import Attempt, NotInHand, record_outcomes
 from project.outbox.retry import Fault
 from project.outbox.states import Status
-from project.outbox.transports.base import Channel, Transport
+from project.outbox.transports.base import Channel, Transport, failed
 from project.outbox.transports.choice import stays_here
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ class Senders:
     def __init__(self, transport: Transport, on_outcome: OnOutcome) -> None:
         self.channels = transport.channels
         self.held: set[UUID] = set()  # mails that were given, and whose outcome is not yet recorded
+        self._stood_back: set[UUID] = set()  # of these, the mails that got no connection while others were just getting one
         self._transport = transport
         self._on_outcome = on_outcome
         self._ready: asyncio.Queue[Email] = asyncio.Queue()
@@ -66,6 +67,7 @@ class Senders:
         """Those that no channel has begun to send, which are then not sent."""
         emails = [self._ready.get_nowait() for _ in range(self._ready.qsize())]
         self.held.difference_update(email.id for email in emails)
+        self._stood_back.difference_update(email.id for email in emails)
         return emails
 
     async def stop(self) -> None:
@@ -80,12 +82,24 @@ class Senders:
         while True:
             email = await self._next(channel)
             logger.info("Sending email %s", _described(email))
-            outcome = await channel.send(email)
-            if outcome.error and outcome.fault == Fault.RELAY and any(other.is_in_touch for other in self._channels):
+            try:
+                outcome = await channel.send(email)
+            except Exception as error:  # as when there is no thread left. Unrecorded, the mail would be in hand for ever
+                logger.exception("Email %s was not sent", email.id)
+                outcome = failed(error, Fault.MESSAGE_TRANSIENT)
+            if outcome.error and outcome.fault == Fault.RELAY and self._is_to_stand_back(email):
                 self._ready.put_nowait(email)  # the relay works, and takes no more connections than these
                 await asyncio.sleep(REST)
                 continue
             await self._record(email, outcome)
+
+    def _is_to_stand_back(self, email: Email) -> bool:
+        """Whether others have a connection, or are just getting one. The latter counts once: each may hope for the others."""
+        is_open = any(other.is_open for other in self._channels)
+        hopes = email.id not in self._stood_back and any(other.is_connecting for other in self._channels)
+        if hopes and not is_open:
+            self._stood_back.add(email.id)
+        return is_open or hopes
 
     async def _next(self, channel: Channel) -> Email:
         if self._ready.empty():
@@ -106,6 +120,7 @@ class Senders:
         else:
             _log(email, judgement)
         self.held.discard(email.id)
+        self._stood_back.discard(email.id)
         await self._on_outcome(outcome)
 
     async def _written(self, attempt: Attempt) -> Verdict:

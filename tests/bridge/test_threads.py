@@ -103,6 +103,28 @@ async def test_a_cancelled_caller_takes_back_a_call_that_has_not_begun() -> None
     threads.close()
 
 
+async def test_where_the_system_gives_no_thread_nothing_is_begun_and_the_next_call_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, begun = Threads("few", 2), list[str]()
+    with monkeypatch.context() as system:
+        system.setattr(threading.Thread, "start", _refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await threads.run(begun.append, "first")
+    await threads.run(begun.append, "second")
+    go = threading.Event()
+    busy = asyncio.ensure_future(threads.run(go.wait))
+    await asyncio.sleep(0)
+
+    with monkeypatch.context() as system:
+        system.setattr(threading.Thread, "start", _refuse)
+        waiting = asyncio.ensure_future(threads.run(begun.append, "third"))
+        await asyncio.sleep(0)
+    go.set()
+    await asyncio.gather(busy, waiting)
+
+    threads.close()
+    assert begun == ["second", "third"]
+
+
 async def test_close_does_not_wait_for_ever() -> None:
     threads = Threads("stuck", 1)
     go = threading.Event()
@@ -114,6 +136,10 @@ async def test_close_does_not_wait_for_ever() -> None:
     assert not stuck.done()
     go.set()
     await stuck
+
+
+def _refuse(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def _meet(together: threading.Barrier) -> int:

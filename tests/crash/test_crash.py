@@ -96,7 +96,9 @@ def test_with_a_relay_that_misbehaves_each_mail_comes_to_the_end_it_should(
     sink.at_data = lambda address, attempt: _answer(address, attempt, at_rcpt=False)
     sending = load(MAILS)
 
-    _kill_the_server(lambda: start(EMAIL_URL=f"{sink.url}?timeout=3", RETRY_DELAYS=RETRY_DELAYS), sending, sink, moments)
+    _kill_the_server(
+        lambda: start(EMAIL_URL=f"{sink.url}?data_done_timeout=3", RETRY_DELAYS=RETRY_DELAYS), sending, sink, moments
+    )
     emails = sending.finish(sink)
 
     ends = {number_of(email["to"][0]): email["status"] for email in emails}

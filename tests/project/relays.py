@@ -62,9 +62,9 @@ class TestRelay:
     def __post_init__(self) -> None:
         self.may_take.set()
 
-    def relay(self, *, connections: int = 1, timeout: float = 20.0) -> Relay:
+    def relay(self, *, connections: int = 1, timeout: float = PATIENCE, data_done_timeout: float = PATIENCE) -> Relay:
         """As the settings name it."""
-        return Relay("127.0.0.1", self.port, timeout=timeout, connections=connections)
+        return Relay("127.0.0.1", self.port, timeout=timeout, data_done_timeout=data_done_timeout, connections=connections)
 
     def hang_up(self) -> None:
         """Close all connections without a word."""

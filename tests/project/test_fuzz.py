@@ -187,7 +187,7 @@ bursts = st.binary(max_size=50) | st.sampled_from(
 @given(st.lists(bursts, max_size=30))
 def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(chunks: list[bytes]) -> None:
     line = Line()
-    conversation = Conversation(line, timeout=1, pipelining=True, size=True)
+    conversation = Conversation(line, timeout=1, data_done_timeout=1, pipelining=True, size=True)
 
     for chunk in chunks:
         conversation.data_received(chunk)
@@ -206,7 +206,7 @@ def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(c
 def test_how_a_relays_words_are_cut_changes_nothing(replies: list[bytes], data: st.DataObject) -> None:
     text = b"".join(replies)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
-    whole, cut = (Conversation(Line(), timeout=1, pipelining=True, size=True) for _ in range(2))
+    whole, cut = (Conversation(Line(), timeout=1, data_done_timeout=1, pipelining=True, size=True) for _ in range(2))
 
     whole.data_received(text)
     for start, end in pairwise(cuts):

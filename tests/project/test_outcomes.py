@@ -124,6 +124,14 @@ def test_the_status_of_a_mail_to_one(outcome: Outcome, status: Status, bounced: 
 # Each recipient's own end
 
 
+def test_a_sender_that_is_refused_makes_no_address_bad() -> None:
+    said = Reply(550, "5.1.3 User address required")
+
+    judgement = judge(Outcome(str(said), PERMANENT, said, of_sender=True), first_try(ADA))
+
+    assert (judgement.status, judgement.bounced, judgement.reply) == (Status.FAILED, {}, said)
+
+
 def test_who_was_refused_for_good_is_settled_beside_who_was_taken() -> None:
     judgement = judge(taken_but(bob=NO_USER, eve=BLOCKED), first_try(ADA, BOB, EVE))
 

@@ -34,6 +34,7 @@ def test_the_embedded_mailbox_is_no_relay() -> None:
         ("smtp://relay?timeout=5", Relay("relay", 25, timeout=5.0)),
         ("smtp://relay?timeout=0.5", Relay("relay", 25, timeout=0.5)),
         ("smtp://relay?timeout=5&timeout=6", Relay("relay", 25, timeout=6.0)),
+        ("smtp://relay?data_done_timeout=60", Relay("relay", 25, data_done_timeout=60.0)),
         ("smtp://relay?connections=1", Relay("relay", 25, connections=1)),
         ("smtp://relay?connections=500&timeout=5", Relay("relay", 25, timeout=5.0, connections=500)),
     ],
@@ -43,7 +44,7 @@ def test_reads(url: str, relay: Relay) -> None:
 
 
 def test_a_step_of_the_conversation_has_half_a_minute_unless_told_otherwise() -> None:
-    assert parse_email_url("smtp://relay") == Relay("relay", 25, timeout=30.0)
+    assert parse_email_url("smtp://relay") == Relay("relay", 25, timeout=30.0, data_done_timeout=600.0)
 
 
 def test_there_are_up_to_twenty_connections_unless_told_otherwise() -> None:
@@ -69,6 +70,7 @@ def test_there_are_up_to_twenty_connections_unless_told_otherwise() -> None:
         ("smtp://relay?timeout=nan", "timeout is more than 0 and at most"),
         ("smtp://relay?timeout=-1", "timeout is more than 0 and at most"),
         ("smtp://relay?timeout=soon", "timeout is more than 0 and at most"),
+        ("smtp://relay?data_done_timeout=0", "data_done_timeout is more than 0 and at most"),
         ("smtp://relay?timeout", "timeout is more than 0 and at most"),
         ("smtp://relay?connections=0", "connections is a number from 1 to 500"),
         ("smtp://relay?connections=501", "connections is a number from 1 to 500"),

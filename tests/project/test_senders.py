@@ -66,7 +66,8 @@ class Wire:
 
     line: Line
     number: int
-    is_in_touch: bool = False
+    is_open: bool = False
+    is_connecting: bool = False
 
     async def send(self, email: Email) -> Outcome:
         """Take a mail in hand until it may be answered."""
@@ -77,12 +78,12 @@ class Wire:
         await line.may_answer.wait()
         line.in_hand -= 1
         outcome = line.answer(self)
-        self.is_in_touch = not outcome.error
+        self.is_open = not outcome.error
         return outcome
 
     async def close(self) -> None:
         """Remember it."""
-        self.is_in_touch = False
+        self.is_open = False
 
 
 class Ears:
@@ -191,7 +192,7 @@ async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None
         senders.give(await claimed(2))
         await until(lambda: line.in_hand == 2)
 
-    assert (ears.heard, line.closed, [wire.is_in_touch for wire in line.wires]) == ([], True, [False, False])
+    assert (ears.heard, line.closed, [wire.is_open for wire in line.wires]) == ([], True, [False, False])
     assert await statuses() == [(Status.SENDING, 1)] * 2
 
 
@@ -278,7 +279,7 @@ async def test_a_mail_that_gets_no_connection_beside_one_that_works_goes_by_that
     monkeypatch.setattr(module, "REST", 3600.0)
     line = Line(channels=2, answer=lambda wire: NO_ROUTE if wire.number else TAKEN)
     async with sending_by(line) as (senders, ears):
-        line.wires[0].is_in_touch = True
+        line.wires[0].is_open = True
         line.may_answer.set()
         senders.give(await claimed(5))
         await until(lambda: len(ears.heard) == 5)
@@ -294,7 +295,7 @@ async def test_a_channel_that_stood_back_tries_again_after_a_rest(monkeypatch: p
     line = Line(channels=2, answer=lambda wire: answers.pop() if wire.number and answers else TAKEN)
     line.may_answer.set()
     async with sending_by(line) as (senders, ears):
-        line.wires[0].is_in_touch = True
+        line.wires[0].is_open = True
         senders.give(await claimed(2))
         await until(lambda: len(ears.heard) == 2)
         line.may_answer.clear()
@@ -303,6 +304,35 @@ async def test_a_channel_that_stood_back_tries_again_after_a_rest(monkeypatch: p
 
     assert answers == []
     assert line.most_in_hand == 2
+
+
+async def test_a_connection_that_is_never_got_is_hoped_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REST", 0.0)
+    line = Line(channels=2, answer=lambda _wire: NO_ROUTE)
+    async with sending_by(line) as (senders, ears):
+        line.wires[0].is_connecting = line.wires[1].is_connecting = True  # as with one that begins whenever the other ends
+        line.may_answer.set()
+        senders.give(await claimed(2))
+        await until(lambda: len(ears.heard) == 2)
+
+    assert ears.heard == [NO_ROUTE] * 2
+    assert sorted(line.begun) == ["0", "0", "1", "1"]
+
+
+async def test_a_channel_that_breaks_its_promise_costs_its_mail_a_try_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    def answer(_wire: Wire) -> Outcome:
+        if len(line.begun) == 1:
+            raise RuntimeError("can't start new thread")
+        return TAKEN
+
+    line = Line(channels=1, answer=answer)
+    line.may_answer.set()
+    async with sending_by(line) as (senders, ears):
+        senders.give(await claimed(2))
+        await until(lambda: len(ears.heard) == 2)
+
+    assert await statuses() == [(Status.DELAYED, 1), (Status.SENT, 1)]
+    assert "can't start new thread" in caplog.text
 
 
 async def test_a_relay_that_nobody_reaches_is_told_of() -> None:

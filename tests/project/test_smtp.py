@@ -146,6 +146,32 @@ async def test_a_relay_that_does_not_answer_in_time_is_given_up() -> None:
     assert outcome.error.startswith("SMTPReadTimeoutError: ")
 
 
+async def test_a_relay_has_longer_for_a_whole_mail_since_it_may_have_taken_it() -> None:
+    async with relay_that() as relay:
+        relay.may_take.clear()
+        channel = channel_to(relay.relay(timeout=0.05))
+        sending = asyncio.create_task(channel.send(unstored()))
+        await until(lambda: "DATA" in relay.commands)
+        given_up = asyncio.get_running_loop().time() + 0.2
+        await until(lambda: asyncio.get_running_loop().time() > given_up)
+        relay.may_take.set()
+
+        outcome = await sending
+
+    assert (outcome.error, len(relay.texts)) == ("", 1)
+
+
+async def test_a_relay_that_never_says_what_became_of_a_mail_is_given_up() -> None:
+    async with relay_that() as relay:
+        relay.may_take.clear()
+        channel = channel_to(relay.relay(data_done_timeout=0.05))
+
+        outcome = await channel.send(unstored())
+
+    assert (outcome.fault, channel.is_open) == (Fault.MESSAGE_TRANSIENT, False)
+    assert outcome.error.startswith("SMTPReadTimeoutError: ")
+
+
 async def test_what_is_cut_off_in_the_middle_waits_for_no_goodbye() -> None:
     async with relay_that(once("MESSAGE", "250-not yet")) as relay:
         channel = channel_to(relay.relay(timeout=600))

@@ -150,7 +150,7 @@ def test_a_mail_that_is_too_large_for_the_relay_fails_alone(start: StartServer, 
 
 def test_while_the_relay_stalls_the_api_stays_up_and_no_mail_is_lost(start: StartServer, sink: Sink) -> None:
     sink.at_data = lambda _, attempt: STALL if attempt == 1 else TAKE
-    api = Api(start(EMAIL_URL=f"{sink.url}?connections=2&timeout=2", RETRY_DELAYS="1s,1s"))
+    api = Api(start(EMAIL_URL=f"{sink.url}?connections=2&data_done_timeout=2", RETRY_DELAYS="1s,1s"))
     mails = [MAIL | {"to": f"ada+{number}@example.com"} for number in range(4)]
 
     ids = api.send(*mails[:2])

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from project.outbox.models import Email
 from project.outbox.outcomes import Outcome
-from project.outbox.replies import in_words, refusals_of, reply_of
+from project.outbox.replies import SENDER_REFUSED, in_words, refusals_of, reply_of
 from project.outbox.retry import Fault
 
 
@@ -12,8 +12,12 @@ class Channel(Protocol):
     """One way out. Whatever goes wrong is told in the outcome, and never raised."""
 
     @property
-    def is_in_touch(self) -> bool:
-        """Whether it has a connection, or is just getting one."""
+    def is_open(self) -> bool:
+        """Whether it has a connection."""
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether it is just getting one."""
 
     async def send(self, email: Email) -> Outcome:
         """Hand over one mail, to those of its recipients that are not settled."""
@@ -36,4 +40,4 @@ class Transport(Protocol):
 
 def failed(error: Exception, fault: Fault, *, dialogue: str = "") -> Outcome:
     """The outcome that an exception makes."""
-    return Outcome(in_words(error), fault, reply_of(error), refusals_of(error), dialogue)
+    return Outcome(in_words(error), fault, reply_of(error), refusals_of(error), dialogue, isinstance(error, SENDER_REFUSED))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from aiosmtplib import (
-    SMTPDataError,
     SMTPReadTimeoutError,
     SMTPRecipientRefused,
     SMTPRecipientsRefused,
@@ -19,6 +18,8 @@ from aiosmtplib import (
     SMTPSenderRefused,
     SMTPServerDisconnected,
 )
+
+from project.outbox.replies import ContentRefused
 
 LINE = 8192  # bytes of a reply's line; RFC 5321 section 4.5.3.1.5 has 512
 LINES = 100  # of a reply
@@ -37,10 +38,13 @@ _CONTROLS = dict.fromkeys([*range(32), 127], " ") | {ord("\n"): "\n"}
 class Conversation(asyncio.Protocol):
     """What is said on a connection on which the relay has greeted us, and knows who we are."""
 
-    def __init__(self, transport: asyncio.Transport, *, timeout: float, pipelining: bool, size: bool) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, *, timeout: float, data_done_timeout: float, pipelining: bool, size: bool
+    ) -> None:
         self.content_begun = False  # of the mail that is being sent: from here on, the relay may have taken it
         self._transport = transport
         self._timeout = timeout
+        self._data_done_timeout = data_done_timeout
         self._pipelining = pipelining
         self._size = size
         self._lines: list[str] = []
@@ -66,7 +70,7 @@ class Conversation(asyncio.Protocol):
     async def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[dict[str, Answer], Answer]:
         """Hand over one mail: its recipients that were refused while others were taken, and what the relay said at the end.
 
-        Raises aiosmtplib's SMTPSenderRefused, SMTPRecipientsRefused and SMTPDataError for what the relay refuses,
+        Raises aiosmtplib's SMTPSenderRefused and SMTPRecipientsRefused, and ContentRefused, for what the relay refuses,
         SMTPResponseException for a 421, SMTPServerDisconnected and SMTPReadTimeoutError.
         """
         self._told, self.content_begun = [], False
@@ -78,9 +82,9 @@ class Conversation(asyncio.Protocol):
         self.content_begun = True
         self._told.append(f"C: ({len(content)} bytes)")
         await self._write(_stuffed(content))
-        end = await self._answer()
-        if end[0] != OK:
-            raise SMTPDataError(*end)
+        end = await self._answer(self._data_done_timeout)
+        if not 200 <= end[0] < 300:  # the first digit says it (section 4.2.1)
+            raise ContentRefused(*end, refused)
         return refused, end
 
     async def quit(self) -> None:
@@ -115,7 +119,8 @@ class Conversation(asyncio.Protocol):
         raise await self._taken_back(_refusal(sender, from_, refused, len(recipients), data))
 
     async def _taken_back(self, refusal: Exception) -> Exception:
-        await self._ask("RSET")
+        with suppress(SMTPResponseException, SMTPServerDisconnected, SMTPReadTimeoutError):  # what it said of the mail stands
+            await self._ask("RSET")
         return refusal
 
     async def _ask(self, *commands: str) -> list[Answer]:
@@ -127,12 +132,12 @@ class Conversation(asyncio.Protocol):
             answers.append(await self._answer())
         return answers
 
-    async def _answer(self) -> Answer:
+    async def _answer(self, patience: float | None = None) -> Answer:
         while not self._replies:
             if not self.is_open:
                 raise SMTPServerDisconnected("Connection lost")
             self._something.clear()
-            await self._until(self._something)
+            await self._until(self._something, patience)
         answer = self._replies.popleft()
         self._told.append("S: {} {}".format(answer[0], answer[1].replace("\n", f"\nS: {answer[0]} ")))
         if answer[0] == CLOSING:
@@ -148,9 +153,9 @@ class Conversation(asyncio.Protocol):
             if not self._writable.is_set():
                 await self._until(self._writable)
 
-    async def _until(self, event: asyncio.Event) -> None:
+    async def _until(self, event: asyncio.Event, patience: float | None = None) -> None:
         # A timer, which costs less than asyncio.timeout: this is done for each answer of a thousand mails a second.
-        deadline = asyncio.get_running_loop().call_later(self._timeout, self._lose_patience)
+        deadline = asyncio.get_running_loop().call_later(patience or self._timeout, self._lose_patience)
         try:
             await event.wait()
         finally:
@@ -160,7 +165,7 @@ class Conversation(asyncio.Protocol):
 
     def _lose_patience(self) -> None:
         self._is_late = True
-        self.close()
+        self._transport.abort()  # `close` waits until a relay that reads nothing has read what we said
         self._wake()
 
     def _wake(self) -> None:
@@ -207,7 +212,7 @@ def _refusal(sender: str, from_: Answer, refused: dict[str, Answer], recipients:
         return SMTPSenderRefused(*from_, sender)
     if len(refused) == recipients:
         return SMTPRecipientsRefused([SMTPRecipientRefused(code, text, address) for address, (code, text) in refused.items()])
-    return SMTPDataError(*data)
+    return ContentRefused(*data, refused)
 
 
 def _stuffed(content: bytes) -> bytes:

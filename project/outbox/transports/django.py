@@ -42,7 +42,7 @@ class DjangoChannel:
     def __init__(self, threads: Threads) -> None:
         self._threads = threads
 
-    is_in_touch = False
+    is_open = is_connecting = False
 
     async def send(self, email: Email) -> Outcome:
         """Hand over one mail."""

@@ -39,17 +39,12 @@ class SmtpChannel:
         self._relay = relay
         self._tls = tls
         self._conversation: Conversation | None = None
-        self._connecting = False
+        self.is_connecting = False
 
     @property
     def is_open(self) -> bool:
         """Whether it is connected."""
         return self._conversation is not None and self._conversation.is_open
-
-    @property
-    def is_in_touch(self) -> bool:
-        """Whether it is connected, or about to be."""
-        return self.is_open or self._connecting
 
     async def send(self, email: Email) -> Outcome:
         """Hand over one mail.
@@ -77,20 +72,21 @@ class SmtpChannel:
         try:
             refused, end = await conversation.send(bare(email.sender), email.pending, bytes(email.source.content))
         except BaseException as error:
-            if not _is_refusal(error):
-                conversation.close()  # who knows where the two are in their conversation
+            fault = fault_of(error)
+            if not _is_refusal(error) or fault == Fault.RELAY:
+                conversation.close()  # who knows where the two are in their conversation; and this one leads nowhere
             if not isinstance(error, Exception):
                 raise
-            return failed(error, fault_of(error), dialogue=conversation.told)
+            return failed(error, fault, dialogue=conversation.told)
         return Outcome(reply=Reply(*end), refusals=refusals_of(refused), dialogue=conversation.told)
 
     async def _connected(self) -> Conversation:
         if self._conversation is None or not self.is_open:
-            self._conversation, self._connecting = None, True
+            self._conversation, self.is_connecting = None, True
             try:
                 self._conversation = await _connect(self._relay, self._tls)
             finally:
-                self._connecting = False
+                self.is_connecting = False
         return self._conversation
 
 
@@ -111,6 +107,7 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> Conversation:
     return Conversation(
         cast("asyncio.Transport", client.transport),
         timeout=relay.timeout,
+        data_done_timeout=relay.data_done_timeout,
         pipelining=client.supports_extension("pipelining"),
         size=client.supports_extension("size"),
     )
