@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from project.outbox.outcomes import Outcome
 from project.outbox.retry import Fault
 from project.outbox.transports.smtp import SmtpTransport
 from project.relay import Relay
-from tests.project.relays import unstored
+from tests.project.relays import unstored, until
 
 pytestmark = pytest.mark.anyio
 
@@ -137,3 +138,29 @@ async def test_a_relay_that_never_stops_talking_is_hung_up_on() -> None:
         await silenced.wait()
 
     assert (outcome.error.partition(":")[0], outcome.fault) == ("SMTPServerDisconnected", Fault.MESSAGE_TRANSIENT)
+
+
+async def test_a_relay_that_stops_reading_is_hung_up_on() -> None:
+    ended = asyncio.Event()
+
+    async def stop_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (b"220 relay\r\n", b"250 relay\r\n", OK, OK, GO_ON):
+            writer.write(answer)
+            await reader.readline()
+        await ended.wait()
+        writer.close()
+
+    async with await asyncio.start_server(stop_reading, "127.0.0.1") as server:
+        port, before = server.sockets[0].getsockname()[1], _descriptors()
+        channel = SmtpTransport(Relay("127.0.0.1", port, timeout=0.1)).channel()
+        outcome = await channel.send(unstored(text="a long text " * 1_000_000))
+
+        await until(lambda: _descriptors() == before + 1)  # the relay's own end
+        ended.set()
+
+    assert outcome.error.startswith("SMTPReadTimeoutError: ")
+
+
+def _descriptors() -> int:
+    """How many this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from errno import EMFILE
 
 import pytest
-from django.db import DataError, OperationalError
+from django.db import DataError, InternalError, OperationalError
 from pytest_django import Settings
 
 from project.bridge import database
@@ -216,7 +216,14 @@ async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_nex
     assert caplog.text.count("stays claimed until its lease runs out") == 2
 
 
-@pytest.mark.parametrize("error", [OperationalError("the database went away"), OSError(EMFILE, "Too many open files")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("the database went away"),
+        InternalError("cannot execute UPDATE in a read-only transaction"),
+        OSError(EMFILE, "Too many open files"),
+    ],
+)
 async def test_an_outcome_waits_for_a_database_that_is_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
