@@ -17,6 +17,8 @@ from project.outbox.suppressions import suppressed_among
 LEASE = timedelta(minutes=5)  # an engine that is alive renews it; of one on another machine, nothing else is known
 # What those who send use of a mail: to read the rest takes as long as half the claim.
 USED = ("id", "caller", "status", "sender", "recipients", "subject", "text", "tags", "attempts", "settled", "claimed_by")
+# After its end, by which an engine that lives has tried its relay again: a relay may take ten minutes to time out.
+PAUSE_KEPT = timedelta(minutes=15)
 CLAIMED_BYTES = 32 * 1024 * 1024  # of mail in hand, more or less: a hundred mails may each be 15 MiB
 
 
@@ -41,14 +43,17 @@ def renew_leases(engine: str, held: Collection[UUID], *, now: datetime) -> int:
     return mine.update(lease_until=now + LEASE)
 
 
-def requeue_abandoned(dead_engines: Iterable[str], *, now: datetime) -> int:
-    """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many."""
+def requeue_abandoned(dead_engines: Iterable[str], *, living: Iterable[str] = (), now: datetime) -> int:
+    """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many.
+
+    A lease says nothing of engines that are known to be `living`: it runs out at once when the clock is set forward.
+    """
     dead = list(dead_engines)
-    abandoned = Q(claimed_by__in=dead) | Q(lease_until__lt=now)
+    abandoned = Q(claimed_by__in=dead) | (Q(lease_until__lt=now) & ~Q(claimed_by__in=list(living)))
     ids = list(_not_in_use(Email.objects.filter(abandoned, status=Status.SENDING).order_by()).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(status=Status.QUEUED, claimed_by="", lease_until=None)
     record_events(Email.objects.filter(id__in=ids), now=now)
-    Pause.objects.filter(engine__in=dead).delete()
+    Pause.objects.filter(Q(engine__in=dead) | Q(until__lt=now - PAUSE_KEPT)).delete()
     return len(ids)
 
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from project.bridge import database
 from project.outbox.claim import claim_emails, give_back, renew_leases, requeue_abandoned
-from project.outbox.instance import dead_engines, forget
+from project.outbox.instance import dead_engines, forget, living_engines
+from project.outbox.models import Email
 from project.outbox.outcomes import Outcome
 from project.outbox.pause import Patience, note_pause
 from project.outbox.queries import next_due
@@ -112,8 +113,9 @@ class Delivery:
             return
         if held := list(self._senders.held):
             await database.run(renew_leases, self._name, held, now=timezone.now())
+        others = [name for name in living_engines(self._folder) if name != self._name]  # its own may be lost mails
         dead = dead_engines(self._folder)
-        if count := await database.run(requeue_abandoned, dead, now=timezone.now()):
+        if count := await database.run(requeue_abandoned, dead, living=others, now=timezone.now()):
             logger.warning("Put %d abandoned mails back into the queue", count)
         forget(dead, self._folder)
         self._swept_at = time.monotonic()
@@ -123,7 +125,7 @@ class Delivery:
         if not self._has_room:
             return
         room = self._patience.room(self._depth - self._senders.in_hand, in_hand=self._senders.in_hand, now=timezone.now())
-        emails = await database.run(claim_emails, self._name, limit=room, now=timezone.now()) if room else []
+        emails = await database.run(self._claim_in_turn, room) if room else []
         self._senders.give(emails)
         if not self._patience.room(1, in_hand=0, now=timezone.now()):
             await self._give_back()  # a pause began while they were claimed
@@ -132,6 +134,10 @@ class Delivery:
         if emails and len(emails) == room:
             self._depth = self._depth * 2 if was_quick else self._depth // 2
             self._depth = min(max(self._depth, 2 * self._senders.channels), self._senders.channels + MOST_IN_HAND)
+
+    def _claim_in_turn(self, room: int) -> list[Email]:
+        """With the time of the turn: what is claimed may have been accepted while this one waited for it."""
+        return claim_emails(self._name, limit=room, now=timezone.now())
 
     @property
     def _has_room(self) -> bool:

@@ -6,10 +6,13 @@ however the process ends, `kill -9` included. Whoever can take the lock knows th
 
 import fcntl
 import os
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
+
+STARTED = 3600.0  # seconds after which whoever is still hidden does not start any more: it takes an instant
 
 
 @contextmanager
@@ -17,32 +20,43 @@ def alive(folder: Path) -> Iterator[str]:
     """Be an engine, by the name given, until the end of the block or of the process."""
     folder.mkdir(exist_ok=True)
     name = uuid4().hex
-    with (folder / name).open("w") as file:
+    hidden = folder / f".{name}"
+    with hidden.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        hidden.rename(folder / name)  # only now: nobody ever sees it without its lock
         yield name
 
 
 def dead_engines(folder: Path) -> list[str]:
     """The names of those that ran here and run no more, until they are forgotten. Of other machines, nothing is known."""
-    return [path.name for path in folder.iterdir() if _is_dead(path)]
+    return [path.name for path in folder.iterdir() if _is_locked(path) is False]
+
+
+def living_engines(folder: Path) -> list[str]:
+    """The names of those that run here."""
+    return [path.name for path in folder.iterdir() if _is_locked(path)]
 
 
 def forget(names: Iterable[str], folder: Path) -> None:
     """Strike dead engines off, once what they had in hand is back in the queue."""
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # another was quicker, or may and this one may not: it stays dead
+            (folder / name).unlink()
 
 
-def _is_dead(path: Path) -> bool:
+def _is_locked(path: Path) -> bool | None:
+    """None if that cannot be told, as of an engine on another machine."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False  # another engine was quicker to forget it
+    except OSError:
+        return None  # another engine was quicker to forget it, or it is another user's
     try:
+        if path.name.startswith(".") and time.time() < os.fstat(descriptor).st_mtime + STARTED:
+            return None  # it just starts
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
-    else:
         return True
+    else:
+        return False
     finally:
         os.close(descriptor)

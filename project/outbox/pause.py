@@ -4,7 +4,7 @@ from datetime import datetime
 
 from project.outbox.models import Pause
 from project.outbox.outcomes import Outcome
-from project.outbox.retry import Fault, pause_after
+from project.outbox.retry import LONGEST_PAUSE, Fault, pause_after
 
 
 class Patience:
@@ -18,7 +18,7 @@ class Patience:
     def hear(self, outcome: Outcome, *, now: datetime) -> bool:
         """Learn from what became of a mail. Gives whether that changed anything."""
         if outcome.error and outcome.fault == Fault.RELAY:
-            if self.until is not None and now < self.until:
+            if self._lasts(now):
                 return False  # it was in hand when the pause began
             self.failures += 1
             self.until, self.error = pause_after(self.failures, now=now), outcome.error
@@ -28,9 +28,13 @@ class Patience:
 
     def room(self, wanted: int, *, in_hand: int, now: datetime) -> int:
         """How many mails may be claimed, if `wanted` are: none while the relay is given a pause, and after it one, to see."""
-        if self.until is not None and now < self.until:
+        if self._lasts(now):
             return 0
         return max(0, 1 - in_hand) if self.failures else wanted
+
+    def _lasts(self, now: datetime) -> bool:
+        # One that would last longer than any does is over: the clock was set back.
+        return self.until is not None and now < self.until <= now + LONGEST_PAUSE
 
 
 def note_pause(engine: str, patience: Patience, *, now: datetime) -> None:

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from project.outbox.claim import LEASE, claim_emails, give_back, renew_leases, requeue_abandoned
+from project.outbox.claim import LEASE, PAUSE_KEPT, claim_emails, give_back, renew_leases, requeue_abandoned
 from project.outbox.models import Email, Event, Pause
 from project.outbox.outcomes import Outcome, settled_as
 from project.outbox.record import Attempt, record_outcomes
@@ -234,6 +234,17 @@ def test_leaves_a_living_engine_its_mail(claim: Claim) -> None:
     assert (count, email.status, email.claimed_by) == (0, Status.SENDING, "alive")
 
 
+@pytest.mark.pitfall(27)
+def test_a_lease_says_nothing_of_an_engine_that_is_known_to_be_alive(claim: Claim) -> None:
+    email, other = claim(engine="alive"), claim(engine="of another machine")
+
+    count = requeue_abandoned([], living=["alive"], now=NOW + 2 * LEASE)
+
+    assert count == 1
+    assert Email.objects.get(id=email.id).status == Status.SENDING
+    assert Email.objects.get(id=other.id).status == Status.QUEUED
+
+
 @pytest.mark.parametrize("outcome", [Outcome(), Outcome("it failed")])
 def test_puts_nothing_back_that_is_done(claim: Claim, outcome: Outcome) -> None:
     record_outcomes([Attempt(claim(engine="dead"), outcome, NOW)])
@@ -247,6 +258,16 @@ def test_a_dead_engine_pauses_no_more() -> None:
         Pause.objects.create(engine=engine, since=NOW, until=NOW, failures=1, error="no route")
 
     requeue_abandoned(["dead"], now=NOW)
+
+    assert [pause.engine for pause in Pause.objects.all()] == ["alive"]
+
+
+@pytest.mark.usefixtures("lent")
+def test_an_engine_that_has_not_tried_again_long_after_its_pause_pauses_no_more() -> None:
+    for engine, until in (("gone", NOW), ("alive", NOW + timedelta(seconds=1))):
+        Pause.objects.create(engine=engine, since=NOW, until=until, failures=1, error="no route")
+
+    requeue_abandoned([], now=NOW + PAUSE_KEPT + timedelta(seconds=1))
 
     assert [pause.engine for pause in Pause.objects.all()] == ["alive"]
 

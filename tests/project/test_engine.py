@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from project.bridge import database
 from project.outbox.accept import accept_message
-from project.outbox.claim import claim_emails
+from project.outbox.claim import LEASE, claim_emails
 from project.outbox.delivery import Delivery
 from project.outbox.engine import Engine
 from project.outbox.events import queued
@@ -161,15 +161,28 @@ async def test_delivers_what_a_dead_engine_had_in_hand(engine: Engine, caplog: p
     assert not (engine.folder / dead).exists()
 
 
-async def test_leaves_a_living_engine_what_it_has_in_hand(engine: Engine) -> None:
+@pytest.mark.parametrize("ago", [timedelta(0), 2 * LEASE])  # or the clock was set forward since
+async def test_leaves_a_living_engine_what_it_has_in_hand(engine: Engine, ago: timedelta) -> None:
     await accept()
 
     with alive(engine.folder) as other:
-        await database.run(claim_emails, other, limit=1, now=timezone.now())
+        await database.run(claim_emails, other, limit=1, now=timezone.now() - ago)
         async with engine.running(grace=GRACE):
             pass
 
     assert await statuses() == [(Status.SENDING, 1)]
+
+
+async def test_delivers_what_it_has_itself_lost_sight_of(engine: Engine) -> None:
+    await accept()
+
+    with alive(engine.folder) as name:
+        await database.run(claim_emails, name, limit=1, now=timezone.now() - 2 * LEASE)
+        delivery = Delivery(name, engine.folder, look_every=GRACE)
+        await delivery.deliver_what_is_due()
+        await delivery.finish(GRACE)
+
+    assert await statuses() == [(Status.SENT, 2)]
 
 
 async def test_survives_a_database_that_went_away(
@@ -357,6 +370,19 @@ async def test_is_woken_by_what_is_queued_in_this_process_on_any_thread(lent: No
         await asyncio.to_thread(queued.tell)
 
         await until_so(all_sent)
+
+
+async def test_the_time_of_a_claim_is_that_of_its_turn(tmp_path: Path) -> None:
+    await accept()
+    delivery = Delivery("engine", tmp_path, look_every=3600.0)
+    with database._lent_lock:  # somebody else's turn
+        claiming = asyncio.ensure_future(delivery._claim())
+        await asyncio.sleep(0)  # it has asked, and waits
+        turn = timezone.now()
+    await claiming
+    await delivery.finish(GRACE)
+
+    assert await database.run(lambda: Event.objects.get(type="email.sending").created_at) >= turn
 
 
 # Where another process delivers

@@ -1,13 +1,17 @@
 """Telling a dead engine from a busy one."""
 
+import fcntl
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from project.outbox.instance import alive, dead_engines, forget
+from project.outbox.instance import STARTED, alive, dead_engines, forget, living_engines
 from tests.processes import ROOT
 
 ENGINE = """
@@ -48,15 +52,41 @@ def test_each_engine_has_a_name_of_its_own(folder: Path) -> None:
 
 
 def test_an_engine_of_this_process_is_alive(folder: Path) -> None:
-    with alive(folder):
-        assert dead_engines(folder) == []
+    with alive(folder) as name:
+        assert (living_engines(folder), dead_engines(folder)) == ([name], [])
+
+
+def test_an_engine_that_just_starts_is_not_taken_for_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lock_late(file: object, operation: int) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(fcntl, "flock", flock)
+            seen.extend(dead_engines(folder))
+            flock(file, operation)
+
+    flock: Any = fcntl.flock
+    seen: list[str] = []
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+
+    with alive(folder) as name:
+        monkeypatch.undo()
+        assert (seen, living_engines(folder)) == ([], [name])
+
+
+def test_an_engine_that_ended_while_it_started_is_forgotten_in_the_end(folder: Path) -> None:
+    folder.mkdir()
+    hidden = folder / ".started"
+    hidden.touch()
+    at_first = dead_engines(folder)
+    os.utime(hidden, times=(0, time.time() - STARTED))
+
+    assert (at_first, dead_engines(folder)) == ([], [".started"])
 
 
 def test_an_engine_that_ended_is_dead(folder: Path) -> None:
     with alive(folder) as name:
         pass
 
-    assert dead_engines(folder) == [name]
+    assert (living_engines(folder), dead_engines(folder)) == ([], [name])
 
 
 def test_an_engine_of_another_process_is_alive(folder: Path, process: "subprocess.Popen[str]") -> None:
@@ -93,3 +123,18 @@ def test_an_engine_that_another_forgot_first_is_no_trouble(folder: Path) -> None
     assert dead_engines(folder) == []
     forget(["gone", "never was"], folder)
     assert list(folder.iterdir()) == []
+
+
+def test_of_an_engine_that_may_not_be_looked_at_nothing_is_known(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "others").symlink_to("others")  # a loop cannot be opened; what is another user's can be, by root
+
+    assert (living_engines(folder), dead_engines(folder)) == ([], [])
+
+
+def test_an_engine_that_cannot_be_forgotten_is_no_trouble(folder: Path) -> None:
+    (folder / "others").mkdir(parents=True)  # which `unlink` may not
+
+    forget(["others"], folder)
+
+    assert dead_engines(folder) == ["others"]

@@ -59,6 +59,17 @@ def test_another_failure_after_the_pause_makes_a_longer_one(paused: Patience) ->
     assert (changed, paused.failures, paused.until) == (True, 2, NOW + 15 * SECOND)
 
 
+@pytest.mark.parametrize(("back", "room"), [(timedelta(minutes=4), 0), (timedelta(hours=3), 1)])
+def test_a_clock_that_is_set_back_makes_no_pause_longer_than_the_longest(paused: Patience, back: timedelta, room: int) -> None:
+    assert paused.room(20, in_hand=0, now=NOW - back) == room
+
+
+def test_a_failure_after_the_clock_was_set_back_counts(paused: Patience) -> None:
+    changed = paused.hear(NO_ROUTE, now=NOW - timedelta(hours=3))
+
+    assert (changed, paused.failures, paused.until) == (True, 2, NOW - timedelta(hours=3) + 10 * SECOND)
+
+
 @pytest.mark.parametrize("outcome", [Outcome(), Outcome("451", Fault.MESSAGE_TRANSIENT), Outcome("550", Fault.MESSAGE_PERMANENT)])
 def test_a_relay_that_says_anything_of_a_mail_works(paused: Patience, outcome: Outcome) -> None:
     changed = [paused.hear(outcome, now=NOW + 5 * SECOND) for _ in range(2)]

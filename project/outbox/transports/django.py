@@ -5,9 +5,11 @@ Backends are synchronous, and may wait long for a network: they run on threads o
 
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
+from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.db import connections
 
 from project.bridge import database
@@ -18,6 +20,10 @@ from project.outbox.replies import refusals_of
 from project.outbox.retry import Fault, fault_of
 from project.outbox.transports.base import failed
 from project.outbox.transports.stored import AS_GIVEN, StoredMessage
+
+
+class NothingSentError(Exception):
+    """What a backend tells by its count alone."""
 
 
 class DjangoTransport:
@@ -55,7 +61,7 @@ class DjangoChannel:
 def send_through_backend(email: Email) -> Outcome:
     """Hand one mail to Django's backend. Any exception is that mail's own failure, and stops no other (django-mailer#48).
 
-    Unless no conversation comes about at all: that is the relay's failure, and no mail's.
+    Unless no conversation comes about at all: that is the relay's failure, or the database's, and no mail's.
     """
     try:
         with database.tended():  # the backend may keep its mail in the database, on this thread
@@ -64,18 +70,40 @@ def send_through_backend(email: Email) -> Outcome:
             if (error := _opening_error(connection)) is not None:
                 return failed(error, Fault.RELAY)
             with closing(connection):
-                return _send(StoredMessage(email, connection, recipients=email.pending))
+                message = StoredMessage(email, connection, recipients=email.pending)
+                _heed_refusals(connection, message)
+                return _send(message)
+    except database.AWAY as error:  # nothing was sent: what fails in a backend that sends is told by `_send`
+        return failed(error, Fault.RELAY)
     except Exception as error:  # noqa: BLE001  # whatever it is, it fails this mail alone
         return failed(error, fault_of(error))
 
 
 def _send(message: StoredMessage) -> Outcome:
     try:
-        message.send()
+        count = message.send()
     except Exception as error:  # noqa: BLE001  # likewise
         outcome = failed(error, fault_of(error))
         return replace(outcome, refusals=refusals_of(message.collect_refusals()) or outcome.refusals)
-    return Outcome(refusals=refusals_of(message.collect_refusals()))
+    refusals = refusals_of(message.collect_refusals())
+    if count == 0:  # not None, which a backend that does not count gives
+        nothing = NothingSentError("the backend says that it sent no mail, and not why")
+        return replace(failed(nothing, Fault.MESSAGE_TRANSIENT), refusals=refusals)
+    return Outcome(refusals=refusals)
+
+
+def _heed_refusals(connection: BaseEmailBackend, message: StoredMessage) -> None:
+    """Django's backend for SMTP drops what `sendmail` gives: whom of several the relay refused."""
+    if not isinstance(connection, SmtpBackend) or connection.connection is None:
+        return
+    smtp: Any = connection.connection
+    sendmail = smtp.sendmail
+
+    def sendmail_heeded(*args: Any, **kwargs: Any) -> Any:
+        message.refused = sendmail(*args, **kwargs)
+        return message.refused
+
+    smtp.sendmail = sendmail_heeded
 
 
 def _opening_error(connection: BaseEmailBackend) -> OSError | None:
