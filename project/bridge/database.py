@@ -123,12 +123,13 @@ def _tended_call(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs)
 
 
 def _close_if_dead(connection: BaseDatabaseWrapper, *, ask: bool) -> None:
-    # CONN_MAX_AGE is for Django's own requests (each has a thread of its own under ASGI, so it must be 0); the pool keeps its
-    # connections, so their age must not count.
     if connection.in_atomic_block:
         return  # someone else's transaction, on a thread of theirs
-    connection.close_at = None
+    # CONN_MAX_AGE is for Django's own requests (each has a thread of its own under ASGI, so it must be 0); the pool keeps its
+    # connections, so their age does not count here. A thread of Django's may be here too: the age is for the end of its request.
+    age, connection.close_at = connection.close_at, None
     connection.close_if_unusable_or_obsolete()
+    connection.close_at = age
     if ask and connection.connection is not None and not connection.is_usable():
         connection.close()
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from project.accounts.principal import Principal
 from project.errors import Refusal
 from project.outbox import mime
-from project.outbox.events import record_events
+from project.outbox.events import record_events, tell_the_engine
 from project.outbox.models import Email, Source
 from project.outbox.queries import changeable_by, get_email
 from project.outbox.states import CANCELABLE, Status
@@ -53,6 +53,7 @@ def reschedule_email(email_id: UUID, *, at: datetime, caller: Principal, now: da
     source = Source.objects.get(email=email)
     source.content = mime.redated(bytes(source.content), max(at, now))
     source.save()
+    tell_the_engine()
     return email
 
 

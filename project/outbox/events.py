@@ -15,9 +15,9 @@ from project.outbox.replies import Reply
 from project.outbox.states import Status
 
 committed = Listeners[[]]()  # that there may be new events; told on any thread
-queued = Listeners[[]]()  # that one of them says that a mail is due; likewise
+queued = Listeners[[]]()  # that a mail is due, or will be: who delivers must look; likewise
 EVENTS, QUEUE = "events", "queue"  # the hints to other processes that are the same
-QUEUED = f"email.{Status.QUEUED}"
+FOR_THE_ENGINE = {f"email.{Status.QUEUED}", f"email.{Status.SCHEDULED}"}
 ORDER_LOCK = 0x6D61696C7261696C  # any number that nobody else takes
 
 
@@ -39,9 +39,14 @@ def write_events(events: Sequence[NewEvent]) -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK])
     insert(Event, [vars(event) for event in events])
     transaction.on_commit(committed.tell, robust=True)  # it is a hint: what was committed stands
-    if any(event.type == QUEUED for event in events):
-        transaction.on_commit(queued.tell, robust=True)
+    if any(event.type in FOR_THE_ENGINE for event in events):
+        tell_the_engine()
     transaction.on_commit(partial(count, events), robust=True)
+
+
+def tell_the_engine() -> None:
+    """Once this transaction is committed, say that a mail is due, or is due at another time than it was."""
+    transaction.on_commit(queued.tell, robust=True)
 
 
 def event_of(  # noqa: PLR0913  # what there is to say

@@ -9,14 +9,17 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from uuid import UUID
 
+from project.bridge import database
 from project.errors import Refusal
 from project.outbox.addresses import normal_address
 from project.outbox.models import Suppression
 
 REASON_LENGTH = 500  # characters
 COLUMNS = ("address", "reason", "created_at")  # of a CSV file; the last is told and not taken
+LINES_AT_ONCE = 1_000  # of a file, in one transaction: written in about 20 ms
 
 _AT_ONCE = 30_000  # addresses in one query; SQLite takes 32,766 variables
 # What makes a spreadsheet calculate, once more quoted or not; some begin a cell after each of these, too.
@@ -117,19 +120,17 @@ def import_csv(file: Iterable[bytes], *, now: datetime) -> Imported:
     """Put a file's addresses on the list: UTF-8, a line each, `address,reason`, with or without a header.
 
     All good lines are taken whatever the others are, since each line alone says that somebody wants no mail. The file is its
-    lines: an open file or an upload.
+    lines: an open file or an upload. It may be long, and others must get their turn to write meanwhile: some lines are read,
+    then written in a transaction of their own, then the next.
     """
-    entries, bad = [], []
-    for number, octets in enumerate(file, start=1):
-        line = octets.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
-        if not line.strip() or (number == 1 and _is_header(line)):
-            continue
-        try:
-            entries.append(_entry(line))
-        except (ValueError, csv.Error) as error:
-            bad.append(BadLine(number, str(error)))
-    suppress_all(entries, now=now)
-    return Imported(len(entries), tuple(bad))
+    taken, bad = 0, list[BadLine]()
+    lines = _read(file)
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        entries = [line for line in some if isinstance(line, Entry)]
+        bad += [line for line in some if isinstance(line, BadLine)]
+        database.call(suppress_all, entries, now=now)
+        taken += len(entries)
+    return Imported(taken, tuple(bad))
 
 
 def export_csv() -> Iterator[str]:
@@ -146,6 +147,17 @@ class _Line:
 
     def write(self, line: str) -> str:
         return line
+
+
+def _read(file: Iterable[bytes]) -> Iterator[Entry | BadLine]:
+    for number, octets in enumerate(file, start=1):
+        line = octets.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
+        if not line.strip() or (number == 1 and _is_header(line)):
+            continue
+        try:
+            yield _entry(line)
+        except (ValueError, csv.Error) as error:
+            yield BadLine(number, str(error))
 
 
 def _is_header(line: str) -> bool:

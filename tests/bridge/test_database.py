@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from django.db import DatabaseError, connection, connections, transaction
+from django.db import DatabaseError, close_old_connections, connection, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DEFAULT_DB_ALIAS
 
@@ -50,18 +50,20 @@ async def test_a_hundred_calls_at_once_need_no_more_connections_than_the_pool_ha
     assert 1 <= len(set(seen)) <= database.POOL_SIZE
 
 
-@pytest.mark.pitfall(11)
-async def test_connections_are_kept_from_call_to_call(shared: None) -> None:
+@pytest.mark.pitfall(11, "11b")
+async def test_connections_are_kept_from_call_to_call_whatever_the_age_of_djangos_own(shared: None) -> None:
+    assert connections.settings[DEFAULT_DB_ALIAS]["CONN_MAX_AGE"] == 0
     first = await database.run(_connection)
 
     assert {await database.run(_connection) for _ in range(20)} == {first}
 
 
 @pytest.mark.pitfall("11b")
-async def test_the_pools_connections_have_no_age_while_djangos_own_have(shared: None) -> None:
-    assert connections.settings[DEFAULT_DB_ALIAS]["CONN_MAX_AGE"] == 0
-    await database.run(_connection)
-    assert await database.run(lambda: connection.close_at) is None
+async def test_a_request_of_djangos_keeps_its_connection_until_it_ends(shared: None) -> None:
+    first, second, after = await asyncio.to_thread(_two_calls_in_a_request)
+
+    assert first is second
+    assert after is None
 
 
 @pytest.mark.pitfall(9)
@@ -194,6 +196,13 @@ def _names_on_a_new_connection() -> list[str]:
 def _connection() -> tuple[int, object]:
     _names()
     return threading.get_ident(), connection.connection
+
+
+def _two_calls_in_a_request() -> tuple[object, object, object]:
+    """The connection in the first, in the second, and when Django has tended it as it does after each request."""
+    seen = database.call(_connection)[1], database.call(_connection)[1]
+    close_old_connections()
+    return *seen, connection.connection
 
 
 def _wrapper() -> BaseDatabaseWrapper:

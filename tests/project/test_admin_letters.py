@@ -62,6 +62,18 @@ def test_pictures_that_came_along_are_in_the_html() -> None:
     assert html.strip() == '<img src="data:image/png;base64,UE5H"><img src="cid:none"><b>Hello Ada</b>'
 
 
+def test_a_picture_that_is_named_many_times_is_in_the_html_as_often_as_there_is_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    picture, html = Attachment("", b"PNG", "image/png", "x"), '<img src="cid:x">' * 3
+    monkeypatch.setattr("project.outbox.admin.contents.PICTURES", 2 * len("data:image/png;base64,UE5H"))
+    source = build(replace(DRAFT, html=html, attachments=(picture,)), message_id="<1@b.example>", date=NOW)
+
+    shown = read_contents(source).html_with_pictures()
+
+    assert (shown.count("data:"), shown.count("cid:x")) == (2, 1)
+
+
 def test_what_is_no_picture_is_not_in_the_html() -> None:
     draft = Draft("a@b.example", ("c@d.example",), html='<img src="cid:x">', attachments=(Attachment("", b"", "text/css", "x"),))
 

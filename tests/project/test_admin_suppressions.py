@@ -8,10 +8,12 @@ from typing import cast
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
+from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import Client
 
 from project.accounts.models import User
+from project.outbox.addresses import normal_address
 from project.outbox.admin.listing import Listed
 from project.outbox.admin.suppressions import SHOWN_BAD_LINES
 from project.outbox.models import Suppression
@@ -141,6 +143,19 @@ def test_imports_a_file_and_says_what_it_did_not_take(browser: Client, db: None)
     assert [row.address for row in Suppression.objects.all()] == ["ada@example.com"]
     assert told[0] == "Imported 1 addresses."
     assert told[1].startswith("Line 3: ")
+
+
+def test_others_may_write_while_a_file_is_read(browser: Client, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_transaction = []
+
+    def noted(address: str) -> str:
+        in_transaction.append(connection.in_atomic_block)
+        return normal_address(address)
+
+    monkeypatch.setattr("project.outbox.suppressions.normal_address", noted)
+    upload(browser, b"ada@example.com\nnobody\n")
+
+    assert in_transaction == [False, False]
 
 
 def test_who_imported_a_file_is_in_the_log_of_changes(browser: Client, db: None) -> None:

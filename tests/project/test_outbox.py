@@ -1,17 +1,21 @@
 """Accepting mail, and sending it through Django's backends."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any, NoReturn
 
 import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.locmem import EmailBackend as InMemory
-from django.db import IntegrityError
+from django.core.mail.backends.smtp import EmailBackend as Smtp
+from django.db import IntegrityError, OperationalError, connection
 from pytest_django import Settings
 
+from project.accounts.principal import Principal
 from project.bridge import database
 from project.outbox.accept import (
     Accepted,
@@ -25,15 +29,19 @@ from project.outbox.accept import (
     prepare,
 )
 from project.outbox.addresses import normal_address
+from project.outbox.change import reschedule_email
 from project.outbox.claim import claim_emails
+from project.outbox.events import queued
 from project.outbox.mime import Draft
 from project.outbox.models import Email, Recipient, Tag
 from project.outbox.outcomes import Outcome
 from project.outbox.record import Attempt, record_outcomes
+from project.outbox.replies import Reply
+from project.outbox.retry import Fault
 from project.outbox.states import Status
 from project.outbox.transports.django import send_through_backend
 from tests.project.conftest import ENGINE, NOW, Accept, Claim
-from tests.project.relays import order
+from tests.project.relays import Step, order, relay_that, unstored
 
 LONG_WORD = "x" * 100
 
@@ -56,9 +64,36 @@ class PickyRelay(InMemory):
         return super().send_messages(messages)
 
 
+class IdleRelay(BaseEmailBackend):
+    """A transport that sends nothing, and says so."""
+
+    def send_messages(self, _messages: Sequence[EmailMessage]) -> int:
+        """As a backend does that swallows its errors."""
+        return 0
+
+
+class SilentRelay(BaseEmailBackend):
+    """A transport that does not count."""
+
+    def send_messages(self, _messages: Sequence[EmailMessage]) -> None:  # type: ignore[override]  # there are such
+        """Say nothing."""
+
+
+class OwnSmtp(Smtp):
+    """A transport of the operator's own making."""
+
+
 def backend(transport: type) -> str:
     """The setting."""
     return f"{transport.__module__}.{transport.__qualname__}"
+
+
+@pytest.fixture
+def told() -> Iterator[list[None]]:
+    """An entry for each time that whoever delivers is told to look."""
+    times: list[None] = []
+    with queued.listening(lambda: times.append(None)):
+        yield times
 
 
 # Accepting
@@ -160,6 +195,33 @@ def test_a_mail_for_later_waits_for_its_time(hours: int, status: Status, due: da
     mail = prepare(replace(order(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)
 
     assert (mail.email.status, mail.email.next_attempt_at) == (status, due)
+
+
+@pytest.mark.usefixtures("lent")
+@pytest.mark.parametrize("hours", [1, 0])
+def test_whoever_delivers_is_told_of_a_mail_whenever_it_is_due(
+    hours: int, told: list[None], django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        database.call(accept_batch, [prepare(replace(order(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)])
+        assert told == []
+
+    assert told == [None]
+
+
+@pytest.mark.usefixtures("lent")
+def test_whoever_delivers_is_told_that_a_mail_is_due_at_another_time(
+    told: list[None], django_capture_on_commit_callbacks: Any
+) -> None:
+    shop, later = Principal("key", "shop", frozenset(), "key:1"), NOW + timedelta(hours=1)
+    mail = prepare(replace(order(), caller_id="key:1", scheduled_at=later), now=NOW)
+    database.call(accept_batch, [mail])
+
+    with django_capture_on_commit_callbacks(execute=True):
+        database.call(reschedule_email, mail.email.id, at=NOW, caller=shop, now=NOW)
+        assert told == []
+
+    assert told == [None]
 
 
 @pytest.mark.usefixtures("lent")
@@ -291,6 +353,46 @@ def test_one_bad_message_stops_no_other(accept: Accept, settings: Settings) -> N
 
     assert outcomes == [Outcome(), Outcome("ValueError: a bad message"), Outcome()]
     assert [sent.body for sent in mail.outbox] == ["good", "better"]
+
+
+def test_a_backend_that_says_it_sent_nothing_may_be_tried_again(claim: Claim, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = backend(IdleRelay)
+
+    outcome = send_through_backend(claim())
+
+    assert outcome.fault is Fault.MESSAGE_TRANSIENT
+    assert outcome.error == "NothingSentError: the backend says that it sent no mail, and not why"
+
+
+def test_a_backend_that_does_not_count_has_sent(claim: Claim, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = backend(SilentRelay)
+
+    assert send_through_backend(claim()) == Outcome()
+
+
+def test_a_database_that_is_away_costs_the_mail_no_chance(claim: Claim) -> None:
+    def refuse(*_args: object) -> NoReturn:
+        raise OperationalError("too many clients")
+
+    email = claim()
+    with connection.execute_wrapper(refuse):
+        outcome = send_through_backend(email)
+
+    assert outcome == Outcome("OperationalError: too many clients", Fault.RELAY)
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("lent")
+async def test_an_smtp_backend_of_ones_own_tells_whom_the_relay_refused(settings: Settings) -> None:
+    def refuse_bob(step: Step) -> str | None:
+        return {"data": "354 Go on", "rcpt": "550 5.1.1 Nobody" if "bob@" in step.text else None}.get(step.verb)
+
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = backend(OwnSmtp), "127.0.0.1"
+    async with relay_that(refuse_bob) as relay:
+        settings.EMAIL_PORT = relay.port
+        outcome = await asyncio.to_thread(send_through_backend, unstored("ada@example.com", "bob@example.com"))
+
+    assert outcome == Outcome(refusals={"bob@example.com": Reply(550, "5.1.1 Nobody")})
 
 
 @pytest.mark.parametrize("name", ["nonsense", "project.nonsense.Backend", "project.outbox.models.Nonsense"])

@@ -200,6 +200,17 @@ def test_bad_lines_are_told_and_lose_nothing_else() -> None:
     assert result.bad[3] == BadLine(7, "the reason holds a NUL character")
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_a_long_file_is_imported_piece_by_piece(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr("project.outbox.suppressions.LINES_AT_ONCE", at_once)
+    file = b"address\nada@example.com,first\nnobody\nbob@example.com\nADA@example.com,last\n"
+
+    result = import_csv(BytesIO(file), now=NOW)
+
+    assert (result.taken, [line.number for line in result.bad]) == (3, [3])
+    assert listed() == {"ada@example.com": "last", "bob@example.com": ""}
+
+
 @pytest.mark.parametrize("file", [b"", b"\n\n", b"address,reason\n", b"\x00\xff\r\r\xfe", b"a\rb,c\rd", b'"' * 200_000])
 def test_a_file_with_no_address_imports_nothing(file: bytes) -> None:
     result = import_csv(BytesIO(file), now=NOW)

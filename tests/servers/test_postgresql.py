@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from project.bridge.database import IDLE_SECONDS, POOL_SIZE
@@ -114,16 +115,36 @@ def test_many_requests_need_few_connections(server: Server, postgresql: PostgreS
         statuses = set(clients.map(both_halves, range(100)))
 
     assert statuses == {(200, 200)}
+    wait_for(lambda: _only_the_pools_keep_connections(postgresql), "only the pools keep connections")
+
+
+@pytest.mark.pitfall("11b")
+def test_what_staff_do_leaves_no_connection_behind(server: Server, postgresql: PostgreSQL) -> None:
+    page = "/admin/outbox/suppression/import/"
+    with server.client(cookies=_signed_in(server)) as browser:
+        data = {"csrfmiddlewaretoken": _form_token(browser, page)}
+        files = {"file": ("list.csv", b"ada@example.com\n")}
+        statuses = {browser.post(page, data=data, files=files).status_code for _ in range(2 * POOL_SIZE + 1)}
+
+    assert statuses == {302}
+    wait_for(lambda: _only_the_pools_keep_connections(postgresql), "only the pools keep connections")
+
+
+def _only_the_pools_keep_connections(postgresql: PostgreSQL) -> bool:
+    """The server's pool, and that of the process beside it."""
     count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    pools = 2 * POOL_SIZE  # the server's, and that of the process beside it
-    wait_for(lambda: int(postgresql.query(count)) <= pools, "only the pools keep connections")
+    return int(postgresql.query(count)) <= 2 * POOL_SIZE
 
 
 def _signed_in(server: Server) -> dict[str, str]:
     with server.client() as browser:
-        form = browser.get("/admin/login/").text
-        token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', form)
-        assert token is not None
-        data = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        token = _form_token(browser, "/admin/login/")
+        data = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token}
         assert browser.post("/admin/login/", data=data).status_code == 302
         return {"sessionid": browser.cookies["sessionid"]}
+
+
+def _form_token(browser: httpx.Client, page: str) -> str:
+    token = re.search('name="csrfmiddlewaretoken" value="([^"]+)"', browser.get(page).text)
+    assert token is not None
+    return token[1]

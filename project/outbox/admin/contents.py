@@ -10,6 +10,7 @@ from html import unescape
 from typing import cast
 from urllib.parse import unquote
 
+PICTURES = 32 * 1024 * 1024  # characters in one HTML; the pictures of a mail, each once, are fewer
 _CID = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
 
 
@@ -27,6 +28,10 @@ class File:
         """In bytes."""
         return len(self.content)
 
+    def as_url(self) -> str:
+        """All of it, as `data:`."""
+        return f"data:{self.content_type};base64,{base64.b64encode(self.content).decode()}"
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -38,12 +43,21 @@ class Contents:
     files: tuple[File, ...]
 
     def html_with_pictures(self) -> str:
-        """The HTML, with the pictures that came along in it as `data:`, so that it needs nothing else."""
+        """The HTML, with the pictures that came along in it as `data:`, so that it needs nothing else.
+
+        A picture may be in it many times: what would be longer than `PICTURES` in all is left out.
+        """
         pictures = {file.content_id: file for file in self.files if file.content_id and file.content_type.startswith("image/")}
+        urls = {content_id: file.as_url() for content_id, file in pictures.items()}
+        left = PICTURES
 
         def data_of(match: re.Match[str]) -> str:
-            file = pictures.get(unquote(unescape(match[1])))
-            return f"data:{file.content_type};base64,{base64.b64encode(file.content).decode()}" if file else match[0]
+            nonlocal left
+            url = urls.get(unquote(unescape(match[1])))
+            if url is None or len(url) > left:
+                return match[0]
+            left -= len(url)
+            return url
 
         return _CID.sub(data_of, self.html)
 

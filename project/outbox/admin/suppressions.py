@@ -20,7 +20,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from project.accounts.models import User
-from project.bridge import database
 from project.outbox.addresses import normal_address
 from project.outbox.admin.listing import Listed
 from project.outbox.models import Suppression
@@ -120,7 +119,7 @@ class SuppressionAdmin(Listed):
             context = {**self.admin_site.each_context(request), "title": "Import suppressions", "form": form, "opts": self.opts}
             return TemplateResponse(request, "admin/outbox/suppression/import.html", context | {"media": self.media})
         file: UploadedFile[Any] = form.cleaned_data["file"]
-        self.tell(request, database.call(self.import_file, request, file))
+        self.tell(request, self.import_file(request, file))
         return HttpResponseRedirect(reverse("admin:outbox_suppression_changelist"))
 
     def import_file(self, request: HttpRequest, file: "UploadedFile[Any]") -> Imported:
