@@ -28,9 +28,18 @@ from project.outbox.headers import check_header, check_line, check_text
 from project.outbox.states import Status
 
 RECIPIENTS = REPLY_TO = 50
+ATTACHMENTS = 1000
+MAILBOX_LENGTH = 320
 BATCH = 1000
 ATTACHED_BYTES = 10 * 1024 * 1024  # decoded, together
 AHEAD = timedelta(days=30)
+
+
+def _mailbox(text: str) -> str:
+    mailbox = normal_mailbox(text)
+    if len(mailbox) > MAILBOX_LENGTH:  # now that its name is quoted and its domain in ASCII
+        raise ValueError(f"its normal form is longer than {MAILBOX_LENGTH} characters")
+    return mailbox
 
 
 def _header_name(name: str) -> str:
@@ -84,9 +93,11 @@ EXAMPLE: dict[str, JsonValue] = {
     "text": "It is on its way.",
     "tags": {"order": "42"},
 }
-MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": 320, "examples": ["Ada <ada@example.com>"]}
-Mailbox = Annotated[str, Field(max_length=320), AfterValidator(normal_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
-Recipients = Annotated[list[Mailbox], Field(min_length=1)]
+MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
+Mailbox = Annotated[str, Field(max_length=MAILBOX_LENGTH), AfterValidator(_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
+# Though the three are counted together: with a limit of its own, no list is looked through that is too long by itself.
+Recipients = Annotated[list[Mailbox], Field(max_length=RECIPIENTS)]
+To = Annotated[Recipients, Field(min_length=1)]
 ReplyTo = Annotated[list[Mailbox], Field(max_length=REPLY_TO)]
 Line = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
 Text = Annotated[str, AfterValidator(storable), AfterValidator(check_text)]
@@ -114,16 +125,16 @@ class EmailIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     sender: Mailbox = Field(alias="from", examples=["Shop <shop@example.com>"])
-    to: Annotated[Recipients, _or_one(Recipients)] = Field(examples=[["ada@example.com"]])
-    cc: Annotated[list[Mailbox], _or_one(list[Mailbox])] = []
-    bcc: Annotated[list[Mailbox], _or_one(list[Mailbox])] = []
+    to: Annotated[To, _or_one(To)] = Field(examples=[["ada@example.com"]])
+    cc: Annotated[Recipients, _or_one(Recipients)] = []
+    bcc: Annotated[Recipients, _or_one(Recipients)] = []
     reply_to: Annotated[ReplyTo, _or_one(ReplyTo)] = []
     subject: Line = Field("", examples=["Your order"])
     text: Text | None = Field(None, examples=["It is on its way."])
     html: Text | None = Field(None, examples=["<p>It is <b>on its way</b>.</p>"])
     headers: Annotated[dict[HeaderName, Line], AfterValidator(_each_once)] = Field({}, max_length=50, examples=[{"X-Thing": "1"}])
     tags: dict[TagKey, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
-    attachments: list[AttachmentIn] = []
+    attachments: list[AttachmentIn] = Field([], max_length=ATTACHMENTS)
     template: Slug | None = Field(
         None, description="What to make the subject, text and html of that are not given", examples=["welcome"]
     )

@@ -28,9 +28,12 @@ Writer = Annotated[Principal, Security(caller, scopes=["suppressions:write"])]
 
 
 class _Address(PathConvertor):
-    """An address may have a slash before its @, so that it is a path to the router; but none is empty: `…/` is the list."""
+    """An address may have a slash before its @, so that it is a path to the router; but none is empty: `…/` is the list.
 
-    regex = ".+"
+    One with a line feed is none either, as `Address` says of it.
+    """
+
+    regex = "(?s:.+)"
 
 
 register_url_convertor("address", _Address())

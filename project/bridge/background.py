@@ -76,7 +76,9 @@ class BackgroundRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            if request.scope["path"].endswith("\n"):  # `$`, with which Starlette's patterns end, overlooks it
+            # `$`, with which Starlette's patterns end, overlooks it; but in a parameter, it is for that to be refused.
+            in_parameter = any(str(value).endswith("\n") for value in request.path_params.values())
+            if request.scope["path"].endswith("\n") and not in_parameter:
                 raise HTTPException(404)
             response = await handler(request)
             if response.background is not None:

@@ -88,12 +88,20 @@ def prepare(order: Order, *, now: datetime) -> Prepared:
         html=draft.html or "",
         tags=dict(order.tags),
         template_id=order.template_id,
-        message_id=f"<{email_id}@{mime.bare(draft.sender).rpartition('@')[2]}>",
+        message_id=_message_id(email_id, draft.sender),
         scheduled_at=order.scheduled_at,
         next_attempt_at=order.scheduled_at if scheduled else None,
     )
     content = mime.build(draft, message_id=email.message_id, date=email.next_attempt_at or now)  # which never is the past
     return Prepared(email, content, order.idempotency, order.quota_key)
+
+
+def _message_id(email_id: UUID, sender: str) -> str:
+    """Unique by its left side alone. The right one is the sender's domain, or of one that is too long, a domain above it."""
+    domain = mime.bare(sender).rpartition("@")[2]
+    while len(f"{email_id}@{domain}") > mime.ID_LENGTH:
+        domain = domain.partition(".")[2]
+    return f"<{email_id}@{domain}>"
 
 
 def accept_emails(mails: Sequence[Prepared]) -> list[Accepted | Exception]:

@@ -1,9 +1,15 @@
 """E-mail addresses (RFC 5321, RFC 6531), alone and with a name before them (RFC 5322 section 3.4). Pure."""
 
 import re
+import unicodedata
 from functools import lru_cache
 
 from email_validator import validate_email
+
+_NOT_IN_A_NAME = {"Cc", "Cs", "Zl", "Zp"}  # what controls, or ends a line, and half a surrogate pair
+# What turns the direction of all that follows, so that a name shows as another or reaches into its address. The marks (U+200E,
+# U+200F) are no such, and like the joiners (U+200C, U+200D) some names need them.
+_TURNS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def normal_address(text: str) -> str:
@@ -19,12 +25,13 @@ def normal_address(text: str) -> str:
 @lru_cache(maxsize=4096)  # a caller's mails mostly come from one sender
 def normal_mailbox(text: str) -> str:
     """`Name <address>` or an address, in its normal form. Raises ValueError, which says why."""
-    if not text.isprintable():
-        raise ValueError("it holds a line break or another character that cannot be printed")
-    match = re.fullmatch(r"\s*(.*?)\s*<([^<>]*)>\s*", text)
+    if not text.isprintable() and any(unicodedata.category(each) in _NOT_IN_A_NAME or each in _TURNS for each in text):
+        raise ValueError("it holds a line break, another control character, or one that turns the direction of the text")
+    text = text.strip()
+    match = re.fullmatch(r"(.*?)<([^<>]*)>", text)
     if match is None:
-        return normal_address(text.strip())
-    name, address = _unquoted(match[1]), normal_address(match[2].strip())
+        return normal_address(text)
+    name, address = _unquoted(match[1].strip()), normal_address(match[2].strip())
     return f"{_quoted(name)} <{address}>" if name else address
 
 

@@ -19,7 +19,10 @@ _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 _STYLE = re.compile(r"<style[\s/>].*?(?:</style|\Z)", re.IGNORECASE | re.DOTALL)
 _BETWEEN_PIECES = re.compile("[;{}]")
 _TAG = re.compile(r"<[a-z]", re.IGNORECASE)
-_FOR_OTHER_MEDIA = re.compile(r"""<style(?=\s(?:[^<>]*\s)?media\s*=\s*(?!["']?\s*(?:all|screen)\s*["'\s>]))""", re.IGNORECASE)
+_FOR_OTHER_MEDIA = re.compile(
+    r"""<style(?=\s(?:[^<>]*\s)?media\s*+=\s*+(?!["']\s*+(?:all|screen)\s*+["']|(?:all|screen)[\s>]))""", re.IGNORECASE
+)
+_DOCTYPE = re.compile(r"\A\s*+<!doctype[^>]*>", re.IGNORECASE)
 _CONDITION = re.compile(r"<!--(\[(?:if [^<>]*|endif)\])-->", re.IGNORECASE)
 
 
@@ -34,7 +37,9 @@ def inlined(html: str) -> str:
         written = _INLINER.inline(_FOR_OTHER_MEDIA.sub('<style data-css-inline="ignore"', html))
     except InlineError:  # a style attribute that makes no sense; a browser passes over it
         return html
-    return _CONDITION.sub(r"<!\1>", written)  # Outlook's <![if mso]>, which HTML's own rules read as a comment
+    written = _CONDITION.sub(r"<!\1>", written)  # Outlook's <![if mso]>, which HTML's own rules read as a comment
+    doctype = _DOCTYPE.match(html)  # the library writes its own, by which a reader may lay the mail out in another way
+    return _DOCTYPE.sub(lambda _: doctype[0], written, count=1) if doctype else written
 
 
 def _is_too_much(html: str) -> bool:

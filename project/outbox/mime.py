@@ -30,7 +30,8 @@ from project.outbox.headers import (
 )
 from project.outbox.html_text import text_of
 
-_ID = re.compile(r"[!-;=?-~]{1,250}")
+ID_LENGTH = 250
+_ID = re.compile(f"[!-;=?-~]{{1,{ID_LENGTH}}}")
 # Also for readers whose \w has letters that are not ASCII (JSON Schema).
 MEDIA_TYPE = (
     r"([a-zA-Z0-9_!#$&^.+-]{1,127})/[a-zA-Z0-9_!#$&^.+-]{1,127}"
@@ -120,7 +121,7 @@ def _body(draft: Draft, *, boundary: str) -> bytes:
         raise ValueError("A mail has a text or HTML.")
     shown = _cids(draft.html or "") if draft.attachments else ()
     inline = [each for each in draft.attachments if _content_id(each) in shown]
-    others = [_file(each, "attachment") for each in draft.attachments if each not in inline]
+    others = [_file(each, "attachment") for each in draft.attachments if _content_id(each) not in shown]
     text = text_of(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
     body = _text("plain", text)
     if draft.html is not None:

@@ -51,6 +51,7 @@ def test_what_is_accepted_is_what_is_sent(client: TestClient, headers: dict[str,
 
 
 FILE = {"filename": "a", "content": ""}
+MANY = [f"a{number}@example.com" for number in range(60)]
 JSON = {"Content-Type": "application/json"}  # of what the client cannot write itself
 
 
@@ -60,14 +61,20 @@ JSON = {"Content-Type": "application/json"}  # of what the client cannot write i
         ({"text": None}, []),
         ({"to": []}, ["to"]),
         ({"to": "nobody"}, ["to", 0]),
-        ({"to": [f"a{n}@example.com" for n in range(51)]}, []),
+        ({"to": MANY[:51]}, ["to"]),
+        ({"to": ["nobody"] * 10_000}, ["to"]),
+        ({"cc": MANY[:51]}, ["cc"]),
+        ({"bcc": MANY[:51]}, ["bcc"]),
+        ({"to": MANY[:20], "cc": MANY[20:40], "bcc": MANY[40:51]}, []),
         ({"subject": "a\r\nBcc: eve@example.com"}, ["subject"]),
         ({"from": "a\nb <a@example.com>"}, ["from"]),
+        ({"from": '"' * 200 + "a <a@example.com>"}, ["from"]),  # too long once its quotes are quoted
         ({"headers": {"Bcc": "eve@example.com"}}, ["headers", "Bcc", "[key]"]),
         ({"headers": {"X-A": "a\nb"}}, ["headers", "X-A"]),
         ({"tags": {"a": "\x00"}}, ["tags", "a"]),
         ({"text": "\x00"}, ["text"]),
         ({"attachments": [{"filename": "a", "content": "not base64!"}]}, ["attachments", 0, "content"]),
+        ({"attachments": [FILE] * 1001}, ["attachments"]),
         ({"attachments": [FILE | {"content_id": "é"}]}, ["attachments", 0, "content_id"]),
         ({"attachments": [FILE | {"content_id": "a" * 251}]}, ["attachments", 0, "content_id"]),
         ({"attachments": [FILE | {"content_type": "é/é"}]}, ["attachments", 0, "content_type"]),
@@ -78,7 +85,7 @@ JSON = {"Content-Type": "application/json"}  # of what the client cannot write i
         ({"scheduled_at": BEFORE_ALL}, ["scheduled_at"]),
         ({"tags": {"a:b": "c"}}, ["tags", "a:b", "[key]"]),
         ({"headers": {"X-A": "1", "x-a": "2"}}, ["headers"]),
-        ({"reply_to": [f"a{n}@example.com" for n in range(51)]}, ["reply_to"]),
+        ({"reply_to": MANY[:51]}, ["reply_to"]),
         ({"nonsense": 1}, ["nonsense"]),
     ],
 )
@@ -86,8 +93,31 @@ def test_refuses_by_name(client: TestClient, headers: dict[str, str], change: di
     answer = client.post("/api/emails", json=BODY | change, headers=headers)
 
     assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", *where]
+    assert [problem["loc"] for problem in answer.json()["detail"]] == [["body", *where]]
     assert not Email.objects.exists()
+
+
+def test_takes_as_many_recipients_and_files_as_may_be(client: TestClient, headers: dict[str, str]) -> None:
+    many = {"to": MANY[:20], "cc": MANY[20:40], "bcc": MANY[40:50], "attachments": [FILE] * 1000}
+
+    assert client.post("/api/emails", json=BODY | many, headers=headers).status_code == 202
+
+
+@pytest.mark.parametrize("path", ["", "/batch"])
+@pytest.mark.parametrize("length", [213, 214, 252])
+def test_takes_a_sender_whose_domain_is_as_long_as_one_may_be(
+    client: TestClient, headers: dict[str, str], path: str, length: int
+) -> None:
+    domain = (("d" * 50 + ".") * 5)[: length - 8] + ".example"
+    mail = BODY | {"from": f"a@{domain}"}
+
+    answer = client.post(f"/api/emails{path}", json={"emails": [mail]} if path else mail, headers=headers)
+
+    email = Email.objects.get()
+    written = message_from_bytes(bytes(email.source.content), policy=policy.default)["Message-ID"]
+    assert answer.status_code == 202
+    assert (written, len(email.message_id) <= 252) == (email.message_id, True)
+    assert domain.endswith(email.message_id.partition("@")[2].rstrip(">"))
 
 
 def test_a_senders_field_is_called_from(client: TestClient, headers: dict[str, str]) -> None:

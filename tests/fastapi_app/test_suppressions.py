@@ -75,13 +75,27 @@ def test_an_address_in_a_path_is_itself(client: TestClient, headers: dict[str, s
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE"])
 @pytest.mark.parametrize(
-    "path", ["nobody", "a%20b@example.com", "Ada%20%3Cada@example.com%3E", "a@b@example.com", "%00@example.com"]
+    "path",
+    [
+        "nobody",
+        "a%20b@example.com",
+        "Ada%20%3Cada@example.com%3E",
+        "a@b@example.com",
+        "%00@example.com",
+        "ada@example.com%0A",
+        "a%40example.com%0A",
+        "a%0A@example.com",
+        "%0A",
+    ],
 )
 def test_refuses_what_is_no_address(client: TestClient, headers: dict[str, str], method: str, path: str) -> None:
+    Suppression.objects.create(address="ada@example.com")
+
     answer = client.request(method, f"/api/suppressions/{path}", headers=headers)
 
     assert answer.status_code == 422
     assert [problem["loc"] for problem in answer.json()["detail"]] == [["path", "address"]]
+    assert Suppression.objects.count() == 1
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,18 @@
 """The templates in the back office: each edit makes a version, and any can be tried."""
 
 import html
+from collections.abc import Callable
 
 import pytest
+from django.contrib.admin import site
 from django.contrib.auth.models import Permission
-from django.test import Client
+from django.db import connection
+from django.test import Client, RequestFactory
 
 from project.accounts.models import User
 from project.outbox.liquid import Parsed, Parts
 from project.outbox.models import Email, Template
-from project.outbox.templates import put_template
+from project.outbox.templates import delete_template, put_template
 from tests.project.conftest import NOW, Accept
 
 LIST = "/admin/outbox/template/"
@@ -74,6 +77,14 @@ def test_refuses_a_template_that_is_a_subject_alone(browser: Client, template: T
     assert "A template has a text, or HTML, or both." in page.content.decode()
 
 
+@pytest.mark.parametrize("subject", ["Hi\nBcc: eve@example.com", "Hi\rthere"])
+def test_refuses_a_subject_of_two_lines_as_the_api_does(browser: Client, template: Template, subject: str) -> None:
+    page = browser.post(page_of(template), {**FORM, "subject": subject})
+
+    assert page.context["adminform"].form.errors.keys() == {"subject"}
+    assert Template.objects.count() == 1
+
+
 def test_deletes_a_template_and_keeps_what_was_sent(browser: Client, template: Template, accept: Accept) -> None:
     Email.objects.filter(pk=accept().pk).update(template=template)
 
@@ -88,6 +99,36 @@ def test_deletes_several(browser: Client, template: Template) -> None:
     form = {"action": "delete_selected", "_selected_action": [template.pk, other.pk], "post": "yes"}
 
     browser.post(LIST, form)
+
+    assert not Template.objects.filter(is_current=True).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deletes_each_in_a_transaction_of_its_own(template: Template, browser: Client) -> None:
+    """Which PostgreSQL asks of who locks a row."""
+    put_template("other", Parsed(Parts(text="Hi")), now=NOW)
+    before: list[bool] = []
+
+    def watch(execute: Callable[..., object], sql: str, *args: object) -> object:
+        before.extend([connection.in_atomic_block] if sql.startswith('UPDATE "outbox_template"') else [])
+        return execute(sql, *args)
+
+    with connection.execute_wrapper(watch):
+        browser.post(
+            LIST,
+            {"action": "delete_selected", "_selected_action": [*Template.objects.values_list("pk", flat=True)], "post": "yes"},
+        )
+
+    assert before == [True, True]
+
+
+@pytest.mark.usefixtures("db")
+def test_what_somebody_else_has_deleted_is_no_failure(rf: RequestFactory, template: Template) -> None:
+    other, in_admin = put_template("other", Parsed(Parts(text="Hi")), now=NOW), site.get_model_admin(Template)
+    delete_template("other")
+
+    in_admin.delete_model(rf.post("/"), other)
+    in_admin.delete_queryset(rf.post("/"), Template.objects.order_by("slug"))
 
     assert not Template.objects.filter(is_current=True).exists()
 

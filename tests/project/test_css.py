@@ -133,7 +133,10 @@ def test_a_malformed_attribute_leaves_the_html_as_it_is() -> None:
     assert inlined(html) == html
 
 
-@pytest.mark.parametrize("attribute", ["media=print", 'media="(max-width:9em)"', "type='text/css' MEDIA = 'screen and (color)'"])
+@pytest.mark.parametrize(
+    "attribute",
+    ["media=print", 'media="(max-width:9em)"', 'media="screen and (color)"', "type='text/css' MEDIA = 'all and (color)'"],
+)
 def test_a_style_for_some_media_only_is_not_for_all(attribute: str) -> None:
     html = inlined(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>")
 
@@ -141,9 +144,30 @@ def test_a_style_for_some_media_only_is_not_for_all(attribute: str) -> None:
     assert "p{color:red}" in html
 
 
-@pytest.mark.parametrize("attribute", ["media=screen", 'media="all"', "type=text/css", "data-media=print"])
+@pytest.mark.parametrize("attribute", ["media=screen", 'media="all"', "media = ' all '", "type=text/css", "data-media=print"])
 def test_a_style_for_every_screen_is_written_in(attribute: str) -> None:
     assert STYLED.search(inlined(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>"))
+
+
+@pytest.mark.parametrize("attribute", ["media=", "media"])
+@pytest.mark.timeout(10)
+def test_endless_spaces_in_a_style_element_take_no_time(attribute: str) -> None:
+    assert inlined(f"<style {attribute}{' ' * 190_000}all>p{{color:red}}</style><p>Hi</p>").endswith("</body></html>")
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">',
+        "\n<!doctype\nhtml>",
+        "",
+    ],
+)
+def test_the_doctype_stays_what_it_was(doctype: str) -> None:
+    html = inlined(f"{doctype}<html><head>{RED}</head><body><p>&lt;!doctype html></p></body></html>")
+
+    assert html.startswith(f"{doctype}<html><head>")
+    assert STYLED.search(html)
 
 
 def test_outlooks_conditions_stay_conditions() -> None:

@@ -34,10 +34,10 @@ def keyed(key: str, body: str = "Hi") -> Order:
     return replace(order(text=body), idempotency=Idempotency(key, body))
 
 
-def large() -> Order:
-    """A mail that takes long to make."""
+def large(files: int) -> Order:
+    """A mail that takes long to make: for what is in its one file, or for the number of its empty ones."""
     mail = order(text="large")
-    return replace(mail, draft=replace(mail.draft, attachments=(Attachment("a.bin", bytes(SMALL)),)))
+    return replace(mail, draft=replace(mail.draft, attachments=(Attachment("a.bin", bytes(SMALL if files == 1 else 0)),) * files))
 
 
 async def texts() -> list[str]:
@@ -98,7 +98,10 @@ async def test_callers_at_the_same_time_share_a_transaction(intake: Intake, monk
     assert len(transactions) == 1
 
 
-async def test_a_large_mail_is_made_beside_the_loop_and_the_database(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("files", [1, 1000])
+async def test_a_large_mail_is_made_beside_the_loop_and_the_database(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch, files: int
+) -> None:
     go, places = threading.Event(), []
 
     def slowly(order: Order, *, now: datetime) -> Prepared:
@@ -107,7 +110,7 @@ async def test_a_large_mail_is_made_beside_the_loop_and_the_database(intake: Int
         return prepare(order, now=now)
 
     monkeypatch.setattr(module, "prepare", slowly)
-    large_one = asyncio.create_task(intake.accept(large()))
+    large_one = asyncio.create_task(intake.accept(large(files)))
     await until(lambda: bool(places))
     monkeypatch.setattr(module, "prepare", prepare)
     await intake.accept(order(text="small"))  # the loop and the database are free

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -16,10 +18,11 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from project.outbox.admin.letters import frameless
+from project.outbox.headers import check_line
 from project.outbox.liquid import DEPTH, Parsed, Parts, TemplateInvalid, check_variables
 from project.outbox.models import Template
 from project.outbox.sandbox import SOURCE
-from project.outbox.templates import delete_template, put_template
+from project.outbox.templates import TemplateNotFound, delete_template, put_template
 
 # The page is ours and the HTML in it is not: that is framed once more, in a sandbox, and this policy holds there too.
 _PREVIEW_POLICY = (
@@ -52,6 +55,13 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
         if Template.objects.filter(slug=slug, is_current=True).exists():
             raise forms.ValidationError("There is a template of this name.")
         return slug
+
+    def clean_subject(self) -> str:
+        """One line."""
+        try:
+            return check_line(self.cleaned_data["subject"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from error
 
     def clean(self) -> dict[str, Any]:
         """What can be read as Liquid, and is more than a subject."""
@@ -125,13 +135,14 @@ class TemplateAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return [str(obj) for obj in objs], {}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Template) -> None:
-        """As the API does."""
-        delete_template(obj.slug)
+        """As the API does; that somebody else was faster is as well."""
+        with suppress(TemplateNotFound), transaction.atomic():
+            delete_template(obj.slug)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Template]) -> None:
         """Each as one."""
-        for slug in list(queryset.values_list("slug", flat=True)):
-            delete_template(slug)
+        for template in queryset:
+            self.delete_model(request, template)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Django's form, with the versions that there were."""
