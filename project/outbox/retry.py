@@ -36,6 +36,7 @@ BY_KIND: tuple[tuple[Fault, tuple[type[BaseException] | str, ...]], ...] = (
     (Fault.RELAY, (OSError, aiosmtplib.SMTPException)),  # refused, no such host, TLS, login; smtplib's are OSErrors too
     (Fault.RELAY, (ImportError, "ImproperlyConfigured")),  # the backend itself cannot be had
     (Fault.MESSAGE_TRANSIENT, ("AnymailAPIError",)),  # a service that gave no readable answer
+    (Fault.MESSAGE_TRANSIENT, ("OperationalError", "InterfaceError")),  # of a backend that keeps its mail in a database
     (Fault.MESSAGE_PERMANENT, (Exception,)),  # what is unknown fails its own mail and no other
     (Fault.MESSAGE_TRANSIENT, (BaseException,)),  # cancelled, interrupted: this process was stopped, the mail did nothing
 )

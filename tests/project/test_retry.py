@@ -18,6 +18,7 @@ from anymail.exceptions import (  # type: ignore[import-untyped]
     AnymailUnsupportedFeature,
 )
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 
 from project.delays import DELAYS
 from project.outbox.retry import Fault, fault_of, next_attempt, pause_after
@@ -223,6 +224,7 @@ def test_an_answer_that_says_nothing_is_not_final(error: Exception) -> None:
         aiosmtplib.SMTPReadTimeoutError("timed out"),
         aiosmtplib.SMTPTimeoutError("timed out"),
         unanswered(requests.ReadTimeout),
+        OperationalError("database is locked"),
     ],
     ids=repr,
 )
