@@ -47,7 +47,8 @@ class Installation:
     @contextmanager
     def served(self, *program: str, **env: str) -> Iterator[str]:
         """`manage.py serve`, or another `program` with its options, without its access log. Gives the address."""
-        with running([*(program or MANAGE), "serve", *LISTEN], log=self.data / "log", env={**self._env(), **env}) as server:
+        command, all_env = [*(program or MANAGE), "serve", *LISTEN], {**self._env(), **env}
+        with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # as the peers have none
             yield server.url
 
     def deliver(self, email_url: str) -> float:

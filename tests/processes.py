@@ -32,9 +32,12 @@ PROBES = {
 
 
 class Server:
-    """A running server process. `log` is all it has said so far."""
+    """A running server process. `log` is all it has said so far.
 
-    def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT) -> None:
+    With a session of its own, as a service has, it does not share its part of the processor with the tests.
+    """
+
+    def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
@@ -46,7 +49,7 @@ class Server:
                 env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # as a service has: its share of the processor is then not shared with the tests
+                start_new_session=own_session,
             )
 
     @property
@@ -102,9 +105,11 @@ class Server:
 
 
 @contextmanager
-def running(command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT) -> Iterator[Server]:
+def running(
+    command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True
+) -> Iterator[Server]:
     """A server that listens; ended, if it still runs, at the end of the block."""
-    server = Server(command, log=log, env=env, cwd=cwd)
+    server = Server(command, log=log, env=env, cwd=cwd, own_session=own_session)
     try:
         server.wait_until_it_listens()
         yield server
