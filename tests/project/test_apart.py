@@ -12,9 +12,12 @@ from prometheus_client import REGISTRY
 from project.bridge.companion import Link
 from project.outbox import apart, measures
 from project.outbox.apart import EngineApart, telling
+from project.outbox.engine import Engine
 from project.outbox.events import committed, queued
 from project.outbox.measures import Counts
+from project.outbox.states import Status
 from tests.processes import PATIENCE, wait_for
+from tests.project.test_engine import accept, statuses
 
 pytestmark = pytest.mark.anyio
 
@@ -70,3 +73,29 @@ async def test_what_is_counted_at_once_is_told_together_and_nothing_is_left_unto
     ]
     server.close()
     beside.close()
+
+
+# Where another process delivers
+
+
+@pytest.mark.usefixtures("lent")
+async def test_an_engine_that_does_not_deliver_is_healthy_and_leaves_all_to_others(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "engines", delivers=False)
+    await accept()
+
+    async with engine.running(grace=GRACE):
+        await engine.deliver_soon()
+        healthy = engine.healthy
+
+    assert (healthy, await statuses()) == (True, [(Status.QUEUED, 0)])
+    assert not engine.folder.exists()
+
+
+@pytest.mark.usefixtures("lent")
+async def test_an_engine_that_does_not_deliver_does_so_with_no_lifespan_either(tmp_path: Path) -> None:
+    engine = Engine(tmp_path / "engines", delivers=False)
+    await accept()
+
+    await engine.deliver_soon()
+
+    assert await statuses() == [(Status.QUEUED, 0)]

@@ -383,27 +383,3 @@ async def test_the_time_of_a_claim_is_that_of_its_turn(tmp_path: Path) -> None:
     await delivery.finish(GRACE)
 
     assert await database.run(lambda: Event.objects.get(type="email.sending").created_at) >= turn
-
-
-# Where another process delivers
-
-
-async def test_an_engine_that_does_not_deliver_is_healthy_and_leaves_all_to_others(tmp_path: Path) -> None:
-    engine = Engine(tmp_path / "engines", delivers=False)
-    await accept()
-
-    async with engine.running(grace=GRACE):
-        await engine.deliver_soon()
-        healthy = engine.healthy
-
-    assert (healthy, await statuses()) == (True, [(Status.QUEUED, 0)])
-    assert not engine.folder.exists()
-
-
-async def test_an_engine_that_does_not_deliver_does_so_with_no_lifespan_either(tmp_path: Path) -> None:
-    engine = Engine(tmp_path / "engines", delivers=False)
-    await accept()
-
-    await engine.deliver_soon()
-
-    assert await statuses() == [(Status.QUEUED, 0)]
