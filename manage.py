@@ -11,12 +11,12 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     if sys.argv[1:2] == ["serve"]:
         # Daphne takes the reactor it finds when it is imported, which Django does while it loads its apps: too late after this.
-        from project.bridge import reactor
+        from project.bridge.server.reactor import install_reactor
 
-        reactor.install()
-    from project import command_line
+        install_reactor()
+    from project import cli
 
-    command_line.run(sys.argv)
+    cli.main(sys.argv)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
     peers.prepare()
     ours.prepare()
     key = ours.create_key()
-    with peers.served() as theirs, ours.served(DELIVER="false") as url:
+    with peers.served() as theirs, ours.served(DELIVERY_WORKER="external") as url:
         requests = {
             PEERS: Request(f"{theirs}/api/emails", KEY, MAIL),
             ACCEPT: Request(f"{url}/api/emails", key, MAIL),

@@ -22,20 +22,24 @@ CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection: some 300 
 BACKLOG = 4000  # mails for each second: more than are delivered
 
 IDLE = "Mailrail, idle: p99 (ms)"
-APART = "Mailrail, delivering beside it (DELIVER=apart): p99 (ms)"
-WITHIN = "Mailrail, delivering in its process (DELIVER=true): p99 (ms)"
+APART = "Mailrail, delivering beside it (DELIVERY_WORKER=subprocess): p99 (ms)"
+WITHIN = "Mailrail, delivering in its process (DELIVERY_WORKER=in_process): p99 (ms)"
 COUNTING = "Mailrail, a thread of its process counts: p99 (ms)"
-DELIVER = {APART: "apart", WITHIN: "true"}
+DELIVER = {APART: "subprocess", WITHIN: "in_process"}
 COMPARISONS = [
     Comparison("p99 while delivering beside it / idle", APART, IDLE, at_most=2.0),
     Comparison("p99 while delivering in its process / idle", WITHIN, IDLE),
     Comparison("p99 while a thread of its process counts / idle", COUNTING, IDLE),
 ]
 
-ACCEPTED, DELIVERED = "Mailrail, DELIVER={}: accepted (mails/s)", "Mailrail, DELIVER={}: delivered (mails/s)"
+ACCEPTED, DELIVERED = "Mailrail, DELIVERY_WORKER={}: accepted (mails/s)", "Mailrail, DELIVERY_WORKER={}: delivered (mails/s)"
 MIXED_COMPARISONS = [
-    Comparison("accepted while delivering: beside it / in its process", ACCEPTED.format("apart"), ACCEPTED.format("true")),
-    Comparison("delivered while accepting: beside it / in its process", DELIVERED.format("apart"), DELIVERED.format("true")),
+    Comparison(
+        "accepted while delivering: beside it / in its process", ACCEPTED.format("subprocess"), ACCEPTED.format("in_process")
+    ),
+    Comparison(
+        "delivered while accepting: beside it / in its process", DELIVERED.format("subprocess"), DELIVERED.format("in_process")
+    ),
 ]
 
 
@@ -52,7 +56,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
             figures = {IDLE: partial(_p99, empty, port, seconds, "true")}
             figures |= {name: partial(_p99, busy[name], port, seconds, deliver) for name, deliver in DELIVER.items()}
             figures[COUNTING] = partial(_p99, empty, port, seconds, "true", "-m", "bench.counting")
-            rates = {f"the delivery with DELIVER={DELIVER[name]} (mails/s)": busy[name].delivered for name in busy}
+            rates = {f"the delivery with DELIVERY_WORKER={DELIVER[name]} (mails/s)": busy[name].delivered for name in busy}
             done.append({**measured(figures, number), **{name: rate() for name, rate in rates.items()}})
             if not all(installation.left() for installation in busy.values()):
                 raise SystemExit("The queue was empty before the measurement ended: it says nothing.")
@@ -88,6 +92,6 @@ def _p99(installation: Installation, port: int, seconds: int, deliver: str, *pro
 
 @contextmanager
 def _delivering(installation: Installation, port: int, deliver: str, *program: str) -> Iterator[str]:
-    with installation.served(*program, EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVER=deliver, SHUTDOWN_GRACE="5") as url:
+    with installation.served(*program, EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVERY_WORKER=deliver, SHUTDOWN_GRACE="5") as url:
         wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the engine runs")
         yield url

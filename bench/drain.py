@@ -10,7 +10,7 @@ def main() -> None:
     django.setup()
     from django.core.management import call_command
 
-    from project.management.commands.deliver import Command
+    from project.delivery.management.commands.deliver import Command
 
     command = Command()
     began = time.perf_counter()

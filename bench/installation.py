@@ -40,7 +40,7 @@ class Installation:
     def queue(self, count: int) -> None:
         """Queue so many mails, in batches, with nobody to deliver them."""
         key = self.create_key()
-        with self.served(DELIVER="false") as url:
+        with self.served(DELIVERY_WORKER="external") as url:
             for begin in range(0, count, BATCH):
                 post(Request(f"{url}/api/emails/batch", key, {"emails": [MAIL] * min(BATCH, count - begin)}))
 
@@ -64,7 +64,7 @@ class Installation:
         """Mails/s, by what the events say: from the first that was claimed to the last that was sent."""
         query = """
             SELECT COUNT(*) FILTER (WHERE type = 'email.sent'), MIN(created_at) FILTER (WHERE type = 'email.sending'),
-            MAX(created_at) FILTER (WHERE type = 'email.sent') FROM outbox_event
+            MAX(created_at) FILTER (WHERE type = 'email.sent') FROM events_event
         """
         with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as connection:
             count, began, ended = connection.execute(query).fetchone()
@@ -80,7 +80,7 @@ class Installation:
 
     def _count(self, condition: str) -> int:
         with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as connection:
-            return int(connection.execute(f"SELECT COUNT(*) FROM outbox_email WHERE {condition}").fetchone()[0])  # noqa: S608
+            return int(connection.execute(f"SELECT COUNT(*) FROM emails_email WHERE {condition}").fetchone()[0])  # noqa: S608
 
     def _manage(self, *arguments: str, **env: str) -> str:
         return run([sys.executable, "manage.py", *arguments], env={**self._env(), **env})

@@ -205,7 +205,7 @@ def main() -> int:
     with TemporaryDirectory(prefix="mailrail-live-") as name, ExitStack() as stack:
         folder = Path(name)
         Installation(folder).prepare()
-        env = {**ENV, "DATA_DIR": name, "DELIVER": "false", "DJANGO_SETTINGS_MODULE": "project.settings"}
+        env = {**ENV, "DATA_DIR": name, "DELIVERY_WORKER": "external", "DJANGO_SETTINGS_MODULE": "project.settings"}
         scopes = ["--scope", "emails:send", "--scope", "events:read"]
         key = run([sys.executable, "manage.py", "create_api_key", "bench", *scopes], env=env).strip()
         commands = {

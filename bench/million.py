@@ -11,8 +11,9 @@ from uuid import UUID
 
 from django.db import connection, models, transaction
 
-from project.outbox.models import Email, Event, Recipient, Source, Tag
-from project.outbox.states import Status
+from project.emails.models import Email, RawMessage, Recipient, Tag
+from project.emails.status import Status
+from project.events.models import Event
 
 CHUNK = 10_000  # mails in one go
 MONTH = timedelta(days=30)
@@ -126,7 +127,7 @@ def _tables() -> dict[str, Rows]:
     data = {"email_id": str(email.id), "status": "sent", "to": ["ada@example.com"], "subject": "Your order", "tags": {}}
     return {
         "email": Rows(email),
-        "source": Rows(Source(email=email, content=SOURCE)),
+        "source": Rows(RawMessage(email=email, content=SOURCE)),
         "recipient": Rows(Recipient(email=email)),
         "tag": Rows(Tag(email=email)),
         "event": Rows(Event(email=email, type="", data=data)),
@@ -136,7 +137,7 @@ def _tables() -> dict[str, Rows]:
 def _add(mail: Mail, tables: dict[str, Rows]) -> None:
     tables["email"].add(
         id=mail.id,
-        caller=mail.caller,
+        owner=mail.caller,
         created_at=mail.created_at,
         status=mail.status,
         to=[mail.address],
@@ -150,7 +151,7 @@ def _add(mail: Mail, tables: dict[str, Rows]) -> None:
     for key, value in mail.tags.items():
         tables["tag"].add(key=key, value=value, email_id=mail.id)
     for status in _history(mail.status):
-        tables["event"].add(email_id=mail.id, caller=mail.caller, type=f"email.{status}", created_at=mail.created_at)
+        tables["event"].add(email_id=mail.id, owner=mail.caller, type=f"email.{status}", created_at=mail.created_at)
 
 
 def _history(status: Status) -> Iterator[Status]:

@@ -14,7 +14,7 @@ from django.utils import timezone  # noqa: E402
 from fastapi import Depends, FastAPI  # noqa: E402
 from starlette.types import Receive, Scope, Send  # noqa: E402
 
-from project.bridge import database  # noqa: E402
+from project.bridge.database.transactions import run_in_transaction  # noqa: E402
 
 app = FastAPI()
 
@@ -43,13 +43,13 @@ def insert_row() -> str:
 @app.get("/read/door")
 async def read_through_the_door() -> str:
     """As Mailrail does it."""
-    return await database.run(read_row)
+    return await run_in_transaction(read_row)
 
 
 @app.get("/insert/door")
 async def insert_through_the_door() -> str:
     """As Mailrail does it."""
-    return await database.run(insert_row)
+    return await run_in_transaction(insert_row)
 
 
 @app.get("/read/def")

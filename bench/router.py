@@ -34,7 +34,7 @@ SERVERS = {
     "router on bridge": ["manage.py", "serve", *LISTEN],
     "probe on bridge": [*BRIDGE, "bench.probe:application"],
 }
-ENV = {"ADMIN_PASSWORD": "bench", "LOG_LEVEL": "WARNING", "DELIVER": "true"}
+ENV = {"ADMIN_PASSWORD": "bench", "LOG_LEVEL": "WARNING", "DELIVERY_WORKER": "in_process"}
 WARM_UP = 1  # seconds
 
 

@@ -3,9 +3,9 @@
 import sys
 
 if __name__ == "__main__":
-    from project.bridge import reactor
+    from project.bridge.server.reactor import install_reactor
 
-    reactor.install()
-    from project.bridge.server import CommandLine
+    install_reactor()
+    from project.bridge.server.daphne_server import DaphneCommandLine
 
-    CommandLine(shutdown_grace=1.0).run(sys.argv[1:])
+    DaphneCommandLine(shutdown_grace=1.0).run(sys.argv[1:])

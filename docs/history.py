@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 from django.db import transaction
 
-from project.outbox.accept import accept_message
-from project.outbox.models import Email, Event
+from project.emails.models import Email
+from project.emails.submit import submit_text_message
+from project.events.models import Event
 
 SUBJECTS = ("Your order is on its way", "Welcome aboard", "Your code", "Your invoice for November", "Reset your password")
 REPLIES = {
@@ -33,7 +34,9 @@ def write_failed(many: int) -> None:
     at, error = datetime.now(UTC) - timedelta(days=1), "554 5.3.0 The relay was misconfigured"
     for number in range(many):
         with transaction.atomic():  # an engine never sees it queued
-            email_id = accept_message(address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada.")
+            email_id = submit_text_message(
+                address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada."
+            )
             Email.objects.filter(id=email_id).update(status="failed", created_at=at, attempts=8, last_error=error)
             Event.objects.filter(email_id=email_id).update(type="email.failed", created_at=at)
 

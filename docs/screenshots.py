@@ -5,8 +5,8 @@ import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests.browser.admin_pages import send, sign_in
 from tests.browser.chromium import Browser, Page, expect, launched
-from tests.browser.office import send, sign_in
 from tests.processes import SERVERS, Server, running
 
 IMAGES = Path(__file__).parent / "images"
@@ -68,7 +68,7 @@ def take_public(browser: Browser, server: Server) -> None:
 def take_office(browser: Browser, server: Server, password: str) -> None:
     """The mailbox, a key that was just made, a template's preview, the playground, a timeline, and many mails retried."""
     page = open_page(browser, server, DESKTOP)
-    sign_in(page, password, "/admin/outbox/mailboxmessage/")
+    sign_in(page, password, "/admin/transports/mailboxmessage/")
     expect(page.locator("#result_list tbody tr")).to_have_count(len(MAILS))
     save(page, "admin-mailbox")
     take_key(page)
@@ -80,7 +80,7 @@ def take_office(browser: Browser, server: Server, password: str) -> None:
 
 def take_key(page: Page) -> None:
     """A key, shown once: its beginning, since no secret belongs in a picture, even one that is gone with its server."""
-    page.goto("/admin/accounts/apikey/add/")
+    page.goto("/admin/api_keys/apikey/add/")
     page.get_by_label("Name:").fill("shop")
     page.get_by_label("emails:send").check()
     page.get_by_role("button", name="Save").click()
@@ -92,7 +92,7 @@ def take_key(page: Page) -> None:
 
 def take_template(page: Page) -> None:
     """A template, with the preview of its mail beside what makes it."""
-    page.goto("/admin/outbox/template/add/")
+    page.goto("/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     for name, source in TEMPLATE.items():
         page.locator(f"#id_{name}").fill(source)
@@ -114,14 +114,14 @@ def take_play(page: Page) -> None:
 def take_timeline(page: Page, server: Server) -> None:
     """One mail, put off and then taken."""
     email_id = send(page, server.url, to="slow+1@simulator.test", subject="Your order is on its way", tags={"order": "4711"})
-    page.goto(f"/admin/outbox/email/{email_id}/change/")
+    page.goto(f"/admin/emails/email/{email_id}/change/")
     expect(page.locator("#timeline .status").last).to_have_text("email.sent")
     save(page, "timeline")
 
 
 def take_retry(page: Page) -> None:
     """A hundred failed mails, on their way again."""
-    page.goto("/admin/outbox/email/?status=failed")
+    page.goto("/admin/emails/email/?status=failed")
     page.get_by_label("Select all objects on this page").check()
     page.get_by_label("Action:").select_option(label="Retry the selected e-mails")
     page.get_by_title("Run the selected action").click()

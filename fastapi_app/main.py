@@ -8,22 +8,25 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
-from fastapi_app.docs import add_docs
+from fastapi_app.body_limit import BodySizeLimitMiddleware
 from fastapi_app.emails import routes as emails
 from fastapi_app.errors import ERROR_HANDLERS
 from fastapi_app.events import routes as events
-from fastapi_app.limits import BodyLimit
-from fastapi_app.notes import routes as notes
-from fastapi_app.operating import routes as operating
+from fastapi_app.events.routes import sockets
+from fastapi_app.examples import routes as examples
+from fastapi_app.health import routes as health
+from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
-from project.accounts import changes
-from project.audit.clerk import Clerk
-from project.bridge import background, database
-from project.outbox.apart import EngineApart
-from project.outbox.engine import Engine
-from project.outbox.intake import Intake
-from project.outbox.live import Tail
+from project.audit.writer import AuditWriter
+from project.auth.credential_changes import polling_other_processes
+from project.bridge.background.background_tasks import background_tasks_owned_by
+from project.bridge.database.transactions import close_threads
+from project.delivery.worker import DeliveryWorker
+from project.delivery.worker_process import WorkerProcess
+from project.emails.submission_queue import SubmissionService
+from project.events.stream import EventStream
+from project.retention.pruner import RetentionPruner
 
 
 @asynccontextmanager
@@ -32,16 +35,25 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     grace = settings.SHUTDOWN_GRACE
     try:
         async with (
-            app.state.clerk.running(),
-            changes.watching(),
-            app.state.tail.running(),
-            app.state.engine.running(grace=grace),
-            background.outliving(app, grace=grace),
+            app.state.audit_writer.running(),
+            app.state.retention_pruner.running(),
+            polling_other_processes(),
+            app.state.event_stream.running(),
+            app.state.delivery_worker.running(grace=grace),
+            background_tasks_owned_by(app, grace=grace),
         ):
             yield
     finally:
-        app.state.intake.close()
-        database.close()
+        app.state.submission.close()
+        close_threads()
+
+
+def create_worker() -> DeliveryWorker:
+    """Return the delivery worker that `DELIVERY_WORKER` asks for."""
+    folder = settings.ENV.ensure_data_dir() / "workers"
+    if settings.DELIVERY_WORKER == "subprocess":
+        return WorkerProcess(folder)
+    return DeliveryWorker(folder, is_enabled=settings.DELIVERY_WORKER == "in_process")
 
 
 def create_app() -> FastAPI:
@@ -55,15 +67,15 @@ def create_app() -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers=ERROR_HANDLERS,
-        middleware=[Middleware(BodyLimit)],
+        middleware=[Middleware(BodySizeLimitMiddleware)],
     )
-    folder, deliver = settings.ENV.data_folder / "engines", settings.DELIVER
-    app.state.engine = EngineApart(folder) if deliver == "apart" else Engine(folder, delivers=deliver)
-    app.state.intake, app.state.tail, app.state.clerk = Intake(), Tail(), Clerk()
-    for part in (emails, notes, events, templates, suppressions, auth, operating):  # tried in order: the busiest first
+    app.state.delivery_worker = create_worker()
+    app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
+    app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
+    for part in (emails, examples, events, templates, suppressions, auth, health):  # tried in order: the busiest first
         app.include_router(part.router)
-    app.include_router(events.sockets)
-    add_docs(app)  # last: routes are tried in order
+    app.include_router(sockets)
+    add_openapi_ui(app)  # last: routes are tried in order
     return app
 
 

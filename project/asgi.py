@@ -18,21 +18,21 @@ from servestatic import ServeStaticASGI  # noqa: E402
 from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
 from fastapi_app.main import app as fastapi_app  # noqa: E402
-from project.bridge.close_codes import AnyCloseCode  # noqa: E402
-from project.bridge.headers import SecurityHeaders  # noqa: E402
-from project.bridge.hosts import OwnHosts  # noqa: E402
-from project.bridge.lifespan import LifespanUnderDaphne  # noqa: E402
-from project.bridge.origins import OwnOrigins  # noqa: E402
-from project.bridge.proxies import TrustedProxies  # noqa: E402
-from project.bridge.refusals import refuse  # noqa: E402
-from project.bridge.tls import OnlyTLS  # noqa: E402
+from project.bridge.middleware.close_codes import CloseCodeMiddleware  # noqa: E402
+from project.bridge.middleware.error_responses import reject_websocket  # noqa: E402
+from project.bridge.middleware.https_only import HTTPSOnlyMiddleware  # noqa: E402
+from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
+from project.bridge.middleware.security_headers import SecurityHeadersMiddleware  # noqa: E402
+from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noqa: E402
+from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
+from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
 
 django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_requests: ASGIApp = OwnHosts(fastapi_app)
-fastapi_sockets: ASGIApp = OwnHosts(OwnOrigins(AnyCloseCode(fastapi_app)))
+fastapi_requests: ASGIApp = TrustedHostMiddleware(fastapi_app)
+fastapi_sockets: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
 if settings.SECURE_SSL_REDIRECT:  # Django sees to its half
-    fastapi_requests = OnlyTLS(fastapi_requests, probes=("/api/health/live", "/api/health/ready", "/api/metrics"))
-    fastapi_sockets = OnlyTLS(fastapi_sockets)
+    fastapi_requests = HTTPSOnlyMiddleware(fastapi_requests, probes=("/api/health/live", "/api/health/ready", "/api/metrics"))
+    fastapi_sockets = HTTPSOnlyMiddleware(fastapi_sockets)
 
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,8 +47,8 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
         await (fastapi_requests if kind == "http" else fastapi_sockets)(scope, receive, send)
     else:
         scope["root_path"] = ""  # Daphne takes it from a header that any client can send (Daphne-Root-Path)
-        await (django_site if kind == "http" else refuse)(scope, receive, send)
+        await (django_site if kind == "http" else reject_websocket)(scope, receive, send)
 
 
-guarded = SecurityHeaders(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
-application = LifespanUnderDaphne(TrustedProxies(guarded, settings.TRUSTED_PROXIES))
+guarded = SecurityHeadersMiddleware(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
+application = LifespanUnderDaphne(ProxyHeadersMiddleware(guarded, settings.TRUSTED_PROXIES))

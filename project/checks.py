@@ -14,47 +14,46 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
-from project.bridge.proxies import parse_proxies
-from project.outbox.transports.choice import SMTP_BACKEND, stays_here
-from project.outbox.transports.mailbox import MailboxBackend
+from project.bridge.middleware.proxy_headers import parse_proxies
+from project.transports.factory import CHECK_TAG, SMTP_BACKEND, is_local_only
+from project.transports.mailbox_backend import MailboxBackend
 
-TRANSPORT = "transport"
-DEPLOY = "deployment"
-MIN_KEY, MIN_DIFFERENT = 32, 10  # characters
+DEPLOYMENT_TAG = "deployment"
+MIN_SECRET_KEY_LENGTH, MIN_DISTINCT_CHARACTERS = 32, 10  # characters
 _PLACEHOLDERS = ("django-insecure", "change", "secret", "insecure", "default", "example", "your")
 
-Found = Sequence[CheckMessage]
+Messages = Sequence[CheckMessage]
 
 
-@register(TRANSPORT)
-def check_debug_stays_here(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_debug(**_kwargs: Any) -> Messages:
     """Debug pages show settings, and what a mail holds, to whoever causes an error."""
-    return _debug() if _goes_elsewhere() else []
+    return _debug_is_on() if _email_leaves_machine() else []
 
 
-def _debug() -> Found:
+def _debug_is_on() -> Messages:
     if not settings.DEBUG:
         return []
     return [_error("001", "DEBUG is on, and mail leaves this machine.", "Unset DEBUG, or EMAIL_URL and EMAIL_BACKEND.")]
 
 
-@register(TRANSPORT)
-def check_hosts_are_named(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_allowed_hosts(**_kwargs: Any) -> Messages:
     """Whoever has a name point here could have links made with it."""
-    return _any_host() if _goes_elsewhere() else []
+    return _wildcard_hosts() if _email_leaves_machine() else []
 
 
-@register(TRANSPORT)
-def check_strangers_send_nothing(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_anonymous_sending(**_kwargs: Any) -> Messages:
     """Who gives no credential may send while mail stays here: so what counts as staying here must be the embedded mailbox."""
-    if not stays_here() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
+    if not is_local_only() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
         return []
     hint = f"MAILBOX_BACKEND is the embedded mailbox; another backend is EMAIL_BACKEND, not {settings.MAILBOX_BACKEND}."
     return [_error("003", "Anybody could send mail without a credential, and it leaves this machine.", hint)]
 
 
-@register(TRANSPORT)
-def check_login_is_not_in_the_clear(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_relay_login_uses_tls(**_kwargs: Any) -> Messages:
     """A password for the relay needs TLS, unless the relay is on this machine."""
     relay = settings.RELAY
     if relay is None or not relay.username or relay.starttls or relay.implicit_tls or _is_loopback(relay.host):
@@ -63,8 +62,8 @@ def check_login_is_not_in_the_clear(**_kwargs: Any) -> Found:
     return [_error("004", "The password for the relay would go through the network in the clear.", hint)]
 
 
-@register(TRANSPORT)
-def check_backend_is_one(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_email_backend(**_kwargs: Any) -> Messages:
     """Mail for a backend that there is not would be taken in, and stay."""
     try:
         is_one = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
@@ -73,32 +72,32 @@ def check_backend_is_one(**_kwargs: Any) -> Found:
     return [] if is_one else [_error("014", "EMAIL_BACKEND is no Django e-mail backend.", "Write the dotted path of one.")]
 
 
-@register(TRANSPORT)
-def check_key_is_secret(**_kwargs: Any) -> Found:
+@register(CHECK_TAG)
+def check_secret_key(**_kwargs: Any) -> Messages:
     """Who knows or guesses SECRET_KEY signs in as anybody."""
-    return _weak_key() if _goes_elsewhere() else []
+    return _weak_secret_key() if _email_leaves_machine() else []
 
 
-@register(DEPLOY, deploy=True)
-def check_ready_for_the_world(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_ready_for_deployment(**_kwargs: Any) -> Messages:
     """The same while mail stays here, or goes to a relay on this machine."""
-    if _goes_elsewhere():
+    if _email_leaves_machine():
         return []
-    return [*([] if stays_here() else _debug()), *_any_host(), *_weak_key()]
+    return [*([] if is_local_only() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
 
 
-@register(DEPLOY, deploy=True)
-def check_processes_hear_each_other(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_channel_layer_is_shared(**_kwargs: Any) -> Messages:
     """A channel layer in memory reaches one process."""
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
-    if settings.DELIVER or not in_memory:
+    if settings.DELIVERY_WORKER != "external" or not in_memory:
         return []
     hint = "Set REDIS_URL for both, so that they hear of each other at once, or let the server see to it (no DELIVER)."
     return [_error("006", "Mail is delivered by another process, and the channel layer is in this one's memory.", hint)]
 
 
-@register(DEPLOY, deploy=True)
-def check_tls_is_decided(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_tls(**_kwargs: Any) -> Messages:
     """Passwords and keys come over TLS, which a proxy in front ends, or somebody has said that they do not."""
     if settings.ENV.public_url is None:
         hint = "Set PUBLIC_URL=https://your.host; http:// says that passwords and keys may go in the clear."
@@ -109,8 +108,8 @@ def check_tls_is_decided(**_kwargs: Any) -> Found:
     return []
 
 
-@register(DEPLOY, deploy=True)
-def check_proxies_are_named(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_trusted_proxies(**_kwargs: Any) -> Messages:
     """Who counts as a proxy chooses the address that is limited, locked and written down."""
     networks = [network for network in parse_proxies(settings.TRUSTED_PROXIES) if not isinstance(network, str)]
     if all(network.prefixlen for network in networks):
@@ -118,55 +117,59 @@ def check_proxies_are_named(**_kwargs: Any) -> Found:
     return [_error("009", "TRUSTED_PROXIES trusts every address.", "Name the proxy's own address, or its network.")]
 
 
-@register(DEPLOY, deploy=True)
-def check_origins_are_ours(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_trusted_origins(**_kwargs: Any) -> Messages:
     """Pages of these origins act as who visits them."""
     origins = settings.CSRF_TRUSTED_ORIGINS
     found = []
     if settings.ENV.has_tls and any(origin.startswith("http://") for origin in origins):
         hint = "Write https://: whoever sits on the line can put what they like into a page that came without TLS."
         found.append(_error("010", "CSRF_TRUSTED_ORIGINS trusts pages that came without TLS.", hint))
-    if any(_is_wide(urlsplit(origin).netloc.partition(":")[0], "*") for origin in origins):
+    if any(_matches_whole_tld(urlsplit(origin).netloc.partition(":")[0], "*") for origin in origins):
         hint = "Write the host, or *. and a domain of your own."
         found.append(_error("011", "CSRF_TRUSTED_ORIGINS trusts a whole top-level domain.", hint))
     return found
 
 
-@register(DEPLOY, deploy=True)
-def check_hosts_are_ours(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_allowed_domains(**_kwargs: Any) -> Messages:
     """A top-level domain is as good as any host."""
-    if not any(_is_wide(host, ".") for host in settings.ALLOWED_HOSTS):
+    if not any(_matches_whole_tld(host, ".") for host in settings.ALLOWED_HOSTS):
         return []
     return [_error("012", "ALLOWED_HOSTS has a whole top-level domain.", "Write the host, or . and a domain of your own.")]
 
 
-@register(DEPLOY, deploy=True)
-def check_guesses_end(**_kwargs: Any) -> Found:
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_login_lockout(**_kwargs: Any) -> Messages:
     """Passwords can be guessed by who has as many tries as they like."""
     if settings.AXES_ENABLED:
         return []
-    return [_error("013", "LOGIN_FAILURES is 0: nothing ends the guessing of passwords.", "Unset it: ten lock for a while.")]
+    return [_error("013", "LOGIN_MAX_FAILURES is 0: nothing ends the guessing of passwords.", "Unset it: ten lock for a while.")]
 
 
-def _is_wide(host: str, wildcard: str) -> bool:
+def _matches_whole_tld(host: str, wildcard: str) -> bool:
     """Whether it begins with the wildcard, and no more than a top-level domain comes after."""
     return host.startswith(wildcard) and "." not in host.removeprefix("*").strip(".")
 
 
-def _goes_elsewhere() -> bool:
+def _email_leaves_machine() -> bool:
     relay = settings.RELAY if settings.EMAIL_BACKEND == SMTP_BACKEND else None
-    return not stays_here() and not (relay is not None and _is_loopback(relay.host))
+    return not is_local_only() and not (relay is not None and _is_loopback(relay.host))
 
 
-def _any_host() -> Found:
+def _wildcard_hosts() -> Messages:
     if "*" not in settings.ALLOWED_HOSTS:
         return []
     return [_error("002", "ALLOWED_HOSTS has *: this server answers to any name.", "Name its hosts, or set PUBLIC_URL.")]
 
 
-def _weak_key() -> Found:
+def _weak_secret_key() -> Messages:
     key = settings.SECRET_KEY
-    if len(key) >= MIN_KEY and len(set(key)) >= MIN_DIFFERENT and not key.lower().startswith(_PLACEHOLDERS):
+    if (
+        len(key) >= MIN_SECRET_KEY_LENGTH
+        and len(set(key)) >= MIN_DISTINCT_CHARACTERS
+        and not key.lower().startswith(_PLACEHOLDERS)
+    ):
         return []
     return [_error("005", "SECRET_KEY is short or easy to guess.", "Unset it: the first start makes one.")]
 

@@ -1,11 +1,24 @@
-"""What every refusal of the domain has in common: a sentence for people, and a code for programs that never changes."""
+"""Base classes of domain errors: each has a sentence for people and a stable code for programs."""
+
+from math import ceil
 
 
-class Refusal(Exception):
-    """Something was asked for that cannot be done. Subclasses give the `code`; fastapi_app.errors alone turns it into HTTP."""
+class DomainError(Exception):
+    """A request that the domain rejects. Subclasses set `code`; `fastapi_app.errors` alone maps them to HTTP responses."""
 
-    code = "refused"
+    code = "domain_error"
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class RetryLater(DomainError):
+    """The request may succeed later. `retry_after` is rounded up to whole seconds, at least 1."""
+
+    code = "retry_later"
+
+    def __init__(self, detail: str, *, retry_after: float, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.retry_after_seconds = max(1, ceil(retry_after))
+        self.headers = {"Retry-After": str(self.retry_after_seconds), **(headers or {})}

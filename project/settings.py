@@ -1,32 +1,39 @@
-"""Django's settings, made from the environment (project.env)."""
+"""Django's settings, made from the environment (project.config.environment)."""
 
 from datetime import timedelta
 from typing import Any
 
 import dj_database_url
 
-from project import env
-from project.bridge.headers import content_policy, security_headers
-from project.rates import parse_rate
+from project.bridge.middleware.security_headers import content_security_policy, security_headers
+from project.config.environment import read_environment
+from project.config.rates import parse_rate
 
-ENV = env.read()
+ENV = read_environment()
 YEAR = 365 * 24 * 60 * 60  # seconds
 
-SECRET_KEY = ENV.signing_key
+SECRET_KEY = ENV.resolved_secret_key
 DEBUG = ENV.debug
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
-TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.proxies tells Django their clients' addresses and schemes
+TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.middleware.proxy_headers tells Django their clients' addresses and schemes
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
     "daphne",  # first: it brings its own runserver
     "project",
+    "project.web",  # before the admin, so that its admin templates win
     "project.accounts",
+    "project.api_keys",
     "project.audit",
-    "project.outbox",
+    "project.emails",
+    "project.events",
+    "project.delivery",
+    "project.transports",
+    "project.mail_templates",
+    "project.suppressions",
     "channels",
-    "project.admin_app.BackOfficeConfig",  # django.contrib.admin, with a site of our own
+    "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin, with a site of our own
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -45,7 +52,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "project.admin_input.AdminInput",
+    "project.admin.input_guard.AdminInputGuardMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last: it puts an answer of its own in place of a locked login's
 ]
@@ -68,8 +75,10 @@ TEMPLATES = [
 ]
 
 # Under ASGI each of Django's own requests has a new thread, and so a new connection: kept ones would only pile up
-# (CONN_MAX_AGE=0). The pool in project.bridge.database keeps its own.
-_database_url = ENV.database_url.get_secret_value() if ENV.database_url else f"sqlite:///{ENV.data_folder / 'mailrail.sqlite3'}"
+# (CONN_MAX_AGE=0). The pool in project.bridge.database.transactions keeps its own.
+_database_url = (
+    ENV.database_url.get_secret_value() if ENV.database_url else f"sqlite:///{ENV.ensure_data_dir() / 'mailrail.sqlite3'}"
+)
 DATABASES = {"default": dj_database_url.parse(_database_url, conn_max_age=0)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
@@ -101,12 +110,12 @@ if REDIS_URL is not None:  # for hints between processes: docs/decisions/0018-hi
         "CONFIG": {"hosts": [_redis], "prefix": "mailrail"},
     }
 
-MAILBOX_BACKEND = "project.outbox.transports.mailbox.MailboxBackend"
+MAILBOX_BACKEND = "project.transports.mailbox_backend.MailboxBackend"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
 EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
-DELIVER = True if ENV.deliver is None else ENV.deliver  # `manage.py serve` has another default
+DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # `manage.py serve` has another default
 if ENV.relay is not None:  # for Django's own mail, too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host
@@ -128,26 +137,26 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 # Failed logins, whether in the admin or by POST /api/token, are counted in the database.
-AXES_ENABLED = ENV.login_failures > 0
-AXES_FAILURE_LIMIT = ENV.login_failures
-AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lock)
-AXES_HANDLER = "project.accounts.failures.Failures"
+AXES_ENABLED = ENV.login_max_failures > 0
+AXES_FAILURE_LIMIT = ENV.login_max_failures
+AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lockout_seconds)
+AXES_HANDLER = "project.accounts.lockout_handler.AxesHandler"
 AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either
-AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.address_of"
-AXES_USERNAME_CALLABLE = "project.accounts.lockout.username_of"
-AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.locked_page"
+AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.client_ip"
+AXES_USERNAME_CALLABLE = "project.accounts.lockout.login_username"
+AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.lockout_response"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who keeps trying keeps the user out for ever
 AXES_DISABLE_ACCESS_LOG = True
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "otp", "csrfmiddlewaretoken"]
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
 
-AUDIT_DAYS = ENV.audit_days
+AUDIT_RETENTION_DAYS = ENV.audit_retention_days
 REQUIRE_2FA = ENV.require_2fa
 OTP_TOTP_ISSUER = "Mailrail"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
-SOCKETS_PER_CALLER = ENV.sockets_per_caller
+MAX_STREAMS_PER_CALLER = ENV.max_streams_per_caller
 RATE_LIMITS = {
     "key": parse_rate(ENV.rate_limit_key),
     "user": parse_rate(ENV.rate_limit_user),
@@ -160,7 +169,7 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 
 STATIC_URL = "/static/"
-STATIC_ROOT = ENV.data_folder / "static"
+STATIC_ROOT = ENV.ensure_data_dir() / "static"
 STATIC_ROOT.mkdir(exist_ok=True)
 
 X_FRAME_OPTIONS = "DENY"
@@ -169,7 +178,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.has_tls
 SECURE_HSTS_SECONDS = YEAR if ENV.has_tls else 0
 # Django's debug pages have their scripts and styles inline.
 _inline = {"script_src": "'self' 'unsafe-inline'", "style_src": "'self' 'unsafe-inline'"} if DEBUG else {}
-SECURITY_HEADERS = security_headers(content_policy(**_inline))
+SECURITY_HEADERS = security_headers(content_security_policy(**_inline))
 SILENCED_SYSTEM_CHECKS = [
     "security.W005",  # a promise for this host alone: the others under its name are not ours
     "security.W021",
@@ -180,7 +189,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "project.log_lines.AddressFree" if EMAIL_BACKEND != MAILBOX_BACKEND else "logging.Formatter",
+            "()": "project.config.log_redaction.RedactingFormatter" if EMAIL_BACKEND != MAILBOX_BACKEND else "logging.Formatter",
             "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
         }
     },
@@ -190,6 +199,8 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
-        "channels_redis": {"level": "CRITICAL"},  # a traceback a second while Redis is away: project.bridge.hints says so once
+        "channels_redis": {
+            "level": "CRITICAL"
+        },  # a traceback a second while Redis is away: project.bridge.notifications.cross_process says so once
     },
 }

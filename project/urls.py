@@ -6,17 +6,19 @@ from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import path
 
-from project.outbox import pages
+from project.dashboard.views import stats_view
+from project.web.views import landing, playground
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:
     """For pages that name no icon: browsers ask for this one, and a 404 would be in their console."""
-    return redirect(static("mailrail/mark.svg"))
+    return redirect(static("mailrail/logo.svg"))
 
 
 urlpatterns = [
-    path("", pages.landing, name="landing"),
-    path("play", admin.site.admin_view(pages.play), name="play"),
+    path("", landing, name="landing"),
+    path("play", admin.site.admin_view(playground), name="play"),
     path("favicon.ico", favicon, name="favicon"),
+    path("admin/dashboard/stats", admin.site.admin_view(stats_view), name="dashboard_stats"),
     path("admin/", admin.site.urls),
 ]

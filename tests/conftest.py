@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from project.accounts.models import User
-from project.bridge import database
+from project.bridge.database.transactions import shared_test_connection
 from tests.processes import PROBES, ROOT, SERVERS, Server, running
 from tests.smtp import Sink, smtp_sink
 
@@ -37,7 +37,7 @@ def _embedded_mailbox(settings: Any) -> None:
 @pytest.fixture
 def lent(db: None) -> Iterator[None]:
     """FastAPI and the engine work inside the test's own transaction; its rollback takes back what they wrote."""
-    with database.lent():
+    with shared_test_connection():
         yield
 
 

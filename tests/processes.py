@@ -25,9 +25,9 @@ SERVERS = {
     "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "project.asgi:application"],
 }
 PROBES = {
-    "serve": ["-m", "tests.servers.probe", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.probe:application"],
-    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.probe:application"],
-    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "tests.servers.probe:application"],
+    "serve": ["-m", "tests.servers.bridge_app", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
+    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
+    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "tests.servers.bridge_app:application"],
 }
 
 

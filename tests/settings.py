@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 
-from project.env import Environment
+from project.config.environment import Environment
 
 for name in Environment.model_fields:
     os.environ.pop(name.upper(), None)

@@ -48,7 +48,7 @@ class Sink:
     message_ids: list[str] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
     tries: Counter[str] = field(default_factory=Counter)  # how often each recipient was given
-    in_hand: int = 0
+    in_flight: int = 0
     most_in_hand: int = 0
     connections: int = 0  # so far
     most_open: int = 0
@@ -127,12 +127,12 @@ class Sink:
 
     @contextmanager
     def _in_hand(self) -> Iterator[None]:
-        self.in_hand += 1
-        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+        self.in_flight += 1
+        self.most_in_hand = max(self.most_in_hand, self.in_flight)
         try:
             yield
         finally:
-            self.in_hand -= 1
+            self.in_flight -= 1
 
     def _keep(self, envelope: Envelope) -> None:
         assert isinstance(envelope.content, bytes)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.core.management import get_commands
 
-from project.env import Environment
-from project.outbox.models import Email
+from project.config.environment import Environment
+from project.emails.models import Email
 from tests.processes import ROOT
 
 README = (ROOT / "README.md").read_text()

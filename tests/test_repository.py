@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from project.accounts.keys import create_key
+from project.api_keys.keys import create_key
 from tests.processes import ROOT
 
 NOT_OURS = [".venv", "build", "var", ".*_cache", ".coverage*", "htmlcov"]

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 
-class Token(BaseModel):
+class AccessToken(BaseModel):
     """An access token (RFC 6749 section 5.1)."""
 
     access_token: str = Field(examples=["eyJ1c2VyIjoxfQ:1vN0Xy:2hJ8Qf0cW7"])
@@ -14,7 +14,7 @@ class Token(BaseModel):
     scope: str = Field(description="What was granted, with spaces between", examples=["emails:read emails:send"])
 
 
-class Me(BaseModel):
+class CurrentCaller(BaseModel):
     """Who the caller is."""
 
     kind: Literal["key", "token", "session"] = Field(examples=["token"])

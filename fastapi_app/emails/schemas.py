@@ -19,26 +19,26 @@ from pydantic import (
     model_validator,
 )
 
-from fastapi_app.fields import MOMENT, storable
-from fastapi_app.pages import Page
+from fastapi_app.fields import EXAMPLE_TIME, reject_nul
+from fastapi_app.pagination import CursorPage
 from fastapi_app.templates.schemas import Slug, Variables
-from project.outbox import mime
-from project.outbox.addresses import normal_mailbox
-from project.outbox.headers import check_header, check_line, check_text
-from project.outbox.states import Status
+from project.emails.mime.builder import MAX_MEDIA_TYPE_LENGTH, MEDIA_TYPE, Attachment, Draft
+from project.emails.mime.email_addresses import normalize_mailbox
+from project.emails.mime.headers import check_header, check_line, check_text
+from project.emails.status import Status
 
-RECIPIENTS = REPLY_TO = 50
-ATTACHMENTS = 1000
-MAILBOX_LENGTH = 320
-BATCH = 1000
-ATTACHED_BYTES = 10 * 1024 * 1024  # decoded, together
-AHEAD = timedelta(days=30)
+MAX_RECIPIENTS = MAX_REPLY_TO = 50
+MAX_ATTACHMENTS = 1000
+MAX_MAILBOX_LENGTH = 320
+MAX_BATCH_SIZE = 1000
+MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # decoded, together
+MAX_SCHEDULE_AHEAD = timedelta(days=30)
 
 
-def _mailbox(text: str) -> str:
-    mailbox = normal_mailbox(text)
-    if len(mailbox) > MAILBOX_LENGTH:  # now that its name is quoted and its domain in ASCII
-        raise ValueError(f"its normal form is longer than {MAILBOX_LENGTH} characters")
+def _normalize_mailbox(text: str) -> str:
+    mailbox = normalize_mailbox(text)
+    if len(mailbox) > MAX_MAILBOX_LENGTH:  # now that its name is quoted and its domain in ASCII
+        raise ValueError(f"its normal form is longer than {MAX_MAILBOX_LENGTH} characters")
     return mailbox
 
 
@@ -47,25 +47,25 @@ def _header_name(name: str) -> str:
     return name
 
 
-def _each_once(headers: dict[str, str]) -> dict[str, str]:
+def _require_unique_names(headers: dict[str, str]) -> dict[str, str]:
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("a header comes twice, in upper case and lower")
     return headers
 
 
-def _written_out(value: Any) -> Any:
+def _require_rfc3339(value: Any) -> Any:
     if isinstance(value, datetime) or (isinstance(value, str) and ":" in value):
         return value
     raise ValueError("a time is written like 2026-12-01T09:00:00Z")  # Pydantic also takes seconds since 1970
 
 
-def _in_time(at: datetime) -> datetime:
+def _check_schedule(at: datetime) -> datetime:
     try:
         utc = at.astimezone(UTC)
     except OverflowError:
         raise ValueError("a time lies in the years 1 to 9999 in UTC") from None
-    if utc > datetime.now(UTC) + AHEAD:
-        raise ValueError(f"a mail is scheduled up to {AHEAD.days} days ahead")
+    if utc > datetime.now(UTC) + MAX_SCHEDULE_AHEAD:
+        raise ValueError(f"a mail is scheduled up to {MAX_SCHEDULE_AHEAD.days} days ahead")
     return utc
 
 
@@ -73,7 +73,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _or_one(many: Any) -> BeforeValidator:
+def _accepts_single(many: Any) -> BeforeValidator:
     return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
 
 
@@ -93,19 +93,19 @@ EXAMPLE: dict[str, JsonValue] = {
     "text": "It is on its way.",
     "tags": {"order": "42"},
 }
-MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
-Mailbox = Annotated[str, Field(max_length=MAILBOX_LENGTH), AfterValidator(_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
+MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAX_MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
+Mailbox = Annotated[str, Field(max_length=MAX_MAILBOX_LENGTH), AfterValidator(_normalize_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
 # Though the three are counted together: with a limit of its own, no list is looked through that is too long by itself.
-Recipients = Annotated[list[Mailbox], Field(max_length=RECIPIENTS)]
+Recipients = Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
 To = Annotated[Recipients, Field(min_length=1)]
-ReplyTo = Annotated[list[Mailbox], Field(max_length=REPLY_TO)]
-Line = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
-Text = Annotated[str, AfterValidator(storable), AfterValidator(check_text)]
+ReplyTo = Annotated[list[Mailbox], Field(max_length=MAX_REPLY_TO)]
+SingleLine = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
+Text = Annotated[str, AfterValidator(reject_nul), AfterValidator(check_text)]
 HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_header_name)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
 TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # it is looked for as `key:value`
-MediaType = Annotated[str, Field(pattern=f"^{mime.MEDIA_TYPE}$", max_length=mime.MEDIA_TYPE_LENGTH)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_time)]
+MediaType = Annotated[str, Field(pattern=f"^{MEDIA_TYPE}$", max_length=MAX_MEDIA_TYPE_LENGTH)]
+ScheduledTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_check_schedule)]
 
 
 class AttachmentIn(BaseModel):
@@ -113,7 +113,7 @@ class AttachmentIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    filename: Annotated[Line, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
+    filename: Annotated[SingleLine, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
     content: Annotated[bytes, EncodedBytes(encoder=_Base64)] = Field(examples=["JVBERi0xLjcK"])
     content_type: MediaType = Field("application/octet-stream", examples=["application/pdf"])
     content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = Field(None, examples=["logo"])
@@ -125,21 +125,23 @@ class EmailIn(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
     sender: Mailbox = Field(alias="from", examples=["Shop <shop@example.com>"])
-    to: Annotated[To, _or_one(To)] = Field(examples=[["ada@example.com"]])
-    cc: Annotated[Recipients, _or_one(Recipients)] = []
-    bcc: Annotated[Recipients, _or_one(Recipients)] = []
-    reply_to: Annotated[ReplyTo, _or_one(ReplyTo)] = []
-    subject: Line = Field("", examples=["Your order"])
+    to: Annotated[To, _accepts_single(To)] = Field(examples=[["ada@example.com"]])
+    cc: Annotated[Recipients, _accepts_single(Recipients)] = []
+    bcc: Annotated[Recipients, _accepts_single(Recipients)] = []
+    reply_to: Annotated[ReplyTo, _accepts_single(ReplyTo)] = []
+    subject: SingleLine = Field("", examples=["Your order"])
     text: Text | None = Field(None, examples=["It is on its way."])
     html: Text | None = Field(None, examples=["<p>It is <b>on its way</b>.</p>"])
-    headers: Annotated[dict[HeaderName, Line], AfterValidator(_each_once)] = Field({}, max_length=50, examples=[{"X-Thing": "1"}])
+    headers: Annotated[dict[HeaderName, SingleLine], AfterValidator(_require_unique_names)] = Field(
+        {}, max_length=50, examples=[{"X-Thing": "1"}]
+    )
     tags: dict[TagKey, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
-    attachments: list[AttachmentIn] = Field([], max_length=ATTACHMENTS)
+    attachments: list[AttachmentIn] = Field([], max_length=MAX_ATTACHMENTS)
     template: Slug | None = Field(
         None, description="What to make the subject, text and html of that are not given", examples=["welcome"]
     )
     variables: Variables = Field({}, description="For the template", examples=[{"name": "Ada"}])
-    scheduled_at: Moment | None = Field(None, examples=[MOMENT])
+    scheduled_at: ScheduledTime | None = Field(None, examples=[EXAMPLE_TIME])
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -147,15 +149,15 @@ class EmailIn(BaseModel):
             raise ValueError("a mail has at least one of text, html and template")
         if self.variables and self.template is None:
             raise ValueError("variables are for a template, and there is none")
-        if len(self.to) + len(self.cc) + len(self.bcc) > RECIPIENTS:
-            raise ValueError(f"a mail has up to {RECIPIENTS} recipients")
-        if sum(len(attachment.content) for attachment in self.attachments) > ATTACHED_BYTES:
-            raise ValueError(f"attachments have together up to {ATTACHED_BYTES} bytes")
+        if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
+            raise ValueError(f"a mail has up to {MAX_RECIPIENTS} recipients")
+        if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES:
+            raise ValueError(f"attachments have together up to {MAX_ATTACHMENT_BYTES} bytes")
         return self
 
-    def draft(self) -> mime.Draft:
+    def draft(self) -> Draft:
         """What is to be built."""
-        return mime.Draft(
+        return Draft(
             sender=self.sender,
             to=tuple(self.to),
             cc=tuple(self.cc),
@@ -165,7 +167,7 @@ class EmailIn(BaseModel):
             text=self.text,
             html=self.html,
             headers=self.headers,
-            attachments=tuple(mime.Attachment(**dict(attachment)) for attachment in self.attachments),
+            attachments=tuple(Attachment(**dict(attachment)) for attachment in self.attachments),
         )
 
 
@@ -174,15 +176,17 @@ class EmailAccepted(BaseModel):
 
     id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["queued"])
-    created_at: datetime = Field(examples=[MOMENT])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
-class Batch(BaseModel):
+class EmailBatch(BaseModel):
     """Mails to send, all or none."""
 
     model_config = ConfigDict(extra="forbid")
 
-    emails: list[EmailIn] = Field(min_length=1, max_length=BATCH, examples=[[EXAMPLE, EXAMPLE | {"to": "bob@example.com"}]])
+    emails: list[EmailIn] = Field(
+        min_length=1, max_length=MAX_BATCH_SIZE, examples=[[EXAMPLE, EXAMPLE | {"to": "bob@example.com"}]]
+    )
 
 
 class BatchAccepted(BaseModel):
@@ -202,7 +206,7 @@ class RecipientOut(BaseModel):
     response: str | None = Field(examples=["5.1.1 No such user"])
 
 
-class Origin(BaseModel):
+class TemplateRef(BaseModel):
     """The version of a template that a mail was made from."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -218,33 +222,33 @@ class EmailOut(BaseModel):
 
     id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["sent"])
-    created_at: datetime = Field(examples=[MOMENT])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
     sender: str = Field(serialization_alias="from", examples=["Shop <shop@example.com>"])
     to: list[str] = Field(examples=[["ada@example.com"]])
     cc: list[str] = Field(examples=[["Bob <bob@example.com>"]])
     bcc: list[str] = Field(examples=[[]])
     reply_to: list[str] = Field(examples=[["help@example.com"]])
-    recipients: list[RecipientOut] = Field(validation_alias="ends")
+    recipients: list[RecipientOut] = Field(validation_alias="recipient_statuses")
     subject: str = Field(examples=["Your order"])
     tags: dict[str, str] = Field(examples=[{"order": "42"}])
-    template: Origin | None = Field(examples=[{"slug": "welcome", "version": 3}])
+    template: TemplateRef | None = Field(examples=[{"slug": "welcome", "version": 3}])
     message_id: str = Field(examples=["<01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e@example.com>"])
     attempts: int = Field(examples=[1])
     last_error: str = Field(examples=[""])
-    scheduled_at: datetime | None = Field(examples=[MOMENT])
+    scheduled_at: datetime | None = Field(examples=[EXAMPLE_TIME])
     next_attempt_at: datetime | None = Field(examples=[None])
     sent_at: datetime | None = Field(examples=["2026-12-01T09:00:02Z"])
 
 
-class EmailPage(Page[EmailOut]):
+class EmailPage(CursorPage[EmailOut]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
 
 
-class Reschedule(BaseModel):
+class RescheduleRequest(BaseModel):
     """Another time."""
 
     model_config = ConfigDict(extra="forbid")
 
-    scheduled_at: Moment = Field(examples=[MOMENT])
+    scheduled_at: ScheduledTime = Field(examples=[EXAMPLE_TIME])

@@ -10,52 +10,52 @@ from fastapi.requests import HTTPConnection
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
 
-from fastapi_app.deps import LiveTail, caller, principal_of
-from fastapi_app.errors import problems, problems_beside
-from fastapi_app.events.follow import EVENTS_READ, until_refused
+from fastapi_app.dependencies import EventStreamDep, authenticate, require_caller
+from fastapi_app.error_responses import error_responses, error_responses_for_non_json
+from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked
 from fastapi_app.events.schemas import TYPES, EventPage
-from fastapi_app.events.socket import Asked, converse
-from fastapi_app.pages import Limit
-from project.accounts.places import place
-from project.accounts.principal import Principal
-from project.bridge import database
-from project.bridge.background import BackgroundRoute
-from project.outbox.live import TooSlow, following
-from project.outbox.queries import Wanted, events_after
+from fastapi_app.events.websocket import SubscriptionQuery, serve_event_socket
+from fastapi_app.pagination import Limit
+from project.auth.principal import Principal
+from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.transactions import run_in_transaction
+from project.events.selectors import EventFilter, events_after
+from project.events.stream import SlowConsumer, subscribe_to_events
+from project.limits.connection_slots import connection_slot
 
 router = APIRouter(route_class=BackgroundRoute, prefix="/events", tags=["events"])
 sockets = APIRouter()
 
-SOME_TYPES = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
-MOST_ID = 2**63 - 1  # what the databases count up to
+TYPES_PATTERN = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
+MAX_EVENT_ID = 2**63 - 1  # what the databases count up to
 
 
-def _known(types: str) -> str:
+def _check_types(types: str) -> str:
     if strangers := [name for name in types.split(",") if name not in TYPES]:
         raise ValueError(f"there is no type {strangers[0]!r}; there are {', '.join(TYPES)}")
     return types
 
 
-Reader = Annotated[Principal, Security(caller, scopes=[EVENTS_READ])]
+Reader = Annotated[Principal, Security(require_caller, scopes=[EVENTS_SCOPE])]
 
 
-async def reader_with_place(who: Reader) -> AsyncIterator[Principal]:
+async def reader_with_slot(principal: Reader) -> AsyncIterator[Principal]:
     """Who may read events, and has a place for a stream until that ends."""
-    with place(who.caller_id):
-        yield who
+    with connection_slot(principal.owner_id):
+        yield principal
 
 
-PlacedReader = Annotated[Principal, Depends(reader_with_place)]
-EventId = Annotated[int, Field(ge=0, le=MOST_ID)]
+StreamReader = Annotated[Principal, Depends(reader_with_slot)]
+EventId = Annotated[int, Field(ge=0, le=MAX_EVENT_ID)]
 After = Annotated[EventId | None, Query(description="The id of the last event that was seen", examples=[123])]
 Types = Annotated[
     str | None,
-    Query(description="With commas between", examples=["email.sent,email.failed"], json_schema_extra={"pattern": SOME_TYPES}),
+    Query(description="With commas between", examples=["email.sent,email.failed"], json_schema_extra={"pattern": TYPES_PATTERN}),
     Field(max_length=500),
-    AfterValidator(lambda types: types if types is None else _known(types)),
+    AfterValidator(lambda types: types if types is None else _check_types(types)),
 ]
-STREAMED = 'id: 123\nevent: email.sent\ndata: {"id": 123, "type": "email.sent", …}\n\n'
-STREAM = {"content": {"text/event-stream": {"schema": {"type": "string", "examples": [STREAMED]}}}}
+STREAM_EXAMPLE = 'id: 123\nevent: email.sent\ndata: {"id": 123, "type": "email.sent", …}\n\n'
+STREAM_RESPONSE = {"content": {"text/event-stream": {"schema": {"type": "string", "examples": [STREAM_EXAMPLE]}}}}
 LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", description="What a browser sends when it comes again")]
 
 
@@ -63,19 +63,19 @@ LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", descriptio
     "",
     summary="List events",
     operation_id="list_events",
-    responses=problems(401, 403, 422),
+    responses=error_responses(401, 403, 422),
     response_model_exclude_unset=True,  # as it is told on sockets and streams
 )
 async def list_(  # what may be asked for
-    who: Reader,
+    principal: Reader,
     after: After = None,
     types: Types = None,
     email_id: UUID | None = None,
     limit: Limit = 20,
 ) -> EventPage:
     """Of the caller's mails, the oldest first; for signed-in staff, of everybody's."""
-    wanted = Wanted.by(who, types=_split(types), email_id=email_id)
-    events = await database.run(events_after, after or 0, wanted=wanted, limit=limit + 1)
+    wanted = EventFilter.by(principal, types=_split_types(types), email_id=email_id)
+    events = await run_in_transaction(events_after, after or 0, wanted=wanted, limit=limit + 1)
     return EventPage.of(events, limit, cursor=lambda event: event.pk)
 
 
@@ -83,13 +83,13 @@ async def list_(  # what may be asked for
     "/stream",
     summary="Follow events",
     operation_id="stream_events",
-    responses={200: STREAM, **problems_beside(401, 403, 422)},
+    responses={200: STREAM_RESPONSE, **error_responses_for_non_json(401, 403, 422)},
     response_class=EventSourceResponse,
 )
 async def stream(  # noqa: PLR0913  # what may be asked for
     connection: HTTPConnection,
-    who: PlacedReader,
-    tail: LiveTail,
+    principal: StreamReader,
+    event_stream: EventStreamDep,
     types: Types = None,
     email_id: UUID | None = None,
     after: After = None,
@@ -97,24 +97,30 @@ async def stream(  # noqa: PLR0913  # what may be asked for
 ) -> AsyncIterator[ServerSentEvent]:
     """The same as they happen, as Server-Sent Events; `Last-Event-ID` or `after` begins with all that came since."""
     since = last_event_id if last_event_id is not None else after
-    async with following(tail, Wanted.by(who, types=_split(types), email_id=email_id), after=since) as followed:
-        yield ServerSentEvent(comment=f"ready {followed.cursor}", retry=1000)
-        async with until_refused(lambda: principal_of(connection), who, followed.follower):
+    async with subscribe_to_events(
+        event_stream, EventFilter.by(principal, types=_split_types(types), email_id=email_id), after=since
+    ) as subscription:
+        yield ServerSentEvent(comment=f"ready {subscription.cursor}", retry=1000)
+        async with close_when_revoked(lambda: authenticate(connection), principal, subscription.subscriber):
             try:
-                async for batch in followed.batches():
+                async for batch in subscription.batches():
                     for told in batch:
                         yield ServerSentEvent(id=str(told.event.pk), event=told.event.type, raw_data=told.json)
-            except TooSlow:
+            except SlowConsumer:
                 return  # it comes again with the id of the last that it has
 
 
 @sockets.websocket("/ws/events")
 async def socket(
-    websocket: WebSocket, tail: LiveTail, after: EventId | None = None, types: Types = None, email_id: UUID | None = None
+    websocket: WebSocket,
+    event_stream: EventStreamDep,
+    after: EventId | None = None,
+    types: Types = None,
+    email_id: UUID | None = None,
 ) -> None:
     """Events as they happen, and a few words of the client's: the first word may be who it is."""
-    await converse(websocket, tail, Asked(after, _split(types), email_id))
+    await serve_event_socket(websocket, event_stream, SubscriptionQuery(after, _split_types(types), email_id))
 
 
-def _split(types: str | None) -> list[str] | None:
+def _split_types(types: str | None) -> list[str] | None:
     return types.split(",") if types is not None else None

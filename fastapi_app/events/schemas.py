@@ -6,14 +6,14 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fastapi_app.fields import MOMENT
-from fastapi_app.pages import Page
-from project.outbox.states import Status
+from fastapi_app.fields import EXAMPLE_TIME
+from fastapi_app.pagination import CursorPage
+from project.emails.status import Status
 
 TYPES = tuple(f"email.{status}" for status in Status)
 
 
-class Refusal(BaseModel):
+class RecipientRejection(BaseModel):
     """What the relay said of a recipient that it refused."""
 
     smtp_code: int = Field(examples=[550])
@@ -31,7 +31,7 @@ class EventData(BaseModel):
     attempt: int = Field(description="How many tries it had", examples=[1])
     smtp_code: int | None = Field(description="What the relay said, if it did", examples=[250])
     response: str | None = Field(examples=["2.0.0 Ok: queued as 4D2C11"])
-    refused: dict[str, Refusal] = Field({}, description="The recipients that the relay refused in this try")
+    refused: dict[str, RecipientRejection] = Field({}, description="The recipients that the relay refused in this try")
     suppressed: list[str] = Field([], description="The recipients that were left out, since they are on the suppression list")
 
 
@@ -39,7 +39,7 @@ class _Event(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: int = Field(description="In the order in which things happened", examples=[123])
-    created_at: datetime = Field(examples=[MOMENT])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
     data: EventData
 
 
@@ -111,14 +111,14 @@ EventOut = Annotated[
 ]
 
 
-class Events(BaseModel):
+class EventList(BaseModel):
     """All of one mail's, the oldest first."""
 
     data: list[EventOut]
     next: None
 
 
-class EventPage(Page[EventOut]):
+class EventPage(CursorPage[EventOut]):
     """Some of many, the oldest first. `next` is what the next page comes `after`; null if there is none yet."""
 
     next: str | None = Field(examples=["123"])
@@ -140,7 +140,7 @@ class Pong(BaseModel):
     type: Literal["pong"] = "pong"
 
 
-class Problem(BaseModel):
+class SocketError(BaseModel):
     """Something that was said was not understood. The socket stays open."""
 
     type: Literal["error"] = "error"
@@ -174,4 +174,4 @@ class Ping(BaseModel):
     action: Literal["ping"]
 
 
-Said = Annotated[Authenticate | Subscribe | Ping, Field(discriminator="action")]
+ClientMessage = Annotated[Authenticate | Subscribe | Ping, Field(discriminator="action")]

@@ -7,27 +7,27 @@ from fastapi import APIRouter, Path, Query, Security
 from pydantic import AfterValidator, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from fastapi_app.deps import caller
-from fastapi_app.errors import problems
+from fastapi_app.dependencies import require_caller
+from fastapi_app.error_responses import error_responses
 from fastapi_app.fields import Storable
-from fastapi_app.pages import Limit
+from fastapi_app.pagination import Limit
 from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
-from project.accounts.principal import Principal
-from project.bridge import database
-from project.bridge.background import BackgroundRoute
-from project.outbox.addresses import normal_address
-from project.outbox.suppressions import lift, list_suppressions, suppress
+from project.auth.principal import Principal
+from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.transactions import run_in_transaction
+from project.emails.mime.email_addresses import normalize_address
+from project.suppressions.store import list_suppressions, remove, suppress
 
 router = APIRouter(route_class=BackgroundRoute, prefix="/suppressions", tags=["suppressions"])
 
 Address = Annotated[
-    str, AfterValidator(normal_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])
+    str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])
 ]
-Reader = Annotated[Principal, Security(caller, scopes=["suppressions:read"])]
-Writer = Annotated[Principal, Security(caller, scopes=["suppressions:write"])]
+Reader = Annotated[Principal, Security(require_caller, scopes=["suppressions:read"])]
+Writer = Annotated[Principal, Security(require_caller, scopes=["suppressions:write"])]
 
 
-class _Address(PathConvertor):
+class _AddressConvertor(PathConvertor):
     """An address may have a slash before its @, so that it is a path to the router; but none is empty: `…/` is the list.
 
     One with a line feed is none either, as `Address` says of it.
@@ -36,24 +36,26 @@ class _Address(PathConvertor):
     regex = "(?s:.+)"
 
 
-register_url_convertor("address", _Address())
+register_url_convertor("address", _AddressConvertor())
 
 
-@router.get("", summary="List suppressions", operation_id="list_suppressions", responses=problems(401, 403, 422))
+@router.get("", summary="List suppressions", operation_id="list_suppressions", responses=error_responses(401, 403, 422))
 async def list_(
     _who: Reader,
     after: Annotated[Storable | None, Query(description="An address, on the list or not")] = None,
     limit: Limit = 20,
 ) -> SuppressionPage:
     """The addresses that get no mail from anyone here, in order."""
-    suppressions = await database.run(list_suppressions, after=after, limit=limit)
+    suppressions = await run_in_transaction(list_suppressions, after=after, limit=limit)
     return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
 
-@router.put("/{address:address}", summary="Suppress", operation_id="put_suppression", responses=problems(400, 401, 403, 413, 422))
+@router.put(
+    "/{address:address}", summary="Suppress", operation_id="put_suppression", responses=error_responses(400, 401, 403, 413, 422)
+)
 async def put(address: Address, _who: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
     """Send no more mail to an address, in upper case or lower, from now on; or change the reason."""
-    return SuppressionOut.model_validate(await database.run(suppress, address, reason=body.reason, now=datetime.now(UTC)))
+    return SuppressionOut.model_validate(await run_in_transaction(suppress, address, reason=body.reason, now=datetime.now(UTC)))
 
 
 @router.delete(
@@ -61,8 +63,8 @@ async def put(address: Address, _who: Writer, body: SuppressionIn = SuppressionI
     summary="Lift",
     operation_id="delete_suppression",
     status_code=204,
-    responses=problems(401, 403, 404, 413, 422),
+    responses=error_responses(401, 403, 404, 413, 422),
 )
 async def delete(address: Address, _who: Writer) -> None:
     """Send mail to an address again."""
-    await database.run(lift, address)
+    await run_in_transaction(remove, address)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fastapi_app.fields import MOMENT, Storable
-from fastapi_app.pages import Page
-from project.outbox.headers import check_text
-from project.outbox.suppressions import REASON_LENGTH
+from fastapi_app.fields import EXAMPLE_TIME, Storable
+from fastapi_app.pagination import CursorPage
+from project.emails.mime.headers import check_text
+from project.suppressions.store import MAX_REASON_LENGTH
 
 
 class SuppressionIn(BaseModel):
@@ -16,7 +16,7 @@ class SuppressionIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    reason: Annotated[Storable, Field(max_length=REASON_LENGTH), AfterValidator(check_text)] = Field(
+    reason: Annotated[Storable, Field(max_length=MAX_REASON_LENGTH), AfterValidator(check_text)] = Field(
         "", examples=["Asked for no more mail"]
     )
 
@@ -28,10 +28,10 @@ class SuppressionOut(BaseModel):
 
     address: str = Field(examples=["ada@example.com"])
     reason: str = Field(examples=["Asked for no more mail"])
-    created_at: datetime = Field(examples=[MOMENT])
+    created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
-class SuppressionPage(Page[SuppressionOut]):
+class SuppressionPage(CursorPage[SuppressionOut]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
     next: str | None = Field(examples=["ada@example.com"])

@@ -5,46 +5,46 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Security
 
-from fastapi_app.deps import caller
-from fastapi_app.errors import problems
-from fastapi_app.pages import Limit
-from fastapi_app.templates.schemas import Preview, PreviewIn, Slug, TemplateIn, TemplateOut, TemplatePage
-from project.accounts.principal import Principal
-from project.bridge import database
-from project.bridge.background import BackgroundRoute
-from project.outbox.liquid import Parsed, Parts
-from project.outbox.templates import delete_template, get_template, list_templates, put_template, rendering
+from fastapi_app.dependencies import require_caller
+from fastapi_app.error_responses import error_responses
+from fastapi_app.pagination import Limit
+from fastapi_app.templates.schemas import PreviewRequest, Slug, TemplateIn, TemplateOut, TemplatePage, TemplatePreview
+from project.auth.principal import Principal
+from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.transactions import run_in_thread, run_in_transaction
+from project.mail_templates.liquid import CompiledTemplate, EmailParts
+from project.mail_templates.store import delete_template, get_template, list_templates, load_template, put_template
 
 router = APIRouter(route_class=BackgroundRoute, prefix="/templates", tags=["templates"])
 
-Name = Annotated[Slug, Path(examples=["welcome"])]
-Reader = Annotated[Principal, Security(caller, scopes=["templates:read"])]
-Writer = Annotated[Principal, Security(caller, scopes=["templates:write"])]
+TemplateSlug = Annotated[Slug, Path(examples=["welcome"])]
+Reader = Annotated[Principal, Security(require_caller, scopes=["templates:read"])]
+Writer = Annotated[Principal, Security(require_caller, scopes=["templates:write"])]
 
 
-@router.get("", summary="List templates", operation_id="list_templates", responses=problems(401, 403, 422))
+@router.get("", summary="List templates", operation_id="list_templates", responses=error_responses(401, 403, 422))
 async def list_(
     _who: Reader,
     after: Annotated[Slug | None, Query(description="A slug, of a template or not")] = None,
     limit: Limit = 20,
 ) -> TemplatePage:
     """All that are, by slug."""
-    templates = await database.run(list_templates, after=after, limit=limit)
+    templates = await run_in_transaction(list_templates, after=after, limit=limit)
     return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
-@router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=problems(401, 403, 404, 422))
-async def get(slug: Name, _who: Reader) -> TemplateOut:
+@router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=error_responses(401, 403, 404, 422))
+async def get(slug: TemplateSlug, _who: Reader) -> TemplateOut:
     """The current version."""
-    return TemplateOut.model_validate(await database.run(get_template, slug))
+    return TemplateOut.model_validate(await run_in_transaction(get_template, slug))
 
 
-@router.put("/{slug}", summary="Put a template", operation_id="put_template", responses=problems(400, 401, 403, 413, 422))
-async def put(slug: Name, template: TemplateIn, _who: Writer) -> TemplateOut:
+@router.put("/{slug}", summary="Put a template", operation_id="put_template", responses=error_responses(400, 401, 403, 413, 422))
+async def put(slug: TemplateSlug, template: TemplateIn, _who: Writer) -> TemplateOut:
     """Make the next version, which mails are made from henceforth. What was accepted before stays as it is."""
-    sources = Parts(template.subject, template.text or "", template.html or "")
-    parsed = await database.run_aside(Parsed, sources)
-    return TemplateOut.model_validate(await database.run(put_template, slug, parsed, now=datetime.now(UTC)))
+    sources = EmailParts(template.subject, template.text or "", template.html or "")
+    parsed = await run_in_thread(CompiledTemplate, sources)
+    return TemplateOut.model_validate(await run_in_transaction(put_template, slug, parsed, now=datetime.now(UTC)))
 
 
 @router.delete(
@@ -52,20 +52,20 @@ async def put(slug: Name, template: TemplateIn, _who: Writer) -> TemplateOut:
     summary="Delete a template",
     operation_id="delete_template",
     status_code=204,
-    responses=problems(401, 403, 404, 413, 422),
+    responses=error_responses(401, 403, 404, 413, 422),
 )
-async def delete(slug: Name, _who: Writer) -> None:
+async def delete(slug: TemplateSlug, _who: Writer) -> None:
     """Make no more mails from it. Those that were accepted are sent."""
-    await database.run(delete_template, slug)
+    await run_in_transaction(delete_template, slug)
 
 
 @router.post(
     "/{slug}/preview",
     summary="Preview a template",
     operation_id="preview_template",
-    responses=problems(400, 401, 403, 404, 413, 422),
+    responses=error_responses(400, 401, 403, 404, 413, 422),
 )
-async def preview(slug: Name, wanted: PreviewIn, _who: Reader) -> Preview:
+async def preview(slug: TemplateSlug, wanted: PreviewRequest, _who: Reader) -> TemplatePreview:
     """What a mail would hold, with these variables. Nothing is sent."""
-    template = await database.run(rendering, slug)
-    return Preview.model_validate(await database.run_aside(template.render, wanted.variables))
+    template = await run_in_transaction(load_template, slug)
+    return TemplatePreview.model_validate(await run_in_thread(template.render, wanted.variables))

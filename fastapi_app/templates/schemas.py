@@ -5,18 +5,18 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from fastapi_app.fields import MOMENT, Storable
-from fastapi_app.pages import Page
-from project.outbox.headers import check_line, check_text
-from project.outbox.liquid import SUBJECT, check_variables
-from project.outbox.sandbox import SOURCE
+from fastapi_app.fields import EXAMPLE_TIME, Storable
+from fastapi_app.pagination import CursorPage
+from project.emails.mime.headers import check_line, check_text
+from project.mail_templates.liquid import MAX_SUBJECT_LENGTH, check_variables
+from project.mail_templates.sandbox import MAX_SOURCE_LENGTH
 
 
 def _or_none(part: str | None) -> str | None:
     return part or None
 
 
-Source = Annotated[Storable, Field(max_length=SOURCE), AfterValidator(check_text)]
+Source = Annotated[Storable, Field(max_length=MAX_SOURCE_LENGTH), AfterValidator(check_text)]
 Slug = Annotated[str, Field(pattern="^[a-z0-9_-]{1,100}$")]
 Variables = Annotated[dict[str, Any], AfterValidator(check_variables)]
 Part = Annotated[str | None, BeforeValidator(_or_none)]
@@ -29,7 +29,7 @@ class TemplateIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    subject: Annotated[Source, Field(max_length=SUBJECT), AfterValidator(check_line)] = Field(
+    subject: Annotated[Source, Field(max_length=MAX_SUBJECT_LENGTH), AfterValidator(check_line)] = Field(
         "", examples=["Welcome, {{ name }}"]
     )
     text: Source | None = Field(None, examples=[TEXT])
@@ -50,7 +50,7 @@ class TemplateItem(BaseModel):
     slug: str = Field(examples=["welcome"])
     version: int = Field(examples=[3])
     subject: str = Field(examples=["Welcome, {{ name }}"])
-    created_at: datetime = Field(description="When this version was made", examples=[MOMENT])
+    created_at: datetime = Field(description="When this version was made", examples=[EXAMPLE_TIME])
 
 
 class TemplateOut(TemplateItem):
@@ -60,13 +60,13 @@ class TemplateOut(TemplateItem):
     html: Part = Field(examples=[HTML])
 
 
-class TemplatePage(Page[TemplateItem]):
+class TemplatePage(CursorPage[TemplateItem]):
     """Some of many. `next` is what the next page comes `after`; null on the last."""
 
     next: str | None = Field(examples=["welcome"])
 
 
-class PreviewIn(BaseModel):
+class PreviewRequest(BaseModel):
     """What to render a template with."""
 
     model_config = ConfigDict(extra="forbid")
@@ -74,7 +74,7 @@ class PreviewIn(BaseModel):
     variables: Variables = Field({}, examples=[{"name": "Ada"}])
 
 
-class Preview(BaseModel):
+class TemplatePreview(BaseModel):
     """What a mail would hold."""
 
     model_config = ConfigDict(from_attributes=True)

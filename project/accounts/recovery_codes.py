@@ -14,47 +14,47 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 
 from project.accounts.models import User
 
-COUNT, DIGITS = 10, 12
+CODE_COUNT, CODE_DIGITS = 10, 12
 recovery_code_used = Signal()  # with `request` and `user`
 _SALT = "mailrail.recovery-code"
-_STORED = 16  # characters: all that a static token has
+_HASH_LENGTH = 16  # characters: all that a static token has
 
 
 @transaction.atomic
-def renew_codes(user: User) -> list[str]:
+def create_recovery_codes(user: User) -> list[str]:
     """Ten new codes, to be shown now and never again. Those before are good no more."""
-    forget_codes(user)
-    codes = [str(secrets.randbelow(10**DIGITS)).zfill(DIGITS) for _ in range(COUNT)]
+    delete_recovery_codes(user)
+    codes = [str(secrets.randbelow(10**CODE_DIGITS)).zfill(CODE_DIGITS) for _ in range(CODE_COUNT)]
     device = StaticDevice.objects.create(user=user, name="recovery codes", confirmed=True)
-    StaticToken.objects.bulk_create([StaticToken(device=device, token=_hashed(code)) for code in codes])
+    StaticToken.objects.bulk_create([StaticToken(device=device, token=_hash_code(code)) for code in codes])
     return [f"{code[:4]} {code[4:8]} {code[8:]}" for code in codes]
 
 
 def is_recovery_code(code: str) -> bool:
     """Whether it looks like one, and not like an app's."""
-    return len(code) == DIGITS
+    return len(code) == CODE_DIGITS
 
 
-def take_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
+def use_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
     """Whether the code is one of the user's; it then is no more. After a wrong one, none is taken for a moment."""
     device = StaticDevice.objects.filter(user=user, confirmed=True).first()
-    is_taken = device is not None and verify_token(user, device.persistent_id, _hashed(code)) is not None
+    is_taken = device is not None and verify_token(user, device.persistent_id, _hash_code(code)) is not None
     if is_taken:
         recovery_code_used.send(sender=__name__, request=request, user=user)
     return is_taken
 
 
-def codes_left(user: User) -> int:
+def count_recovery_codes(user: User) -> int:
     """How many are still good."""
     left: int = StaticToken.objects.filter(device__user=user).count()
     return left
 
 
-def forget_codes(user: User) -> None:
+def delete_recovery_codes(user: User) -> None:
     """None is good from now on."""
     StaticDevice.objects.filter(user=user).delete()
 
 
-def _hashed(code: str) -> str:
+def _hash_code(code: str) -> str:
     # Under SECRET_KEY: twelve digits alone could be tried out by who reads the table.
-    return salted_hmac(_SALT, code, algorithm="sha256").hexdigest()[:_STORED]
+    return salted_hmac(_SALT, code, algorithm="sha256").hexdigest()[:_HASH_LENGTH]

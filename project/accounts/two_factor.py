@@ -17,25 +17,25 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.lockout import require_unlocked
 from project.accounts.models import User
-from project.accounts.principal import NotAuthenticated, Principal, Why, of_session
-from project.accounts.recovery_codes import forget_codes, is_recovery_code, renew_codes, take_recovery_code
-from project.errors import Refusal
+from project.accounts.recovery_codes import create_recovery_codes, delete_recovery_codes, is_recovery_code, use_recovery_code
+from project.errors import DomainError
 
-no_code_given = Signal()  # with `request` and `user`: the password was right
+WRONG_CODE, NO_CODE = "wrong code", "no code"  # reasons in the audit trail
+second_factor_missing = Signal()  # with `request` and `user`: the password was right
 
 
-class TwoFactorRequired(Refusal):
+class TwoFactorRequired(DomainError):
     """The password alone does not do, or the code is wrong."""
 
     code = "two_factor_required"
 
 
-def must_set_up(user: User) -> bool:
+def must_set_up_two_factor(user: User) -> bool:
     """Whether somebody may not go on before they have a device."""
     return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
 
 
-def require_code(request: HttpRequest, user: User, code: str) -> None:
+def require_second_factor(request: HttpRequest, user: User, code: str) -> None:
     """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once.
 
     None is no failed login. A wrong one is: raises `LockedOut` if it was one too many.
@@ -43,11 +43,11 @@ def require_code(request: HttpRequest, user: User, code: str) -> None:
     if (device := user.device) is None:
         return
     if not code:
-        no_code_given.send(sender=__name__, request=request, user=user)
+        second_factor_missing.send(sender=__name__, request=request, user=user)
         raise TwoFactorRequired("This user signs in with a code, too.")
-    if not _takes(request, user, device, code):
+    if not _verify(request, user, device, code):
         credentials = {"username": user.get_username()}
-        user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=Why.WRONG_CODE)
+        user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=WRONG_CODE)
         require_unlocked(request, user.get_username())
         raise TwoFactorRequired("The code is wrong, or was used before. After a wrong one, wait a moment.")
 
@@ -67,57 +67,50 @@ def pending_device(user: User) -> TOTPDevice | None:
 def finish_setup(user: User, code: str) -> list[str] | None:
     """Take the pending device for good if the code is from it. Ends the user's sessions and tokens, and gives recovery codes."""
     pending = pending_device(user)
-    if pending is None or user.device is not None or verify_token(user, pending.persistent_id, _digits(code)) is None:
+    if pending is None or user.device is not None or verify_token(user, pending.persistent_id, _normalize_code(code)) is None:
         return None
     pending.refresh_from_db()
     pending.confirmed = True
     pending.save(update_fields=["confirmed"])
-    return renew_codes(user)
+    return create_recovery_codes(user)
 
 
-def renew_with_code(request: HttpRequest, user: User, code: str) -> list[str] | None:
+def renew_recovery_codes(request: HttpRequest, user: User, code: str) -> list[str] | None:
     """New recovery codes in place of the old ones, for who has the app or one of these."""
     device = user.device
-    return renew_codes(user) if device is not None and _takes(request, user, device, code) else None
+    return create_recovery_codes(user) if device is not None and _verify(request, user, device, code) else None
 
 
-def end_with_code(request: HttpRequest, user: User, code: str) -> bool:
+def disable_with_code(request: HttpRequest, user: User, code: str) -> bool:
     """Let somebody who has the app, or a recovery code, sign in without."""
     device = user.device
-    return device is not None and _takes(request, user, device, code) and turn_off(user)
+    return device is not None and _verify(request, user, device, code) and disable_two_factor(user)
 
 
-def turn_off(user: User) -> bool:
+def disable_two_factor(user: User) -> bool:
     """Let somebody sign in with the password alone. Gives whether there was a device. Ends sessions and tokens, too."""
-    forget_codes(user)
+    delete_recovery_codes(user)
     return bool(TOTPDevice.objects.filter(user=user).delete()[0])
 
 
-def qr_code(device: TOTPDevice) -> SafeString:
+def qr_code_svg(device: TOTPDevice) -> SafeString:
     """What an app scans, as SVG to be put into a page."""
     picture = segno.make(device.config_url, error="m")
     return mark_safe(picture.svg_inline(scale=5, border=3, light="white", dark="black"))  # noqa: S308  # all of it is segno's
 
 
-def secret_of(device: TOTPDevice) -> str:
+def setup_key(device: TOTPDevice) -> str:
     """The same for people to type: base 32, in groups of four."""
     text = b32encode(device.bin_key).decode()
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-def principal_of_user(user: User) -> Principal:
-    """The principal behind a signed-in user. Raises `NotAuthenticated` for one who has to set up a device first."""
-    if must_set_up(user):
-        raise NotAuthenticated("Two-factor login is required: set it up at /admin/two-factor/.")
-    return of_session(user)
-
-
-def _takes(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:
-    code = _digits(code)
+def _verify(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:
+    code = _normalize_code(code)
     if is_recovery_code(code):  # never tried at the app's device, which would make the user wait for it
-        return take_recovery_code(request, user, code)
+        return use_recovery_code(request, user, code)
     return verify_token(user, device.persistent_id, code) is not None
 
 
-def _digits(code: str) -> str:
+def _normalize_code(code: str) -> str:
     return code.replace(" ", "").replace("-", "")

@@ -6,34 +6,34 @@ from django.db import models
 from django.utils import timezone
 
 
-class Fact(models.TextChoices):
-    """What is written down."""
+class AuditAction(models.TextChoices):
+    """Actions that are audited."""
 
     SIGNED_IN = "signed in"
     SIGNED_OUT = "signed out"
-    REFUSED = "refused"
-    KEY_MADE = "key made"
+    REJECTED = "rejected"
+    KEY_CREATED = "key created"
     KEY_ROTATED = "key rotated"
     KEY_REVOKED = "key revoked"
-    PASSWORD_CHANGED = "password changed"  # noqa: S105  # a fact, and no password
-    TWO_FACTOR_LOGIN_ON = "two-factor login on"
-    TWO_FACTOR_LOGIN_OFF = "two-factor login off"
-    RECOVERY_CODES_MADE = "recovery codes made"
+    PASSWORD_CHANGED = "password changed"  # noqa: S105  # an action, not a password
+    TWO_FACTOR_ENABLED = "two-factor enabled"
+    TWO_FACTOR_DISABLED = "two-factor disabled"
+    RECOVERY_CODES_CREATED = "recovery codes created"
     RECOVERY_CODE_USED = "recovery code used"
 
 
 class AuditEvent(models.Model):
-    """One fact. It names people and keys as they were called then, and stays when they are gone."""
+    """One action. It stores names as they were at that time, and stays when the user or key is deleted."""
 
-    at = models.DateTimeField(default=timezone.now)
-    fact = models.CharField(max_length=20, choices=Fact)
-    name = models.CharField(max_length=150)  # of a person or of a key
-    reason = models.CharField(max_length=20, default="", blank=True)  # of a refusal; or that it was a token, not a session
-    address = models.GenericIPAddressField(null=True, blank=True)  # the caller's, if there was a request
+    created_at = models.DateTimeField(default=timezone.now)
+    action = models.CharField(max_length=24, choices=AuditAction)
+    actor = models.CharField(max_length=150)  # the name of a user or of an API key
+    reason = models.CharField(max_length=20, default="", blank=True)  # of a rejection; or that a token was used, not a session
+    ip_address = models.GenericIPAddressField(null=True, blank=True)  # of the client, if there was a request
 
     class Meta:
         ordering: ClassVar = ["-pk"]
-        indexes: ClassVar = [models.Index(fields=["at"], name="audit_at")]  # the oldest are deleted
+        indexes: ClassVar = [models.Index(fields=["created_at"], name="audit_created_at")]  # the oldest are deleted
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.fact}"
+        return f"{self.actor}: {self.action}"

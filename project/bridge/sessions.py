@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from starlette.requests import HTTPConnection
 
-from . import database
+from .database.transactions import run_in_transaction
 
 
 class CsrfFailed(Exception):
@@ -34,7 +34,7 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
     if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
         return None
     request = django_request(connection)
-    user = await database.run(_user_of, request)
+    user = await run_in_transaction(_load_user, request)
     if user is not None and connection.scope["type"] == "http":
         _check_csrf(request)
     return user
@@ -52,7 +52,7 @@ _SCHEMES = {"https": "https", "wss": "https"}
 _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
 
 
-def _user_of(request: HttpRequest) -> AbstractBaseUser | None:
+def _load_user(request: HttpRequest) -> AbstractBaseUser | None:
     engine = import_module(settings.SESSION_ENGINE)
     request.session = engine.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
     user = auth.get_user(request)
@@ -64,11 +64,11 @@ class _CsrfCheck(CsrfViewMiddleware):
         raise CsrfFailed(reason)
 
 
-def _view(_request: HttpRequest) -> HttpResponse:
+def _empty_view(_request: HttpRequest) -> HttpResponse:
     return HttpResponse()
 
 
 def _check_csrf(request: HttpRequest) -> None:
-    check = _CsrfCheck(_view)
+    check = _CsrfCheck(_empty_view)
     check.process_request(request)
-    check.process_view(request, _view, (), {})
+    check.process_view(request, _empty_view, (), {})

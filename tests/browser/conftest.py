@@ -15,7 +15,7 @@ from tests.processes import PATIENCE, Server
 
 if TYPE_CHECKING:
     from tests.browser.chromium import Browser, BrowserContext, Page
-    from tests.browser.watch import Watch
+    from tests.browser.page_errors import PageErrors
 
 
 @pytest.fixture(scope="package")
@@ -39,15 +39,15 @@ def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture
-def watch(context: BrowserContext) -> Watch:
+def watch(context: BrowserContext) -> PageErrors:
     """What went wrong in this browser."""
-    from tests.browser.watch import Watch
+    from tests.browser.page_errors import PageErrors
 
-    return Watch(context)
+    return PageErrors(context)
 
 
 @pytest.fixture
-def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
+def page(context: BrowserContext, watch: PageErrors) -> Iterator[Page]:
     """An empty page. Nothing may go wrong in it that the test has not said."""
     yield context.new_page()
     assert watch.complaints() == []
@@ -56,7 +56,7 @@ def page(context: BrowserContext, watch: Watch) -> Iterator[Page]:
 @pytest.fixture
 def signed_in(page: Page) -> Page:
     """The same page at the dashboard, for the administrator."""
-    from tests.browser.office import sign_in
+    from tests.browser.admin_pages import sign_in
 
     sign_in(page, PASSWORD)
     return page

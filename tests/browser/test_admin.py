@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.browser.chromium import Page, expect
-from tests.browser.watch import Watch
+from tests.browser.page_errors import PageErrors
 from tests.processes import Server
 
 
@@ -38,7 +38,7 @@ def test_the_api_knows_who_is_signed_in_at_the_admin(signed_in: Page) -> None:
     assert (body["kind"], body["name"]) == ("session", "admin")
 
 
-def test_the_api_forgets_who_logged_out(signed_in: Page, watch: Watch) -> None:
+def test_the_api_forgets_who_logged_out(signed_in: Page, watch: PageErrors) -> None:
     watch.expect(401, "/api/me")
 
     signed_in.get_by_role("button", name="Log out").click()
@@ -54,7 +54,7 @@ def test_a_mail_sent_with_the_api_can_be_read_in_the_mailbox(signed_in: Page, se
     )
     server.wait_for_log("Email sent successfully")
 
-    signed_in.goto("/admin/outbox/mailboxmessage/")
+    signed_in.goto("/admin/transports/mailboxmessage/")
     signed_in.get_by_role("link", name="Parcel 4711").click()
 
     assert answer.json() == {"message": "Email will be sent in the background"}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser import office
+from tests.browser import admin_pages
 from tests.browser.chromium import Page, expect
-from tests.browser.watch import Watch
+from tests.browser.page_errors import PageErrors
 from tests.processes import Server
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -20,13 +20,13 @@ TEXT = "It left our house today."
 def send(page: Page, server: Server, **more: Any) -> str:
     """Have a mail with a picture accepted. Gives its id."""
     logo = {"filename": "logo.png", "content": PIXEL, "content_type": "image/png", "content_id": "logo"}
-    return office.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | more)
+    return admin_pages.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | more)
 
 
 def test_the_html_of_a_mail_is_shown_with_its_pictures(signed_in: Page, server: Server) -> None:
     send(signed_in, server)
 
-    signed_in.goto("/admin/outbox/email/")
+    signed_in.goto("/admin/emails/email/")
     signed_in.get_by_role("link", name="Parcel").first.click()
 
     shown = signed_in.frame_locator(".letter-html")
@@ -35,11 +35,11 @@ def test_the_html_of_a_mail_is_shown_with_its_pictures(signed_in: Page, server: 
     expect(signed_in.locator(".letter-text")).to_contain_text(TEXT)
 
 
-def test_a_script_in_a_mail_does_not_run(signed_in: Page, server: Server, watch: Watch) -> None:
+def test_a_script_in_a_mail_does_not_run(signed_in: Page, server: Server, watch: PageErrors) -> None:
     email_id = send(signed_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
-    watch.expect(200, f"/admin/outbox/email/{email_id}/html/")  # and that the browser says there what it did not do
+    watch.expect(200, f"/admin/emails/email/{email_id}/html/")  # and that the browser says there what it did not do
 
-    signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+    signed_in.goto(f"/admin/emails/email/{email_id}/change/")
 
     expect(signed_in.frame_locator(".letter-html").get_by_role("heading")).to_have_text("before")
 
@@ -51,17 +51,17 @@ def test_nobody_hears_that_a_mail_is_read(signed_in: Page, server: Server) -> No
         frames = f'<iframe src="{page}"></iframe><iframe srcdoc="<iframe src={page}>"></iframe><embed src="{page}">'
         email_id = send(signed_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')
 
-        signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+        signed_in.goto(f"/admin/emails/email/{email_id}/change/")
         expect(signed_in.frame_locator(".letter-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
 
         with pytest.raises(TimeoutError):
             listener.accept()
 
 
-def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, server: Server, watch: Watch) -> None:
+def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, server: Server, watch: PageErrors) -> None:
     email_id = send(signed_in, server)
-    watch.expect(200, f"/admin/outbox/email/{email_id}/html/")
-    signed_in.goto(f"/admin/outbox/email/{email_id}/change/")
+    watch.expect(200, f"/admin/emails/email/{email_id}/html/")
+    signed_in.goto(f"/admin/emails/email/{email_id}/change/")
 
     with signed_in.expect_console_message(lambda message: "frame-src" in message.text):
         signed_in.frame_locator(".letter-html").get_by_role("link", name="Track it").click()
@@ -72,7 +72,7 @@ def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, ser
 def test_a_scheduled_mail_is_canceled_with_a_button(signed_in: Page, server: Server) -> None:
     send(signed_in, server, subject="Much later", scheduled_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
 
-    signed_in.goto("/admin/outbox/email/?status=scheduled")
+    signed_in.goto("/admin/emails/email/?status=scheduled")
     signed_in.get_by_role("link", name="Much later").click()
     signed_in.get_by_role("button", name="Cancel").click()
 

@@ -21,7 +21,7 @@ def signed_in(signed_in: Page) -> Page:
 
 def make_key(page: Page, name: str, *scopes: str) -> None:
     """Fill in the form, and send it."""
-    page.goto("/admin/accounts/apikey/add/")
+    page.goto("/admin/api_keys/apikey/add/")
     page.get_by_label("Name:").fill(name)
     for scope in scopes or ("emails:send",):
         page.get_by_label(scope).check()
@@ -69,7 +69,7 @@ def test_a_reload_shows_the_key_no_more_and_makes_no_other(signed_in: Page) -> N
 
     expect(signed_in.get_by_role("heading", name="reloaded")).to_be_visible()
     assert not KEY.search(signed_in.content())
-    signed_in.goto("/admin/accounts/apikey/?q=reloaded")
+    signed_in.goto("/admin/api_keys/apikey/?q=reloaded")
     expect(signed_in.locator("#result_list tbody tr")).to_have_count(1)
 
 

@@ -2,15 +2,15 @@
 
 import pytest
 
+from tests.browser.admin_pages import sign_in
 from tests.browser.chromium import Page, expect
-from tests.browser.office import sign_in
 from tests.conftest import PASSWORD
 
 
 @pytest.fixture
 def form(page: Page) -> Page:
     """At a new template that can be saved."""
-    sign_in(page, PASSWORD, "/admin/outbox/template/add/")
+    sign_in(page, PASSWORD, "/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     page.locator("#id_subject").fill("Welcome, {{ name }}")
     page.locator("#id_html").fill("<style>h1 { color: rgb(0, 128, 128) }</style>\n<h1>Hi {{ name }}</h1>")

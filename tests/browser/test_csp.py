@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.browser.admin_pages import sign_in
 from tests.browser.chromium import BrowserContext, Page, expect
-from tests.browser.office import sign_in
 from tests.browser.test_docs import try_it_out
 from tests.conftest import PASSWORD
 from tests.processes import Server
@@ -20,11 +20,11 @@ INJECTED = """() => {
 }"""
 BACK_OFFICE = [
     "/admin/",
-    "/admin/outbox/email/",
-    "/admin/outbox/mailboxmessage/",
-    "/admin/outbox/suppression/",
-    "/admin/outbox/template/add/",
-    "/admin/accounts/apikey/add/",
+    "/admin/emails/email/",
+    "/admin/transports/mailboxmessage/",
+    "/admin/suppressions/suppression/",
+    "/admin/mail_templates/template/add/",
+    "/admin/api_keys/apikey/add/",
     "/admin/accounts/user/add/",
     "/admin/audit/auditevent/",
     "/admin/password_change/",
@@ -80,7 +80,7 @@ def test_a_mail_is_shown_in_a_frame_and_breaks_no_rule(
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4712\nIt left our house today."})
     sign_in(page, PASSWORD)
 
-    page.goto("/admin/outbox/email/")
+    page.goto("/admin/emails/email/")
     page.get_by_role("link", name="Parcel 4712").click()
     settle(page)
 

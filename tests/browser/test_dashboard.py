@@ -5,9 +5,9 @@ from typing import Literal
 
 import pytest
 
+from tests.browser.admin_pages import post, send, serious, sign_in
 from tests.browser.chromium import Browser, Page, expect
-from tests.browser.office import post, send, serious, sign_in
-from tests.browser.watch import Watch
+from tests.browser.page_errors import PageErrors
 from tests.conftest import PASSWORD, StartServer
 from tests.processes import PATIENCE, Server, wait_for
 
@@ -48,7 +48,7 @@ def test_the_dashboard_tells_of_a_mail_without_a_reload(dashboard: Page, server:
 
 
 def test_a_mail_sent_with_a_key_that_was_just_made_is_on_the_dashboard(dashboard: Page, server: Server) -> None:
-    dashboard.goto("/admin/accounts/apikey/add/")
+    dashboard.goto("/admin/api_keys/apikey/add/")
     dashboard.get_by_label("Name:").fill("shop")
     dashboard.get_by_label("emails:send").check()
     dashboard.get_by_role("button", name="Save").click()
@@ -93,7 +93,7 @@ def test_a_slash_leads_to_the_search(dashboard: Page, server: Server) -> None:
 
 
 def test_a_slash_leads_to_the_search_of_a_list_too(dashboard: Page) -> None:
-    dashboard.goto("/admin/outbox/suppression/")
+    dashboard.goto("/admin/suppressions/suppression/")
     dashboard.locator("h1").click()  # away from where Django puts the cursor
 
     dashboard.keyboard.press("/")
@@ -107,7 +107,7 @@ def test_the_dashboard_goes_on_after_the_server_was_killed(
 ) -> None:
     first = start()
     context = browser.new_context(base_url=first.url)
-    watch, page = Watch(context), context.new_page()
+    watch, page = PageErrors(context), context.new_page()
     sign_in(page, PASSWORD)
     send(page, first.url, subject="Before")
     expect(page.locator("#events .status-sent")).to_have_count(1)
@@ -125,7 +125,7 @@ def test_the_dashboard_goes_on_after_the_server_was_killed(
     context.close()
 
 
-def test_the_dashboard_says_when_somebody_is_signed_out(dashboard: Page, watch: Watch, server: Server) -> None:
+def test_the_dashboard_says_when_somebody_is_signed_out(dashboard: Page, watch: PageErrors, server: Server) -> None:
     with dashboard.context.new_page() as other:
         other.goto("/admin/")
         other.get_by_role("button", name="Log out").click()
@@ -147,7 +147,7 @@ def test_a_hundred_failed_mails_are_retried_with_progress(browser: Browser, star
     second = start(RETRY_DELAYS="1s,1s")  # at its third try, the mailbox has room
     with browser.new_context(base_url=second.url) as context:
         page = context.new_page()
-        sign_in(page, PASSWORD, "/admin/outbox/email/?status=failed")
+        sign_in(page, PASSWORD, "/admin/emails/email/?status=failed")
         page.get_by_label("Select all objects on this page").check()
         page.get_by_label("Action:").select_option(label="Retry the selected e-mails")
         page.get_by_title("Run the selected action").click()

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from tests.browser.admin_pages import sign_in
 from tests.browser.chromium import Locator, Page, expect
-from tests.browser.office import sign_in
 from tests.conftest import PASSWORD
 
 

@@ -9,7 +9,7 @@ import pytest
 from tests.browser.chromium import Page, Route, expect
 from tests.processes import ROOT, Server
 
-MARK = Path("project/static/mailrail/mark.svg")
+MARK = Path("project/static/mailrail/logo.svg")
 
 DOORS = {
     "Back office": "/admin/",

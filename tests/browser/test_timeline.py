@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
+from tests.browser.admin_pages import post, send, serious
 from tests.browser.chromium import Page, expect
-from tests.browser.office import post, send, serious
 from tests.processes import Server
 
 
 def look_at(page: Page, email_id: str) -> None:
     """Open the page of a mail, and wait until it is live."""
-    page.goto(f"/admin/outbox/email/{email_id}/change/")
+    page.goto(f"/admin/emails/email/{email_id}/change/")
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("window.notReloaded = true")
 

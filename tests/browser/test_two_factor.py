@@ -5,8 +5,8 @@ from base64 import b32decode
 
 from django_otp.oath import TOTP
 
+from tests.browser.admin_pages import serious
 from tests.browser.chromium import Page, expect
-from tests.browser.office import serious
 from tests.conftest import PASSWORD
 
 LATER = 30  # seconds: the app shows another code then, which is taken a little early

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.load import Load
+from tests.crash.load_generator import LoadGenerator
 from tests.processes import BASE_ENV, ROOT, Server
 
-StartLoad = Callable[..., Load]
+StartLoad = Callable[..., LoadGenerator]
 StartDeliver = Callable[..., Server]
 
 
@@ -21,9 +21,9 @@ def load(data: Path) -> Iterator[StartLoad]:
     """Send so many mails to an installation, which may have further environment variables."""
     with ExitStack() as loads:
 
-        def start_load(goal: int, **env: str) -> Load:
+        def start_load(goal: int, **env: str) -> LoadGenerator:
             command = ["manage.py", "create_api_key", "load", "--scope", "emails:send", "--scope", "emails:read"]
-            load = Load(_output(command, DATA_DIR=str(data), **env), goal)
+            load = LoadGenerator(_output(command, DATA_DIR=str(data), **env), goal)
             loads.callback(load.stop)
             return load
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from project.relay import DEFAULT_CONNECTIONS
+from project.config.email_url import DEFAULT_CONNECTIONS
 from tests.conftest import PASSWORD, StartServer
 from tests.crash.conftest import StartDeliver, StartLoad
-from tests.crash.load import Load, arrived, count_to, has_one_message_id_each, number_of
+from tests.crash.load_generator import LoadGenerator, arrived, count_to, has_one_message_id_each, number_of
 from tests.postgresql import cluster, program
 from tests.processes import BASE_ENV, ROOT, Server
 from tests.smtp import DROP, NO_SUCH_USER, STALL, TAKE, TAKE_AND_DROP, Sink
@@ -63,13 +63,13 @@ def moments() -> Iterator[int]:
 
 
 @pytest.mark.pitfall(3, 26, 28)
-@pytest.mark.parametrize("where", ["true", "apart"])
+@pytest.mark.parametrize("where", ["in_process", "subprocess"])
 def test_a_killed_server_loses_no_accepted_mail_and_doubles_only_what_a_relay_has_in_hand(
     start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], where: str
 ) -> None:
     sending = load(MAILS)
 
-    _kill_the_server(lambda: start(EMAIL_URL=sink.url, DELIVER=where), sending, sink, moments)
+    _kill_the_server(lambda: start(EMAIL_URL=sink.url, DELIVERY_WORKER=where), sending, sink, moments)
 
     _assert_all_arrived(sending, sink)
 
@@ -134,7 +134,7 @@ def test_a_killed_deliver_process_loses_no_mail(
 ) -> None:
     engine = deliver(EMAIL_URL=sink.url)
     sending = load(MAILS)
-    sending.use(start(EMAIL_URL=sink.url, DELIVER="false"))
+    sending.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
 
     for moment in moments:
         count_to(moment, sink.tries.total, "mails are given to the relay")
@@ -150,7 +150,7 @@ def test_two_deliver_processes_never_send_the_same_mail(
 ) -> None:
     engines = [deliver(name, EMAIL_URL=sink.url) for name in ("one", "other")]
     sending = load(sys.maxsize)
-    sending.use(start(EMAIL_URL=sink.url, DELIVER="false"))
+    sending.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
 
     count_to(MAILS, sending.count, "mails are accepted")
     for engine in engines:
@@ -162,7 +162,7 @@ def test_two_deliver_processes_never_send_the_same_mail(
     assert sink.doubles == 0
 
 
-def _kill_the_server(start: Callable[[], Server], load: Load, sink: Sink, moments: Iterator[int]) -> Server:
+def _kill_the_server(start: Callable[[], Server], load: LoadGenerator, sink: Sink, moments: Iterator[int]) -> Server:
     """Kill it at each of the moments, now of accepting, now of delivering. Gives the last one, which lives."""
     server = start()
     load.use(server)
@@ -174,7 +174,7 @@ def _kill_the_server(start: Callable[[], Server], load: Load, sink: Sink, moment
     return server
 
 
-def _assert_all_arrived(load: Load, sink: Sink) -> None:
+def _assert_all_arrived(load: LoadGenerator, sink: Sink) -> None:
     emails = load.finish(sink)
     assert {email["status"] for email in emails} == {"sent"}
     assert arrived(sink) == {email["id"] for email in emails}

@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
 from fastapi_app.main import app
-from project.accounts.keys import create_key
 from project.accounts.models import User
+from project.api_keys.keys import create_key
 from project.asgi import application
-from project.bridge import database
-from project.relay import Relay
+from project.bridge.database.transactions import close_threads
+from project.config.email_url import Relay
 from tests.conftest import PASSWORD
 from tests.smtp import Sink
 
@@ -77,9 +77,9 @@ def live() -> Iterator[TestClient]:
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        async with app.state.tail.running():
+        async with app.state.event_stream.running():
             yield
-        database.close()
+        close_threads()
 
     with_tail = Starlette(lifespan=lifespan)
 

@@ -8,8 +8,8 @@ from django.db import InterfaceError, OperationalError
 from fastapi import Request
 from starlette.testclient import TestClient
 
+from fastapi_app.body_limit import MAX_REQUEST_BYTES
 from fastapi_app.emails import routes
-from fastapi_app.limits import BODY_LIMIT
 from fastapi_app.main import create_app
 from project.accounts.models import User
 from tests.fastapi_app.conftest import GetToken, SignIn, bearer
@@ -104,7 +104,9 @@ def in_pieces(size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.pitfall(5)
-@pytest.mark.parametrize("content", [b"x" * (BODY_LIMIT + 1), in_pieces(BODY_LIMIT + 1)], ids=["announced", "in pieces"])
+@pytest.mark.parametrize(
+    "content", [b"x" * (MAX_REQUEST_BYTES + 1), in_pieces(MAX_REQUEST_BYTES + 1)], ids=["announced", "in pieces"]
+)
 def test_a_body_that_is_too_long_is_refused(client: TestClient, content: Any) -> None:
     answer = client.post("/api/token", content=content, headers=FORM)
 
@@ -121,9 +123,9 @@ def test_a_body_of_the_full_length_is_read() -> None:
     async def size(request: Request) -> int:
         return len(await request.body())
 
-    answer = TestClient(app).post("/size", content=in_pieces(BODY_LIMIT))
+    answer = TestClient(app).post("/size", content=in_pieces(MAX_REQUEST_BYTES))
 
-    assert answer.json() == BODY_LIMIT
+    assert answer.json() == MAX_REQUEST_BYTES
 
 
 def test_a_bug_tells_nothing_but_its_code() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from project.outbox.models import Email, Source, Suppression
+from project.emails.models import Email, RawMessage
+from project.suppressions.models import Suppression
 
 MAIL: dict[str, Any] = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
 DEEP = 50_000
@@ -66,7 +67,7 @@ def test_an_attached_archive_is_not_looked_into(client: TestClient, headers: dic
 
     answer = client.post("/api/emails", json=MAIL | {"attachments": [file]}, headers=headers)
 
-    source = bytes(Source.objects.get().content)
+    source = bytes(RawMessage.objects.get().content)
     (part,) = message_from_bytes(source, policy=policy.default).iter_attachments()
     assert answer.status_code == 202
     assert part.get_payload(decode=True) == bomb.getvalue()

@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.testclient import TestClient
 
 from fastapi_app.main import app
-from project.accounts.scopes import SCOPES
-from project.bridge.background import BackgroundRoute
+from project.auth.scopes import SCOPES
+from project.bridge.background.background_tasks import BackgroundRoute
 
 SCHEMA: dict[str, Any] = app.openapi()
 CALLS = [call for path in SCHEMA["paths"].values() for call in path.items()]
@@ -88,7 +88,7 @@ def test_an_operation_that_takes_values_tells_how_it_refuses_them(operation: dic
     takes_values = "parameters" in operation or "requestBody" in operation
 
     assert ("422" in operation["responses"]) == takes_values
-    assert not takes_values or model(operation, 422) == "ValidationProblem"
+    assert not takes_values or model(operation, 422) == "ValidationErrorBody"
 
 
 @every_operation
@@ -170,7 +170,7 @@ def test_an_operation_that_asks_who_is_calling_tells_how_it_refuses(operation: d
 def test_an_operation_has_a_model_for_every_error(operation: dict[str, Any]) -> None:
     errors = {int(status) for status in operation["responses"] if status >= "4"} - {422, 503}
 
-    assert {model(operation, status) for status in errors} <= {"Problem"}
+    assert {model(operation, status) for status in errors} <= {"ErrorBody"}
 
 
 @every_operation

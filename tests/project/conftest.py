@@ -7,12 +7,12 @@ import pytest
 from django.test import Client
 
 from project.accounts.models import User
-from project.outbox.accept import accept_message
-from project.outbox.claim import claim_emails
-from project.outbox.models import Email
+from project.delivery.claim import claim_emails
+from project.emails.models import Email
+from project.emails.submit import submit_text_message
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-ENGINE = "engine"
+WORKER = "engine"
 
 Accept = Callable[..., Email]
 Claim = Callable[..., Email]
@@ -31,7 +31,7 @@ def accept(lent: None) -> Accept:
     """Queue a mail to Ada."""
 
     def accept(text: str = "Hi", address: str = "ada@example.com") -> Email:
-        return Email.objects.get(id=accept_message(address=address, text=text))
+        return Email.objects.get(id=submit_text_message(address=address, text=text))
 
     return accept
 
@@ -40,9 +40,9 @@ def accept(lent: None) -> Accept:
 def claim(accept: Accept) -> Claim:
     """Queue a mail, and take it in hand for an engine."""
 
-    def claim(text: str = "Hi", engine: str = ENGINE, now: datetime = NOW) -> Email:
+    def claim(text: str = "Hi", worker: str = WORKER, now: datetime = NOW) -> Email:
         accept(text)
-        (email,) = claim_emails(engine, limit=1, now=now)
+        (email,) = claim_emails(worker, limit=1, now=now)
         return email
 
     return claim

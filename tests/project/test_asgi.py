@@ -54,4 +54,4 @@ def test_a_route_of_fastapi_is_not_reachable_twice(client: TestClient) -> None:
 def test_a_browser_that_asks_for_an_icon_is_led_to_ours(client: TestClient) -> None:
     answer = client.get("/favicon.ico", follow_redirects=False)
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/static/mailrail/mark.svg")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/static/mailrail/logo.svg")

@@ -10,9 +10,9 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from project.checks import TRANSPORT
-from project.env import Environment
-from project.relay import parse_email_url
+from project.config.email_url import parse_email_url
+from project.config.environment import Environment
+from project.transports.factory import CHECK_TAG
 from tests.processes import ROOT
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
@@ -27,7 +27,7 @@ def relayed(settings: Settings) -> Settings:
 
 def transport_errors() -> list[str]:
     """The ids of what stops `serve` and `prepare`."""
-    return [str(found.id) for found in run_checks(tags=[TRANSPORT])]
+    return [str(found.id) for found in run_checks(tags=[CHECK_TAG])]
 
 
 def deployment_errors() -> list[str]:
@@ -117,14 +117,14 @@ def test_refuses_to_deploy_what_is_only_good_for_a_trial(settings: Settings) -> 
 
 
 def test_refuses_to_deploy_a_channel_layer_in_memory_with_several_processes(settings: Settings) -> None:
-    settings.DELIVER = False
+    settings.DELIVERY_WORKER = "external"
     settings.ENV = Environment(public_url="http://mail.example.com")
 
     assert deployment_errors() == ["mailrail.E006"]
 
 
 def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: Settings) -> None:
-    settings.DELIVER = False
+    settings.DELIVERY_WORKER = "external"
     settings.ENV = Environment(public_url="http://mail.example.com")
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
 

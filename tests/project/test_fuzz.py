@@ -17,17 +17,17 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from project.accounts.keys import create_key
-from project.delays import LONGEST_DELAY, parse_delays
-from project.outbox.addresses import normal_address, normal_mailbox
-from project.outbox.headers import check_header
-from project.outbox.liquid import Parsed, Parts, TemplateInvalid
-from project.outbox.mime import Attachment, Draft, build
-from project.outbox.models import Suppression
-from project.outbox.replies import LONGEST_WAIT, TEXT_LIMIT, Reply
-from project.outbox.suppressions import import_csv
-from project.outbox.transports.conversation import LINE, LINES, REPLIES, Conversation
-from project.relay import Relay, parse_email_url
+from project.api_keys.keys import create_key
+from project.config.durations import MAX_RETRY_DELAY, parse_durations
+from project.config.email_url import Relay, parse_email_url
+from project.emails.mime.builder import Attachment, Draft, build_message
+from project.emails.mime.email_addresses import normalize_address, normalize_mailbox
+from project.emails.mime.headers import check_header
+from project.mail_templates.liquid import CompiledTemplate, EmailParts, TemplateInvalid
+from project.suppressions.csv import import_csv
+from project.suppressions.models import Suppression
+from project.transports.smtp.protocol import MAX_REPLY_LINE_BYTES, MAX_REPLY_LINES, MAX_UNREAD_REPLIES, SmtpConnection
+from project.transports.smtp.replies import MAX_REQUESTED_DELAY, MAX_TEXT_LENGTH, Reply
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 LONG_RUN = "FUZZ_EXAMPLES" in os.environ
@@ -91,11 +91,11 @@ sources = made_of(
 @given(mailboxes)
 def test_an_address_has_a_normal_form_or_is_refused(text: str) -> None:
     try:
-        normal = normal_address(text)
+        normal = normalize_address(text)
     except ValueError:
         return
 
-    assert normal_address(normal) == normal
+    assert normalize_address(normal) == normal
     assert normal.isascii()
     assert normal.isprintable()
     assert not set(normal) & set(" <>\r\n")
@@ -105,12 +105,12 @@ def test_an_address_has_a_normal_form_or_is_refused(text: str) -> None:
 @given(mailboxes)
 def test_a_mailbox_has_a_normal_form_that_a_mail_can_hold_or_is_refused(text: str) -> None:
     try:
-        normal = normal_mailbox(text)
+        normal = normalize_mailbox(text)
     except ValueError:
         return
 
-    assert normal_mailbox(normal) == normal
-    assert b"\r\n\r\n" in build(Draft(normal, to=(normal,), text="Hi"), message_id="<x@example.com>", date=AT)
+    assert normalize_mailbox(normal) == normal
+    assert b"\r\n\r\n" in build_message(Draft(normal, to=(normal,), text="Hi"), message_id="<x@example.com>", date=AT)
 
 
 @any_input()
@@ -142,7 +142,7 @@ def test_nothing_of_a_mail_becomes_a_header_that_nobody_asked_for(
         attachments=files,
     )
     try:
-        raw = build(draft, message_id="<x@example.com>", date=AT)
+        raw = build_message(draft, message_id="<x@example.com>", date=AT)
     except ValueError:
         return
 
@@ -159,8 +159,8 @@ def test_a_reply_is_one_printable_line_and_asks_for_no_absurd_wait(code: int, te
     reply = Reply(code, text)
 
     assert reply.text.isprintable()
-    assert len(reply.text) <= TEXT_LIMIT
-    assert reply.asks_to_wait is None or timedelta() < reply.asks_to_wait <= LONGEST_WAIT
+    assert len(reply.text) <= MAX_TEXT_LENGTH
+    assert reply.requested_delay is None or timedelta() < reply.requested_delay <= MAX_REQUESTED_DELAY
 
 
 class Line(asyncio.Transport):
@@ -187,12 +187,14 @@ bursts = st.binary(max_size=50) | st.sampled_from(
 @given(st.lists(bursts, max_size=30))
 def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(chunks: list[bytes]) -> None:
     line = Line()
-    conversation = Conversation(line, timeout=1, data_done_timeout=1, pipelining=True, size=True)
+    conversation = SmtpConnection(line, timeout=1, data_done_timeout=1, pipelining=True, size=True)
 
     for chunk in chunks:
         conversation.data_received(chunk)
         kept = (len(conversation._unread), len(conversation._lines), len(conversation._replies))
-        assert line.aborted or all(some <= most for some, most in zip(kept, (LINE, LINES, REPLIES), strict=True))
+        assert line.aborted or all(
+            some <= most for some, most in zip(kept, (MAX_REPLY_LINE_BYTES, MAX_REPLY_LINES, MAX_UNREAD_REPLIES), strict=True)
+        )
         if line.aborted:
             break
 
@@ -206,7 +208,7 @@ def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(c
 def test_how_a_relays_words_are_cut_changes_nothing(replies: list[bytes], data: st.DataObject) -> None:
     text = b"".join(replies)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
-    whole, cut = (Conversation(Line(), timeout=1, data_done_timeout=1, pipelining=True, size=True) for _ in range(2))
+    whole, cut = (SmtpConnection(Line(), timeout=1, data_done_timeout=1, pipelining=True, size=True) for _ in range(2))
 
     whole.data_received(text)
     for start, end in pairwise(cuts):
@@ -233,7 +235,7 @@ def test_a_file_of_suppressions_is_taken_line_by_line(lent: None, content: bytes
     stored = list(Suppression.objects.values_list("address", flat=True))
     assert imported.taken + len(imported.bad) <= len(file)
     assert len(stored) <= imported.taken
-    assert [normal_address(address).lower() for address in stored] == stored
+    assert [normalize_address(address).lower() for address in stored] == stored
 
 
 @any_input()
@@ -252,11 +254,11 @@ def test_an_email_url_names_a_relay_or_is_refused_without_its_password(before: s
 @given(delays)
 def test_delays_are_read_or_refused(text: str) -> None:
     try:
-        parsed = parse_delays(text)
+        parsed = parse_durations(text)
     except ValueError:
         return
 
-    assert all(timedelta() <= delay <= LONGEST_DELAY for delay in parsed)
+    assert all(timedelta() <= delay <= MAX_RETRY_DELAY for delay in parsed)
 
 
 # Through the API
@@ -298,7 +300,7 @@ def test_an_authorization_that_is_none_is_refused(client: TestClient, value: byt
 @given(sources, st.text(max_size=10))
 def test_a_template_is_rendered_or_refused(source: str, name: str) -> None:
     try:
-        rendered = Parsed(Parts(source, source, source)).render({"name": name})
+        rendered = CompiledTemplate(EmailParts(source, source, source)).render({"name": name})
     except TemplateInvalid:
         return
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from project.env import Environment
+from project.config.environment import Environment
 from tests.processes import ROOT
 
 SHOW = """
@@ -42,7 +42,7 @@ def test_processes_share_a_channel_layer_if_there_is_a_redis(tmp_path: Path) -> 
 
 
 def test_mail_goes_to_the_embedded_mailbox_unless_told_otherwise(tmp_path: Path) -> None:
-    assert mail_settings(tmp_path) == {"EMAIL_BACKEND": "project.outbox.transports.mailbox.MailboxBackend"}
+    assert mail_settings(tmp_path) == {"EMAIL_BACKEND": "project.transports.mailbox_backend.MailboxBackend"}
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from tests.processes import wait_for
 FLOOD = 200
 
 
-def refusals(data: Path) -> list[tuple[str, str]]:
+def rejections(data: Path) -> list[tuple[str, str]]:
     """Why, and from where."""
     with closing(sqlite3.connect(data / "mailrail.sqlite3")) as database:
-        return database.execute("SELECT reason, address FROM audit_auditevent WHERE fact = 'refused'").fetchall()
+        return database.execute("SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'").fetchall()
 
 
 @pytest.mark.parametrize(("header", "reason"), [("Bearer nonsense", "bad token"), ("Basic nonsense", "bad scheme")])
@@ -24,7 +24,7 @@ def test_a_refusal_is_written_down_while_the_server_runs(header: str, reason: st
 
     server.get("/api/me", headers={"Authorization": header})
 
-    wait_for(lambda: refusals(data) == [(reason, "127.0.0.1")], "the trail has it", lambda: str(refusals(data)))
+    wait_for(lambda: rejections(data) == [(reason, "127.0.0.1")], "the trail has it", lambda: str(rejections(data)))
 
 
 def test_a_flood_is_one_row_and_is_written_down_at_the_end(start: StartServer, data: Path) -> None:
@@ -35,5 +35,5 @@ def test_a_flood_is_one_row_and_is_written_down_at_the_end(start: StartServer, d
     assert server.terminate() == 0
 
     assert statuses == {401}
-    assert refusals(data) == [("bad key", "127.0.0.1")]
+    assert rejections(data) == [("bad key", "127.0.0.1")]
     assert "Traceback" not in server.log

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from project.relay import DEFAULT_CONNECTIONS
+from project.config.email_url import DEFAULT_CONNECTIONS
 from tests.conftest import PASSWORD, StartServer
 from tests.processes import ROOT, Server, wait_for
 from tests.smtp import NO_SUCH_USER, TAKE, Sink, smtp_sink
@@ -77,7 +77,7 @@ def test_forty_slow_mails_leave_the_api_free(start: StartServer, holding_sink: S
     token = _token(server)
     for number in range(40):
         _send(server, f"mail {number}", token)
-    wait_for(lambda: holding_sink.in_hand == DEFAULT_CONNECTIONS, "all connections are busy")
+    wait_for(lambda: holding_sink.in_flight == DEFAULT_CONNECTIONS, "all connections are busy")
 
     answers = [server.get("/api/add?x=3&y=5").json() for _ in range(20)]
 
@@ -93,7 +93,7 @@ def test_forty_slow_mails_leave_the_api_free(start: StartServer, holding_sink: S
 def test_sigterm_lets_a_mail_in_hand_arrive(start: StartServer, slow_sink: Sink, kind: str) -> None:
     server = start(kind, EMAIL_URL=slow_sink.url)
     _send(server, "on its way")
-    wait_for(lambda: slow_sink.in_hand == 1, "the mail is in the relay's hand")
+    wait_for(lambda: slow_sink.in_flight == 1, "the mail is in the relay's hand")
 
     code = server.terminate()
 
@@ -109,7 +109,7 @@ def test_what_a_killed_process_left_is_sent_after_the_restart(start: StartServer
     token = _token(server)
     for number in range(DEFAULT_CONNECTIONS + 5):
         _send(server, f"mail {number}", token)
-    wait_for(lambda: holding_sink.in_hand == DEFAULT_CONNECTIONS, "some are in hand, the others queued")
+    wait_for(lambda: holding_sink.in_flight == DEFAULT_CONNECTIONS, "some are in hand, the others queued")
     server.kill()
 
     server = start(EMAIL_URL=sink.url)  # which does not wait for the leases: they are of five minutes
@@ -173,7 +173,7 @@ def test_fifty_calls_with_one_key_at_once_are_one_mail(start: StartServer, sink:
 @pytest.mark.pitfall(30)
 def test_a_mail_that_no_wake_up_reached_is_found(start: StartServer, data: Path) -> None:
     server = start()
-    accept = "from project.outbox.accept import accept_message as a; a(address='ada@example.com', text='from elsewhere')"
+    accept = "from project.emails.submit import submit_text_message as a; a(address='ada@example.com', text='from elsewhere')"
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data)}
     subprocess.run([sys.executable, "manage.py", "shell", "-c", accept], cwd=ROOT, env=env, check=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from project.bridge.database import IDLE_SECONDS, POOL_SIZE
+from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS, POOL_SIZE
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
 from tests.processes import ROOT, SERVERS, Server, running, wait_for
@@ -73,7 +73,7 @@ def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
         answers = [
             server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)
         ]
-        wait_for(lambda: sink.in_hand == 3, "the mails are in the relay's hands", lambda: server.log)
+        wait_for(lambda: sink.in_flight == 3, "the mails are in the relay's hands", lambda: server.log)
 
         postgresql.stop()
         sink.release()
@@ -94,7 +94,7 @@ def test_an_idle_connection_that_died_is_never_trusted_with_a_transaction(server
     postgresql.start()
     # Nothing was asked while it was away, so no connection is known to be dead. Each that was idle for so long is asked first.
     started = time.monotonic()
-    wait_for(lambda: time.monotonic() > started + IDLE_SECONDS, "the pool was idle")
+    wait_for(lambda: time.monotonic() > started + PING_AFTER_IDLE_SECONDS, "the pool was idle")
     answers = [
         server.post("/api/send-email/", params={"email": "ada@example.com", "message": "again"}) for _ in range(2 * POOL_SIZE)
     ]
@@ -120,7 +120,7 @@ def test_many_requests_need_few_connections(server: Server, postgresql: PostgreS
 
 @pytest.mark.pitfall("11b")
 def test_what_staff_do_leaves_no_connection_behind(server: Server, postgresql: PostgreSQL) -> None:
-    page = "/admin/outbox/suppression/import/"
+    page = "/admin/suppressions/suppression/import/"
     with server.client(cookies=_signed_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
         files = {"file": ("list.csv", b"ada@example.com\n")}

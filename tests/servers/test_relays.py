@@ -154,10 +154,10 @@ def test_while_the_relay_stalls_the_api_stays_up_and_no_mail_is_lost(start: Star
     mails = [MAIL | {"to": f"ada+{number}@example.com"} for number in range(4)]
 
     ids = api.send(*mails[:2])
-    wait_for(lambda: sink.in_hand == 2, "all connections are stalled")
+    wait_for(lambda: sink.in_flight == 2, "all connections are stalled")
     ids += api.send(*mails[2:])
     answers = [api.get("/add?x=3&y=5") for _ in range(10)]
-    still_stalled = sink.in_hand > 0 and not sink.mails
+    still_stalled = sink.in_flight > 0 and not sink.mails
 
     assert (answers, still_stalled) == ([{"result": 8}] * 10, True)
     assert {email["attempts"] for email in api.wait_for("sent", ids)} == {2}
@@ -170,7 +170,7 @@ def test_a_connection_gets_its_next_mail_only_when_the_end_of_the_last_is_writte
     sink.hold()
     api = Api(start(EMAIL_URL=f"{sink.url}?connections=3"))
     api.send(*[MAIL] * 6)
-    wait_for(lambda: sink.in_hand == 3, "all connections are busy")
+    wait_for(lambda: sink.in_flight == 3, "all connections are busy")
 
     with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")  # nobody else can write
@@ -206,4 +206,4 @@ def test_a_relay_that_is_away_costs_no_mail_a_try_and_all_go_when_it_is_back(sta
 
 def _pauses(data: Path) -> list[tuple[int, str]]:
     with closing(sqlite3.connect(data / DATABASE)) as database:
-        return database.execute("SELECT failures, error FROM outbox_pause").fetchall()
+        return database.execute("SELECT failures, error FROM delivery_relayoutage").fetchall()

@@ -144,7 +144,7 @@ def test_with_a_real_transport_the_log_holds_no_secret_no_address_and_no_text(st
         client.post("/api/send-email/", params={"email": "ada@example.com", "message": "It left our house."}).raise_for_status()
         client.put("/api/suppressions/grace@example.com", json={"reason": "asked"}).raise_for_status()
         client.put("/api/suppressions/grace%40example.com", json={"reason": "asked"}).raise_for_status()
-        client.get("/admin/outbox/suppression/grace_40example.com/change/")
+        client.get("/admin/suppressions/suppression/grace_40example.com/change/")
         client.get("/nowhere/grace@example.com")
     server.post("/api/token", data={"username": "mallory@example.com", "password": "hunter2"})
 

@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from project.accounts.first_admin import create_first_admin
-from project.outbox.transports.choice import stays_here
+from project.transports.factory import is_local_only
 
 
 class Command(BaseCommand):
@@ -23,7 +23,7 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         env = settings.ENV
         password = env.admin_password.get_secret_value() if env.admin_password else None
-        is_trial = stays_here() and env.public_url is None
+        is_trial = is_local_only() and env.public_url is None
         try:
             made_up = create_first_admin(username=env.admin_username, password=password, any_password=is_trial)
         except ValidationError as error:

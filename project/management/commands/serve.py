@@ -10,23 +10,23 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import OperationalError, connection
 from django.db.migrations.executor import MigrationExecutor
 
-from project.bridge.lifespan import StartupFailed
-from project.checks import TRANSPORT
+from project.bridge.server.lifespan import StartupFailed
+from project.transports.factory import CHECK_TAG
 
 APPLICATION = "project.asgi:application"
-ADDRESSES = """Mailrail:
+BANNER = """Mailrail:
   {url}/          what it is
   {url}/admin/    the back office
   {url}/api/docs  the API"""
-INTERRUPTED = 128 + signal.SIGINT  # as shells have it
-PREPARE = "--prepare"  # run the command of that name first: in one process, the start takes half the time
+EXIT_CODE_SIGINT = 128 + signal.SIGINT  # as shells have it
+PREPARE_OPTION = "--prepare"  # run the command of that name first: in one process, the start takes half the time
 
 
 class Command(BaseCommand):
     """Serves until SIGTERM or Ctrl-C."""
 
     help = "Serve Django and FastAPI with Daphne. Takes Daphne's own options: see `daphne --help`."
-    requires_system_checks = (TRANSPORT,)  # all of them take longer than the start; `prepare` and `check` run them
+    requires_system_checks = (CHECK_TAG,)  # all of them take longer than the start; `prepare` and `check` run them
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Leave every option but ours to Daphne's own parser."""
@@ -38,36 +38,38 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run Daphne on HOST and PORT, unless told another endpoint."""
-        from project.bridge.limits import Limits
-        from project.bridge.server import CommandLine
+        from project.bridge.server.connection_limits import ConnectionLimits
+        from project.bridge.server.daphne_server import DaphneCommandLine
 
-        given = [option for option in options["daphne"] if option != PREPARE]
-        if PREPARE in options["daphne"]:
+        given = [option for option in options["daphne"] if option != PREPARE_OPTION]
+        if PREPARE_OPTION in options["daphne"]:
             call_command("prepare", stdout=self.stdout)
         env = settings.ENV
-        if env.deliver is None:
-            settings.DELIVER = "apart"  # before the application is imported
-        limits = Limits(
-            body=env.body_limit,
-            messages=env.socket_messages,
-            body_timeout=env.body_timeout,
-            send_timeout=env.send_timeout,
+        if env.delivery_worker is None:
+            settings.DELIVERY_WORKER = "subprocess"  # before the application is imported
+        limits = ConnectionLimits(
+            body=env.max_request_bytes,
+            messages=env.websocket_messages_per_second,
+            body_timeout=env.request_body_timeout,
+            send_timeout=env.client_write_timeout,
         )
-        daphne = CommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=limits)
+        daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=limits)
         address = _address(daphne.parser.parse_args([*given, APPLICATION]))
         if _is_unprepared():
-            raise CommandError(f"The database is not made for this version: `manage.py prepare` does it, or `serve {PREPARE}`.")
+            raise CommandError(
+                f"The database is not made for this version: `manage.py prepare` does it, or `serve {PREPARE_OPTION}`."
+            )
         if address is not None:
             host, port = address
             given += ["-b", host, "-p", str(port)]
-            self.stdout.write(ADDRESSES.format(url=f"http://{host}:{port}"))
+            self.stdout.write(BANNER.format(url=f"http://{host}:{port}"))
             self.stdout.flush()
         try:
             daphne.run([*given, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
         except KeyboardInterrupt:  # before the server heeds signals
-            raise SystemExit(INTERRUPTED) from None
+            raise SystemExit(EXIT_CODE_SIGINT) from None
 
 
 def _is_unprepared() -> bool:

@@ -1,0 +1,50 @@
+"""How much a request may bring, under a server that does not ask (stock Daphne, Uvicorn): the bridge's refuses it unread.
+
+Pure ASGI; FastAPI's own `max_body_size` answers without our `code`.
+"""
+
+from django.conf import settings
+from fastapi import HTTPException
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fastapi_app.error_responses import error_response
+
+MAX_REQUEST_BYTES: int = settings.ENV.max_request_bytes  # bytes
+
+
+class BodySizeLimitMiddleware:
+    """413 for a body over the limit: at once where its length is announced, else as soon as it passes the limit."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_REQUEST_BYTES) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] == "GET":
+            await self.app(scope, receive, send)
+        elif self._announced(scope) > self.limit:
+            await error_response(413, self._complaint, "content_too_large")(scope, receive, send)
+        else:
+            await self.app(scope, self._counting(receive), send)
+
+    def _announced(self, scope: Scope) -> int:
+        length = Headers(scope=scope).get("content-length", "")
+        return int(length) if length.isdecimal() else 0
+
+    def _counting(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.limit:
+                raise HTTPException(413, self._complaint)
+            return message
+
+        return receive_within_limit
+
+    @property
+    def _complaint(self) -> str:
+        return f"A request has up to {self.limit} bytes."

@@ -1,0 +1,30 @@
+"""Deduplicates repeated rejections within a minute, so that a flood of them fills no table. Thread-safe."""
+
+import math
+from threading import Lock
+
+WINDOW_SECONDS = 60.0
+MAX_TRACKED = 100  # distinct entries in a window
+
+
+class RecentEvents:
+    """The rejections of the last minute. `now` is a monotonic time in seconds."""
+
+    def __init__(self) -> None:
+        self._seen_at: dict[tuple[str, str], float] = {}
+        self._lock = Lock()
+
+    def is_new(self, actor: str, reason: str, *, now: float) -> bool:
+        """Return whether this pair was not seen within the window, and remember it."""
+        with self._lock:
+            if now < self._seen_at.get((actor, reason), -math.inf) + WINDOW_SECONDS:
+                return False
+            self._seen_at[actor, reason] = now
+            return True
+
+    def has_room(self, now: float) -> bool:
+        """Return whether another unknown actor can still be tracked separately."""
+        with self._lock:
+            if len(self._seen_at) >= MAX_TRACKED:
+                self._seen_at = {key: at for key, at in self._seen_at.items() if now < at + WINDOW_SECONDS}
+            return len(self._seen_at) < MAX_TRACKED

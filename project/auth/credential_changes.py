@@ -1,0 +1,80 @@
+"""Announces that credentials may have changed: an API key, a user, permissions, a session. Open streams then check theirs again.
+
+Changes of this process are announced when they commit. Changes of other processes are found by polling a version number that
+every change increments.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import F
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from django.dispatch import receiver
+from django_otp.plugins.otp_totp.models import TOTPDevice
+
+from project.accounts.models import CredentialsVersion, User
+from project.bridge.database.transactions import run_in_transaction
+from project.bridge.notifications.local import LocalSignal
+
+logger = logging.getLogger(__name__)
+
+POLL_INTERVAL_SECONDS = 0.5  # while there are subscribers
+
+caches_stale = LocalSignal[[]]()  # caches of credentials clear themselves; sent before `credentials_changed`
+credentials_changed = LocalSignal[[]]()  # sent on any thread, after the commit
+
+
+@asynccontextmanager
+async def polling_other_processes() -> AsyncIterator[None]:
+    """Announce changes of other processes, too, while this context is open. For the lifespan."""
+    task = asyncio.create_task(_poll())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _poll() -> None:
+    last_version, is_failing = None, False
+    while True:
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        if not credentials_changed.has_subscribers:
+            continue
+        try:
+            version = await run_in_transaction(_current_version)
+        except Exception:
+            if not is_failing:  # logged once per outage
+                logger.exception("Polling for changed credentials failed; trying again every %g s", POLL_INTERVAL_SECONDS)
+            is_failing = True
+            continue
+        is_failing = False
+        if version != last_version:
+            last_version = version
+            caches_stale.send()
+            credentials_changed.send()
+
+
+def _current_version() -> int:
+    return CredentialsVersion.objects.values_list("version", flat=True).first() or 0
+
+
+@receiver([post_save, post_delete], sender="api_keys.ApiKey")
+@receiver([post_save, post_delete], sender=User)
+@receiver([post_save, post_delete], sender=TOTPDevice)
+@receiver([post_delete], sender=Session)
+@receiver([m2m_changed], sender=User.user_permissions.through)
+@receiver([m2m_changed], sender=User.groups.through)
+@receiver([m2m_changed], sender=Group.permissions.through)
+@receiver([post_delete], sender=Group)
+def _announce(update_fields: frozenset[str] | None = None, **_kwargs: Any) -> None:
+    if update_fields == frozenset({"last_login"}):
+        return
+    CredentialsVersion.objects.update_or_create(pk=1, defaults={"version": F("version") + 1}, create_defaults={})
+    transaction.on_commit(credentials_changed.send, robust=True)

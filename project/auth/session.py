@@ -1,0 +1,18 @@
+"""The principal behind a Django session."""
+
+from project.accounts.models import User
+from project.accounts.two_factor import must_set_up_two_factor
+from project.auth.principal import NotAuthenticated, Principal, principal_for_user
+from project.auth.scopes import scopes_for_user
+
+
+def authenticate_session_user(user: User) -> Principal:
+    """Return the principal of a signed-in user. Raises `NotAuthenticated` if they must set up two-factor login first."""
+    if must_set_up_two_factor(user):
+        raise NotAuthenticated("Two-factor login is required: set it up at /admin/two-factor/.")
+    return session_principal(user)
+
+
+def session_principal(user: User) -> Principal:
+    """Return the principal of a signed-in user, with all of the user's scopes."""
+    return principal_for_user("session", user, scopes=scopes_for_user(user))

@@ -1,0 +1,42 @@
+"""Signals within a process: subscribers are called when something happens. Nothing is stored for later subscribers."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, ParamSpec
+
+P = ParamSpec("P")
+
+
+class LocalSignal(Generic[P]):
+    """One kind of notification. Subscribers are called on the sender's thread, and must return quickly."""
+
+    def __init__(self) -> None:
+        self._subscribers: list[Callable[P, object]] = []
+
+    def send(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call all subscribers."""
+        for subscriber in self._subscribers.copy():
+            subscriber(*args, **kwargs)
+
+    @property
+    def has_subscribers(self) -> bool:
+        """Return whether anyone is subscribed."""
+        return bool(self._subscribers)
+
+    def subscribe(self, subscriber: Callable[P, object]) -> None:
+        """Call `subscriber` each time, for the rest of the process."""
+        self._subscribers.append(subscriber)
+
+    @contextmanager
+    def subscribed(self, subscriber: Callable[P, object]) -> Iterator[None]:
+        """Call `subscriber` each time while this context is open."""
+        self.subscribe(subscriber)
+        try:
+            yield
+        finally:
+            self._subscribers.remove(subscriber)
+
+
+# Sent in the server's event loop when the drain begins, for responses that never end by themselves, such as streams and WebSockets.
+# The drain waits for them, and the lifespan ends after the drain.
+server_stopping = LocalSignal[[]]()

@@ -1,0 +1,82 @@
+"""EMAIL_URL: which SMTP server takes our mail, and how to talk to it. Pure."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+MAILBOX_URL = "mailbox://"
+DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
+DEFAULT_TIMEOUT = 30.0
+DEFAULT_DATA_DONE_TIMEOUT = 600.0  # RFC 5321 section 4.5.3.2.6: who gives up sooner sends it again to a relay that has taken it
+MAX_TIMEOUT = 600.0
+DEFAULT_CONNECTIONS = 20
+MAX_CONNECTIONS = 500
+
+
+@dataclass(frozen=True)
+class Relay:
+    """An SMTP server, and how many `connections` it gets at the same time.
+
+    `timeout` in seconds, for each step of a conversation but its answer to a whole mail, which has `data_done_timeout`.
+    """
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = field(default="", repr=False)
+    starttls: bool = False
+    implicit_tls: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    data_done_timeout: float = DEFAULT_DATA_DONE_TIMEOUT
+    connections: int = DEFAULT_CONNECTIONS
+
+
+def parse_email_url(url: str) -> Relay | None:
+    """The relay that `url` names, or None for `mailbox://`. Raises ValueError, which repeats nothing that may be a password."""
+    if url == MAILBOX_URL:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("its host or port is malformed; the port is a number up to 65535") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError(f"{parts.scheme or 'no'}:// is not one of mailbox, {', '.join(DEFAULT_PORTS)}")
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise ValueError("a / ? or # in the user name or password is written with % (%2F, %3F, %23)")
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    if parts.path not in ("", "/") or parts.fragment:
+        raise ValueError("it has nothing after the host and the port but options")
+    options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if strange := options.keys() - {"timeout", "data_done_timeout", "connections"}:
+        raise ValueError(f"it has no option {min(strange)!r}; there are timeout and data_done_timeout (seconds), and connections")
+    return Relay(
+        host=parts.hostname,
+        port=port or DEFAULT_PORTS[parts.scheme],
+        username=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        starttls=parts.scheme == "smtp+starttls",
+        implicit_tls=parts.scheme == "smtps",
+        timeout=_timeout(options, "timeout", DEFAULT_TIMEOUT),
+        data_done_timeout=_timeout(options, "data_done_timeout", DEFAULT_DATA_DONE_TIMEOUT),
+        connections=_connections(options.get("connections", str(DEFAULT_CONNECTIONS))),
+    )
+
+
+def _timeout(options: Mapping[str, str], name: str, default: float) -> float:
+    try:
+        timeout = float(options.get(name, default))
+    except ValueError:
+        timeout = math.nan
+    if not 0 < timeout <= MAX_TIMEOUT:
+        raise ValueError(f"{name} is more than 0 and at most {MAX_TIMEOUT:g} seconds")
+    return timeout
+
+
+def _connections(text: str) -> int:
+    if not (re.fullmatch("[0-9]{1,3}", text) and 1 <= int(text) <= MAX_CONNECTIONS):
+        raise ValueError(f"connections is a number from 1 to {MAX_CONNECTIONS}")
+    return int(text)

@@ -1,0 +1,81 @@
+"""`python manage.py deliver [--drain]`: the delivery worker as a process of its own."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandParser
+
+from project.bridge.database.transactions import close_threads
+from project.bridge.notifications.cross_process import publish_on
+from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
+from project.delivery.worker_process import run_beside_server
+from project.events.log import EVENTS_TOPIC, events_committed
+from project.transports.factory import CHECK_TAG
+
+UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without REDIS_URL, other processes cannot wake this one
+
+
+class Command(BaseCommand):
+    """Deliver emails until SIGTERM or Ctrl-C."""
+
+    help = "Deliver queued emails in a process of its own. Set DELIVERY_WORKER=external for the servers beside it."
+    requires_system_checks = (CHECK_TAG,)  # `prepare` and `check` run all of them
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add the options that say when to stop."""
+        until = parser.add_mutually_exclusive_group()
+        until.add_argument("--drain", action="store_true", help="deliver what is due now, then exit")
+        until.add_argument("--subprocess", action="store_true", help="internal: started by a server (DELIVERY_WORKER=subprocess)")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the worker, on uvloop where it is installed."""
+        deliver = _drain if options["drain"] else _run_beside_server if options["subprocess"] else _deliver
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_closing_threads(deliver()))
+
+
+async def _closing_threads(delivery: Coroutine[Any, Any, None]) -> None:
+    try:
+        await delivery
+    finally:
+        close_threads()
+
+
+async def _drain() -> None:
+    async with publish_on(events_committed, topic=EVENTS_TOPIC):
+        await _worker(UNNOTIFIED_POLL_INTERVAL_SECONDS).wake_or_deliver()
+
+
+async def _deliver() -> None:
+    async with publish_on(events_committed, topic=EVENTS_TOPIC):
+        await _deliver_until_signal(_worker(UNNOTIFIED_POLL_INTERVAL_SECONDS))
+
+
+async def _run_beside_server() -> None:
+    await run_beside_server(_worker(POLL_INTERVAL_SECONDS), grace=settings.SHUTDOWN_GRACE)
+
+
+def _worker(poll_interval: float) -> DeliveryWorker:
+    return DeliveryWorker(settings.ENV.ensure_data_dir() / "workers", poll_interval=poll_interval)
+
+
+async def _deliver_until_signal(worker: DeliveryWorker) -> None:
+    stopping = asyncio.Event()
+    numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+        numbers.remove(signal.SIGHUP)
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with worker.running(grace=settings.SHUTDOWN_GRACE):
+        await stopping.wait()
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop  # has no build for Windows
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,96 @@
+"""The delivery worker in a process beside the server's, so that the API keeps answering fast while emails are delivered.
+
+`WorkerProcess` is the server's side. `run_beside_server` is the child's: the command `manage.py deliver --subprocess`.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from project.bridge.processes.supervised_process import ControlPipe, SupervisedProcess, connect_to_supervisor
+from project.config.environment import BASE_DIR
+from project.delivery.worker import DeliveryWorker, wake_on_local_signal
+from project.events.log import events_committed
+from project.metrics.counters import EventCounts, add_counts, events_counted, merge_counts
+
+COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "deliver", "--subprocess"]
+PUBLISH_INTERVAL_SECONDS = 0.02  # events committed meanwhile share one message, because each message interrupts the server
+ORPHAN_GRACE_SECONDS = 5.0  # for emails in flight after the server was killed: the next server's worker may be waiting for them
+
+
+class WorkerProcess(DeliveryWorker):
+    """Starts, wakes, watches and stops the worker's process. One per application; `running` is for the lifespan."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._process = SupervisedProcess(COMMAND, _receive_counts)
+
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether the process reported lately that its loop runs."""
+        return self._process.is_alive
+
+    async def wake_or_deliver(self) -> None:
+        """For background tasks: deliver now if no lifespan runs; otherwise the process is already awake."""
+        if not self._process.is_supervised:
+            await super().wake_or_deliver()
+
+    @asynccontextmanager
+    async def running(self, *, grace: float) -> AsyncIterator[None]:
+        """Keep the process running. At the end it has `grace` seconds for emails in flight."""
+        async with self._process.running(grace=grace):
+            with wake_on_local_signal(self._process.send):
+                yield
+
+
+async def run_beside_server(worker: DeliveryWorker, *, grace: float) -> None:
+    """Deliver until the server ends this process or is gone. The server publishes the events to other processes."""
+    async with (
+        connect_to_supervisor() as server,
+        publishing_counts(server),
+        worker.running(grace=grace),
+        server.heartbeats(lambda: worker.is_healthy),
+    ):
+        async for _ in server.lines():
+            worker.wake()
+        if not server.received_end:
+            worker.shorten_grace(ORPHAN_GRACE_SECONDS)
+
+
+@asynccontextmanager
+async def publishing_counts(server: ControlPipe) -> AsyncIterator[None]:
+    """Report committed events to the server while this context is open."""
+    loop, has_counts, unsent = asyncio.get_running_loop(), asyncio.Event(), list[EventCounts]()
+
+    def collect(counts: EventCounts) -> None:
+        unsent.append(counts)
+        has_counts.set()
+
+    def flush() -> None:
+        if unsent:
+            server.send(json.dumps(merge_counts(unsent)))
+            unsent.clear()
+
+    async def flush_loop() -> None:
+        while True:
+            await has_counts.wait()
+            has_counts.clear()
+            flush()
+            await asyncio.sleep(PUBLISH_INTERVAL_SECONDS)
+
+    with events_counted.subscribed(lambda counts: loop.call_soon_threadsafe(collect, counts)):
+        flushing = asyncio.create_task(flush_loop())
+        try:
+            yield
+        finally:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+            flush()
+
+
+def _receive_counts(line: str) -> None:
+    add_counts(EventCounts(*json.loads(line)))
+    events_committed.send()

@@ -1,0 +1,58 @@
+"""Idempotency keys: a repeated request gets the first response again, and no second email is sent.
+
+A key is stored in the transaction that stores its emails, so two requests at the same moment send one email.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from project.emails.models import IdempotencyKey
+from project.emails.receipts import SubmissionReceipt
+from project.errors import DomainError
+
+KEY_LIFETIME = timedelta(hours=24)
+
+
+class IdempotencyKeyReused(DomainError):
+    """The key was used before, with another request body."""
+
+    code = "idempotency_key_reused"
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """A caller's idempotency key, and the fingerprint (SHA-256) of the request body."""
+
+    key: str
+    fingerprint: str
+
+
+def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime) -> list[SubmissionReceipt] | None:
+    """Return the receipts of an earlier request with this key, or None. Raises `IdempotencyKeyReused`."""
+    record = IdempotencyKey.objects.filter(owner=owner, key=idempotency.key, created_at__gt=now - KEY_LIFETIME).first()
+    return None if record is None else _replay(record, idempotency)
+
+
+def claim_key(
+    owner: str, idempotency: Idempotency, receipts: list[SubmissionReceipt], *, now: datetime
+) -> list[SubmissionReceipt] | None:
+    """Store the key with the receipts of this request, or return those of an earlier one. Raises `IdempotencyKeyReused`."""
+    IdempotencyKey.objects.filter(owner=owner, key=idempotency.key, created_at__lte=now - KEY_LIFETIME).delete()
+    response = [receipt.to_json() for receipt in receipts]
+    record, is_new = IdempotencyKey.objects.get_or_create(
+        owner=owner,
+        key=idempotency.key,
+        defaults={"fingerprint": idempotency.fingerprint, "response": response, "created_at": now},
+    )
+    return None if is_new else _replay(record, idempotency)
+
+
+def release_key(owner: str, idempotency: Idempotency) -> None:
+    """Delete a key whose request was rejected after the key was claimed."""
+    IdempotencyKey.objects.filter(owner=owner, key=idempotency.key).delete()
+
+
+def _replay(record: IdempotencyKey, idempotency: Idempotency) -> list[SubmissionReceipt]:
+    if record.fingerprint != idempotency.fingerprint:
+        raise IdempotencyKeyReused("This Idempotency-Key was already used with another request body.")
+    return [SubmissionReceipt(**receipt, replayed=True) for receipt in record.response]

@@ -1,0 +1,192 @@
+"""A mail as the bytes that a relay is given (RFC 5322, RFC 2045 to 2049). Pure."""
+
+import binascii
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import format_datetime
+from functools import lru_cache
+from html import unescape
+from urllib.parse import quote, unquote
+
+from project.emails.mime.css_inliner import inline_css
+from project.emails.mime.headers import (
+    ENCODED_WORD,
+    FOLD_WIDTH,
+    MAX_LINE_LENGTH,
+    MAX_UNENCODED_NAME,
+    WORDS,
+    addr_spec,
+    check_header,
+    check_line,
+    check_text,
+    encode_words,
+    fold,
+    format_address_list,
+    quote_string,
+    split_octets,
+)
+from project.emails.mime.html_to_text import html_to_text
+
+MAX_MESSAGE_ID_LENGTH = 250
+_MESSAGE_ID = re.compile(f"[!-;=?-~]{{1,{MAX_MESSAGE_ID_LENGTH}}}")
+# Also for readers whose \w has letters that are not ASCII (JSON Schema).
+MEDIA_TYPE = (
+    r"([a-zA-Z0-9_!#$&^.+-]{1,127})/[a-zA-Z0-9_!#$&^.+-]{1,127}"
+    r'(?:; ?[a-zA-Z0-9_-]+=(?:[a-zA-Z0-9_.+-]+|"[ !#-\[\]-~]*"))*'
+)
+MAX_MEDIA_TYPE_LENGTH = MAX_LINE_LENGTH // 2
+_MEDIA_TYPE = re.compile(MEDIA_TYPE)
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file of a mail; with a `content_id` that the HTML shows as `cid:`, a picture inside it."""
+
+    filename: str
+    content: bytes
+    content_type: str = "application/octet-stream"
+    content_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What the sender asks for; addresses are `Name <a@b>` or `a@b`."""
+
+    sender: str
+    to: tuple[str, ...] = ()
+    cc: tuple[str, ...] = ()
+    bcc: tuple[str, ...] = ()
+    reply_to: tuple[str, ...] = ()
+    subject: str = ""
+    text: str | None = None
+    html: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    attachments: tuple[Attachment, ...] = ()
+
+
+def build_message(draft: Draft, *, message_id: str, date: datetime) -> bytes:
+    """The mail, ready to be sent: 7 bits, CRLF, no line too long. Raises ValueError for what no mail can hold."""
+    for address in draft.bcc:
+        addr_spec(address)  # refused like the others, though never written
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
+    return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
+
+
+def with_date(content: bytes, date: datetime) -> bytes:
+    """A mail that was built, with another date: the first line that begins so, since a folded one begins with a space."""
+    line = f"\r\nDate: {_date(date.replace(microsecond=0))}\r\n".encode("ascii")
+    return re.sub(rb"\r\nDate: [^\r]*\r\n", line, content, count=1)
+
+
+def envelope_recipients(draft: Draft) -> list[str]:
+    """The recipients of the envelope, each once."""
+    return list(dict.fromkeys(addr_spec(address) for address in (*draft.to, *draft.cc, *draft.bcc)))
+
+
+_date = lru_cache(format_datetime)  # of this second, mostly
+
+
+def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, str]]:
+    yield "From", format_address_list("From", (draft.sender,))
+    for name, addresses in (("To", draft.to), ("Cc", draft.cc), ("Reply-To", draft.reply_to)):
+        if addresses:
+            yield name, format_address_list(name, addresses)
+    subject = check_line(draft.subject)
+    yield "Subject", fold("Subject", encode_words("Subject", subject, longest=FOLD_WIDTH))
+    yield "Date", date
+    if not (message_id[:1] == "<" and message_id[-1:] == ">" and _MESSAGE_ID.fullmatch(message_id[1:-1])):
+        raise ValueError("A Message-ID is <id@domain> in printable ASCII.")
+    yield "Message-ID", message_id
+    yield "MIME-Version", "1.0"
+    for name, value in draft.headers.items():
+        check_header(name, value)
+        # A long word may be an address of the web (List-Unsubscribe), which nobody would decode: left as it is if it can be.
+        yield name, fold(name, encode_words(name, value, longest=MAX_LINE_LENGTH))
+
+
+# Parts: headers, an empty line, and the content. They are written here, since the email package takes most of its time to
+# look for line ends that need none.
+
+
+def _body(draft: Draft, *, boundary: str) -> bytes:
+    if draft.text is None and draft.html is None:
+        raise ValueError("A mail has a text or HTML.")
+    shown = _cids(draft.html or "") if draft.attachments else ()
+    inline = [each for each in draft.attachments if _content_id(each) in shown]
+    others = [_attachment_part(each, "attachment") for each in draft.attachments if _content_id(each) not in shown]
+    text = html_to_text(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
+    body = _text_part("plain", text)
+    if draft.html is not None:
+        html = _text_part("html", inline_css(check_text(draft.html)))
+        if inline:
+            html = _multipart(
+                "related", [html, *(_attachment_part(each, "inline") for each in inline)], boundary, '\r\n type="text/html";'
+            )
+        body = _multipart("alternative", [body, html], boundary)
+    return _multipart("mixed", [body, *others], boundary) if others else body
+
+
+def _multipart(subtype: str, parts: list[bytes], boundary: str, more: str = "") -> bytes:
+    # `=_` is neither quoted-printable nor base64, so no part can hold its boundary (RFC 2045 section 6.7).
+    boundary = f"=_{subtype}_{boundary}"
+    first = f'Content-Type: multipart/{subtype};{more}\r\n boundary="{boundary}"\r\n\r\n--{boundary}\r\n'
+    between, last = f"\r\n--{boundary}\r\n", f"\r\n--{boundary}--\r\n"
+    return b"".join([first.encode("ascii"), between.encode("ascii").join(parts), last.encode("ascii")])
+
+
+def _text_part(subtype: str, text: str) -> bytes:
+    # str.splitlines() knows more line ends than mail does.
+    content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
+    content = content if content.endswith(b"\r\n") else content + b"\r\n"
+    readable = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
+    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if readable else ("base64", _base64(content))
+    head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
+    return head.encode("ascii") + encoded
+
+
+def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
+    matched = _MEDIA_TYPE.fullmatch(attachment.content_type)
+    if not matched or len(attachment.content_type) > MAX_MEDIA_TYPE_LENGTH:
+        raise ValueError("A content type is type/subtype, in ASCII.")
+    # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and nothing else keeps its octets.
+    composite = matched[1].lower() in {"message", "multipart"}
+    head = f"Content-Type: {'application/octet-stream' if composite else attachment.content_type}\r\n"
+    head += "Content-Transfer-Encoding: base64\r\n"
+    head += f"Content-Disposition: {disposition}{_filename(check_line(attachment.filename))}\r\n"
+    if (content_id := _content_id(attachment)) is not None:
+        head += f"Content-ID: <{content_id}>\r\n"
+    return f"{head}\r\n".encode("ascii") + _base64(attachment.content)
+
+
+def _base64(content: bytes) -> bytes:
+    encoded = binascii.b2a_base64(content, newline=False)
+    # The last one is empty, so that the one before it has an end too.
+    return b"\r\n".join([encoded[start : start + FOLD_WIDTH] for start in range(0, len(encoded) + FOLD_WIDTH, FOLD_WIDTH)])
+
+
+def _filename(name: str) -> str:
+    if not name:
+        return ""
+    if len(name) <= MAX_UNENCODED_NAME and WORDS.fullmatch(name) and not ENCODED_WORD.search(name):
+        return f";\r\n filename={quote_string(name)}"
+    pieces = [quote(chunk, safe="") for chunk in split_octets(name, 18)]  # RFC 2231
+    if len(pieces) == 1:
+        return f";\r\n filename*=utf-8''{pieces[0]}"
+    pieces[0] = f"utf-8''{pieces[0]}"
+    return "".join(f";\r\n filename*{number}*={piece}" for number, piece in enumerate(pieces))
+
+
+def _content_id(attachment: Attachment) -> str | None:
+    if attachment.content_id is None:
+        return None
+    content_id = attachment.content_id.removeprefix("<").removesuffix(">")
+    if not _MESSAGE_ID.fullmatch(content_id):
+        raise ValueError("A content_id is printable ASCII without spaces.")
+    return content_id
+
+
+def _cids(html: str) -> set[str]:
+    return {unquote(unescape(cid)) for cid in re.findall(r"""\bcid:([^\s"'<>)]+)""", html, re.IGNORECASE)}

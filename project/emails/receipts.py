@@ -1,0 +1,27 @@
+"""The receipt that a caller gets for a submitted email."""
+
+from dataclasses import dataclass
+
+from project.emails.models import Email
+
+
+@dataclass(frozen=True)
+class SubmissionReceipt:
+    """What `POST /api/emails` returns for one email. `created_at` is RFC 3339 in UTC.
+
+    `replayed` is True if the receipt belongs to an earlier request with the same idempotency key.
+    """
+
+    id: str
+    status: str
+    created_at: str
+    replayed: bool = False
+
+    @classmethod
+    def of(cls, email: Email) -> "SubmissionReceipt":
+        """Return the receipt of a new email."""
+        return cls(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
+
+    def to_json(self) -> dict[str, str]:
+        """Return what an idempotency key stores."""
+        return {"id": self.id, "status": self.status, "created_at": self.created_at}

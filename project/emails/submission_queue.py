@@ -1,0 +1,49 @@
+"""The application's entry point for new emails: builds MIME outside the transaction, and lets concurrent callers share commits."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from project.bridge.background.thread_pool import ThreadPool
+from project.bridge.database.group_commit import GroupCommit
+from project.bridge.database.transactions import run_in_transaction
+from project.emails.idempotency import Idempotency
+from project.emails.receipts import SubmissionReceipt
+from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
+
+MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; a smaller email is built faster than it is handed to a thread
+ATTACHMENT_OVERHEAD = 100  # counted for each attachment beside its content
+
+
+class SubmissionService:
+    """Queues emails. One per application, because its callers share commits."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPool("submission", 1)  # one thread: the work is CPU-bound and holds the GIL
+        self._commits: GroupCommit[PreparedEmail, SubmissionReceipt] = GroupCommit(submit_emails)
+
+    async def submit(self, new_email: NewEmail) -> SubmissionReceipt:
+        """Queue an email; it is committed when this returns. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+        now = datetime.now(UTC)
+        if _size_of(new_email) < MAX_INLINE_SIZE:
+            prepared = prepare_email(new_email, now=now)
+        else:
+            prepared = await self._threads.run(prepare_email, new_email, now=now)
+        return await self._commits.run(prepared)
+
+    async def submit_batch(
+        self, new_emails: Sequence[NewEmail], *, idempotency: Idempotency | None = None
+    ) -> list[SubmissionReceipt]:
+        """Queue all emails or none; they are committed when this returns. Raises like `submit`."""
+        now = datetime.now(UTC)
+        prepared = await self._threads.run(lambda: [prepare_email(each, now=now) for each in new_emails])
+        return await run_in_transaction(submit_batch, prepared, idempotency=idempotency)
+
+    def close(self) -> None:
+        """Stop the thread."""
+        self._threads.close()
+
+
+def _size_of(new_email: NewEmail) -> int:
+    draft = new_email.draft
+    files = sum(ATTACHMENT_OVERHEAD + len(attachment.content) for attachment in draft.attachments)
+    return len(draft.text or "") + len(draft.html or "") + files

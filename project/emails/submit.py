@@ -1,0 +1,155 @@
+"""Submitting emails: once the transaction commits, the email will be delivered, and the stored bytes are what is sent."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.utils import timezone
+from uuid_utils.compat import uuid7
+
+from project.api_keys.quota import QuotaExceeded, consume_quota
+from project.bridge.database.bulk_insert import bulk_insert
+from project.emails.idempotency import Idempotency, IdempotencyKeyReused, claim_key, release_key
+from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
+from project.emails.mime.headers import addr_spec
+from project.emails.models import Email, RawMessage, Recipient, Tag
+from project.emails.receipts import SubmissionReceipt
+from project.emails.status import Status
+from project.events.log import append_events, build_event
+
+MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends no longer lines
+
+
+@dataclass(frozen=True)
+class NewEmail:
+    """An email to submit: its content, its owner and its time."""
+
+    draft: Draft
+    owner_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    template_id: int | None = None  # the template version that the draft was rendered from
+    scheduled_at: datetime | None = None
+    idempotency: Idempotency | None = None
+    quota_key: int | None = None  # primary key of the API key whose daily quota this email counts against
+
+
+@dataclass(frozen=True)
+class PreparedEmail:
+    """An email whose row and MIME bytes are built, and not yet stored."""
+
+    email: Email
+    content: bytes
+    idempotency: Idempotency | None
+    quota_key: int | None = None
+
+
+def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
+    """Build the row and the MIME bytes. Needs no database, so that slow work is done before the transaction."""
+    draft, email_id = new_email.draft, uuid7()
+    is_scheduled = new_email.scheduled_at is not None and new_email.scheduled_at > now
+    email = Email(
+        id=email_id,
+        owner=new_email.owner_id,
+        created_at=now,
+        status=Status.SCHEDULED if is_scheduled else Status.QUEUED,
+        sender=draft.sender,
+        to=list(draft.to),
+        cc=list(draft.cc),
+        bcc=list(draft.bcc),
+        reply_to=list(draft.reply_to),
+        recipients=envelope_recipients(draft),
+        subject=draft.subject,
+        text=draft.text or "",
+        html=draft.html or "",
+        tags=dict(new_email.tags),
+        template_id=new_email.template_id,
+        message_id=_message_id(email_id, draft.sender),
+        scheduled_at=new_email.scheduled_at,
+        next_attempt_at=new_email.scheduled_at if is_scheduled else None,
+    )
+    content = build_message(
+        draft, message_id=email.message_id, date=email.next_attempt_at or now
+    )  # the Date is never in the past
+    return PreparedEmail(email, content, new_email.idempotency, new_email.quota_key)
+
+
+def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionReceipt | Exception]:
+    """Store emails of any callers, each once per idempotency key.
+
+    Return for each email its receipt, or its error: `IdempotencyKeyReused` or `QuotaExceeded`.
+    """
+    receipts = [_accept(each) for each in prepared]
+    pairs = zip(prepared, receipts, strict=True)
+    _store([each for each, receipt in pairs if isinstance(receipt, SubmissionReceipt) and not receipt.replayed])
+    return receipts
+
+
+def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency | None = None) -> list[SubmissionReceipt]:
+    """Store all emails of one caller, or none, once per key. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+    first, receipts = prepared[0], [SubmissionReceipt.of(each.email) for each in prepared]
+    owner, now = first.email.owner, first.email.created_at
+    if idempotency is not None and (earlier := claim_key(owner, idempotency, receipts, now=now)) is not None:
+        return earlier
+    if first.quota_key is not None:
+        consume_quota(first.quota_key, len(prepared), now=now)
+    _store(prepared)
+    return receipts
+
+
+def submit_text_message(*, address: str, text: str) -> UUID:
+    """Store a plain-text message to one address. Return the email's id."""
+    prepared = prepare_email(text_message(address=address, text=text), now=timezone.now())
+    submit_batch([prepared])
+    return prepared.email.id
+
+
+def text_message(*, address: str, text: str) -> NewEmail:
+    """Return a plain-text message to one address. Its subject is the first line of the text."""
+    subject = " ".join(text.strip().partition("\n")[0].split())[:MAX_DERIVED_SUBJECT_LENGTH]
+    draft = Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
+    return NewEmail(draft)
+
+
+def _message_id(email_id: UUID, sender: str) -> str:
+    """Return a Message-ID. The id alone makes it unique; a sender domain that is too long is cut to a parent domain."""
+    domain = addr_spec(sender).rpartition("@")[2]
+    while len(f"{email_id}@{domain}") > MAX_MESSAGE_ID_LENGTH:
+        domain = domain.partition(".")[2]
+    return f"<{email_id}@{domain}>"
+
+
+def _store(prepared: Sequence[PreparedEmail]) -> None:
+    emails = [each.email for each in prepared]
+    tags = [{"key": key, "value": value, "email_id": email.id} for email in emails for key, value in email.tags.items()]
+    bulk_insert(Email, [vars(email) for email in emails])
+    bulk_insert(RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared])
+    bulk_insert(Recipient, [{"address": address, "email_id": email.id} for email in emails for address in email.recipients])
+    bulk_insert(Tag, tags)
+    append_events([build_event(email, now=email.created_at) for email in emails])
+
+
+def _accept(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
+    """Check the idempotency key, then the quota. A replayed request does not count against the quota again."""
+    receipt = _check_key(prepared)
+    if prepared.quota_key is None or not isinstance(receipt, SubmissionReceipt) or receipt.replayed:
+        return receipt
+    try:
+        consume_quota(prepared.quota_key, 1, now=prepared.email.created_at)
+    except QuotaExceeded as error:
+        if prepared.idempotency is not None:
+            release_key(prepared.email.owner, prepared.idempotency)
+        return error
+    return receipt
+
+
+def _check_key(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
+    email, receipt = prepared.email, SubmissionReceipt.of(prepared.email)
+    if prepared.idempotency is None:
+        return receipt
+    try:
+        earlier = claim_key(email.owner, prepared.idempotency, [receipt], now=email.created_at)
+    except IdempotencyKeyReused as error:
+        return error
+    return receipt if earlier is None else earlier[0]

@@ -1,0 +1,108 @@
+"""The event log: one event for each status change of an email, written in the transaction that makes the change."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any, Protocol
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from project.bridge.database.bulk_insert import bulk_insert
+from project.bridge.notifications.local import LocalSignal
+from project.events.models import Event, NewEvent
+from project.metrics.counters import StatusChange, count_events
+
+# Both signals are sent on any thread, after the commit.
+events_committed = LocalSignal[[]]()  # there may be new events
+email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must look
+EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # the same signals between processes
+WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
+ORDER_LOCK_ID = 0x6D61696C7261696C  # of PostgreSQL's advisory lock; any number that no other program uses
+
+
+class LoggedEmail(Protocol):
+    """What an event needs to know about its email."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def owner(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def recipients(self) -> Any: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def tags(self) -> Any: ...
+    @property
+    def attempts(self) -> int: ...
+
+
+def record_status_events(emails: Iterable[LoggedEmail], *, now: datetime) -> None:
+    """Append an event with the current status of each email. Must be the last step of a transaction (see `append_events`)."""
+    append_events([build_event(email, now=now) for email in emails])
+
+
+def append_events(events: Sequence[NewEvent]) -> None:
+    """Write events, and announce them after the commit. Must be the last step of a transaction.
+
+    Ids are in commit order, so a reader who has read up to an id has missed no event. PostgreSQL hands out ids before the commit,
+    so transactions that write events take an advisory lock one after the other. SQLite has a single writer anyway.
+    """
+    if not events:
+        return
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK_ID])
+    bulk_insert(Event, [vars(event) for event in events])
+    transaction.on_commit(events_committed.send, robust=True)  # robust: a failing subscriber must not hide the commit
+    if any(event.type in WAKING_TYPES for event in events):
+        wake_worker_on_commit()
+    transaction.on_commit(partial(_count, events), robust=True)
+
+
+def wake_worker_on_commit() -> None:
+    """Wake the delivery worker after the commit, because an email is due or its due time changed."""
+    transaction.on_commit(email_queued.send, robust=True)
+
+
+def build_event(  # noqa: PLR0913  # the fields of an event
+    email: LoggedEmail,
+    *,
+    now: datetime,
+    status: str | None = None,
+    attempt: int | None = None,
+    smtp_code: int | None = None,
+    response: str | None = None,
+    smtp_transcript: str = "",
+    extra: Mapping[str, Any] | None = None,
+) -> NewEvent:
+    """Build an event. `status` and `attempt` default to the email's; `smtp_code` and `response` are the relay's reply."""
+    status = email.status if status is None else status
+    data = {
+        "email_id": str(email.id),
+        "status": status,
+        "to": email.recipients,
+        "subject": email.subject,
+        "tags": email.tags,
+        "attempt": email.attempts if attempt is None else attempt,
+        "smtp_code": smtp_code,
+        "response": response,
+        **(extra or {}),
+    }
+    return NewEvent(email.id, email.owner, f"email.{status}", now, data, smtp_transcript)
+
+
+def _count(events: Sequence[NewEvent]) -> None:
+    count_events(StatusChange(_status(event), event.data["smtp_code"], _seconds_since_submission(event)) for event in events)
+
+
+def _status(event: NewEvent) -> str:
+    return event.type.removeprefix("email.")
+
+
+def _seconds_since_submission(event: NewEvent) -> float:
+    submitted_at = (event.email_id.int >> 80) / 1000  # a UUIDv7 begins with its time in milliseconds (RFC 9562 section 5.7)
+    return max(0.0, event.created_at.timestamp() - submitted_at)

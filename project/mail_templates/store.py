@@ -1,0 +1,105 @@
+"""Templates: versions that never change, of which the last is current unless the template was deleted."""
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max, QuerySet
+
+from project.errors import DomainError
+from project.mail_templates.liquid import CompiledTemplate, EmailParts
+from project.mail_templates.models import Template
+
+
+class TemplateNotFound(DomainError):
+    """There is no such template, or no longer."""
+
+    code = "template_not_found"
+
+
+@dataclass(frozen=True)
+class RenderedTemplate:
+    """What a mail holds. A part is None if the template has none."""
+
+    subject: str
+    text: str | None
+    html: str | None
+
+
+def put_template(slug: str, template: CompiledTemplate, *, now: datetime) -> Template:
+    """Make the next version, and make it the current one."""
+    with suppress(IntegrityError), transaction.atomic():
+        return _next_version(slug, template.sources, now)
+    return _next_version(slug, template.sources, now)  # another has made the first version meanwhile: now there is one to lock
+
+
+def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
+    versions, last = Template.objects.filter(slug=slug), 0
+    if _lock_versions(versions):
+        versions.filter(is_current=True).update(is_current=False)
+        last = versions.aggregate(last=Max("version"))["last"]
+    return Template.objects.create(
+        slug=slug, version=last + 1, subject=sources.subject, text=sources.text, html=sources.html, created_at=now
+    )
+
+
+def _lock_versions(versions: QuerySet[Template]) -> bool:
+    """Wait until no other transaction changes them: all lock the first, which stays for ever. False if there is none yet."""
+    return versions.only("pk").select_for_update().order_by("version").first() is not None
+
+
+def get_template(slug: str) -> Template:
+    """The current version. Raises `TemplateNotFound`."""
+    template = Template.objects.filter(slug=slug, is_current=True).first()
+    if template is None:
+        raise TemplateNotFound(f"There is no template {slug}.")
+    return template
+
+
+def delete_template(slug: str) -> None:
+    """Leave no version current. What was sent still knows its own. Raises `TemplateNotFound`."""
+    versions = Template.objects.filter(slug=slug)
+    if not _lock_versions(versions) or not versions.filter(is_current=True).update(is_current=False):
+        raise TemplateNotFound(f"There is no template {slug}.")
+
+
+def list_templates(*, after: str | None = None, limit: int = 20) -> list[Template]:
+    """The current versions after a slug, by slug and without their bodies: one more than `limit`, if there are more."""
+    templates = Template.objects.filter(is_current=True).defer("text", "html").order_by("slug")
+    if after is not None:
+        templates = templates.filter(slug__gt=after)
+    return list(templates[: limit + 1])
+
+
+class LoadedTemplate:
+    """A version that mails are made from. It is read when the first is, since that takes time and no database."""
+
+    def __init__(self, template: Template) -> None:
+        self.template_id = template.pk
+        self._sources = EmailParts(template.subject, template.text, template.html)
+
+    @cached_property
+    def _parsed(self) -> CompiledTemplate:
+        return CompiledTemplate(self._sources)
+
+    def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> RenderedTemplate:
+        """What a mail holds with these variables, but the parts that are not wanted. Raises `TemplateInvalid`."""
+        parts = self._parsed.render(variables, without=without)
+        text, html = (
+            part if source else None for part, source in ((parts.text, self._sources.text), (parts.html, self._sources.html))
+        )
+        return RenderedTemplate(parts.subject, text, html)
+
+
+def load_template(slug: str) -> LoadedTemplate:
+    """The current version. Raises `TemplateNotFound`."""
+    return LoadedTemplate(get_template(slug))
+
+
+def load_templates(slugs: Iterable[str]) -> dict[str, LoadedTemplate]:
+    """The current versions of those that exist."""
+    templates = Template.objects.filter(slug__in=set(slugs), is_current=True)
+    return {template.slug: LoadedTemplate(template) for template in templates}

@@ -1,0 +1,71 @@
+"""Prometheus counters of this process: one count for each committed event."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import prometheus_client as prometheus
+
+from project.bridge.notifications.local import LocalSignal
+
+LATENCY_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400, 172800)
+FAILURE_STATUSES = frozenset({"delayed", "failed", "bounced"})
+
+events_total = prometheus.Counter("mailrail_events", "Events (status changes of emails) written by this process", ["type"])
+failures_total = prometheus.Counter(
+    "mailrail_failures", "Failed delivery attempts, by the email's new status and the relay's reply", ["status", "smtp_code"]
+)
+delivery_seconds = prometheus.Histogram(
+    "mailrail_delivery_seconds", "Time from submission until the relay accepted the email", buckets=LATENCY_BUCKETS_SECONDS
+)
+
+
+class StatusChange(NamedTuple):
+    """What is counted of one event. `seconds` is the time since the email was submitted."""
+
+    status: str
+    smtp_code: int | None
+    seconds: float
+
+
+class EventCounts(NamedTuple):
+    """Counts of several events: by type, failed attempts as (status, SMTP code), and delivery times in seconds."""
+
+    types: dict[str, int]
+    failed: list[tuple[str, int | None]]
+    seconds: list[float]
+
+
+events_counted = LocalSignal[[EventCounts]]()  # sent on any thread; another process may add the same counts
+
+
+def count_events(changes: Iterable[StatusChange]) -> None:
+    """Count committed events."""
+    changes = list(changes)
+    counts = EventCounts(
+        types=Counter(f"email.{change.status}" for change in changes),
+        failed=[(change.status, change.smtp_code) for change in changes if change.status in FAILURE_STATUSES],
+        seconds=[change.seconds for change in changes if change.status == "sent"],
+    )
+    add_counts(counts)
+    events_counted.send(counts)
+
+
+def merge_counts(several: Iterable[EventCounts]) -> EventCounts:
+    """Return the sum of several counts."""
+    types, failed, seconds = Counter[str](), list[tuple[str, int | None]](), list[float]()
+    for counts in several:
+        types.update(counts.types)
+        failed += counts.failed
+        seconds += counts.seconds
+    return EventCounts(types, failed, seconds)
+
+
+def add_counts(counts: EventCounts) -> None:
+    """Add counts, for example those of another process."""
+    for event_type, number in counts.types.items():
+        events_total.labels(event_type).inc(number)
+    for status, smtp_code in counts.failed:
+        failures_total.labels(status, smtp_code or "none").inc()
+    for seconds in counts.seconds:
+        delivery_seconds.observe(seconds)

@@ -1,0 +1,88 @@
+"""Turns to write to SQLite, among processes."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from project.accounts.models import User
+from project.bridge.database.transactions import acquire_write_lock, close_threads, run_in_transaction
+from tests.processes import ROOT, wait_for
+
+pytestmark = pytest.mark.anyio
+
+HOLDER = """
+import sqlite3, sys
+from project.bridge.database.write_lock import write_lock
+
+path, name = sys.argv[1:]
+with write_lock(path):
+    print("mine", flush=True)
+    input()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE accounts_user SET username = ?", [name])
+"""
+
+
+@pytest.fixture
+def ada(transactional_db: None) -> Iterator[User]:
+    """A user, in a database file that other processes see."""
+    yield User.objects.create_user("ada")
+    close_threads()
+
+
+@contextmanager
+def another_process_has_the_turn(*, renames_to: str = "grace") -> "Iterator[subprocess.Popen[str]]":
+    """It renames the user when it reads a line, and then its turn ends."""
+    path = str(connection.settings_dict["NAME"])
+    command = [sys.executable, "-c", HOLDER, path, renames_to]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "mine\n"
+        yield process
+        process.kill()
+
+
+def _waits() -> bool:
+    """Whether this process waits for a lock (proc_locks(5): `->` marks who is blocked)."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("-> FLOCK" in line and f" {os.getpid()} " in line for line in lines)
+
+
+def _name() -> str:
+    return User.objects.get().username
+
+
+@pytest.mark.pitfall(14)
+async def test_who_waits_for_another_process_comes_after_all_that_it_wrote(ada: User) -> None:
+    with another_process_has_the_turn(renames_to="grace") as other:
+        waiting = asyncio.create_task(run_in_transaction(_name))
+        await asyncio.to_thread(wait_for, _waits, "the call waits for its turn")
+        assert other.stdin is not None
+        other.stdin.write("\n")
+        other.stdin.flush()
+
+        assert await waiting == "grace"
+
+
+@pytest.mark.pitfall(14)
+async def test_the_turn_of_a_process_that_was_killed_is_free(ada: User) -> None:
+    with another_process_has_the_turn() as other:
+        other.kill()
+        other.wait()
+
+        assert await run_in_transaction(_name) == "ada"
+
+
+async def test_who_has_the_turn_may_take_it_again(ada: User) -> None:
+    def again() -> str:
+        with acquire_write_lock(), acquire_write_lock():
+            return _name()
+
+    assert await run_in_transaction(again) == "ada"

@@ -1,0 +1,129 @@
+"""EMAIL_URL, read."""
+
+import pytest
+
+from project.config.email_url import Relay, parse_email_url
+
+SECRET = "hunter2"
+
+
+def test_the_embedded_mailbox_is_no_relay() -> None:
+    assert parse_email_url("mailbox://") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "relay"),
+    [
+        ("smtp://relay", Relay("relay", 25)),
+        ("SMTP://relay", Relay("relay", 25)),
+        ("smtp://relay.example.com:2525", Relay("relay.example.com", 2525)),
+        ("smtp://relay/", Relay("relay", 25)),
+        ("smtp://[::1]:2525", Relay("::1", 2525)),
+        ("smtp+starttls://relay", Relay("relay", 587, starttls=True)),
+        ("smtp+starttls://relay:25", Relay("relay", 25, starttls=True)),
+        ("smtps://relay", Relay("relay", 465, implicit_tls=True)),
+        ("smtps://relay:1465", Relay("relay", 1465, implicit_tls=True)),
+        ("smtp://ada:pw@relay", Relay("relay", 25, username="ada", password="pw")),
+        ("smtp://ada@relay", Relay("relay", 25, username="ada")),
+        (
+            "smtp://ada%40example.com:p%40ss%3A%2F%3F%23%25@relay",
+            Relay("relay", 25, username="ada@example.com", password="p@ss:/?#%"),
+        ),
+        ("smtp://ada:p@ss@relay", Relay("relay", 25, username="ada", password="p@ss")),
+        ("smtp://ada:gr%C3%BC%C3%9Fe@relay", Relay("relay", 25, username="ada", password="grüße")),
+        ("smtp://relay?timeout=5", Relay("relay", 25, timeout=5.0)),
+        ("smtp://relay?timeout=0.5", Relay("relay", 25, timeout=0.5)),
+        ("smtp://relay?timeout=5&timeout=6", Relay("relay", 25, timeout=6.0)),
+        ("smtp://relay?data_done_timeout=60", Relay("relay", 25, data_done_timeout=60.0)),
+        ("smtp://relay?connections=1", Relay("relay", 25, connections=1)),
+        ("smtp://relay?connections=500&timeout=5", Relay("relay", 25, timeout=5.0, connections=500)),
+    ],
+)
+def test_reads(url: str, relay: Relay) -> None:
+    assert parse_email_url(url) == relay
+
+
+def test_a_step_of_the_conversation_has_half_a_minute_unless_told_otherwise() -> None:
+    assert parse_email_url("smtp://relay") == Relay("relay", 25, timeout=30.0, data_done_timeout=600.0)
+
+
+def test_there_are_up_to_twenty_connections_unless_told_otherwise() -> None:
+    assert parse_email_url("smtp://relay") == Relay("relay", 25, connections=20)
+
+
+@pytest.mark.parametrize(
+    ("url", "complaint"),
+    [
+        ("", "no:// is not one of mailbox, smtp, smtp+starttls, smtps"),
+        ("relay", "no:// is not one of mailbox, smtp, smtp+starttls, smtps"),
+        ("http://relay", "http:// is not one of mailbox, smtp, smtp+starttls, smtps"),
+        ("smtp:relay", "it names no host"),
+        ("smtp://", "it names no host"),
+        ("smtp://:25", "it names no host"),
+        ("smtp://ada:pw@", "it names no host"),
+        ("smtp://relay:99999", "port"),
+        ("smtp://relay:smtp", "port"),
+        ("smtp://relay?tls=1", "it has no option 'tls'"),
+        ("smtp://relay?timeout=5&tls=1", "it has no option 'tls'"),
+        ("smtp://relay?timeout=0", "timeout is more than 0 and at most"),
+        ("smtp://relay?timeout=601", "timeout is more than 0 and at most"),
+        ("smtp://relay?timeout=nan", "timeout is more than 0 and at most"),
+        ("smtp://relay?timeout=-1", "timeout is more than 0 and at most"),
+        ("smtp://relay?timeout=soon", "timeout is more than 0 and at most"),
+        ("smtp://relay?data_done_timeout=0", "data_done_timeout is more than 0 and at most"),
+        ("smtp://relay?timeout", "timeout is more than 0 and at most"),
+        ("smtp://relay?connections=0", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=501", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=-1", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=1.5", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=%2B5", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=٣", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections=many", "connections is a number from 1 to 500"),
+        ("smtp://relay?connections", "connections is a number from 1 to 500"),
+    ],
+)
+def test_refuses_by_name(url: str, complaint: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_email_url(url)
+
+    assert complaint in str(refused.value).lower()
+
+
+@pytest.mark.parametrize("url", ["smtp://relay/path", "smtp://relay#fragment"])
+def test_refuses_what_it_would_overlook(url: str) -> None:
+    with pytest.raises(ValueError, match="it has nothing after the host and the port but options"):
+        parse_email_url(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"smpt://ada:{SECRET}@relay",
+        f"smtp://ada:{SECRET}@",
+        f"smtp://ada:{SECRET}@relay:99999",
+        f"smtp://ada:{SECRET}@relay:port",
+        f"smtp://ada:{SECRET}@relay?tls=1",
+        f"smtp://ada:{SECRET}@relay?timeout=0",
+        f"smtp://ada:{SECRET}@relay?connections=0",
+        f"smtp://ada:{SECRET}/@relay",  # what must be percent-encoded, and was not
+        f"smtp://ada:{SECRET}?@relay",
+        f"smtp://ada:{SECRET}#@relay",
+        f"smtp://ada:25?{SECRET}=1@relay",
+        f"smtp://ada:25?{SECRET}@relay",
+        f"smtp://ada:25?timeout={SECRET}@relay",
+        f"smtp://ada:25?connections={SECRET}@relay",
+        f"smtp://ada:{SECRET}\u2100@relay",  # a character that looks like a/c
+        f"smtp://ada:[{SECRET}]@relay",
+    ],
+)
+def test_no_complaint_repeats_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_email_url(url)
+
+    assert SECRET not in str(refused.value)
+
+
+def test_a_relay_does_not_show_its_password() -> None:
+    relay = parse_email_url(f"smtp://ada:{SECRET}@relay")
+
+    assert SECRET not in repr(relay)

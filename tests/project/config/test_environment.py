@@ -1,0 +1,344 @@
+"""The environment: what each variable takes, and how a bad value stops the start."""
+
+import os
+import stat
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from project.config.durations import DEFAULT_RETRY_DELAYS
+from project.config.email_url import Relay
+from project.config.environment import BASE_DIR, Environment, _write_once, read_environment
+from tests.processes import ROOT
+
+KEY = "k" * 50
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Environment.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def revealed(value: Any) -> Any:
+    """The value itself, of a secret too."""
+    return value.get_secret_value() if hasattr(value, "get_secret_value") else value
+
+
+# Good values
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("host", "127.0.0.1"),
+        ("port", 8000),
+        ("data_dir", BASE_DIR / "var"),
+        ("secret_key", None),
+        ("debug", False),
+        ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
+        ("csrf_trusted_origins", []),
+        ("public_url", None),
+        ("trusted_proxies", []),
+        ("database_url", None),
+        ("email_url", "mailbox://"),
+        ("email_backend", None),
+        ("default_from_email", "Mailrail <mailrail@localhost>"),
+        ("delivery_worker", None),
+        ("retry_delays", DEFAULT_RETRY_DELAYS),
+        ("max_request_bytes", 15 * 1024 * 1024),
+        ("request_body_timeout", 120.0),
+        ("client_write_timeout", 60.0),
+        ("websocket_messages_per_second", 10_000),
+        ("max_streams_per_caller", 1000),
+        ("rate_limit_key", "off"),
+        ("rate_limit_user", "off"),
+        ("rate_limit_anonymous", "60000/minute"),
+        ("rate_limit_login", "600/minute"),
+        ("redis_url", None),
+        ("login_max_failures", 10),
+        ("login_lockout_seconds", 300),
+        ("require_2fa", False),
+        ("audit_retention_days", 400),
+        ("shutdown_grace", 25.0),
+        ("admin_username", "admin"),
+        ("admin_password", None),
+        ("metrics_token", None),
+        ("log_level", "INFO"),
+    ],
+)
+def test_has_a_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert revealed(getattr(read_environment(), name)) == default
+
+
+def test_tests_the_default_of_every_variable() -> None:
+    (table,) = (mark for mark in test_has_a_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+
+    assert [row[0] for row in table.args[1]] == list(Environment.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("HOST", "::", "::"),
+        ("PORT", "0", 0),
+        ("PORT", "65535", 65535),
+        ("DATA_DIR", "/srv/mail", Path("/srv/mail")),
+        ("SECRET_KEY", KEY, KEY),
+        ("DEBUG", "true", True),
+        ("DEBUG", "0", False),
+        ("ALLOWED_HOSTS", "mail.example.com, .example.org,,", ["mail.example.com", ".example.org"]),
+        ("CSRF_TRUSTED_ORIGINS", "https://a.example,http://b.example:81", ["https://a.example", "http://b.example:81"]),
+        ("PUBLIC_URL", "https://mail.example.com/", "https://mail.example.com"),
+        ("PUBLIC_URL", "http://[::1]:8080", "http://[::1]:8080"),
+        ("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,unix", ["127.0.0.1", "10.0.0.0/8", "unix"]),
+        ("DATABASE_URL", "postgres://u:p@db/mail", "postgres://u:p@db/mail"),
+        ("DATABASE_URL", "sqlite:////srv/mail.sqlite3", "sqlite:////srv/mail.sqlite3"),
+        ("EMAIL_URL", "smtps://u:p@relay", "smtps://u:p@relay"),
+        ("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend", "django.core.mail.backends.console.EmailBackend"),
+        ("DEFAULT_FROM_EMAIL", "Shop <shop@example.com>", "Shop <shop@example.com>"),
+        ("DELIVERY_WORKER", "in_process", "in_process"),
+        ("DELIVERY_WORKER", "external", "external"),
+        ("DELIVERY_WORKER", "subprocess", "subprocess"),
+        ("RETRY_DELAYS", "30s, 1h", (timedelta(seconds=30), timedelta(hours=1))),
+        ("RETRY_DELAYS", "none", ()),
+        ("RATE_LIMIT_KEY", "100/second", "100/second"),
+        ("RATE_LIMIT_ANONYMOUS", "off", "off"),
+        ("REDIS_URL", "rediss://:secret@cache:6379/1", "rediss://:secret@cache:6379/1"),
+        ("LOGIN_MAX_FAILURES", "0", 0),
+        ("REQUIRE_2FA", "true", True),
+        ("SHUTDOWN_GRACE", "0", 0.0),
+        ("ADMIN_USERNAME", "ada", "ada"),
+        ("ADMIN_PASSWORD", "x", "x"),
+        ("LOG_LEVEL", "DEBUG", "DEBUG"),
+        ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
+    ],
+)
+def test_takes(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text)
+
+    assert revealed(getattr(read_environment(), name.lower())) == value
+
+
+@pytest.mark.parametrize("name", Environment.model_fields)
+def test_an_empty_variable_counts_as_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset = read_environment()
+    monkeypatch.setenv(name.upper(), "")
+
+    assert getattr(read_environment(), name) == getattr(unset, name)
+
+
+def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_HOST", "nonsense")
+
+    assert not hasattr(read_environment(), "email_host")
+
+
+# Bad values
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "http"),
+        ("PORT", "-1"),
+        ("PORT", "65536"),
+        ("SECRET_KEY", "hunter2"),
+        ("DEBUG", "maybe"),
+        ("CSRF_TRUSTED_ORIGINS", "mail.example.com"),
+        ("PUBLIC_URL", "mail.example.com"),
+        ("PUBLIC_URL", "https://mail.example.com/sub"),
+        ("PUBLIC_URL", "https://u:hunter2@mail.example.com"),
+        ("TRUSTED_PROXIES", "everybody"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8"),
+        ("DATABASE_URL", "nonsense://u:hunter2@db/mail"),
+        ("DATABASE_URL", "hunter2"),
+        ("EMAIL_URL", "smpt://u:hunter2@relay"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay:99999"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay?tls=1"),
+        ("EMAIL_BACKEND", "nonsense"),
+        ("DEFAULT_FROM_EMAIL", "nobody"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay?connections=0"),
+        ("DELIVERY_WORKER", "maybe"),
+        ("RETRY_DELAYS", "soon"),
+        ("RETRY_DELAYS", "1m,"),
+        ("RETRY_DELAYS", "31d"),
+        ("RATE_LIMIT_KEY", "often"),
+        ("RATE_LIMIT_USER", "0/minute"),
+        ("RATE_LIMIT_LOGIN", "10"),
+        ("REDIS_URL", "http://u:hunter2@cache"),
+        ("LOGIN_MAX_FAILURES", "-1"),
+        ("LOGIN_LOCKOUT_SECONDS", "0"),
+        ("SHUTDOWN_GRACE", "-1"),
+        ("SHUTDOWN_GRACE", "nan"),
+        ("SHUTDOWN_GRACE", "inf"),
+        ("REQUEST_BODY_TIMEOUT", "inf"),
+        ("CLIENT_WRITE_TIMEOUT", "inf"),
+        ("DEFAULT_FROM_EMAIL", "a@example.com\nBcc: b@example.com"),
+        ("SHUTDOWN_GRACE", "soon"),
+        ("LOG_LEVEL", "LOUD"),
+    ],
+)
+def test_a_bad_value_stops_the_start_by_name(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, text)
+
+    with pytest.raises(SystemExit) as stopped:
+        read_environment()
+
+    complaint = str(stopped.value)
+    assert complaint.startswith(f"{name}: ")
+    assert complaint.endswith(f" Wanted: {Environment.model_fields[name.lower()].description}.")
+    assert "hunter2" not in complaint
+
+
+def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "http")
+    monkeypatch.setenv("DEBUG", "maybe")
+
+    with pytest.raises(SystemExit) as stopped:
+        read_environment()
+
+    assert [line.partition(":")[0] for line in str(stopped.value).splitlines()] == ["PORT", "DEBUG"]
+
+
+def test_a_bad_value_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path), "PORT": "http"}
+
+    ended = subprocess.run(
+        [sys.executable, "manage.py", "check"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("PORT: ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("SECRET_KEY", "hunter2" * 5),
+        ("DATABASE_URL", "postgres://u:hunter2@db/mail"),
+        ("EMAIL_URL", "smtp://u:hunter2@relay"),
+        ("ADMIN_PASSWORD", "hunter2"),
+    ],
+)
+def test_secrets_are_not_shown(name: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, secret)
+
+    shown = read_environment()
+
+    assert revealed(getattr(shown, name.lower())) == secret
+    assert "hunter2" not in f"{shown!r} {shown.relay!r}"
+
+
+# What follows from them
+
+
+def test_mail_stays_here_unless_told_otherwise() -> None:
+    assert read_environment().relay is None
+
+
+def test_the_relay_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMAIL_URL", "smtp://127.0.0.1:2525")
+
+    assert read_environment().relay == Relay("127.0.0.1", 2525)
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "tls"),
+    [
+        ("", None, False),
+        ("https://mail.example.com:8443", "mail.example.com", True),
+        ("http://[::1]:8080", "[::1]", False),
+    ],
+)
+def test_host_and_tls_follow_from_the_public_url(url: str, host: str | None, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBLIC_URL", url)
+
+    assert (read_environment().public_host, read_environment().has_tls) == (host, tls)
+
+
+def test_the_data_folder_is_made_for_us_alone(tmp_path: Path) -> None:
+    folder = Environment(data_dir=tmp_path / "new" / "folder").ensure_data_dir()
+
+    assert folder.is_dir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize(("mode", "closed"), [(0o644, 0o640), (0o666, 0o660), (0o660, 0o660), (0o600, 0o600)])
+def test_a_database_that_everybody_may_read_is_closed(tmp_path: Path, mode: int, closed: int) -> None:
+    tmp_path.chmod(0o755)
+    files = [tmp_path / "mailrail.sqlite3", tmp_path / "mailrail.sqlite3-wal", tmp_path / "another"]
+    for file in files:
+        file.touch()
+        file.chmod(mode)
+
+    folder = Environment(data_dir=tmp_path).ensure_data_dir()
+
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [closed, closed, mode]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+@pytest.mark.parametrize(
+    "start", [["manage.py", "migrate"], ["-c", "import project.asgi, django.db; django.db.connection.connect()"]]
+)
+def test_the_database_is_for_us_alone(tmp_path: Path, start: list[str]) -> None:
+    environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path)}
+
+    subprocess.run([sys.executable, *start], cwd=ROOT, env=environ, capture_output=True, check=True, umask=0o022)
+
+    (file,) = tmp_path.glob("*.sqlite3")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+# The secret key
+
+
+def key_of(folder: Path) -> str:
+    """The key that a start takes."""
+    return Environment(data_dir=folder).resolved_secret_key
+
+
+def test_a_given_secret_key_is_used_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", KEY)
+
+    assert key_of(tmp_path) == KEY
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_key_is_made_once(tmp_path: Path) -> None:
+    first, second = key_of(tmp_path), key_of(tmp_path)
+
+    assert first == second
+    assert len(first) >= 50
+
+
+def test_a_secret_key_is_readable_by_us_alone(tmp_path: Path) -> None:
+    key_of(tmp_path)
+
+    (file,) = tmp_path.iterdir()
+    assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("secret_key", 0o600)
+
+
+def test_each_installation_has_a_secret_key_of_its_own(tmp_path: Path) -> None:
+    assert key_of(tmp_path / "one") != key_of(tmp_path / "other")
+
+
+def test_two_starts_at_once_agree_on_the_first_ones_key(tmp_path: Path) -> None:
+    path = tmp_path / "secret_key"
+
+    _write_once(path, "first")
+    _write_once(path, "second")
+
+    assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_start_that_was_killed_while_it_wrote_the_key_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / f"secret_key.{os.getpid()}").write_text("ha")  # in a container, the next start has the same process id
+
+    assert len(key_of(tmp_path)) >= 50

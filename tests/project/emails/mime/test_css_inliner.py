@@ -1,0 +1,239 @@
+"""Style sheets in a mail's HTML, written into its elements."""
+
+import re
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from project.emails.mime.builder import Draft, build_message
+from project.emails.mime.css_inliner import MAX_HTML_LENGTH, MAX_TAGS, inline_css
+
+RED = "<style>p{color:red}</style>"
+STYLED = re.compile(r'<p[^>]* style="color: red;"')
+
+
+@pytest.fixture
+def fetched() -> Iterator[tuple[str, list[str]]]:
+    """A web server of style sheets: its address, and the paths that were asked for."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Type", "text/css")
+            self.end_headers()
+            self.wfile.write(b"p{color:red}")
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", paths
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_rule_becomes_an_attribute() -> None:
+    html = f'<!DOCTYPE html>\n<html lang="en"><head>{RED}</head><body><p class="a">Grüße&nbsp;&amp; <b>more</b></p></body></html>'
+
+    assert inline_css(html).replace("\n", "") == html.replace("\n", "").replace('class="a"', 'class="a" style="color: red;"')
+
+
+def test_keeps_what_no_attribute_can_say() -> None:
+    style = "<style>a{color:red} a:hover{color:blue} @media (max-width:9em){a{color:green}}</style>"
+
+    html = inline_css(f"{style}<a>x</a>")
+
+    assert style in html
+    assert '<a style="color: red;">x</a>' in html
+
+
+def test_what_an_element_says_of_itself_wins() -> None:
+    assert '<p style="color: blue">' in inline_css(f'{RED}<p style="color: blue">x</p>')
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "",
+        "Hi",
+        "<p class=a>Hi<br/>\r\n&copy; <P>Ho",
+        "<tr><td>a</td></tr>",
+        "<styled>a</styled>",
+        "<!-- <style>p{color:red}</style> --><p>a",
+        "<!--[if mso]><style>p{color:red}</style><![endif]--><p>a</p>",
+        "<p>a</p><!-- <style>",
+        '<p style="color:red">&lt;style></p>',
+    ],
+)
+def test_html_without_a_style_element_is_left_as_it_is(html: str) -> None:
+    assert inline_css(html) == html
+
+
+@pytest.mark.parametrize(
+    ("html", "shown"),
+    [
+        (f"{RED}<p>one<p>two", ["one", "two"]),
+        (f"<p>one</p>{RED}<p>two</p>", ["one", "two"]),
+        (f"<div><p>one</p>{RED}</div>", ["one"]),
+        ("<!-- a --><P>one</P><!-- b --><STYLE>P{color:red}</STYLE>", ["one"]),
+        ("<p>one</p><style>p{color:red}", ["one"]),
+        (f"<p>{RED}one</p>tail", [f"{RED}one"]),
+    ],
+)
+def test_a_fragment_is_still_all_there(html: str, shown: list[str]) -> None:
+    result = inline_css(html)
+
+    assert re.findall(r'<p style="color: red;">(.*?)</p>', result) == shown
+    assert result.endswith("</body></html>")
+    assert ("tail" in result, "<!-- b -->" in result) == ("tail" in html, "<!-- b -->" in html)
+
+
+@pytest.mark.parametrize(
+    "css",
+    [
+        "}",
+        "p{",
+        "p{color",
+        "p{color:red;;;}}",
+        "{}{}",
+        "@",
+        "@import",
+        "@media {",
+        "p{color:rgb(((",
+        '"',
+        "/*",
+        "<!--",
+        "\\",
+        "p[",
+        "::",
+        "é🎉{}",
+    ],
+)
+def test_malformed_css_fails_no_mail(css: str) -> None:
+    html = inline_css(f"<style>{css}</style><p>Hi</p>")
+
+    assert f"<style>{css}</style>" in html
+    assert re.search(r"<p[^>]*>Hi</p>", html)
+
+
+def test_a_malformed_attribute_leaves_the_html_as_it_is() -> None:
+    html = f"{RED}<p style=\"@charset 'x'!\">Hi</p>"
+
+    assert inline_css(html) == html
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    ["media=print", 'media="(max-width:9em)"', 'media="screen and (color)"', "type='text/css' MEDIA = 'all and (color)'"],
+)
+def test_a_style_for_some_media_only_is_not_for_all(attribute: str) -> None:
+    html = inline_css(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>")
+
+    assert "<p>Hi</p>" in html
+    assert "p{color:red}" in html
+
+
+@pytest.mark.parametrize("attribute", ["media=screen", 'media="all"', "media = ' all '", "type=text/css", "data-media=print"])
+def test_a_style_for_every_screen_is_written_in(attribute: str) -> None:
+    assert STYLED.search(inline_css(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>"))
+
+
+@pytest.mark.parametrize("attribute", ["media=", "media"])
+@pytest.mark.timeout(10)
+def test_endless_spaces_in_a_style_element_take_no_time(attribute: str) -> None:
+    assert inline_css(f"<style {attribute}{' ' * 190_000}all>p{{color:red}}</style><p>Hi</p>").endswith("</body></html>")
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [
+        '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" "http://www.w3.org/TR/xhtml1/DTD/xhtml1-transitional.dtd">',
+        "\n<!doctype\nhtml>",
+        "",
+    ],
+)
+def test_the_doctype_stays_what_it_was(doctype: str) -> None:
+    html = inline_css(f"{doctype}<html><head>{RED}</head><body><p>&lt;!doctype html></p></body></html>")
+
+    assert html.startswith(f"{doctype}<html><head>")
+    assert STYLED.search(html)
+
+
+def test_outlooks_conditions_stay_conditions() -> None:
+    conditions = "<!--[if mso]><b>a</b><![endif]--><!--[if !mso]><!--><i>b</i><!--<![endif]--><![if !mso]><u>c</u><![endif]>"
+
+    assert conditions in inline_css(f"<p>{conditions}</p>{RED}")
+
+
+def test_fetches_nothing_from_the_network(fetched: tuple[str, list[str]]) -> None:
+    server, paths = fetched
+    linked = f'<link rel="stylesheet" href="{server}/a.css"><link rel="stylesheet" href="//{server[7:]}/b.css">'
+    imported = f'<style>@import url("{server}/c.css"); p{{background:url({server}/d.png)}}</style>'
+
+    html = inline_css(f"<head><base href='{server}/'>{linked}<link rel=stylesheet href=e.css>{imported}</head><p>Hi</p>")
+
+    assert paths == []
+    assert linked in html
+    assert imported in html
+    assert "color: red" not in html
+
+
+def test_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.css").write_text("p{color:red}")
+    monkeypatch.chdir(tmp_path)
+    hrefs = ["a.css", "./a.css", f"{tmp_path}/a.css", f"file://{tmp_path}/a.css"]
+
+    html = inline_css("".join(f'<link rel="stylesheet" href="{href}">' for href in hrefs) + "<style>b{}</style><p>Hi</p>")
+
+    assert "<p>Hi</p>" in html
+    assert all(f'href="{href}"' in html for href in hrefs)
+
+
+def test_a_sheet_that_would_take_minutes_is_left_as_it_is() -> None:
+    for sheet in ("".join(f"*{{--a{number}:c}}" for number in range(11_000)), "*," * 90_000 + "p{color:red}"):
+        html = f"<style>{sheet}</style>" + "<p>" * 1900
+        assert inline_css(html) == html
+
+
+def test_the_sheet_of_a_newsletter_is_written_in() -> None:
+    """About the most that Gmail shows: 16 KB of styles."""
+    rules = "".join(f".c{number} td{{padding:{number}px;margin:0 {number}px;width:{number}%}}" for number in range(250))
+
+    assert STYLED.search(inline_css(f"<style>p{{color:red}}{rules}</style>" + "<p>Hi</p>" * 700))
+
+
+@pytest.mark.parametrize(
+    "html", ["<div>" * 50_000, "<b>" * 50_000, "<svg>" * 10_000, "x" * MAX_HTML_LENGTH, "<p>x</p>" * (MAX_TAGS + 1)]
+)
+def test_what_is_too_large_or_too_deep_is_left_as_it_is(html: str) -> None:
+    assert inline_css(RED + html) == RED + html
+
+
+@pytest.mark.parametrize("tag", ["<div>", "<b>", "<svg>", "<table><td>", "<p a={}><b b={}>"])
+def test_what_is_as_deep_as_may_be_is_written_in(tag: str) -> None:
+    nested = "".join(tag.format(number, number) for number in range((MAX_TAGS - 2) // tag.count("<")))
+
+    assert STYLED.search(inline_css(f"{RED}<p>x</p>{nested}"))
+
+
+def test_the_html_of_a_mail_is_written_in() -> None:
+    draft = Draft(
+        sender="a@x.example", to=("b@x.example",), text="Hi", html=f"<html><head>{RED}</head><body><p>Hi</p></body></html>"
+    )
+
+    raw = build_message(draft, message_id="<1@x.example>", date=datetime(2026, 12, 1, tzinfo=UTC))
+
+    part = message_from_bytes(raw, policy=policy.default).get_body(("html",))
+    assert part is not None
+    assert STYLED.search(part.get_content())

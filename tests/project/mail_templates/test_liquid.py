@@ -1,0 +1,409 @@
+"""Liquid in its sandbox: what it renders, how it tells what is wrong, and that nothing in it takes long or grows large."""
+
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import inf, nan
+from time import thread_time
+from typing import Any
+
+import pytest
+
+from project.mail_templates.liquid import CompiledTemplate, EmailParts, TemplateErrorType, TemplateInvalid, check_variables
+from project.mail_templates.render_budget import MAX_CPU_SECONDS
+from project.mail_templates.sandbox import MAX_MARKUP_LENGTH, MAX_OUTPUT_BYTES, MAX_SOURCE_LENGTH, SandboxedEnvironment
+
+MEMORY = 100 * 1024 * 1024  # bytes, in the worst of cases
+
+
+def text(source: str, /, **variables: Any) -> str:
+    """What a text becomes."""
+    return CompiledTemplate(EmailParts(text=source)).render(variables).text
+
+
+def html(source: str, /, **variables: Any) -> str:
+    """What HTML becomes."""
+    return CompiledTemplate(EmailParts(html=source)).render(variables).html
+
+
+@contextmanager
+def refused(kind: TemplateErrorType, message: str = ".") -> Iterator[None]:
+    """Expect that a template is invalid."""
+    with pytest.raises(TemplateInvalid, match=message) as caught:
+        yield
+    assert caught.value.kind == kind, caught.value.detail
+
+
+@contextmanager
+def cheap() -> Iterator[None]:
+    """Expect little time."""
+    start = thread_time()
+    yield
+    assert thread_time() - start < 4 * MAX_CPU_SECONDS
+
+
+# Rendering
+
+
+def test_renders_each_part() -> None:
+    parts = CompiledTemplate(EmailParts("S {{ a }}", "T {{ a }}", "H {{ a }}")).render({"a": 1})
+
+    assert parts == EmailParts("S 1", "T 1", "H 1")
+
+
+def test_leaves_out_a_part_that_is_not_wanted() -> None:
+    assert CompiledTemplate(EmailParts("{{ unknown }}", "T")).render({}, without={"subject"}) == EmailParts("", "T")
+
+
+@pytest.mark.parametrize(
+    ("source", "rendered"),
+    [
+        ("{% for i in items %}{{ forloop.index }}{{ i.n }}{% unless forloop.last %},{% endunless %}{% endfor %}", "1a,2b"),
+        ("{% if items.size == 2 %}two{% else %}other{% endif %}", "two"),
+        ("{% case name %}{% when 'Ada' %}A{% else %}?{% endcase %}", "A"),
+        ("{% assign x = name | upcase | append: '!' %}{{ x }}", "ADA!"),
+        ("{% capture x %}<{{ name }}>{% endcapture %}{{ x }}{{ x }}", "<Ada><Ada>"),
+        ("{% for i in (1..3) %}{% cycle 'a', 'b' %}{% endfor %}", "aba"),
+        ("{% liquid\n assign a = 1\n echo a\n%}", "1"),
+        ("{% raw %}{{ name }}{% endraw %}{% comment %}{{ unknown }}{% endcomment %}", "{{ name }}"),
+        ("{{ items | map: 'n' | join: '-' }} {{ 'b,a,b' | split: ',' | uniq | sort | join }}", "a-b a b"),
+        (
+            "{{ name | replace: 'a', 'o' }} {{ '2026-11-24' | date: '%d.%m.%Y' }} {{ '<b>x</b>' | strip_html }}",
+            "Ado 24.11.2026 x",
+        ),
+        (
+            "{% tablerow i in (1..2) %}{{ i }}{% endtablerow %}",
+            '<tr class="row1">\n<td class="col1">1</td><td class="col2">2</td></tr>\n',
+        ),
+        ("{{ unknown | default: 'friend' }} {{ name.first | default: 'none' | upcase }}", "friend NONE"),
+        ("{{ partial }}", "mine"),
+        ("{{ nothing }}{{ yes }}", "true"),
+    ],
+)
+def test_renders(source: str, rendered: str) -> None:
+    variables = {"name": "Ada", "items": [{"n": "a"}, {"n": "b"}], "partial": "mine", "nothing": None, "yes": True}
+
+    assert text(source, **variables) == rendered
+
+
+def test_a_value_that_is_not_there_is_an_error_wherever_it_is_used() -> None:
+    for source in (
+        "{{ x }}",
+        "{{ x.y }}",
+        "{{ a.x }}",
+        "{% if x %}{% endif %}",
+        "{% if x == 1 %}{% endif %}",
+        "{% case x %}{% when 1 %}{% endcase %}",
+        "{% for i in x %}{% endfor %}",
+        "{% cycle x: 1 %}",
+        "{{ a | append: x }}",
+        "{{ x | upcase | default: 'a' }}",
+        "{{ a | default: x }}",
+        "{{ (1..x) | size }}",
+    ):
+        with refused("template_variable", r"unknown variable '[\w.]*x[\w.]*'"):
+            text(source, a={})
+
+
+# HTML
+
+
+def test_html_alone_escapes() -> None:
+    parts = CompiledTemplate(EmailParts("{{ a }}", "{{ a }}", "<p>{{ a }}</p>")).render({"a": "<&\"'>"})
+
+    assert parts == EmailParts("<&\"'>", "<&\"'>", "<p>&lt;&amp;&#34;&#39;&gt;</p>")
+
+
+@pytest.mark.parametrize("name", sorted(SandboxedEnvironment().filters.keys() - {"safe"}))
+@pytest.mark.parametrize("argument", ["", ": 2", ": a", ": '<p>'", ": '&lt;', a", ": a, a"])
+def test_no_filter_brings_a_variable_past_the_escaping(name: str, argument: str) -> None:
+    source = f"{{{{ a | {name}{argument} }}}}{{{{ b | {name}{argument} }}}}{{{{ a | {name}{argument} | {name}{argument} }}}}"
+
+    try:
+        rendered = html(source, a="<script>&lt;script&gt;", b=["<script>", "%3Cscript%3E", "PHNjcmlwdD4="])
+    except TemplateInvalid:
+        return
+    assert "<script" not in rendered
+
+
+def test_safe_is_the_way_past_the_escaping() -> None:
+    assert html("{{ a | safe }}", a="<b>") == "<b>"
+
+
+def test_what_was_captured_is_not_escaped_twice() -> None:
+    assert html("{% capture x %}<i>{{ a }}</i>{% endcapture %}{{ x }}", a="<b>") == "<i>&lt;b&gt;</i>"
+
+
+# What is wrong, and where
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a\n\n{{ user.nick }}", "text, line 3: unknown variable 'user.nick'"),
+        (
+            "a\n{% for i in (1..3) %}\n{{ i }}\n{% if items[5] %}{% endif %}{% endfor %}",
+            "text, line 4: unknown variable 'items[5]'",
+        ),
+        ("{% liquid\n assign a = 1\n echo b\n%}", "text, line 3: unknown variable 'b'"),
+        ("{{ now }}", "text, line 1: unknown variable 'now'"),
+        ("{{ user.__class__ }}", "text, line 1: unknown variable 'user.__class__'"),
+        ("{{ items.append }}", "text, line 1: unknown variable 'items.append'"),
+    ],
+)
+def test_names_an_unknown_variable_and_its_line(source: str, message: str) -> None:
+    with pytest.raises(TemplateInvalid) as caught:
+        text(source, user={}, items=[1])
+
+    assert (caught.value.detail, caught.value.part, caught.value.kind) == (message, "text", "template_variable")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("a\n{{ x | }}\nb", "line 2: expected word"),
+        ("a\n{{ x", "line 2: a tag or output that is not closed"),
+        ("{% raw %}\n{% endra %}", "line 1: a tag or output that is not closed"),
+        ("a\n{% if x %}\n\nb", "line 4: .*endif"),
+        ("\n{{ }}", "line 2: expected a primitive"),
+        ("\n{% %}", "line 2: a tag without a name"),
+        ("\n{% nope %}", "line 2: unexpected tag 'nope'"),
+        ("\n{% include 'a' %}", "line 2: unexpected tag 'include'"),
+        ("\n{% render 'a' %}", "line 2: unexpected tag 'render'"),
+        ("\n{% if x == 1 %}{{ x | nope: 1 }}{% endif %}", "line 2: unknown filter 'nope'"),
+        ("{% if x ! 1 %}{% endif %}", "line 1: unknown operator"),
+    ],
+)
+def test_names_the_line_of_a_syntax_error(source: str, message: str) -> None:
+    with refused("template_syntax", f"html, {message}"):
+        CompiledTemplate(EmailParts(text="fine", html=source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 1 | divided_by: 0 }}",
+        "{{ 'x' | replace }}",
+        "{{ '1e400' | ceil }}",
+        "{{ 'a' | base64_decode }}",
+        "{{ '1e999999' | date: '%Y' | plus: x }}{{ x | first | sum: 'a' }}{{ y | sum }}",
+        "{% for i in (1..3) %}{% for j in forloop %}{% endfor %}{% endfor %}",
+        "{{ '%00' | url_decode }}",
+    ],
+)
+def test_what_cannot_be_rendered_is_told(source: str) -> None:
+    with refused("template_value", "^text"):
+        text(source, x=[1], y=["1e9999999999999"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{% for i in x limit: -1 %}{% endfor %}", "a limit or an offset below zero"),
+        ("{% tablerow i in x limit: 1 offset: -2 %}{% endtablerow %}", "a limit or an offset below zero"),
+        ("{{ y | sum }}", "sum cannot take such a value or arguments"),
+        ("{{ y | upcase: 1 }}", "upcase cannot take such a value or arguments"),
+        ("{{ x | join: 1 | date: x }}", "date cannot take such a value or arguments"),
+    ],
+)
+def test_what_cannot_be_rendered_is_told_with_its_line_and_without_python(source: str, message: str) -> None:
+    with pytest.raises(TemplateInvalid) as caught:
+        text(f"a\n{source}", x=[1], y="a")
+
+    assert (caught.value.detail, caught.value.kind) == (f"text, line 2: {message}", "template_value")
+
+
+def test_what_nobody_thought_of_is_told_without_python() -> None:
+    with refused("template_value", "text: it has a value that cannot be used like this"):
+        text("{% if a contains b %}{% endif %}", a={}, b=[])
+
+
+@pytest.mark.parametrize("subject", ["{{ a }}\n{{ a }}", "{{ b }}", "{{ c }}"])
+def test_a_subject_becomes_one_line(subject: str) -> None:
+    with refused("template_value", "subject: not one line"):
+        CompiledTemplate(EmailParts(subject)).render({"a": "a", "b": "a\rBcc: eve@example.com", "c": "a" * 999})
+
+
+def test_a_message_quotes_no_more_than_can_be_read() -> None:
+    with pytest.raises(TemplateInvalid) as caught:
+        text("{{ x | compact: 'a' }}{{ x | uniq: 'a' }}", x=["y" * 10_000])
+
+    assert len(caught.value.detail) < 350
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% assign x = 'aaaaaaaaaa' %}{% for i in (1..99) %}{% assign x = x | append: x %}{% endfor %}",
+        "{% assign x = 'aaaaaaaaaa' %}{% for i in (1..99) %}{% assign x = x | prepend: x %}{% endfor %}",
+        "{% assign x = 'aaaaaaaaaa' %}{% for i in (1..99) %}{% assign x = x | replace: 'a', x %}{% endfor %}",
+        "{% assign x = 'aaaaaaaaaa' %}{% for i in (1..99) %}{% assign x = x | replace: '', x %}{% endfor %}",
+        "{% assign x = 'aaaaaaaaaa' | split: '' %}{% for i in (1..99) %}{% assign x = x | concat: x %}{% endfor %}",
+        "{% assign x = '' %}{% for i in (1..99) %}{% assign x = x | append: 'aaaa' | split: '' | join: x %}{% endfor %}",
+        "{% assign x = '&' %}{% for i in (1..9999) %}{% assign x = x | escape | escape | url_encode %}{% endfor %}",
+        "{% assign x = 9999999 %}{% for i in (1..99) %}{% assign x = x | times: x %}{% endfor %}",
+        "{% assign x = 'a' %}{% for i in (1..99) %}{% capture x %}{{ x }}{{ x }}{% endcapture %}{% endfor %}",
+        "{% for i in (1..9999) %}{% capture x %}{{ big }}{% endcapture %}{% endfor %}",
+        "{% for i in (1..9999) %}{% assign x = x | default: big | append: 'x' %}{% cycle x: 1 %}{% endfor %}",
+        "{% for i in (1..9999) %}{{ big }}{% endfor %}",
+        "{% for i in (1..9999) %}{% ifchanged %}{{ big }}{{ i }}{% endifchanged %}{% endfor %}",
+        "{{ '2026-11-24' | date: '" + "%1000000d" * 12 + "' }}",
+        "{{ big | date: '%Y' }}",
+        "{{ items | uniq }}",
+        "{{ items | join: big }}",
+        "{{ angles | strip_html }}",
+        "{{ wide | split: '' | size }}",
+        "{{ wide | url_encode | size }}",
+    ],
+)
+def test_what_would_eat_memory_is_refused(source: str) -> None:
+    variables = {"big": "a" * 200_000, "items": list(range(20_000)), "angles": "<" * 100_000 + ">", "wide": "\u4e00" * 200_000}
+    tracemalloc.start()
+
+    try:
+        with refused("template_limit"):
+            text(source, **variables)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < MEMORY
+
+
+def test_a_filter_takes_and_makes_no_large_value() -> None:
+    for source in ("{{ large | upcase }}", "{{ '' | append: large }}", "{{ half | append: half }}", "{{ number | plus: 1 }}"):
+        with refused("template_limit", "a filter with too large a value"):
+            text(source, large="a" * 300_000, half="a" * 150_000, number=2**300)
+
+
+def test_what_is_captured_again_and_again_adds_up() -> None:
+    with refused("template_limit", "makes too much text"):
+        text("{% for i in (1..50) %}{% capture x %}{{ large }}{% endcapture %}{% endfor %}", large="a" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in (1..1000000000) %}{% endfor %}",
+        "{% for i in (1..1000000000) reversed %}{% endfor %}",
+        "{% for i in (1..n) offset: 999999990 %}{% endfor %}",
+        "{% tablerow i in (1..n) %}{% endtablerow %}",
+        "{% if (1..1000000000) contains 'x' %}{% endif %}",
+        "{% unless 'x' == (1..n) %}{% endunless %}",
+        "{% case (1..n) %}{% when (1..n) %}{% endcase %}",
+        "{% case 1 %}{% when (1..n) %}{% endcase %}",
+        "{{ (1..1000000000) | join }}",
+        "{{ items | concat: (1..n) }}",
+        "{% assign x = (1..n) %}{{ x.size }}",
+        "{% cycle (1..n) %}",
+        "{% capture x %}{% if true and (1..n) contains 1 %}{% endif %}{% endcapture %}",
+        "{% liquid\n for i in (1..n)\n echo i\n endfor %}",
+        "{% for i in items limit: 1 %}{{ (1..n) | size }}{% else %}{% endfor %}",
+        "{{ x | default: (1..n) }}",
+    ],
+)
+def test_a_range_that_is_too_long_is_refused_wherever_it_is(source: str) -> None:
+    with cheap(), refused("template_limit", "a range of more than"):
+        text(source, n=10**9, items=[1])
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% for i in (1..200) %}{% for j in (1..200) %}{% endfor %}{% endfor %}",
+        "{% for i in items %}{% tablerow j in items %}{% endtablerow %}{% endfor %}",
+        "{% for i in (1..9999) %}" + "{% if true %}{% endif %}" * 1000 + "{% endfor %}",
+        "{% for i in (1..9999) %}" + "{{ name }}" * 1000 + "{% endfor %}",
+        "{% for i in (1..9999) %}{% if items == others %}{% endif %}{% endfor %}",
+        "{% for i in (1..9999) %}{% if " + " and ".join(["items == others"] * 150) + " %}{% endif %}{% endfor %}",
+        "{% for i in (1..9999) %}{% assign x = items | sort | reverse | first %}{% endfor %}",
+    ],
+)
+def test_what_would_take_long_is_refused(source: str) -> None:
+    with cheap(), refused("template_limit"):
+        text(source, name="Ada", items=list(range(10_000)), others=list(range(10_000)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{" + " " * 200_000 + "}}",
+        "{{ " + " " * 3_000 + " }}",
+        "{% else" + " " * 3_000 + "%}",
+        "{% raw %}" * 20_000,
+        "{% comment %}" + "{% raw %}" * 20_000,
+        "{% doc %}" * 20_000,
+        "{{" * 100_000,
+        "{%" * 100_000,
+        "{% comment %}" + ("{% !" + "{{" * 900 + "%}") * 130,
+        "{% if " + "(" * 3_000 + " %}",
+        ("{{ " + "(" * 49 + " " * 99 + " }}") * 200,
+        "{{ " + "['" * 1_500 + " }}",
+        "{{ a }}" * 30_000,
+        "{% if " + "a and " * 600 + "a %}{% endif %}",
+        "{% if a %}" * 100,
+        "{% liquid " * 400 + "%}",
+        "a" * (MAX_SOURCE_LENGTH + 1),
+    ],
+)
+def test_what_would_take_long_to_read_is_refused(source: str) -> None:
+    with cheap(), pytest.raises(TemplateInvalid):
+        CompiledTemplate(EmailParts(text=source))
+
+
+def test_a_large_template_fits() -> None:
+    source = ("<p>" + "x" * 300 + "</p>{% for i in items %}{{ i.name | upcase }}{% endfor %}\n") * 500
+
+    with cheap():
+        rendered = html(source, items=[{"name": "ada"}] * 2)
+
+    assert len(source) > MAX_SOURCE_LENGTH / 2 > MAX_MARKUP_LENGTH
+    assert rendered.count("ADA") == 1_000
+
+
+def test_output_up_to_the_limit_fits() -> None:
+    source = "{% for i in (1..1024) %}{{ line }}{% endfor %}"
+
+    assert len(text(source, line="a" * (MAX_OUTPUT_BYTES // 1024))) == MAX_OUTPUT_BYTES
+    with refused("template_limit", "output stream limit"):
+        text(source + "b", line="a" * (MAX_OUTPUT_BYTES // 1024))
+
+
+def test_the_parts_share_their_time() -> None:
+    slow = "{% for i in (1..9000) %}" + "{% if true %}{% endif %}" * 1000 + "{% endfor %}"
+
+    with cheap(), refused("template_limit", "subject, line 1: takes too long"):
+        CompiledTemplate(EmailParts(slow, slow, slow)).render({})
+
+
+# Variables
+
+
+def deep(levels: int) -> dict[str, object]:
+    """An object in an object."""
+    return {"a": deep(levels - 1)} if levels else {}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (deep(40), "deep"),
+        ({"a": "\ud800"}, "surrogate"),
+        ({"a": [{"\udfff": 1}]}, "surrogate"),
+        ({"a": ["x" * 600_000] * 2}, "characters"),
+        ({"a": [1, {"b": inf}]}, r"a\[1\].b is no number"),
+        ({"a": 1.5, "b": -nan}, "b is no number"),
+    ],
+)
+def test_refuses_variables(variables: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_variables(variables)
+
+
+def test_takes_what_json_can_say() -> None:
+    variables: dict[str, object] = {"a": [1, 1.5, "ä😀", None, True, {"b": deep(10)}]}
+
+    assert check_variables(variables) is variables

@@ -1,0 +1,93 @@
+"""`python manage.py prepare`: all that must have been done before the first start."""
+
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+from pydantic import SecretStr
+from pytest_django import Settings
+
+from project.accounts.models import User
+from project.config.environment import Environment
+from project.transports.factory import SMTP_BACKEND
+from tests.conftest import PASSWORD
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def static_root(settings: Settings, tmp_path: Path) -> Path:
+    """Where the static files go."""
+    settings.STATIC_ROOT = tmp_path / "static"
+    return tmp_path / "static"
+
+
+def prepare() -> str:
+    """Run it. Gives what it says."""
+    output = StringIO()
+    call_command("prepare", stdout=output)
+    return output.getvalue()
+
+
+def test_says_the_first_administrators_password_once() -> None:
+    first, second = prepare(), prepare()
+
+    said = re.fullmatch(r"First administrator: admin, password (\S+) \(shown only now\)\n", first)
+    assert said is not None
+    assert User.objects.get(username="admin").check_password(said[1])
+    assert second == ""
+
+
+def test_takes_the_first_administrator_from_the_environment_and_says_nothing(settings: Settings) -> None:
+    settings.ENV = Environment(admin_username="ada", admin_password=SecretStr(PASSWORD))
+
+    said = prepare()
+
+    assert said == ""
+    assert User.objects.get(username="ada").check_password(PASSWORD)
+
+
+@pytest.mark.parametrize("password", ["password", "4711", "administrator1"])
+def test_refuses_a_password_that_is_easy_to_guess_where_others_may_come(settings: Settings, password: str) -> None:
+    settings.ENV = Environment(
+        public_url="https://mail.example.com", admin_username="administrator", admin_password=SecretStr(password)
+    )
+
+    with pytest.raises(CommandError, match=r"ADMIN_PASSWORD: .*too (short|common|similar)"):
+        prepare()
+
+    assert not User.objects.exists()
+
+
+def test_refuses_a_password_that_is_easy_to_guess_beside_a_real_transport(settings: Settings) -> None:
+    settings.EMAIL_BACKEND = SMTP_BACKEND
+    settings.ENV = Environment(admin_password=SecretStr("password"))
+
+    with pytest.raises(CommandError, match="too common"):
+        prepare()
+
+
+def test_takes_any_password_for_a_trial(settings: Settings) -> None:
+    settings.ENV = Environment(admin_password=SecretStr("admin"))
+
+    prepare()
+
+    assert User.objects.get().check_password("admin")
+
+
+def test_changes_no_password_later(settings: Settings) -> None:
+    prepare()
+    settings.ENV = Environment(admin_password=SecretStr("another"))
+
+    prepare()
+
+    assert not User.objects.get(username="admin").check_password("another")
+
+
+@pytest.mark.pitfall(22)
+def test_collects_the_static_files(static_root: Path) -> None:
+    prepare()
+
+    assert (static_root / "admin" / "css" / "base.css").is_file()

@@ -1,0 +1,48 @@
+"""Retention: entries past their period are deleted."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django import Settings
+
+from project.audit.models import AuditAction, AuditEvent
+from project.bridge.database.transactions import run_in_transaction
+from project.retention import pruner
+from tests.project.delivery.test_worker import until_so
+
+
+@pytest.mark.parametrize(("days", "kept"), [(400, ["new"]), (0, ["old", "older", "new"])])
+@pytest.mark.anyio
+async def test_deletes_audit_entries_that_are_past_their_retention_period(
+    days: int, kept: list[str], lent: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruner, "BATCH_SIZE", 1)
+    settings.AUDIT_RETENTION_DAYS = days
+    await run_in_transaction(_three_events)
+
+    await pruner.prune()
+
+    assert await run_in_transaction(_names) == kept
+
+
+def _three_events() -> None:
+    for name, age in {"old": 401, "older": 500, "new": 399}.items():
+        AuditEvent.objects.create(action=AuditAction.REJECTED, actor=name, created_at=timezone.now() - timedelta(days=age))
+
+
+def _names() -> list[str]:
+    return list(AuditEvent.objects.order_by("pk").values_list("actor", flat=True))
+
+
+@pytest.mark.anyio
+async def test_prunes_when_the_lifespan_starts(lent: None, settings: Settings) -> None:
+    settings.AUDIT_RETENTION_DAYS = 400
+    await run_in_transaction(_three_events)
+
+    async with pruner.RetentionPruner().running():
+        await until_so(_only_the_new_one_is_left)
+
+
+async def _only_the_new_one_is_left() -> bool:
+    return await run_in_transaction(_names) == ["new"]

@@ -1,0 +1,348 @@
+"""An accepted mail in the hands of Django's backends, and of services with an API of their own."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from email.mime.base import MIMEBase
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from anymail.exceptions import AnymailRecipientsRefused, AnymailRequestsAPIError  # type: ignore[import-untyped]
+from anymail.message import AnymailRecipientStatus  # type: ignore[import-untyped]
+from django.core import mail
+from django.core.mail import get_connection
+
+from project.emails.mime.builder import Attachment, Draft, build_message, envelope_recipients
+from project.emails.models import Email, RawMessage
+from project.transports.raw_message import RawEmailMessage
+from project.transports.smtp.error_classes import FailureKind, classify_error
+
+TEXT, HTML = "Grüße\n\nvon Ada", '<p>Grüße</p><img src="cid:logo">'
+PDF = Attachment("Angebot für Sie.pdf", bytes(range(256)), "application/pdf")
+LOGO = Attachment("logo.png", b"\x89PNG", "image/png", "logo")
+DRAFT = Draft(
+    sender="Shop <shop@example.com>",
+    to=('"Lovelace, Ada" <ada@example.com>', "Bob@example.com"),
+    cc=("Carl <carl@example.com>",),
+    bcc=("Dora <dora@example.com>",),
+    reply_to=("help@example.com",),
+    subject="Ihr Angebot",
+    text=TEXT,
+    html=HTML,
+    headers={"X-Thing": "Öl", "List-Unsubscribe": f"<https://example.com/{'x' * 90}>"},
+    attachments=(PDF, LOGO),
+)
+
+
+def stored(
+    draft: Draft = DRAFT, *, backend: str | None = None, recipients: list[str] | None = None, **options: Any
+) -> RawEmailMessage:
+    """The mail as it was accepted, to be sent through a backend."""
+    email = Email(
+        sender=draft.sender,
+        to=list(draft.to),
+        cc=list(draft.cc),
+        bcc=list(draft.bcc),
+        reply_to=list(draft.reply_to),
+        recipients=envelope_recipients(draft),
+        subject=draft.subject,
+        attempts=2,
+    )
+    RawMessage(email=email, content=build_message(draft, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC)))
+    to = email.recipients if recipients is None else recipients
+    return RawEmailMessage(email, get_connection(backend, **options), recipients=to)
+
+
+def with_file(content: bytes, content_type: str) -> MIMEBase:
+    """The file of a mail that has one."""
+    attachment = Attachment("a", content, content_type)
+    (file,) = stored(Draft(sender="a@b.example", to=("c@b.example",), text="", attachments=(attachment,))).attachments
+    assert isinstance(file, MIMEBase)
+    return file
+
+
+# Its parts
+
+
+def test_has_the_text_and_the_html() -> None:
+    message = stored()
+
+    assert (message.subject, message.body) == ("Ihr Angebot", TEXT)
+    assert message.alternatives == [(HTML, "text/html")]
+
+
+def test_has_the_text_that_was_made_from_html() -> None:
+    message = stored(Draft(sender="a@b.example", to=("c@b.example",), html="<p>Hello</p>"))
+
+    assert message.body == "Hello"
+
+
+def test_has_no_html_if_there_is_none() -> None:
+    message = stored(Draft(sender="a@b.example", to=("c@b.example",), text=""))
+
+    assert (message.body, message.alternatives, message.attachments) == ("", [], [])
+
+
+def test_has_the_files_and_the_pictures() -> None:
+    files = [file for file in stored().attachments if isinstance(file, MIMEBase)]
+
+    assert [
+        (file.get_filename(), file.get_content_type(), file.get_content_disposition(), file["Content-ID"]) for file in files
+    ] == [("logo.png", "image/png", "inline", "<logo>"), (PDF.filename, "application/pdf", "attachment", None)]
+    assert [file.get_payload(decode=True) for file in files] == [LOGO.content, PDF.content]
+
+
+def test_keeps_what_a_content_type_says() -> None:
+    file = with_file("Öl".encode("latin-1"), 'text/calendar; charset="latin-1"; method=REQUEST')
+
+    assert (file.get_param("method"), file.get_content_charset()) == ("REQUEST", "latin-1")
+
+
+@pytest.mark.parametrize(("content", "content_type"), [(b"\xff", "text/plain"), (b"a", "text/plain; charset=klingon")])
+def test_a_text_that_no_backend_could_read_is_bytes(content: bytes, content_type: str) -> None:
+    file = with_file(content, content_type)
+
+    assert (file.get_content_type(), file.get_payload(decode=True)) == ("application/octet-stream", content)
+
+
+def test_has_the_headers_that_are_the_senders_own() -> None:
+    assert stored().extra_headers == {"Message-ID": "<1@example.com>", **DRAFT.headers}
+
+
+def test_knows_which_try_it_is() -> None:
+    assert stored().attempt == 2
+
+
+def test_has_no_other_attributes() -> None:
+    with pytest.raises(AttributeError, match="'RawEmailMessage' object has no attribute 'tags'"):
+        _ = stored().tags
+
+
+# Backends that are given a message
+
+
+def test_smtp_gets_the_stored_bytes() -> None:
+    message = stored()
+    source = build_message(DRAFT, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC))
+
+    assert message.message().as_bytes(linesep="\r\n") == message.message(policy=policy.SMTP).as_bytes() == source
+
+
+def test_the_envelope_is_whom_it_is_still_to_be_sent_to() -> None:
+    assert stored(recipients=["dora@example.com"]).recipients() == ["dora@example.com"]
+
+
+def test_locmem_keeps_all_of_it() -> None:
+    mail.outbox = []
+
+    assert stored(backend="django.core.mail.backends.locmem.EmailBackend").send() == 1
+
+    (kept,) = mail.outbox
+    assert isinstance(kept, RawEmailMessage)
+    assert (kept.body, len(kept.attachments), kept.message()["Subject"]) == (TEXT, 2, "Ihr Angebot")
+
+
+def test_console_prints_it() -> None:
+    stream = io.StringIO()
+
+    stored(backend="django.core.mail.backends.console.EmailBackend", stream=stream).send()
+
+    assert stored().message().as_bytes().decode() in stream.getvalue()
+
+
+def test_a_file_holds_it(tmp_path: Path) -> None:
+    stored(backend="django.core.mail.backends.filebased.EmailBackend", file_path=tmp_path).send()
+
+    (file,) = tmp_path.iterdir()
+    assert file.read_bytes().startswith(stored().message().as_bytes())
+
+
+# Backends that are given its parts
+
+
+def anymail(**options: Any) -> RawEmailMessage:
+    """The mail, for the backend by which django-anymail tests programs."""
+    mail.outbox = []
+    return stored(backend="anymail.backends.test.EmailBackend", **options)
+
+
+def test_a_service_gets_all_of_it() -> None:
+    message: Any = anymail()
+
+    message.send()
+
+    given = message.anymail_test_params
+    assert (str(given["from"]), given["text_body"], given["html_body"]) == (DRAFT.sender, TEXT, HTML)
+    assert {name: [str(each) for each in given[name]] for name in ("to", "cc", "bcc", "reply_to")} == {
+        name: list(getattr(DRAFT, name)) for name in ("to", "cc", "bcc", "reply_to")
+    }
+    assert given["extra_headers"]["x-thing"] == "Öl"
+    assert [(each.name, each.cid, each.content) for each in given["attachments"]] == [
+        ("logo.png", "logo", LOGO.content),
+        (PDF.filename, "", PDF.content),
+    ]
+
+
+def test_a_service_mails_nobody_twice() -> None:
+    message: Any = anymail(recipients=["Bob@example.com", "dora@example.com"])
+
+    message.send()
+
+    to, cc, bcc = (message.anymail_test_params[name] for name in ("to", "cc", "bcc"))
+    assert [[each.addr_spec for each in field] for field in (to, cc, bcc)] == [
+        ["Bob@example.com"],
+        [],
+        ["dora@example.com"],
+    ]
+
+
+def told(**statuses: str) -> dict[str, Any]:
+    """What a service answers, by recipient."""
+    return {"recipient_status": {f"{name}@example.com": AnymailRecipientStatus("1", status) for name, status in statuses.items()}}
+
+
+def test_a_service_may_leave_some_out() -> None:
+    message: Any = anymail()
+    message.anymail_test_response = told(ada="invalid", bob="rejected", carl="failed", dora="queued", eve="rejected")
+    message.refused = {"dora@example.com": (550, b"no")}
+
+    message.send()
+
+    codes = {address: (code, text[:5]) for address, (code, text) in message.collect_rejections().items()}
+    assert codes == {
+        "dora@example.com": (550, b"no"),
+        "ada@example.com": (553, b"5.1.3"),
+        "Bob@example.com": (550, b"5.7.1"),
+        "carl@example.com": (451, b"4.3.0"),
+    }
+
+
+def test_a_service_may_leave_all_out() -> None:
+    message: Any = anymail(recipients=["ada@example.com"])
+    message.anymail_test_response = told(ada="rejected")
+
+    with pytest.raises(AnymailRecipientsRefused) as refusal:
+        message.send()
+
+    assert classify_error(refusal.value) is FailureKind.PERMANENT
+    assert list(message.collect_rejections()) == ["ada@example.com"]
+
+
+def test_nobody_is_left_out_before_it_is_sent() -> None:
+    assert stored().collect_rejections() == {}
+
+
+# Over HTTP
+
+
+class Api(HTTPServer):
+    """A service's API, which answers all that it is asked with the same."""
+
+    status, answer = 200, b"{}"
+    asked: EmailMessage  # the last request, as a message: its body may have parts
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Api
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
+        self.server.asked = message_from_bytes(head + body, EmailMessage, policy=policy.HTTP)
+        self.send_response(self.server.status)
+        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.end_headers()
+        self.wfile.write(self.server.answer)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Nothing is written down."""
+
+
+@contextmanager
+def serving() -> Iterator[Api]:
+    """Run an API in this process."""
+    with Api(("127.0.0.1", 0), _Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """What Mailgun and Postmark are at, for this test."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        settings.ANYMAIL = {
+            "MAILGUN_API_KEY": "key",
+            "MAILGUN_API_URL": server.url,
+            "POSTMARK_SERVER_TOKEN": "token",
+            "POSTMARK_API_URL": server.url,
+        }
+        yield server
+
+
+def test_mailgun_is_asked_for_all_of_it(api: Api) -> None:
+    api.answer = b'{"id": "<1@example.com>", "message": "Queued. Thank you."}'
+    recipients = ["ada@example.com", "carl@example.com", "dora@example.com"]
+
+    stored(backend="anymail.backends.mailgun.EmailBackend", recipients=recipients).send()
+
+    parts = [
+        (part.get_param("name", header="Content-Disposition"), part.get_payload(decode=True)) for part in api.asked.iter_parts()
+    ]
+    fields = dict(parts)
+    assert [fields[name] for name in ("to", "cc", "bcc")] == [DRAFT.to[0].encode(), DRAFT.cc[0].encode(), DRAFT.bcc[0].encode()]
+    assert (fields["text"], fields["html"], fields["h:X-Thing"]) == (TEXT.encode(), HTML.encode(), "Öl".encode())
+    assert (fields["attachment"], fields["inline"], fields["h:Message-Id"]) == (PDF.content, LOGO.content, b"<1@example.com>")
+
+
+POSTMARK_PARTLY = b"""{"ErrorCode": 0, "MessageID": "1", "To": "ada@example.com, Bob@example.com", "Message":
+    "Message OK, but will not deliver to these inactive addresses: bob@example.com. Inactive recipients are ones that ..."}"""
+POSTMARK_NOT = b"""{"ErrorCode": 300, "Message": "Invalid 'To' address: 'bob@example.com'."}"""
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "codes"),
+    [(200, POSTMARK_PARTLY, {"Bob": 550}), (422, POSTMARK_NOT, {"ada": 451, "Bob": 553, "carl": 451, "dora": 451})],
+)
+def test_postmark_tells_whom_it_leaves_out(api: Api, status: int, answer: bytes, codes: dict[str, int]) -> None:
+    api.status, api.answer = status, answer
+    message = stored(backend="anymail.backends.postmark.EmailBackend")
+
+    message.send()
+
+    assert {address.partition("@")[0]: code for address, (code, _) in message.collect_rejections().items()} == codes
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "failure_kind"),
+    [
+        (400, b"to is bad", FailureKind.PERMANENT),
+        (401, b"Forbidden", FailureKind.RELAY_UNAVAILABLE),
+        (429, b"slower", FailureKind.TEMPORARY),
+        (503, b"later", FailureKind.TEMPORARY),
+        (200, b"<html>", FailureKind.TEMPORARY),
+    ],
+)
+def test_a_service_says_whose_fault_it_is(api: Api, status: int, answer: bytes, failure_kind: FailureKind) -> None:
+    api.status, api.answer = status, answer
+
+    with pytest.raises(AnymailRequestsAPIError) as failure:
+        stored(backend="anymail.backends.mailgun.EmailBackend").send()
+
+    assert classify_error(failure.value) is failure_kind
