@@ -1,5 +1,5 @@
-"""What makes Django and FastAPI one program under Daphne.
+"""Everything needed to run Django and FastAPI as one program under Daphne.
 
-The bridge knows nothing of email: copy this folder into another project. Each package solves one thing that is missing or wrong
-when both frameworks share a process; docs/architecture.md explains each, docs/copying-the-bridge.md lists what each needs.
+The bridge contains nothing about email: copy this folder into another project, under any name. Each package solves one subject
+that two frameworks in one process need; docs/architecture.md explains them, docs/copying-the-bridge.md lists what each one needs.
 """

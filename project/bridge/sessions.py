@@ -1,8 +1,8 @@
-"""Django's session and CSRF check for FastAPI: a browser that is signed in at /admin/ is signed in at /api.
+"""Django's sessions and CSRF check for FastAPI: a user who is signed in at /admin/ is signed in at /api too.
 
-Django's own code decides everything: what a session is, whose it is (a changed password or a deactivated user ends
-it), and whether a request was forged. A session cookie is sent by the browser whoever asks, so it never authorises an
-unsafe method alone.
+Django's own code decides: a changed password or a deactivated user ends the session. Browsers also send cookies with forged
+requests, so an unsafe method needs a CSRF token too. Needs the packages django and fastapi; reads `SESSION_ENGINE`,
+`SESSION_COOKIE_NAME` and Django's CSRF settings.
 """
 
 from importlib import import_module
@@ -21,16 +21,16 @@ from .database.transactions import run_in_transaction
 
 
 class CsrfFailed(Exception):
-    """A session came with an unsafe method, and without proof that our own page sent it. Says what is missing."""
+    """A request with a session cookie and an unsafe method failed Django's CSRF check. The text is Django's reason."""
 
 
 async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
-    """FastAPI dependency: the signed-in, active Django user of this request or socket, or None. Raises `CsrfFailed`.
+    """FastAPI dependency. Return the signed-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`.
 
-    A socket's cookie counts only beside an Origin header (which `origins` has checked): without one it is no browser's.
+    A WebSocket's cookie counts only with an Origin header, which `WebSocketOriginMiddleware` checks: all browsers send one.
     """
     if not connection.cookies.get(settings.SESSION_COOKIE_NAME, "").isalnum():
-        return None  # none, or none of Django's: its keys are letters and digits
+        return None  # no cookie, or not from Django: its session keys are letters and digits
     if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
         return None
     request = django_request(connection)
@@ -41,7 +41,7 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
 
 
 def django_request(connection: HTTPConnection) -> HttpRequest:
-    """The request as Django sees it: headers, cookies, host and scheme, but no body."""
+    """Return Django's view of the request: headers, cookies, host and scheme, but no body."""
     headers = [(name, value) for name, value in connection.scope["headers"] if name not in _BODY_HEADERS]
     scheme = _SCHEMES.get(connection.scope.get("scheme", "http"), "http")
     scope = {"method": "GET", **connection.scope, "headers": headers, "root_path": "", "scheme": scheme}

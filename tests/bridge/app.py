@@ -1,4 +1,4 @@
-"""A small FastAPI application with what sessions are for."""
+"""A small FastAPI application with the routes that the tests of sessions need."""
 
 from typing import Annotated
 
@@ -12,21 +12,21 @@ User = Annotated[AbstractBaseUser | None, Depends(session_user)]
 
 
 def create_app() -> FastAPI:
-    """Tells who is signed in."""
+    """Return an application whose `/me`, a route and a WebSocket, returns the signed-in user's name."""
     app = FastAPI()
 
-    @app.api_route("/who", methods=["GET", "POST", "DELETE"])
-    async def who(user: User) -> str | None:
+    @app.api_route("/me", methods=["GET", "POST", "DELETE"])
+    async def me(user: User) -> str | None:
         return user.get_username() if user else None
 
-    @app.websocket("/who")
-    async def socket(websocket: WebSocket, user: User) -> None:
+    @app.websocket("/me")
+    async def me_websocket(websocket: WebSocket, user: User) -> None:
         await websocket.accept()
         await websocket.send_json(user.get_username() if user else None)
         await websocket.close()
 
     @app.exception_handler(CsrfFailed)
-    async def forged(_request: Request, error: CsrfFailed) -> JSONResponse:
+    async def csrf_failed(_request: Request, error: CsrfFailed) -> JSONResponse:
         return JSONResponse(str(error), 403)
 
     return app

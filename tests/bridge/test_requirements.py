@@ -1,4 +1,4 @@
-"""What each part of the bridge needs, as docs/copying-the-bridge.md says it."""
+"""docs/copying-the-bridge.md lists what each package and module of the bridge needs. These tests compare it with the code."""
 
 import ast
 import re
@@ -12,64 +12,164 @@ from tests.processes import ROOT
 
 BRIDGE = ROOT / "project" / "bridge"
 PAGE = (ROOT / "docs" / "copying-the-bridge.md").read_text()
-PARTS = re.findall(r"^\| `(\w+)` \| (.*?) ?\| (.*?) ?\| (.*?) ?\| .* \|$", PAGE, re.MULTILINE)
-BROUGHT_BY = {"starlette": "fastapi", "twisted": "daphne"}
+INSTALLED_WITH = {"starlette": "fastapi", "twisted": "daphne"}
+MAX_DOCSTRING_LINES = 5
+
+NAMES = sorted(".".join(path.relative_to(BRIDGE).with_suffix("").parts) for path in BRIDGE.rglob("*.py"))
+MODULES = [name for name in NAMES if not name.endswith("__init__")]
+PACKAGES = [name.removesuffix(".__init__") for name in NAMES if name.endswith(".__init__")]
+SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
+ROW = re.compile(r"^\| `([\w.]+)` \| (.*?) ?\| (.*?) ?\| (.*?) ?\| (.*?) ?\|$", re.MULTILINE)
 
 
-class Needs(NamedTuple):
-    """Of a part: the modules that it takes along, the packages, and the settings that it reads by their names."""
+class Row(NamedTuple):
+    """One module's row in the page's tables."""
 
-    along: set[str]
-    packages: set[str]
+    section: str
+    module: str
+    public_names: list[str]
+    takes_along: list[str]
+    packages: list[str]
     settings: set[str]
 
 
-def needs(module: str) -> Needs:
-    """What a module of the bridge imports and reads, itself or through others of the bridge."""
-    nodes = list(ast.walk(ast.parse((BRIDGE / f"{module}.py").read_text())))
-    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
-    along = {node.module or alias.name for node in froms if node.level for alias in node.names}
-    names = {node.module or "" for node in froms if not node.level}
+class Requirements(NamedTuple):
+    """Other modules of the bridge that a module imports, directly or indirectly, and the packages that all of them need."""
+
+    modules: set[str]
+    packages: set[str]
+
+
+def rows() -> list[Row]:
+    """Return all rows of the page's tables."""
+    return [
+        Row(section, module, _code(names), _code(along), re.findall(r"\w+", packages), set(re.findall(r"`([A-Z_]+)`", settings)))
+        for section, text in SECTIONS.items()
+        for module, names, along, packages, settings in ROW.findall(text)
+    ]
+
+
+def _code(text: str) -> list[str]:
+    return re.findall(r"`([\w.]+)`", text)
+
+
+def parse(module: str) -> ast.Module:
+    """Return the syntax tree of a module of the bridge."""
+    return ast.parse(BRIDGE.joinpath(*module.split(".")).with_suffix(".py").read_text())
+
+
+def imported_from_the_bridge(module: str) -> set[str]:
+    """Return the bridge's modules that a module imports itself."""
+    found = set()
+    for node in ast.walk(parse(module)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            origin = [*module.split(".")[: -node.level], *(node.module.split(".") if node.module else [])]
+            targets = {".".join([*origin, alias.name]) for alias in node.names}
+            found |= targets & set(MODULES) or {".".join(origin)}
+    return found
+
+
+def imported_packages(module: str) -> set[str]:
+    """Return the installed packages that a module imports itself."""
+    nodes = list(ast.walk(parse(module)))
+    names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     packages = {name.partition(".")[0] for name in names} - sys.stdlib_module_names
-    read = {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings"}
-    theirs = [needs(taken) for taken in along]
-    return Needs(
-        along.union(*(each.along for each in theirs)),
-        {BROUGHT_BY.get(name, name) for name in packages}.union(*(each.packages for each in theirs)),
-        read.union(*(each.settings for each in theirs)),
+    return {INSTALLED_WITH.get(name, name) for name in packages}
+
+
+def requirements(module: str) -> Requirements:
+    """Return what a module needs, itself or through the bridge's modules that it imports."""
+    direct = imported_from_the_bridge(module)
+    indirect = [requirements(each) for each in direct]
+    return Requirements(
+        direct.union(*(each.modules for each in indirect)),
+        imported_packages(module).union(*(each.packages for each in indirect)),
     )
 
 
-@pytest.mark.parametrize(("part", "along", "packages"), [part[:3] for part in PARTS], ids=[part[0] for part in PARTS])
-def test_a_part_needs_what_the_page_says(part: str, along: str, packages: str) -> None:
-    real = needs(part)
-
-    assert (sorted(real.along), sorted(real.packages)) == (re.findall(r"`(\w+)`", along), re.findall(r"\w+", packages))
-
-
-def test_the_page_names_every_part() -> None:
-    modules = {path.stem for path in BRIDGE.glob("*.py")} - {"__init__"}
-
-    assert {name for part in PARTS for name in (part[0], *re.findall(r"`(\w+)`", part[1]))} == modules
+def read_settings(module: str) -> set[str]:
+    """Return the Django settings that a module reads itself."""
+    nodes = ast.walk(parse(module))
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "settings"}
 
 
-def test_the_page_names_every_setting_that_is_read() -> None:
-    read = {part[0]: needs(part[0]).settings for part in PARTS}
-    told = set(re.findall(r"`([A-Z_]+)`", " ".join(part[3] for part in PARTS)))
+def public_definitions(module: str) -> set[str]:
+    """Return the public classes and functions that a module defines."""
+    nodes = [node for node in parse(module).body if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {node.name for node in nodes if not node.name.startswith("_")}
 
-    assert read["hosts"] == {"ALLOWED_HOSTS"}
-    assert {name: settings - told for name, settings in read.items() if settings - told} == {}
+
+def public_variables(module: str) -> set[str]:
+    """Return the public constants and other variables that a module defines."""
+    targets = [target for node in parse(module).body if isinstance(node, ast.Assign) for target in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name) and not target.id.startswith("_")}
+
+
+every_row = pytest.mark.parametrize("row", rows(), ids=lambda row: row.module)
+every_part = pytest.mark.parametrize("name", [*PACKAGES, "sessions"])
+
+
+@every_row
+def test_a_module_needs_what_the_page_says(row: Row) -> None:
+    real = requirements(row.module)
+
+    assert (row.takes_along, row.packages) == (sorted(real.modules), sorted(real.packages))
+
+
+@every_row
+def test_the_page_lists_a_modules_public_names(row: Row) -> None:
+    defined = public_definitions(row.module)
+
+    assert row.public_names == sorted(row.public_names)
+    assert defined <= set(row.public_names) <= defined | public_variables(row.module)
+
+
+@every_row
+def test_the_page_lists_the_settings_that_a_module_reads(row: Row) -> None:
+    assert read_settings(row.module) <= row.settings
+
+
+def test_the_scanner_finds_settings() -> None:
+    assert read_settings("middleware.trusted_hosts") == {"ALLOWED_HOSTS"}
+
+
+def test_the_page_lists_every_module_in_its_packages_section() -> None:
+    assert sorted((row.section, row.module) for row in rows()) == [(name.partition(".")[0], name) for name in MODULES]
+
+
+@every_part
+def test_the_page_links_the_tests_of_every_package(name: str) -> None:
+    linked = set(re.findall(r"\]\(\.\./(tests/[\w/.]+)\)", SECTIONS[name]))
+    folder = ROOT / "tests" / "bridge" / name
+    own = {f"tests/bridge/{name}/{path.name}" for path in folder.glob("test_*.py")} or {f"tests/bridge/test_{name}.py"}
+
+    assert {path for path in linked if path.startswith("tests/bridge/")} == own
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+@every_part
+def test_a_docstring_says_what_a_package_needs_in_a_few_lines(name: str) -> None:
+    docstring = ast.get_docstring(parse(f"{name}.__init__" if name in PACKAGES else name)) or ""
+
+    assert "needs" in docstring.lower()
+    assert len(docstring.splitlines()) <= MAX_DOCSTRING_LINES
+
+
+@pytest.mark.parametrize("name", ["__init__", *(f"{name}.__init__" for name in PACKAGES)])
+def test_a_package_imports_nothing_by_itself(name: str) -> None:
+    """So a copied module needs only what its row on the page lists."""
+    assert [type(node) for node in parse(name).body] == [ast.Expr]
 
 
 def test_the_page_installs_what_its_project_needs() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    froms = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
-    names = [f"{node.module}.{alias.name}".split(".") for node in froms for alias in node.names]
-    parts = {name[2] for name in names if name[:2] == ["shop", "bridge"]}
+    nodes = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    names = {f"{node.module}.{alias.name}".removeprefix("shop.bridge.") for node in nodes for alias in node.names}
+    used = {module for module in MODULES if any(f"{name}.".startswith(f"{module}.") for name in names)}
     [pip] = re.findall(r"^pip install (.*)$", PAGE, re.MULTILINE)
 
     installed = {re.sub(r"[<>=].*", "", word) for word in shlex.split(pip, comments=True)}
 
-    assert parts >= {"server", "reactor", "database"}
-    assert set().union(*(needs(part).packages for part in parts)) == installed
+    assert used >= {"server.daphne_server", "server.reactor", "database.transactions"}
+    assert set().union(*(requirements(module).packages for module in used)) == installed

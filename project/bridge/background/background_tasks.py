@@ -1,7 +1,7 @@
 """Background tasks that outlive their request.
 
-Starlette runs them inside the request's ASGI call, and Daphne kills that call about ten seconds after the response is
-complete. So the call only hands them over here: the lifespan owns them, and waits for them when the server stops.
+Starlette runs them inside the request's ASGI call, and Daphne cancels that call about ten seconds after the response is complete.
+So the call only submits them here. The lifespan owns them, and waits for them when the server stops.
 """
 
 import asyncio
@@ -19,27 +19,25 @@ from .thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
 
-BACKGROUND_THREADS = (
-    10  # for synchronous tasks; a pool of their own, so that slow ones never take the threads that serve requests
-)
+BACKGROUND_THREADS = 10  # for synchronous tasks; separate from the threads that serve requests, which slow tasks must not use up
 
 
 class BackgroundTaskRunner:
-    """Runs handed-over tasks: those of one response in their order, those of different responses side by side."""
+    """Runs submitted tasks: those of one response in order, those of different responses concurrently."""
 
     def __init__(self) -> None:
         self._threads = ThreadPool("background", BACKGROUND_THREADS)
         self._running: set[asyncio.Task[None]] = set()
         self._unfinished: dict[BackgroundTask, str] = {}
 
-    def hand_over(self, background: BackgroundTask) -> None:
-        """Take over a response's background tasks. Returns at once."""
+    def submit(self, background: BackgroundTask) -> None:
+        """Start a response's background tasks, and return at once."""
         task = asyncio.get_running_loop().create_task(self.run(background))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def run(self, background: BackgroundTask) -> None:
-        """Run them one after the other. One that fails is logged with its traceback, and does not stop the next."""
+        """Run the tasks in order. A failing task is logged with its traceback, and the next one still runs."""
         tasks = _tasks_of(background)
         self._unfinished.update({task: _name_of(task) for task in tasks})
         for task in tasks:
@@ -50,15 +48,15 @@ class BackgroundTaskRunner:
             del self._unfinished[task]
 
     async def stop(self, grace: float) -> None:
-        """Wait `grace` seconds for what still runs, then cancel it and name it in the log."""
+        """Wait up to `grace` seconds for running tasks, then cancel the rest and log their names."""
         deadline = time.monotonic() + grace
-        while self._running and (left := deadline - time.monotonic()) > 0:  # a task may hand over another
+        while self._running and (left := deadline - time.monotonic()) > 0:  # a task may submit another
             await asyncio.wait(self._running, timeout=left)
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._unfinished:
-            logger.error("Cancelled after %g s of grace: %s", grace, ", ".join(self._unfinished.values()))
+            logger.error("Background tasks cancelled after %g s of grace: %s", grace, ", ".join(self._unfinished.values()))
         self._threads.close(timeout=0)
 
     async def _run_one(self, task: BackgroundTask) -> None:
@@ -69,22 +67,23 @@ class BackgroundTaskRunner:
 
 
 class BackgroundRoute(APIRoute):
-    """Hands over the background tasks of its response, and is asked by its own path alone. For `APIRouter(route_class=…)`.
+    """Route that submits the background tasks of its response. For `APIRouter(route_class=…)`. Also matches paths strictly.
 
-    Where no lifespan runs (httpx's ASGITransport, a bare TestClient), they run before the call returns, as Starlette has it.
+    Without a lifespan (httpx's ASGITransport, a bare TestClient), the tasks run before the call returns, as with Starlette.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            # `$`, with which Starlette's patterns end, overlooks it; but in a parameter, it is for that to be refused.
+            # Starlette's path patterns end with `$`, which also matches before a final newline. A newline in a path parameter is
+            # left to that parameter's validation.
             in_parameter = any(str(value).endswith("\n") for value in request.path_params.values())
             if request.scope["path"].endswith("\n") and not in_parameter:
                 raise HTTPException(404)
             response = await handler(request)
             if response.background is not None:
-                response.background = _hand_to_runner(request.app, response.background)
+                response.background = _submit_to_runner(request.app, response.background)
             return response
 
         return handle
@@ -92,7 +91,7 @@ class BackgroundRoute(APIRoute):
 
 @asynccontextmanager
 async def background_tasks_owned_by(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
-    """For the lifespan: while this is open, `app`'s background tasks belong to it. `grace` in seconds."""
+    """For the lifespan: run `app`'s background tasks while this context is open. At the end they have `grace` seconds."""
     runner = app.state.background = BackgroundTaskRunner()
     try:
         yield runner
@@ -101,15 +100,15 @@ async def background_tasks_owned_by(app: FastAPI, *, grace: float) -> AsyncItera
         await runner.stop(grace)
 
 
-def _hand_to_runner(app: FastAPI, background: BackgroundTask) -> BackgroundTask:
+def _submit_to_runner(app: FastAPI, background: BackgroundTask) -> BackgroundTask:
     runner: BackgroundTaskRunner | None = getattr(app.state, "background", None)
     if runner is None:
         return BackgroundTask(BackgroundTaskRunner().run, background)
 
-    async def hand_over() -> None:
-        runner.hand_over(background)
+    async def submit() -> None:
+        runner.submit(background)
 
-    return BackgroundTask(hand_over)
+    return BackgroundTask(submit)
 
 
 def _tasks_of(background: BackgroundTask) -> list[BackgroundTask]:

@@ -1,8 +1,8 @@
-"""A bounded pool of threads that is waited for with `await`.
+"""Bounded thread pool for async code.
 
-Not `concurrent.futures.ThreadPoolExecutor`, for two reasons: the interpreter joins that one's threads when it exits,
-so a single stuck call would keep a stopped server alive; and its threads have no moment of leaving, in which a
-database connection that belongs to a thread can be closed.
+It replaces `concurrent.futures.ThreadPoolExecutor` for two reasons. The interpreter joins the executor's threads at exit, so one
+stuck call would keep a stopped server alive. And the executor has no hook for the end of a thread, which is needed to close the
+thread's database connections.
 """
 
 import asyncio
@@ -21,37 +21,40 @@ _Job = tuple["Future[object]", Callable[[], object]]
 
 
 class ThreadPool:
-    """At most `size` daemon threads, started when there is work; each calls `on_leave` as its last act."""
+    """At most `size` daemon threads, started when there is work. Each calls `on_thread_exit` as its last action."""
 
     def __init__(self, name: str, size: int, *, on_thread_exit: Callable[[], None] = lambda: None) -> None:
         self.name = name
         self.size = size
-        self._on_leave = on_thread_exit
+        self._on_thread_exit = on_thread_exit
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function` on one of the threads, with the caller's context variables; its result or exception is the answer.
+        """Run `function` on a thread, with the caller's context variables. Return its result, or raise its exception.
 
-        A caller that is cancelled takes back a call that has not begun. One that has begun ends in its own time. Raises
-        RuntimeError if the system gives no thread at all, and then has begun nothing.
+        If the caller is cancelled, a call that has not started is dropped, and a call that has started runs to its end. Raises
+        `RuntimeError`, without starting the call, if the system can start no thread at all.
         """
         future: Future[T] = Future()
         call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
         with self._lock:
             if not self._idle.acquire(blocking=False) and len(self._threads) < self.size:
                 try:
-                    self._start_one()
-                except RuntimeError:  # the system has none left
+                    self._start_thread()
+                except RuntimeError:  # the system's limit on threads is reached
                     if not self._threads:
                         raise
             self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
         return await asyncio.wrap_future(future)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Let the threads leave once they have done what they were given. Waits `timeout` seconds for each, at most."""
+        """End the threads once all submitted calls are done. Waits up to `timeout` seconds for each thread.
+
+        The next call of `run` starts new threads.
+        """
         with self._lock:
             threads, self._threads = self._threads, []
             jobs, self._jobs = self._jobs, SimpleQueue()
@@ -61,7 +64,7 @@ class ThreadPool:
         for thread in threads:
             thread.join(timeout)
 
-    def _start_one(self) -> None:
+    def _start_thread(self) -> None:
         name = f"{self.name}-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._work, args=(self._jobs, self._idle), name=name, daemon=True)
         thread.start()
@@ -69,18 +72,18 @@ class ThreadPool:
 
     def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
         while (job := jobs.get()) is not None:
-            tell = _run_job(*job)
-            idle.release()  # first, so that a caller who comes back with the next call finds this thread free
-            tell()
-            del job, tell  # hold neither arguments nor result while waiting
-        self._on_leave()
+            set_result = _run_job(*job)
+            idle.release()  # before the result is set, so that a caller that runs its next call at once finds this thread idle
+            set_result()
+            del job, set_result  # an idle thread must not keep arguments and results alive
+        self._on_thread_exit()
 
 
-def _run_job(future: "Future[object]", call: Callable[[], object]) -> Callable[[], None]:
-    """Make the call, unless it was taken back. Gives what tells the caller."""
+def _run_job(future: "Future[object]", call: Callable[[], object]) -> Callable[[], object]:
+    """Run the call unless it was cancelled. Return the function that passes the result to the caller."""
     if not future.set_running_or_notify_cancel():
         return lambda: None
     try:
         return partial(future.set_result, call())
-    except BaseException as error:  # noqa: BLE001  # it belongs to the caller, whatever it is
+    except BaseException as error:  # noqa: BLE001  # raised to the caller, whatever it is
         return partial(future.set_exception, error)

@@ -1,7 +1,7 @@
-"""Shared commits: what comes while the database is busy waits together, and goes into one transaction (group commit).
+"""Group commit: writes that arrive while the database is busy share the next transaction.
 
-A commit costs about the same for one row as for fifty, so many small writes are several times as quick this way. Nobody
-waits for company: who comes alone is committed alone, at once.
+A commit takes about the same time for one row as for fifty, so many small writes become several times faster. A single write does
+not wait for others: it is committed at once.
 """
 
 import asyncio
@@ -18,55 +18,55 @@ Result = TypeVar("Result")
 @dataclass(eq=False)
 class _PendingItem(Generic[Item, Result]):
     item: Item
-    answer: "asyncio.Future[Result]"
+    result: "asyncio.Future[Result]"
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Runs `function` over what waits, up to `most` items in one transaction.
+    """Runs `function` over the waiting items, up to `max_items` in one transaction.
 
-    It gives an answer for each item, in their order; an exception among them is raised to whoever asked. If the whole fails,
-    each item is tried in a transaction of its own: one bad item fails alone.
+    `function` returns one result per item, in order; an exception among the results is raised to that item's caller. If
+    `function` raises, each item is retried in a transaction of its own, so one bad item fails alone.
     """
 
-    def __init__(self, function: Callable[[Sequence[Item]], Sequence[Result | Exception]], *, most: int = 64) -> None:
+    def __init__(self, function: Callable[[Sequence[Item]], Sequence[Result | Exception]], *, max_items: int = 64) -> None:
         self._function = function
-        self._most = most
+        self._max_items = max_items
         self._waiting: list[_PendingItem[Item, Result]] = []
         self._committing: asyncio.Task[None] | None = None
 
     async def run(self, item: Item) -> Result:
-        """Give `item` to the next transaction. It is committed when this returns."""
-        asked: _PendingItem[Item, Result] = _PendingItem(item, asyncio.get_running_loop().create_future())
-        self._waiting.append(asked)
+        """Add `item` to the next transaction, and return its result once the transaction is committed."""
+        pending: _PendingItem[Item, Result] = _PendingItem(item, asyncio.get_running_loop().create_future())
+        self._waiting.append(pending)
         if self._committing is None or self._committing.done():
             self._committing = asyncio.create_task(self._commit_all())
-        return await asked.answer
+        return await pending.result
 
     async def _commit_all(self) -> None:
         while self._waiting:
-            taken, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            together = [asked for asked in taken if not asked.answer.done()]  # who was cancelled wants nothing
-            if together and not await self._commit(together):
-                for asked in together:
-                    await self._commit([asked])
+            batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
+            batch = [pending for pending in batch if not pending.result.done()]  # a done future was cancelled by its caller
+            if batch and not await self._commit(batch):
+                for pending in batch:
+                    await self._commit([pending])
 
-    async def _commit(self, together: Sequence[_PendingItem[Item, Result]]) -> bool:
-        """False if it failed, and was more than one."""
+    async def _commit(self, batch: Sequence[_PendingItem[Item, Result]]) -> bool:
+        """Return False if a batch of several items failed, and must be retried item by item."""
         try:
-            answers = await run_in_transaction(self._function, [asked.item for asked in together])
-        except Exception as error:  # noqa: BLE001  # it belongs to whoever asked
-            if len(together) > 1:
+            results = await run_in_transaction(self._function, [pending.item for pending in batch])
+        except Exception as error:  # noqa: BLE001  # raised to the item's caller
+            if len(batch) > 1:
                 return False
-            answers = [error] * len(together)
-        for asked, answer in zip(together, answers, strict=True):
-            _resolve(asked.answer, answer)
+            results = [error] * len(batch)
+        for pending, result in zip(batch, results, strict=True):
+            _resolve(pending.result, result)
         return True
 
 
-def _resolve(future: "asyncio.Future[Result]", answer: Result | Exception) -> None:
+def _resolve(future: "asyncio.Future[Result]", result: Result | Exception) -> None:
     if future.done():
         return
-    if isinstance(answer, Exception):
-        future.set_exception(answer)
+    if isinstance(result, Exception):
+        future.set_exception(result)
     else:
-        future.set_result(answer)
+        future.set_result(result)

@@ -1,8 +1,8 @@
-"""The one door from async code to Django's ORM.
+"""The one way from async code to Django's ORM.
 
-Django keeps a connection per thread and tends it on signals that FastAPI never sends; asgiref's `sync_to_async` gives
-either one thread for everyone or a new thread, and so a new connection, per request. Here a bounded pool of threads
-keeps its connections, and tends them on the very thread that uses them.
+Django keeps one connection per thread, and cleans it up on signals that FastAPI never sends. asgiref's `sync_to_async` runs all
+callers on one thread, or each request on a new thread with a new connection. Here a bounded pool of threads keeps its
+connections, and each thread checks its own.
 """
 
 import threading
@@ -20,76 +20,76 @@ from .write_lock import write_lock
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What is raised while the database does not answer, or takes nothing: PostgreSQL is read-only while it changes hands.
+# Raised while the database is unreachable or rejects writes: PostgreSQL is read-only during a failover.
 DATABASE_UNAVAILABLE_ERRORS = (InterfaceError, OperationalError, InternalError)
-POOL_SIZE = 4  # more gain nothing: SQLite has one writer, and Python one interpreter lock
+POOL_SIZE = 4  # more threads are not faster: SQLite has one writer, and Python has the GIL
 UNTRANSACTED_POOL_SIZE = 2
-PING_AFTER_IDLE_SECONDS = (
-    1.0  # a connection unused for longer is asked whether it still lives before it is trusted with a transaction
-)
+PING_AFTER_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before a transaction uses it
 
 
 _transaction_threads = ThreadPool("database", POOL_SIZE, on_thread_exit=connections.close_all)
-_untransacted_threads = ThreadPool("aside", UNTRANSACTED_POOL_SIZE, on_thread_exit=connections.close_all)
+_untransacted_threads = ThreadPool("untransacted", UNTRANSACTED_POOL_SIZE, on_thread_exit=connections.close_all)
 _last_use = threading.local()
-_last_failure_at = 0.0  # when the database was last seen to fail
+_last_failure_at = 0.0  # when the database last failed, on the monotonic clock
 _shared_connection: BaseDatabaseWrapper | None = None
 _shared_connection_lock = threading.RLock()
 
 
 async def run_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one synchronous function as one transaction, on the pool.
+    """Run a synchronous function as one transaction, on a thread of the pool.
 
-    It is committed when this returns, and rolled back when it raises. Context variables are passed in, exceptions passed out.
+    The transaction is committed when this returns, and rolled back if the function raises. The function sees the caller's context
+    variables, and its exception is raised here.
     """
     return await _transaction_threads.run(call_in_transaction, function, *args, **kwargs)
 
 
 async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """For what takes long for a reason of its own, such as a password's hash: beside the pool, and in no transaction.
+    """Run a synchronous function without a transaction, on a pool of its own. Each statement is committed at once.
 
-    It keeps nobody else from the database meanwhile. Each statement is committed as it comes.
+    For functions that spend most of their time outside the database, such as hashing a password: they do not block transactions.
     """
     return await _untransacted_threads.run(_call_with_managed_connections, function, *args, **kwargs)
 
 
 def call_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `run` does, on the calling thread: for commands and for threads that belong to someone else."""
+    """Run a function as one transaction on the calling thread. For commands, and for threads outside the pool."""
     with acquire_write_lock(), managed_connections(), transaction.atomic(durable=True):
         return function(*args, **kwargs)
 
 
 def ping_database() -> None:
-    """For health checks: ask the database for anything."""
+    """Run a trivial query. For health checks."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
 def close_threads() -> None:
-    """Close the connections of its threads. The next `run` starts them anew."""
+    """End the pools' threads and close their connections. The next call starts new threads."""
     _transaction_threads.close()
     _untransacted_threads.close()
 
 
 def acquire_write_lock() -> AbstractContextManager[object]:
-    """Wait for one's turn to write, where the database has one writer."""
+    """Return a context manager that holds the write lock if the database is SQLite, which has one writer."""
     connection = connections[DEFAULT_DB_ALIAS]
-    one_writer = connection.vendor == "sqlite" and _shared_connection is None  # who borrows a connection queues for that
+    # With a test's shared connection, the connection's own lock serializes the writers.
+    one_writer = connection.vendor == "sqlite" and _shared_connection is None
     return write_lock(str(connection.settings_dict["NAME"])) if one_writer else nullcontext()
 
 
 @contextmanager
 def managed_connections() -> Iterator[None]:
-    """Care for this thread's connections as Django does around a request: none that is dead before, none that broke after."""
+    """Manage this thread's connections as Django does around a request: close dead ones before, and broken ones after."""
     if _shared_connection is not None:
         with _use_shared_connection(_shared_connection):
             yield
         return
-    global _last_failure_at  # noqa: PLW0603  # one process, one database to have trouble with
-    last = getattr(_last_use, "at", 0.0)
-    doubtful = last < _last_failure_at or last < time.monotonic() - PING_AFTER_IDLE_SECONDS
+    global _last_failure_at  # noqa: PLW0603  # all threads share it
+    last_use_at = getattr(_last_use, "at", 0.0)
+    may_be_dead = last_use_at < _last_failure_at or last_use_at < time.monotonic() - PING_AFTER_IDLE_SECONDS
     for connection in connections.all(initialized_only=True):
-        _close_if_dead(connection, ask=doubtful)
+        _close_if_dead(connection, ping=may_be_dead)
     try:
         yield
     except DATABASE_UNAVAILABLE_ERRORS:
@@ -97,24 +97,25 @@ def managed_connections() -> Iterator[None]:
         raise
     finally:
         for connection in connections.all(initialized_only=True):
-            _close_if_dead(connection, ask=False)
+            _close_if_dead(connection, ping=False)
         _last_use.at = time.monotonic()
 
 
 @contextmanager
 def shared_test_connection() -> Iterator[None]:
-    """For tests: everything that goes through this door uses the calling thread's connection, and so sees its transaction.
+    """For tests: let all functions of this module use the calling thread's connection, and so see the test's transaction.
 
-    One at a time, since a connection has one transaction. What the test's rollback takes back includes what FastAPI wrote.
+    They run one at a time, since a connection has only one transaction. The test's rollback also reverts what FastAPI wrote.
     """
-    global _shared_connection  # noqa: PLW0603  # one process, one loan: a test's
+    global _shared_connection  # noqa: PLW0603  # all threads share it
     connection = connections[DEFAULT_DB_ALIAS]
     connection.inc_thread_sharing()
     _shared_connection = connection
     try:
         yield
     finally:
-        close_threads()  # what was begun in the test's transaction ends in it, though its caller is gone: a closed socket's read
+        # Wait for running calls, even if their callers are gone (a closed WebSocket): they must not reach the next test.
+        close_threads()
         _shared_connection = None
         connection.dec_thread_sharing()
 
@@ -124,15 +125,15 @@ def _call_with_managed_connections(function: Callable[P, T], /, *args: P.args, *
         return function(*args, **kwargs)
 
 
-def _close_if_dead(connection: BaseDatabaseWrapper, *, ask: bool) -> None:
+def _close_if_dead(connection: BaseDatabaseWrapper, *, ping: bool) -> None:
     if connection.in_atomic_block:
-        return  # someone else's transaction, on a thread of theirs
-    # CONN_MAX_AGE is for Django's own requests (each has a thread of its own under ASGI, so it must be 0); the pool keeps its
-    # connections, so their age does not count here. A thread of Django's may be here too: the age is for the end of its request.
-    age, connection.close_at = connection.close_at, None
+        return  # on a thread outside the pool, in a transaction of its own
+    # CONN_MAX_AGE is for Django's own requests: under ASGI each runs on a new thread, so it must be 0. The pool keeps connections
+    # of any age. On a thread of Django's own, Django checks the age at the end of the request, so it is restored here.
+    close_at, connection.close_at = connection.close_at, None
     connection.close_if_unusable_or_obsolete()
-    connection.close_at = age
-    if ask and connection.connection is not None and not connection.is_usable():
+    connection.close_at = close_at
+    if ping and connection.connection is not None and not connection.is_usable():
         connection.close()
 
 

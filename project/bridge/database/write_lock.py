@@ -1,7 +1,7 @@
-"""Turns to write to a SQLite database: among the threads of a process, and among the processes of a machine.
+"""Fair write lock for a SQLite database, among the threads of a process and the processes of a machine.
 
-SQLite has one writer. Who finds it taken sleeps and looks again, longer each time, and is overtaken meanwhile: beside a process
-that writes all the time, for seconds. Who waits here is woken.
+SQLite has one writer. A connection that finds the database locked polls with growing sleeps until the busy timeout, and others
+get ahead of it: beside a process that writes all the time, it can wait for seconds. A thread that waits for this lock is woken.
 """
 
 import fcntl
@@ -17,13 +17,14 @@ _is_held = False  # by this process
 
 @contextmanager
 def write_lock(database: str) -> Iterator[None]:
-    """Wait for the turn to write to the one database of this process, a path, and have it. Who has it may take it again."""
+    """Hold the write lock of this process's one database, given by its path. Reentrant: its holder may acquire it again."""
     global _is_held  # noqa: PLW0603  # guarded by the lock
     with _thread_lock:
         if _is_held:
             yield
             return
-        with _file_lock(f"{database}-turn") if Path(database).is_file() else nullcontext():  # one in memory is this process' own
+        # A database in memory belongs to this process alone.
+        with _file_lock(f"{database}-write-lock") if Path(database).is_file() else nullcontext():
             _is_held = True
             try:
                 yield
@@ -33,7 +34,7 @@ def write_lock(database: str) -> Iterator[None]:
 
 @contextmanager
 def _file_lock(path: str) -> Iterator[None]:
-    """Among processes: the operating system lets go of the lock however its process ends."""
+    """Hold an exclusive file lock. The operating system releases it even if the process is killed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,4 +1,5 @@
 """ASGI middleware that gives FastAPI what Django has: trusted hosts, proxies, HTTPS, security headers, Origin checks.
 
-Needs fastapi (Starlette). `trusted_hosts` reads `ALLOWED_HOSTS`; `websocket_origin` also `CSRF_TRUSTED_ORIGINS`.
+Needs the package fastapi; `trusted_hosts` and `websocket_origin` also django. Reads the settings `ALLOWED_HOSTS` and
+`CSRF_TRUSTED_ORIGINS`.
 """

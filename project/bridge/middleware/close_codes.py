@@ -1,8 +1,7 @@
-"""WebSocket close codes as the application meant them.
+"""WebSocket close codes for Daphne.
 
-Autobahn's `sendClose`, which Daphne calls, raises for every code but 1000 and 3000-4999, so that 1003, 1008, 1009,
-1011 and 1012 (RFC 6455 section 7.4.1), which a server is meant to send, end in a traceback. One level below, Autobahn
-sends any.
+Daphne calls Autobahn's `sendClose`, which raises for every code except 1000 and 3000-4999. So the codes that servers should use,
+such as 1003, 1008, 1009, 1011 and 1012 (RFC 6455 section 7.4.1), end in a traceback. Autobahn's `sendCloseFrame` sends any code.
 """
 
 from functools import partial
@@ -12,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class CloseCodeMiddleware:
-    """An ASGI application for WebSockets: under Daphne it closes with the code it is given. Elsewhere it changes nothing."""
+    """ASGI middleware for WebSockets: under Daphne, it sends any close code. Under other servers, it changes nothing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

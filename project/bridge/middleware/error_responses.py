@@ -1,4 +1,4 @@
-"""The answers to what is not let through, before either half sees it. None of them is to be kept."""
+"""Responses to requests that middleware rejects before they reach Django or FastAPI. They must not be cached."""
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -7,11 +7,11 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def error_response(status: int, detail: str, code: str) -> JSONResponse:
-    """An answer in the shape of FastAPI's own errors, with a code for programs."""
+    """Return a response in the shape of FastAPI's own errors, plus a machine-readable `code`."""
     return JSONResponse({"detail": detail, "code": code}, status, NO_STORE)
 
 
 async def reject_websocket(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a WebSocket handshake with 403."""
+    """Reject a WebSocket handshake with 403."""
     await receive()
     await send({"type": "websocket.close"})

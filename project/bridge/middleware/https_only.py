@@ -1,6 +1,6 @@
-"""Over TLS or not at all: what Django's SECURE_SSL_REDIRECT does for its half, for the other one too.
+"""HTTPS for FastAPI, as SECURE_SSL_REDIRECT requires it for Django.
 
-A program that sends its key in the clear is refused, and not sent elsewhere: it would follow, and never learn.
+Plain HTTP is rejected, not redirected: a program would follow the redirect, and go on sending its API key unencrypted.
 """
 
 from collections.abc import Collection
@@ -11,13 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .error_responses import error_response, reject_websocket
 
 _PLAINTEXT_SCHEMES = {"http", "ws"}
-_https_required = error_response(403, "This server is to be called by https://.", "https_required")
+_https_required = error_response(403, "This server accepts only HTTPS requests.", "https_required")
 
 
 class HTTPSOnlyMiddleware:
-    """An ASGI application: refuses what comes in the clear, but for `probes` from this machine, and passes all else on.
+    """ASGI middleware that rejects requests and WebSockets without TLS, except requests for `probes` (paths) from this machine.
 
-    Whether a proxy in front says that it came over TLS is for `proxies` to see to.
+    Behind a proxy that terminates TLS, `ProxyHeadersMiddleware` must come first: it sets the scheme.
     """
 
     def __init__(self, app: ASGIApp, *, probes: Collection[str] = ()) -> None:
@@ -40,5 +40,5 @@ def _is_from_this_machine(scope: Scope) -> bool:
     try:
         ip = ip_address(address)
     except ValueError:
-        return not address  # a Unix socket's end has none
+        return not address  # a client on a Unix socket has no address
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback

@@ -1,7 +1,7 @@
-"""Who is calling, and over what, when a proxy stands in front.
+"""The client's address and scheme behind a proxy.
 
-Anybody can send `X-Forwarded-For` and `X-Forwarded-Proto`: they count only from an address that is named. Daphne's own
-`--proxy-headers` believes everyone, and takes the end of the list that the client writes.
+Anyone can send `X-Forwarded-For` and `X-Forwarded-Proto`, so they are trusted only from the configured proxies. Daphne's own
+`--proxy-headers` trusts every sender, and takes the first address of the list, which the client can write.
 """
 
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-UNIX_SOCKET = "unix"  # a socket of that kind: who connects to it has no address
+UNIX_SOCKET = "unix"  # stands for all clients on a Unix socket: they have no address
 Network = IPv4Network | IPv6Network
 _SCHEMES = {"http": {"http": "http", "https": "https"}, "websocket": {"http": "ws", "https": "wss"}}
 
 
 def parse_proxies(names: Iterable[str]) -> frozenset[Network | str]:
-    """Networks of the proxies with these addresses, networks, or `unix`. Raises ValueError."""
+    """Parse the addresses and networks of proxies; `unix` stands for clients on a Unix socket. Raises `ValueError`."""
     return frozenset(name if name == UNIX_SOCKET else ip_network(name) for name in names)
 
 
 class ProxyHeadersMiddleware:
-    """An ASGI application: puts the client's address and scheme, as trusted proxies tell them, in the place of the proxy's."""
+    """ASGI middleware that replaces a trusted proxy's address and scheme with the client's."""
 
     def __init__(self, app: ASGIApp, proxies: Iterable[str]) -> None:
         self.app = app
@@ -35,10 +35,10 @@ class ProxyHeadersMiddleware:
         await self.app(scope, receive, send)
 
     def _client(self, scope: Scope, headers: Headers) -> object:
-        # Each proxy adds the address that it saw at the end: the last one that is no proxy of ours is true, and those before it
-        # are what the client says.
-        told = [address.strip() for line in headers.getlist("x-forwarded-for") for address in line.split(",")]
-        for address in reversed(told):
+        # Each proxy appends the address that it saw. So the last address that is not a trusted proxy is the client's. The client
+        # itself sent the addresses before it, and they cannot be trusted.
+        forwarded = [address.strip() for line in headers.getlist("x-forwarded-for") for address in line.split(",")]
+        for address in reversed(forwarded):
             if not _is_address(address):
                 break
             if not self._trusts(address):
@@ -49,7 +49,7 @@ class ProxyHeadersMiddleware:
         if not _is_address(address):
             return UNIX_SOCKET in self._proxies
         ip = ip_address(address)
-        ip = getattr(ip, "ipv4_mapped", None) or ip  # as a socket that listens on :: has it
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket that listens on :: reports IPv4 clients so
         return any(ip in network for network in self._proxies if not isinstance(network, str))
 
 

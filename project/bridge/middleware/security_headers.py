@@ -1,7 +1,7 @@
-"""Security headers on every answer of both halves.
+"""Security headers for all responses, Django's and FastAPI's.
 
-What only a page heeds goes with pages alone: each header costs as much time as the ASGI router, or more.
-A header that an answer brings itself stays as it is: a page that needs more, or that shows strangers' HTML, says so.
+Headers that only matter for HTML pages are added to pages only: each header takes as much time as the ASGI router, or more.
+Headers that the response already has are kept: a page that needs other sources, or shows untrusted HTML, sets its own policy.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -9,7 +9,8 @@ from collections.abc import Container, Iterable, Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "Content-Security-Policy"
-# What is no page can be embedded by one (OWASP's REST Security Cheat Sheet), or opened by itself if it is an image or XML.
+# A response that is not HTML may be embedded in a page (OWASP's REST Security Cheat Sheet), and an image or XML may be opened
+# directly, so these headers are added to it as well.
 ALL_RESPONSES = frozenset({CONTENT_SECURITY_POLICY, "X-Content-Type-Options", "Referrer-Policy"})
 HTML_TYPES = (b"text/html", b"application/xhtml+xml")
 _POLICY = {
@@ -26,13 +27,13 @@ _POLICY = {
 
 
 def content_security_policy(**changes: str) -> str:
-    """The Content-Security-Policy of a page of ours, with other sources for the directives named: `style_src="'self' data:"`."""
+    """Return a strict Content-Security-Policy, with other sources for the given directives: `style_src="'self' data:"`."""
     changed = {name.replace("_", "-"): sources for name, sources in changes.items()}
     return "; ".join(f"{name} {sources}" for name, sources in {**_POLICY, **changed}.items())
 
 
 def security_headers(policy: str) -> dict[str, str]:
-    """What tells browsers to take a page for no more than it is."""
+    """Return the security headers, with `policy` as the Content-Security-Policy."""
     return {
         CONTENT_SECURITY_POLICY: policy,
         "X-Content-Type-Options": "nosniff",
@@ -44,9 +45,9 @@ def security_headers(policy: str) -> dict[str, str]:
 
 
 class SecurityHeadersMiddleware:
-    """An ASGI application: adds `headers` to pages, and those `FOR_ALL` to every answer.
+    """ASGI middleware that adds `headers` to HTML pages, and the headers in `ALL_RESPONSES` to every response.
 
-    Over TLS, also `Strict-Transport-Security` for `hsts_seconds`, if any.
+    Over TLS, also `Strict-Transport-Security` if `hsts_seconds` is not 0.
     """
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str], *, hsts_seconds: int = 0) -> None:
@@ -58,11 +59,11 @@ class SecurityHeadersMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        ours = self._tls if scope.get("scheme") == "https" else self._plain
+        added = self._tls if scope.get("scheme") == "https" else self._plain
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": ours.beside(message.get("headers", ()))}
+                message = {**message, "headers": added.merge_into(message.get("headers", ()))}
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
@@ -70,11 +71,12 @@ class SecurityHeadersMiddleware:
 
 class _HeaderSet:
     def __init__(self, headers: Mapping[str, str], for_all: Container[str] = ALL_RESPONSES) -> None:
-        self._of_pages = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        self._of_all = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name in for_all]
+        self._for_pages = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        self._for_all = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name in for_all]
 
-    def beside(self, theirs: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """An answer's own headers, and those of these that it does not bring."""
-        said = {bytes(name).lower(): value for name, value in theirs}
-        ours = self._of_pages if bytes(said.get(b"content-type", b"")).lower().startswith(HTML_TYPES) else self._of_all
-        return [*theirs, *(header for header in ours if header[0] not in said)]
+    def merge_into(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Return a response's own headers, and those of this set that the response does not have."""
+        present = {bytes(name).lower(): value for name, value in headers}
+        is_page = bytes(present.get(b"content-type", b"")).lower().startswith(HTML_TYPES)
+        added = self._for_pages if is_page else self._for_all
+        return [*headers, *(header for header in added if header[0] not in present)]

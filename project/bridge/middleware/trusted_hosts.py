@@ -1,8 +1,8 @@
-"""Only under our own names: what Django does for its half, for the other one too.
+"""ALLOWED_HOSTS for FastAPI, as Django checks it for its own views.
 
-A page that has its own name point at us (DNS rebinding) is of the same origin to a browser; and a link made from a foreign
-`Host`, as in a mail that resets a password, leads away. A name without a dot (`test`, a container's) can be no page's elsewhere,
-and who names no host is no browser: both are let through.
+The check stops DNS rebinding, where an attacker's domain points at this server and a browser takes both for one origin. It also
+stops links built from a forged `Host` header, as in a password reset email. Two kinds of requests always pass: host names without
+a dot (`test`, a container's name), which no foreign page can have, and requests without a `Host` header, which no browser sends.
 """
 
 import re
@@ -16,7 +16,7 @@ from .error_responses import error_response, reject_websocket
 
 
 class TrustedHostMiddleware:
-    """An ASGI application: refuses a request or socket for a host that ALLOWED_HOSTS does not name, passes all else on."""
+    """ASGI middleware that rejects requests and WebSockets whose host is not in ALLOWED_HOSTS."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -30,20 +30,18 @@ class TrustedHostMiddleware:
             await reject_websocket(scope, receive, send)
 
 
-_bad_host = error_response(400, "This server does not go by that name.", "bad_host")
-
-
+_bad_host = error_response(400, "The Host header is not in ALLOWED_HOSTS.", "bad_host")
 _SINGLE_LABEL = re.compile(r"[a-z0-9_-]+(:[0-9]+)?", re.IGNORECASE)
 
 
 def _is_trusted(scope: Scope) -> bool:
-    named = [value for name, value in scope["headers"] if name == b"host"]
-    return not named or (len(named) == 1 and _is_allowed(named[0], tuple(settings.ALLOWED_HOSTS)))
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return not hosts or (len(hosts) == 1 and _is_allowed(hosts[0], tuple(settings.ALLOWED_HOSTS)))
 
 
-@lru_cache(maxsize=1024)  # a server goes by few names, and is asked for by them with each request
-def _is_allowed(named: bytes, allowed: tuple[str, ...]) -> bool:
-    """As Django's `HttpRequest.get_host` decides it."""
-    host = named.decode("latin-1")
+@lru_cache(maxsize=1024)  # the same few names come with every request
+def _is_allowed(header: bytes, allowed: tuple[str, ...]) -> bool:
+    """Return whether Django's `HttpRequest.get_host` would accept the header, or it is a name without a dot."""
+    host = header.decode("latin-1")
     domain, _port = split_domain_port(host)
     return _SINGLE_LABEL.fullmatch(host) is not None or (domain != "" and validate_host(domain, allowed))

@@ -1,9 +1,8 @@
-"""WebSockets are opened by our own pages, or by no page at all.
+"""Origin check for WebSockets, against cross-site WebSocket hijacking (RFC 6455 section 10.2).
 
-A browser lets any page open a socket to us and sends our cookie along (cross-site WebSocket hijacking, RFC 6455
-section 10.2), and Daphne checks no Origin. A client without an Origin header is no browser: it may connect, but its
-cookie authorises nothing (`sessions.session_user` sees to that). Channels' own validator refuses such clients, and
-knows hosts but no ports.
+A browser lets any page open a WebSocket to this server, and sends the session cookie along. Daphne does not check the Origin. A
+client without an Origin header is not a browser: it may connect, but `sessions.session_user` ignores its cookie. Channels' own
+validator rejects such clients, and compares hosts without ports.
 """
 
 from django.http import HttpResponse
@@ -16,7 +15,7 @@ from .error_responses import reject_websocket
 
 
 class WebSocketOriginMiddleware:
-    """An ASGI application for WebSockets: refuses a foreign Origin before `accept`, passes all else on."""
+    """ASGI middleware for WebSockets that rejects a foreign Origin before the handshake is accepted."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -26,6 +25,6 @@ class WebSocketOriginMiddleware:
         await (reject_websocket if self._is_foreign(HTTPConnection(scope)) else self.app)(scope, receive, send)
 
     def _is_foreign(self, connection: HTTPConnection) -> bool:
-        # Django's own rule for forms: scheme, host and port are ours, or CSRF_TRUSTED_ORIGINS names the origin.
+        # Django's own rule for forms: scheme, host and port match the request, or the origin is in CSRF_TRUSTED_ORIGINS.
         verified = self._csrf._origin_verified  # type: ignore[attr-defined]  # not in django-stubs
         return "origin" in connection.headers and not verified(django_request(connection))

@@ -1,6 +1,6 @@
-"""Hints between processes, through Django's channel layer: that something happened, and no more.
+"""Notifications between processes, through Django's channel layer. A notification says that something happened, and no more.
 
-A hint may be lost, so whoever needs to know looks by itself now and then, too. Nobody ever waits for one to be sent.
+Notifications may be lost, so a subscriber also polls at longer intervals. Senders never wait for delivery.
 """
 
 import asyncio
@@ -16,38 +16,38 @@ from .local import LocalSignal
 
 logger = logging.getLogger(__name__)
 
-PROCESS_ID = uuid4().hex  # this process: it needs no hint of its own
-PUBLISH_INTERVAL_SECONDS = 0.02  # seconds: what happens meanwhile shares the next hint
-RETRY_DELAY_SECONDS = 1.0  # seconds between tries while the channel layer fails
-SEND_TIMEOUT_SECONDS = 1.0  # seconds for the channel layer to take a hint
-PING_INTERVAL_SECONDS = 0.1  # seconds, until one is heard
-CANCEL_INTERVAL_SECONDS = 0.1  # seconds, until work has ended
-UNUSED_TOPIC = "nobody"  # a topic that nobody hears
+PROCESS_ID = uuid4().hex  # a process ignores its own notifications
+PUBLISH_INTERVAL_SECONDS = 0.02  # what happens within it shares one notification
+RETRY_DELAY_SECONDS = 1.0  # between attempts while the channel layer fails
+SEND_TIMEOUT_SECONDS = 1.0  # for the channel layer to accept a notification
+PING_INTERVAL_SECONDS = 0.1  # between pings, until one is received
+CANCEL_INTERVAL_SECONDS = 0.1  # between cancellations, until the task ends
+UNUSED_TOPIC = "unused"  # a topic without subscribers
 
 Message = dict[str, Any]
 
 
 class _Outage:
-    """What of the channel layer fails. Said when it begins, and when all of it is over."""
+    """Tracks which operations on the channel layer fail. Logs the first failure, and the end of the last one."""
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
 
-    def begins(self, part: str, error: Exception) -> None:
-        """A part does not work; said once."""
+    def add(self, operation: str, error: Exception) -> None:
+        """Store that an operation fails, and log it if none failed before."""
         if not self._failing:
-            name = type(error).__name__  # not its text, which may name hosts and users
-            logger.error("The channel layer fails (%s): until it works, other processes are heard of by looking alone", name)
-        self._failing.add(part)
+            name = type(error).__name__  # not the message, which may contain hosts and user names
+            logger.error("The channel layer fails (%s): polling for changes of other processes until it works again", name)
+        self._failing.add(operation)
 
-    def ends(self, part: str) -> None:
-        """It works."""
-        if self._failing and self.forget(part):
+    def resolve(self, operation: str) -> None:
+        """Store that an operation works, and log it if it was the last one that failed."""
+        if self._failing and self.discard(operation):
             logger.warning("The channel layer works again")
 
-    def forget(self, part: str) -> bool:
-        """It is no longer in use. Gives whether nothing fails."""
-        self._failing.discard(part)
+    def discard(self, operation: str) -> bool:
+        """Drop an operation that is no longer used. Return whether no operation fails now."""
+        self._failing.discard(operation)
         return not self._failing
 
 
@@ -55,58 +55,62 @@ _outage = _Outage()
 
 
 @asynccontextmanager
-async def publish_on(happened: LocalSignal[[]], *, topic: str) -> AsyncIterator[None]:
-    """While this is open, tell other processes what happens in this one."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    with happened.subscribed(lambda: loop.call_soon_threadsafe(told.set)):
-        async with _running_task(_publish_loop(told, topic)):
+async def publish_on(signal: LocalSignal[[]], *, topic: str) -> AsyncIterator[None]:
+    """Notify the other processes' subscribers of `topic` each time `signal` is sent, while this context is open."""
+    loop, pending = asyncio.get_running_loop(), asyncio.Event()
+    with signal.subscribed(lambda: loop.call_soon_threadsafe(pending.set)):
+        async with _running_task(_publish_loop(pending, topic)):
             yield
-    if told.is_set():  # at the very end, and its turn had not come
+    if pending.is_set():  # sent at the very end, before the loop got to publish it
         await _send(topic)
-    _outage.forget(_send_key(topic))
+    _outage.discard(_send_key(topic))
 
 
 @asynccontextmanager
 async def subscribe(topic: str, listener: Callable[[], object]) -> AsyncIterator[None]:
-    """While this is open, call `listener` in this loop when another process gave a hint, or may have given one unheard."""
+    """Call `listener` in this event loop for each notification from another process, while this context is open.
+
+    It is also called after each (re)connection, because notifications may have been missed before.
+    """
     async with _running_task(_receive_loop(topic, listener)):
         yield
-    _outage.forget(topic)
+    _outage.discard(topic)
 
 
 async def ping_channel_layer() -> None:
-    """Send ourselves a message, and hear it. Raises what goes wrong."""
-    layer, came = get_channel_layer(), asyncio.Event()
+    """Send a message to this process through the channel layer, and wait for it. Raises the channel layer's errors."""
+    layer, received = get_channel_layer(), asyncio.Event()
     channel = await _new_channel(layer)
-    # Received for ever, and canceled: Channels has no other way to end a channel.
-    async with _running_task(_receive(layer, channel, lambda _message: came.set())):
-        while not came.is_set():  # Redis may take the first before it has heard that we listen, and channels_redis does not wait
-            await layer.send(channel, {"type": "echo"})
+    # The task receives forever and is then cancelled: Channels has no other way to close a channel.
+    async with _running_task(_receive(layer, channel, lambda _message: received.set())):
+        # Sent repeatedly: Redis may get the first message before the subscription, and channels_redis does not wait for that.
+        while not received.is_set():
+            await layer.send(channel, {"type": "ping"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(PING_INTERVAL_SECONDS):
-                    await came.wait()
+                    await received.wait()
 
 
-async def _publish_loop(told: asyncio.Event, topic: str) -> None:
+async def _publish_loop(pending: asyncio.Event, topic: str) -> None:
     while True:
-        await told.wait()
-        told.clear()
+        await pending.wait()
+        pending.clear()
         if await _send(topic):
             await asyncio.sleep(PUBLISH_INTERVAL_SECONDS)
         else:
-            told.set()
+            pending.set()
             await asyncio.sleep(RETRY_DELAY_SECONDS)
 
 
 async def _send(topic: str) -> bool:
-    """Give a hint. Gives whether the channel layer took it."""
+    """Send a notification. Return whether the channel layer accepted it."""
     try:
         async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-            await get_channel_layer().group_send(topic, {"type": "hint", "from": PROCESS_ID})
-    except Exception as error:  # noqa: BLE001  # whatever it is, the hint is lost, and it is only a hint
-        _outage.begins(_send_key(topic), error)
+            await get_channel_layer().group_send(topic, {"type": "notification", "from": PROCESS_ID})
+    except Exception as error:  # noqa: BLE001  # each backend has its own errors, and a notification may be lost
+        _outage.add(_send_key(topic), error)
         return False
-    _outage.ends(_send_key(topic))
+    _outage.resolve(_send_key(topic))
     return True
 
 
@@ -115,7 +119,7 @@ def _send_key(topic: str) -> str:
 
 
 async def _receive_loop(topic: str, listener: Callable[[], object]) -> None:
-    def hear(message: Message) -> None:
+    def on_message(message: Message) -> None:
         if message.get("from") != PROCESS_ID:
             listener()
 
@@ -125,17 +129,17 @@ async def _receive_loop(topic: str, listener: Callable[[], object]) -> None:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 channel = await _new_channel(layer)
                 await layer.group_add(topic, channel)
-            _outage.ends(topic)
-            listener()  # for what it did not hear before
-            await _receive(layer, channel, hear)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is tried again
-            _outage.begins(topic, error)
+            _outage.resolve(topic)
+            listener()  # for notifications missed before
+            await _receive(layer, channel, on_message)
+        except Exception as error:  # noqa: BLE001  # each backend has its own errors, and all are retried
+            _outage.add(topic, error)
         await asyncio.sleep(RETRY_DELAY_SECONDS)
 
 
 async def _new_channel(layer: Any) -> str:
-    # RedisPubSubChannelLayer keeps something of each channel that it fails to make: so first see that Redis is there.
-    await layer.group_send(UNUSED_TOPIC, {"type": "hint"})
+    # RedisPubSubChannelLayer leaks memory for each channel that it fails to create, so first check that Redis is reachable.
+    await layer.group_send(UNUSED_TOPIC, {"type": "ping"})
     channel: str = await layer.new_channel()
     return channel
 
@@ -151,7 +155,7 @@ async def _running_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        while not task.done():  # redis-py swallows a cancellation that comes while it connects
+        while not task.done():  # redis-py swallows a cancellation that arrives while it connects
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_INTERVAL_SECONDS)
         await asyncio.gather(task, return_exceptions=True)

@@ -37,6 +37,6 @@ class LocalSignal(Generic[P]):
             self._subscribers.remove(subscriber)
 
 
-# Sent in the server's event loop when the drain begins, for responses that never end by themselves, such as streams and WebSockets.
+# Sent in the server's event loop when the drain begins, for responses that do not end by themselves: streams and WebSockets.
 # The drain waits for them, and the lifespan ends after the drain.
 server_stopping = LocalSignal[[]]()

@@ -1,1 +1,4 @@
-"""A supervised process beside the server: started, restarted and stopped with it. Needs a Unix and no packages."""
+"""A child process beside the server: started, supervised, restarted and stopped by the application's lifespan.
+
+Needs Unix (socket pairs and process groups), but no packages and no settings.
+"""

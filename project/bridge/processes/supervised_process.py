@@ -1,8 +1,8 @@
-"""A process beside the server's: it begins and ends with the server, and begins again when it dies.
+"""Supervised child process: it starts and stops with the server, and is restarted when it dies.
 
-For work that would keep the server from answering: one thread of a process runs Python at a time. A socket pair joins the two,
-over which each tells the other something in lines. The operating system closes it however a process ends, so the companion of
-a server that was killed knows.
+For work that would block the server, because the GIL lets only one thread of a process run Python at a time. A socket pair
+connects the two processes, and both send messages as lines. The operating system closes it however a process ends, so the child
+notices when the server was killed.
 """
 
 import asyncio
@@ -20,193 +20,197 @@ from typing import Self
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_INTERVAL_SECONDS = 2.0  # seconds between signs of life
-HEARTBEAT_TIMEOUT_SECONDS = 15.0  # seconds without one until it is taken not to work
-RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds until one that died begins again, longer each time
-STABLE_AFTER_SECONDS = 60.0  # seconds that one must live for the waits to begin anew
-KILL_MARGIN_SECONDS = 5.0  # seconds beyond its grace, for the end of the process
-MAX_LINE_BYTES = 1024 * 1024  # bytes
-END_OF_TRANSMISSION = "\x04"  # the last line of one that ends as it should: ASCII's end of transmission
-NICENESS = 10  # of a companion: the server goes first where both want the same core
+HEARTBEAT_INTERVAL_SECONDS = 2.0
+HEARTBEAT_TIMEOUT_SECONDS = 15.0  # a process without a heartbeat for longer counts as hung
+RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # back-off between restarts; the last delay repeats
+STABLE_AFTER_SECONDS = 60.0  # a process that ran for longer starts again with the first delay
+KILL_MARGIN_SECONDS = 5.0  # added to the grace, for the process to exit
+MAX_LINE_BYTES = 1024 * 1024
+END_OF_TRANSMISSION = "\x04"  # the last line of a process that ends normally, named after the ASCII character
+NICENESS = 10  # added to the child's nice value: when both processes want the same core, the server runs first
 
 
 class ControlPipe:
-    """One end of the socket pair. Only for its loop."""
+    """One end of the socket pair. Use it only in the event loop that opened it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.received_end = False  # the other end did: else it was killed
-        self._is_over = False  # this end said so
+        self.received_end = False  # whether the other end finished normally; if its lines end without, it was killed
+        self._is_finished = False  # whether this end did
         self._reader = reader
         self._writer = writer
 
     @classmethod
     async def open(cls, end: socket.socket) -> Self:
-        """Speak and hear over this end."""
+        """Return a pipe for this end of a socket pair."""
         return cls(*await asyncio.open_unix_connection(sock=end, limit=MAX_LINE_BYTES))
 
     def send(self, line: str = "") -> None:
-        """Say something to the other end. It is lost if that is gone, or after `end`."""
-        if not self._is_over and not self._writer.is_closing():
+        """Send a line. It is dropped if the other end is gone, or after `finish`."""
+        if not self._is_finished and not self._writer.is_closing():
             self._writer.write(f"{line}\n".encode())
 
     def finish(self) -> None:
-        """Say that this is all, and go on hearing."""
+        """Announce the end of this side's lines. The other end's lines are still received."""
         self.send(END_OF_TRANSMISSION)
-        self._is_over = True
+        self._is_finished = True
         if not self._writer.is_closing():
             self._writer.write_eof()
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Close the pipe in both directions."""
         self._writer.close()
 
     @asynccontextmanager
     async def heartbeats(self, is_healthy: Callable[[], bool]) -> AsyncIterator[None]:
-        """Give signs of life, which are empty lines, while this is open and what it is about is `healthy`."""
-        beating = asyncio.create_task(self._beat(is_healthy))
+        """Send heartbeats, which are empty lines, while this context is open and `is_healthy()` is true."""
+        task = asyncio.create_task(self._send_heartbeats(is_healthy))
         try:
             yield
         finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    async def _beat(self, is_healthy: Callable[[], bool]) -> None:
+    async def _send_heartbeats(self, is_healthy: Callable[[], bool]) -> None:
         while True:
             if is_healthy():
                 self.send()
             await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
     async def lines(self) -> AsyncIterator[str]:
-        """What the other end says, until it has said all or is gone."""
+        """Yield the lines of the other end, heartbeats included, until it finishes or is gone."""
         with suppress(ConnectionError):
-            while read := await self._reader.readline():
-                if (line := read.decode().rstrip("\n")) != END_OF_TRANSMISSION:
+            while data := await self._reader.readline():
+                if (line := data.decode().rstrip("\n")) != END_OF_TRANSMISSION:
                     yield line
                 else:
                     self.received_end = True
 
 
 class ProcessDidNotStart(RuntimeError):
-    """A companion ended before its first sign of life. What it wrote to standard error says why."""
+    """The process exited before its first heartbeat. The reason is in what it wrote to standard error."""
 
 
 class SupervisedProcess:
-    """For the server's side. One per application; `running` is for the lifespan."""
+    """The server's side. One per application; `running` is for the lifespan."""
 
-    def __init__(self, command: Sequence[str], hear: Callable[[str], object]) -> None:
-        """What to run, with the link as its standard input; `hear` is called in the loop with each line that is no beat."""
+    def __init__(self, command: Sequence[str], on_message: Callable[[str], object]) -> None:
+        """Prepare to run `command`, with the pipe as its standard input.
+
+        `on_message` is called in the event loop with each line that is not a heartbeat.
+        """
         self._command = command
-        self._hear = hear
-        self._link: ControlPipe | None = None  # while there is one
+        self._on_message = on_message
+        self._pipe: ControlPipe | None = None  # while a process runs
         self._process: subprocess.Popen[bytes] | None = None
-        self._heard_at = -math.inf
-        self.is_supervised = False  # whether `running` sees to it
-        self._ending = asyncio.Event()
-        self._began = asyncio.Event()  # the first of them gave a sign of life
+        self._last_heartbeat_at = -math.inf  # of the current process, on the monotonic clock
+        self.is_supervised = False  # whether `running` is open
+        self._stopping = asyncio.Event()
+        self._started = asyncio.Event()  # set by the first heartbeat since `running` was opened
 
     @property
     def is_alive(self) -> bool:
-        """Whether it gave a sign of life lately."""
-        return self._link is not None and time.monotonic() < self._heard_at + HEARTBEAT_TIMEOUT_SECONDS
+        """Return whether the process sent a heartbeat recently."""
+        return self._pipe is not None and time.monotonic() < self._last_heartbeat_at + HEARTBEAT_TIMEOUT_SECONDS
 
     def send(self, line: str = "") -> None:
-        """Say something to it. Lost while there is none: it looks for itself when it begins."""
-        if self._link is not None:
-            self._link.send(line)
+        """Send a line to the process. It is dropped while no process runs, so a process must poll once when it starts."""
+        if self._pipe is not None:
+            self._pipe.send(line)
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """It runs while this is open. At the end it is told so, and has `grace` seconds.
+        """Keep the process running while this context is open. At the end it has `grace` seconds to exit.
 
-        Raises `DidNotBegin` if it ends before its first sign of life. Waits for that no longer than `SILENCE`.
+        Raises `ProcessDidNotStart` if it exits before its first heartbeat. Waits `HEARTBEAT_TIMEOUT_SECONDS` for that at most.
         """
-        self._ending, self._began, self.is_supervised = asyncio.Event(), asyncio.Event(), True
-        keeping = asyncio.create_task(self._keep())
+        self._stopping, self._started, self.is_supervised = asyncio.Event(), asyncio.Event(), True
+        supervision = asyncio.create_task(self._supervise())
         try:
-            await self._first_sign_of(keeping)
+            await self._wait_for_start(supervision)
             yield
         finally:
             self.is_supervised = False
-            self._ending.set()
-            if self._link is not None:
-                self._link.finish()
-            await asyncio.wait({keeping}, timeout=grace + KILL_MARGIN_SECONDS)
-            if not keeping.done() and self._process is not None:
-                logger.error("%s did not end within %g s, and is killed", self._name, grace + KILL_MARGIN_SECONDS)
+            self._stopping.set()
+            if self._pipe is not None:
+                self._pipe.finish()
+            await asyncio.wait({supervision}, timeout=grace + KILL_MARGIN_SECONDS)
+            if not supervision.done() and self._process is not None:
+                logger.error("%s did not exit within %g s; killing it", self._name, grace + KILL_MARGIN_SECONDS)
                 self._process.kill()
-            await keeping
+            await supervision
 
-    async def _first_sign_of(self, keeping: "asyncio.Task[None]") -> None:
-        beginning = asyncio.create_task(self._began.wait())
+    async def _wait_for_start(self, supervision: "asyncio.Task[None]") -> None:
+        starting = asyncio.create_task(self._started.wait())
         try:
             done, _ = await asyncio.wait(
-                {beginning, keeping}, timeout=HEARTBEAT_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {starting, supervision}, timeout=HEARTBEAT_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            beginning.cancel()
-        if keeping in done:
-            keeping.result()
+            starting.cancel()
+        if supervision in done:
+            supervision.result()
         if not done:
-            logger.error("%s gave no sign of life in %g s", self._name, HEARTBEAT_TIMEOUT_SECONDS)
-            self._began.set()  # it is waited for no longer, and begins again if it ends
+            logger.error("%s sent no heartbeat in %g s", self._name, HEARTBEAT_TIMEOUT_SECONDS)
+            self._started.set()  # the server starts without it, and restarts it if it exits
 
-    async def _keep(self) -> None:
-        died = 0
-        while not self._ending.is_set():
-            began = time.monotonic()
+    async def _supervise(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            started_at = time.monotonic()
             try:
-                how = f"ended with {await self._run()}"
-            except OSError as error:  # no memory, no more processes
-                how = f"did not begin ({type(error).__name__})"
-            if self._ending.is_set():
+                outcome = f"exited with code {await self._run()}"
+            except OSError as error:  # out of memory or processes
+                outcome = f"could not be started ({type(error).__name__})"
+            if self._stopping.is_set():
                 return
-            if not self._began.is_set():
-                raise ProcessDidNotStart(f"{self._name} {how}: what it said before that tells why")
-            died = 0 if time.monotonic() > began + STABLE_AFTER_SECONDS else died
-            wait = RESTART_DELAYS_SECONDS[min(died, len(RESTART_DELAYS_SECONDS) - 1)]
-            died += 1
-            logger.error("%s %s, and begins again in %g s", self._name, how, wait)
+            if not self._started.is_set():
+                raise ProcessDidNotStart(f"{self._name} {outcome}; see its output above")
+            failures = 0 if time.monotonic() > started_at + STABLE_AFTER_SECONDS else failures
+            delay = RESTART_DELAYS_SECONDS[min(failures, len(RESTART_DELAYS_SECONDS) - 1)]
+            failures += 1
+            logger.error("%s %s; restarting it in %g s", self._name, outcome, delay)
             with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._ending.wait()
+                async with asyncio.timeout(delay):
+                    await self._stopping.wait()
 
     async def _run(self) -> int:
-        """From its beginning to its end. Gives its exit code."""
-        process, ours = _spawn(self._command)
-        self._process, self._heard_at = process, -math.inf
-        self._link = await ControlPipe.open(ours)
-        watching = asyncio.create_task(self._watch(process))
+        """Run the process once. Return its exit code."""
+        process, our_end = _spawn(self._command)
+        self._process, self._last_heartbeat_at = process, -math.inf
+        self._pipe = await ControlPipe.open(our_end)
+        watchdog = asyncio.create_task(self._kill_if_hung(process))
         try:
-            if self._ending.is_set():
-                self._link.finish()
-            async for line in self._link.lines():
-                self._heard_at = time.monotonic()
-                self._began.set()
+            if self._stopping.is_set():
+                self._pipe.finish()
+            async for line in self._pipe.lines():
+                self._last_heartbeat_at = time.monotonic()  # any line shows that the process runs
+                self._started.set()
                 if line:
-                    self._hear_one(line)
+                    self._receive(line)
         finally:
-            watching.cancel()
-            self._link.close()
-            self._link = None
+            watchdog.cancel()
+            self._pipe.close()
+            self._pipe = None
         return await asyncio.to_thread(process.wait)
 
-    async def _watch(self, process: "subprocess.Popen[bytes]") -> None:
-        """End it if it stands still: it may have what others wait for, such as the turn to write to a database."""
-        looks = 0  # that found nothing new. Looks are counted, not seconds: all may have stood still together
-        while not self._ending.is_set():
-            heard_at = self._heard_at
+    async def _kill_if_hung(self, process: "subprocess.Popen[bytes]") -> None:
+        """Kill the process if its heartbeats stop: it may hold what others wait for, such as the database's write lock."""
+        # Polls are counted, not seconds: if the machine was suspended, time passed but the process could not send a heartbeat.
+        silent_polls = 0
+        while not self._stopping.is_set():
+            last_heartbeat_at = self._last_heartbeat_at
             await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
-            looks = looks + 1 if heard_at == self._heard_at else 0
-            if heard_at > -math.inf and looks * HEARTBEAT_INTERVAL_SECONDS > HEARTBEAT_TIMEOUT_SECONDS:
-                logger.error("%s gave no sign of life in %g s, and is killed", self._name, HEARTBEAT_TIMEOUT_SECONDS)
+            silent_polls = silent_polls + 1 if last_heartbeat_at == self._last_heartbeat_at else 0
+            if last_heartbeat_at > -math.inf and silent_polls * HEARTBEAT_INTERVAL_SECONDS > HEARTBEAT_TIMEOUT_SECONDS:
+                logger.error("%s sent no heartbeat in %g s; killing it", self._name, HEARTBEAT_TIMEOUT_SECONDS)
                 process.kill()
                 return
 
-    def _hear_one(self, line: str) -> None:
+    def _receive(self, line: str) -> None:
         try:
-            self._hear(line)
+            self._on_message(line)
         except Exception:
-            logger.exception("What %s said is not understood", self._name)
+            logger.exception("Failed to process a message of %s", self._name)
 
     @property
     def _name(self) -> str:
@@ -215,25 +219,28 @@ class SupervisedProcess:
 
 @asynccontextmanager
 async def connect_to_supervisor() -> AsyncIterator[ControlPipe]:
-    """For the companion's side: its link. It is to end when the lines do; unless the link `said_end`, the server was killed."""
+    """For the child's side: yield its pipe to the server. The child must exit when the pipe's lines end.
+
+    Then `received_end` tells whether the server stops normally, or was killed.
+    """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # who signals all processes of a service means the server, which ends this one
-    link = await ControlPipe.open(socket.socket(fileno=os.dup(0)))
+        signal.signal(number, signal.SIG_IGN)  # a signal to all processes of a service is for the server, which stops this one
+    pipe = await ControlPipe.open(socket.socket(fileno=os.dup(0)))
     try:
-        yield link
+        yield pipe
     finally:
-        link.close()
+        pipe.close()
 
 
 def _spawn(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":
-    ours, theirs = socket.socketpair()
-    with theirs:
+    our_end, their_end = socket.socketpair()
+    with their_end:
         try:
-            # In a group of its own: Ctrl-C in a terminal is for the server, which ends it. In no session of its own: Linux shares
-            # the processor among sessions first (sched(7), autogroups), and `nice` counts within one alone.
-            process = subprocess.Popen(command, stdin=theirs.fileno(), process_group=0)  # noqa: S603
+            # A process group of its own: Ctrl-C in a terminal reaches only the server, which stops the child. But no session of
+            # its own: Linux first divides the processor among sessions (autogroup, sched(7)), and nice values count within one.
+            process = subprocess.Popen(command, stdin=their_end.fileno(), process_group=0)  # noqa: S603
         except OSError:
-            ours.close()
+            our_end.close()
             raise
     os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
-    return process, ours
+    return process, our_end

@@ -1,13 +1,11 @@
-"""Daphne as it should be: a server class for its own command line. Nothing of Daphne's or Twisted's is patched.
+"""Server class for Daphne's own command line. It adds what production needs, and patches neither Daphne nor Twisted.
 
-- A root task: the loop runs under `run_until_complete`, which is how AnyIO recognises a task that outlives requests.
-  Without one, each `def` endpoint gets a new thread that dies with its request.
-- The application's lifespan: started before the first socket listens, stopped after the last request in flight was
-  answered.
-- Finished requests are dropped at once, failed ones answered at once. Daphne sweeps both up once a second; until then
-  the garbage collector walks them, which is where a p99 of 100 ms comes from.
-- Limits, and backpressure both ways: `send` waits for a client that does not read, and a client for an application that
-  does not `receive`.
+- A root task: the loop runs under `run_until_complete`, so AnyIO finds a task that outlives requests. Without one, each `def`
+  endpoint gets a new thread that ends with its request.
+- The application's lifespan: starts before the first socket listens, and ends after the last request in flight is answered.
+- Finished requests are dropped at once, and failed ones answered at once. Daphne does both only once a second; until then the
+  garbage collector walks finished requests, which leads to a p99 of 100 ms.
+- Limits, and backpressure in both directions: `send` waits for a slow client, and clients wait for a slow application.
 """
 
 import asyncio
@@ -38,24 +36,23 @@ from .lifespan import run_lifespan
 logger = logging.getLogger(__name__)
 
 SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xml
-# What a request leaves behind is freed by reference counts: cycles are rare, and walks in search of them dear.
+# Reference counting frees nearly all that a request leaves behind. Reference cycles are rare, and each run of the cyclic garbage
+# collector delays all requests, so it runs less often than by default (700, 10, 10).
 GC_THRESHOLDS = (50_000, 20, 20)
-# Seconds after which a thread that computes lets another have the interpreter. Python's own 5 ms are the loop's wait, several
-# times for each answer, while a database thread works.
+# After this time, a computing thread gives up the GIL to a waiting thread. With Python's default of 5 ms, the event loop waits
+# that long several times per response while a database thread works.
 GIL_SWITCH_INTERVAL_SECONDS = 0.0002
-WEBSOCKET_CLOSE_TIMEOUT_SECONDS = (
-    1.0  # seconds that sockets which hear that the server stops have for what they still want to say
-)
-# An address as it comes, quoted once or more, and as Django's admin quotes it; and what is as long as a credential.
+WEBSOCKET_CLOSE_TIMEOUT_SECONDS = 1.0  # for WebSockets subscribed to `server_stopping`: to send their last messages and close
+# An email address (plain, percent-encoded once or more, or quoted by Django's admin), and a word as long as a credential.
 EMAIL_ADDRESS_IN_PATH = re.compile(
     "(?<![^/])[^/]+(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))[^/]+", re.IGNORECASE
 )
 CREDENTIAL_IN_PATH = re.compile(r"[\w-]{40,}")
-MAX_WRITE_BYTES = 256 * 1024  # bytes of an answer that go to the transport at once
+MAX_WRITE_BYTES = 256 * 1024  # of a response body, written to the transport at once
 
 
 class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no types
-    """One Daphne process. `shutdown_grace`: seconds that requests in flight have to be answered after SIGTERM."""
+    """One Daphne process. After SIGTERM, requests in flight have `shutdown_grace` seconds to be answered."""
 
     endpoints: list[str]
 
@@ -77,13 +74,13 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         self._stopping = asyncio.Event()
         self._root = loop.create_task(self._serve())
         loop.run_until_complete(self._root)
-        loop.run_forever()  # until the reactor, which has waited for the root task, has ended too
+        loop.run_forever()  # until the reactor, which waits for the root task, has ended too
 
     async def _serve(self) -> None:
         async with run_lifespan(self.application) as self._state:
             self._listen()
             if self.abort_start:
-                if not self._stopping.is_set():  # by a signal
+                if not self._stopping.is_set():  # if it is set, a signal has already stopped the reactor
                     reactor.stop()
             else:
                 _tune_garbage_collector()
@@ -92,74 +89,72 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
                 await self._drain()
 
     def _listen(self) -> None:
-        # Daphne's own run() prepares everything; told that the start is aborted, it stops short of reactor.run(), under which
-        # AnyIO would find no root task.
+        # Daphne's own run() prepares everything. With `abort_start` it returns before reactor.run(), which has no root task.
         self.abort_start = True
-        endpoints, self.endpoints = self.endpoints, []  # ours to listen on, with connections that know limits
+        endpoints, self.endpoints = self.endpoints, []  # listened on below, with connections that enforce the limits
         super().run()
         self.http_factory = ConnectionFactory(self, self.limits)
         self.ws_factory.protocol = WebSocketConnection
-        self.ws_factory.failByDrop = False  # say 1009 or 1007 before it is closed
-        self.ws_factory.closeHandshakeTimeout = self.limits.linger  # a slow one has that long to read why
-        # First, since whoever sees that it listens may end it.
+        self.ws_factory.failByDrop = False  # send close code 1009 or 1007 before closing
+        self.ws_factory.closeHandshakeTimeout = self.limits.linger_timeout  # for a slow client to read the close code
+        # Before listening, because a SIGTERM may arrive as soon as a client sees the port open.
         reactor.startRunning(installSignalHandlers=self.signal_handlers)
         if self.signal_handlers and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
-            signal.signal(signal.SIGHUP, reactor.sigTerm)  # the terminal is gone
+            signal.signal(signal.SIGHUP, reactor.sigTerm)  # the terminal was closed
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
         self.abort_start = self._listen_failed
 
     def listen_success(self, port: Any) -> None:
-        """Keep the port, to close it first when the server stops."""
+        """Store the port: a drain closes it first."""
         self._ports.append(port)
         if self.verbosity <= 1:
-            self.http_factory.logFile = None  # Twisted's own access log: a line a request, which Daphne sends nowhere
+            self.http_factory.logFile = None  # Twisted's access log: it formats a line per request, which Daphne discards
         super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
-        """Say which address could not be had, and remember it. Daphne would stop the reactor for each of them."""
+        """Log the failure, and store that there was one. Daphne would stop the reactor once for each failure."""
         self._listen_failed = True
         logger.critical("Listen failure: %s", failure.getErrorMessage())
 
     # Serving
 
     def create_application(self, protocol: Any, scope: Scope) -> Any:
-        """Call the application for one request or socket, and look after its end when it comes."""
+        """Call the application for one request or WebSocket. Return the queue that Daphne puts its messages into."""
         if protocol not in self.connections:
-            return None  # gone before it was ours to serve
+            return None  # the client has already disconnected
         if self._state:
             scope["state"] = self._state.copy()
         scope["asgi"] = {"version": "3.0"}
-        inbox = (
-            ReceiveQueue(protocol.transport, messages=self.limits.messages) if scope["type"] == "websocket" else asyncio.Queue()
-        )
-        call = asyncio.ensure_future(self.application(scope, inbox.get, partial(self.handle_reply, protocol)))
+        rate = self.limits.messages_per_second
+        queue = ReceiveQueue(protocol.transport, messages_per_second=rate) if scope["type"] == "websocket" else asyncio.Queue()
+        call = asyncio.ensure_future(self.application(scope, queue.get, partial(self.handle_reply, protocol)))
         self.connections[protocol]["application_instance"] = call
         call.add_done_callback(partial(self._application_ended, protocol))
         if self._stopping.is_set():
             _close_after_response(protocol)
-        return inbox
+        return queue
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
-        """The application's `send`: waits while the client does not read. A long body goes piece by piece, each in its time."""
+        """Send a message for the application. A long body is sent in chunks, each of them once the client has read enough."""
         self.check_headers_type(message)
-        for piece in _split_body(message):
-            if (
-                not protocol.outlet.is_open and message["type"] != "websocket.close"
-            ):  # who is too slow is told so, and when it reads
-                await protocol.outlet.wait()
+        # A close frame does not wait: a client that is too slow finds it after what was sent before.
+        waits = message["type"] != "websocket.close"
+        for chunk in _split_body(message):
+            if waits and not protocol.backpressure.is_writable:
+                await protocol.backpressure.wait_until_writable()
             details = self.connections.get(protocol)
             if details is None or "disconnected" in details:
-                await asyncio.sleep(0)  # else one that sends on and on hears of no disconnect, and nobody else is served
+                await asyncio.sleep(0)  # let the loop run: an application that sends in a loop must see the disconnect
                 return
-            protocol.handle_reply(piece)
+            protocol.handle_reply(chunk)
 
     def protocol_disconnected(self, protocol: Any) -> None:
-        """Forget a connection whose application has ended. Daphne may tell one end twice."""
+        """Drop the connection if its application has ended too. Daphne may call this twice for one connection."""
         if protocol in self.connections:
             super().protocol_disconnected(protocol)
-            self._drop_if_over(protocol)
+            self._drop_if_finished(protocol)
 
     def _application_ended(self, protocol: Any, call: "asyncio.Task[None]") -> None:
         error = None if call.cancelled() else call.exception()
@@ -171,15 +166,15 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             logger.error("Exception inside application: %s", error, exc_info=error)
             if "disconnected" not in details:
                 _send_error_response(protocol, error)
-        self._drop_if_over(protocol)
+        self._drop_if_finished(protocol)
 
-    def _drop_if_over(self, protocol: Any) -> None:
+    def _drop_if_finished(self, protocol: Any) -> None:
         details = self.connections.get(protocol, {})
         if "disconnected" in details and "application_instance" not in details:
             del self.connections[protocol]
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
-        """Log the path alone, without an address or a credential in it: a query may hold any, or a text."""
+        """Log only the path, without email addresses and credentials. A query may contain either, or an email's text."""
         if self.action_logger:
             path = CREDENTIAL_IN_PATH.sub("…", EMAIL_ADDRESS_IN_PATH.sub("…@…", details["path"].partition("?")[0]))
             super().log_action(protocol, action, {**details, "path": path})
@@ -187,7 +182,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
     # Stopping
 
     def kill_all_applications(self) -> Deferred:
-        """What Daphne calls on shutdown: here, the moment to drain. The reactor waits for what is returned."""
+        """Start the drain. Daphne calls this on shutdown, and the reactor waits for the returned Deferred."""
         self._stopping.set()
         return Deferred.fromFuture(asyncio.shield(self._root))
 
@@ -199,8 +194,8 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         sockets = [protocol for protocol in self.connections if isinstance(protocol, WebSocketProtocol)]
         for protocol in self.connections.keys() - sockets:
             _close_after_response(protocol)
-        if ends := self._calls(sockets):  # of those who heard it, and take leave themselves
-            await asyncio.wait(ends, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
+        if calls := self._calls(sockets):  # of WebSockets that close themselves after `server_stopping`
+            await asyncio.wait(calls, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
         for protocol in list(self.connections):
             _close_after_response(protocol)
         while (calls := self._calls()) and (left := deadline - time.monotonic()) > 0:
@@ -209,7 +204,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         if calls:
-            logger.warning("Cut off %d requests or sockets after %g s of grace", len(calls), self.shutdown_grace)
+            logger.warning("Closed %d unfinished requests or WebSockets after %g s of grace", len(calls), self.shutdown_grace)
 
     def _calls(self, protocols: Iterable[Any] | None = None) -> "list[asyncio.Task[None]]":
         details = (self.connections[protocol] for protocol in (self.connections if protocols is None else protocols))
@@ -217,7 +212,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
 
 
 class DaphneCommandLine(CommandLineInterface):  # type: ignore[misc]  # Daphne has no types
-    """Daphne's command line, with this server."""
+    """Daphne's command line with `DaphneServer` as its server class."""
 
     def __init__(self, *, shutdown_grace: float, limits: ConnectionLimits = DEFAULT_LIMITS) -> None:
         super().__init__()
@@ -237,14 +232,14 @@ def _close_after_response(protocol: Any) -> None:
     if isinstance(protocol, WebSocketProtocol):
         if protocol.state == protocol.STATE_OPEN:
             protocol.sendCloseFrame(code=SERVICE_RESTART)
-    elif not protocol.finished and protocol.channel is not None:  # a finished one has none at all
-        protocol.channel.persistent = False  # answer this request, then close
+    elif not protocol.finished and protocol.channel is not None:  # a finished request has no channel
+        protocol.channel.persistent = False  # close the connection after this response
         protocol.responseHeaders.setRawHeaders(b"connection", [b"close"])
 
 
 def _send_error_response(protocol: Any, error: BaseException) -> None:
     if isinstance(protocol, WebRequest) and protocol._response_started:
-        protocol.loseConnection()  # half an answer: the client must see that it is not whole
+        protocol.loseConnection()  # half of the response is sent: the client must see that it is incomplete
     else:
         protocol.handle_exception(error)
 

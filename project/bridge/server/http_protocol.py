@@ -1,7 +1,7 @@
-"""Daphne's connections, held to `Limits`: HTTP/1.1 and WebSockets.
+"""Daphne's connections with `ConnectionLimits`: HTTP/1.1 and WebSockets.
 
-A client that is refused is told why: its connection is closed only when it has read the answer, or has had the time to. A
-connection closed while its client still sends is reset, and the answer lost (RFC 9112 section 9.6).
+A rejected client gets an error response, and time to read it before its connection is closed. Closing while the client still
+sends would reset the connection, and the response would be lost (RFC 9112 section 9.6).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from twisted.web.http import HTTPChannel
 
 from .connection_limits import ConnectionLimits, WriteBackpressure
 
-CONTENT_TOO_LARGE = "content_too_large"  # its name in Python changed with the version
+CONTENT_TOO_LARGE = "content_too_large"  # not derived from http.HTTPStatus: Python 3.13 renamed its 413
 
 
 class _ContentTooLarge(Exception):
@@ -24,147 +24,150 @@ class _ContentTooLarge(Exception):
 
 
 class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
-    """One request. Its form is left to the application: Twisted would take it apart in memory, for nobody."""
+    """One HTTP request. Form parsing is off: the application parses the body, and Twisted's copy would only use memory."""
 
     def __init__(self, channel: Any, queued: int) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
-        self.outlet: WriteBackpressure = channel.outlet
+        self.backpressure: WriteBackpressure = channel.backpressure
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Keep a part of the body, unless that makes it too long."""
-        if self.content.tell() + len(data) > self.channel.limits.body:
+        """Store a chunk of the body, unless the body becomes too large."""
+        if self.content.tell() + len(data) > self.channel.limits.max_body_bytes:
             raise _ContentTooLarge
         super().handleContentChunk(data)
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
-    """One HTTP connection: refuses what is too long or too slow."""
+    """One HTTP connection. Rejects requests that are too large or too slow."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self.limits = limits
-        self._patience: float | None = limits.header_timeout  # None while we are the one that is waited for
+        self._read_timeout: float | None = limits.header_timeout  # None while the client waits for the server
         self._deadline: asyncio.TimerHandle | None = None
-        self._refused = False
+        self._is_rejected = False
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
-        """Ask the transport to tell when the client does not read."""
+        """Register with the transport for backpressure."""
         super().connectionMade()
-        self.outlet = WriteBackpressure(self.transport, self.limits.send_timeout)
-        self.registerProducer(self.outlet, True)
+        self.backpressure = WriteBackpressure(self.transport, self.limits.write_timeout)
+        self.registerProducer(self.backpressure, True)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802  # Twisted's name
-        """Wait no longer."""
-        self._expect(None)
-        self.outlet.stopProducing()
+        """Cancel all timeouts."""
+        self._set_read_timeout(None)
+        self.backpressure.stopProducing()
         super().connectionLost(reason)
 
     # Reading
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Read on; a request that did not come at once has a deadline."""
-        if self._refused:
+        """Parse data, and start the timeout if the request is still incomplete."""
+        if self._is_rejected:
             return
         super().dataReceived(data)
-        if self._patience is not None and self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(self._patience, self._lose_patience)
+        if self._read_timeout is not None and self._deadline is None:
+            self._deadline = asyncio.get_running_loop().call_later(self._read_timeout, self._on_read_timeout)
 
     def allHeadersReceived(self) -> None:  # noqa: N802  # Twisted's name
-        """Refuse a body that is announced to be too long, before `100 Continue` asks for it."""
-        if self.length is not None and self.length > self.limits.body:
-            self._refuse_length()
+        """Reject a body whose Content-Length is too large, before `100 Continue` invites the client to send it."""
+        if self.length is not None and self.length > self.limits.max_body_bytes:
+            self._reject_too_large()
         else:
-            self._expect(self.limits.body_timeout)
+            self._set_read_timeout(self.limits.body_timeout)
             super().allHeadersReceived()
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Read a part of the body, and refuse one that turns out to be too long."""
-        if self._refused:
+        """Read a part of the body, and reject a body that becomes too large."""
+        if self._is_rejected:
             return
         try:
             super().rawDataReceived(data)
         except _ContentTooLarge:
-            self._refuse_length()
+            self._reject_too_large()
 
     def allContentReceived(self) -> None:  # noqa: N802  # Twisted's name
-        """Hand the request over."""
-        self._expect(None)
+        """Pass the complete request to the application, without a timeout."""
+        self._set_read_timeout(None)
         super().allContentReceived()
 
     def requestDone(self, request: WebRequest) -> None:  # noqa: N802  # Twisted's name
-        """Wait for the next."""
-        self._expect(self.limits.header_timeout)
+        """Wait for the connection's next request."""
+        self._set_read_timeout(self.limits.header_timeout)
         super().requestDone(request)
 
-    # Refusing
+    # Rejecting
 
-    def _expect(self, patience: float | None) -> None:
-        self._patience = patience
+    def _set_read_timeout(self, seconds: float | None) -> None:
+        self._read_timeout = seconds
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _lose_patience(self) -> None:
+    def _on_read_timeout(self) -> None:
         if self.requests:
-            self._refuse(408, f"The request did not come within {self._patience:g} seconds.", "request_timeout")
+            self._reject(408, f"The request was not received within {self._read_timeout:g} seconds.", "request_timeout")
         else:
             self.loseConnection()
 
-    def _refuse_length(self) -> None:
-        self._refuse(413, f"A request has up to {self.limits.body} bytes.", CONTENT_TOO_LARGE)
+    def _reject_too_large(self) -> None:
+        self._reject(413, f"The request body is larger than {self.limits.max_body_bytes} bytes.", CONTENT_TOO_LARGE)
 
-    def _refuse(self, status: int, detail: str, code: str) -> None:
-        self._refused = True
-        self._expect(None)
+    def _reject(self, status: int, detail: str, code: str) -> None:
+        self._is_rejected = True
+        self._set_read_timeout(None)
         self.setTimeout(None)
         self.transport.write(_error_response(status, {"detail": detail, "code": code}))
         self.transport.loseWriteConnection()
-        self._deadline = asyncio.get_running_loop().call_later(self.limits.linger, self.transport.abortConnection)
+        self._deadline = asyncio.get_running_loop().call_later(self.limits.linger_timeout, self.transport.abortConnection)
 
 
 class ConnectionFactory(HTTPFactory):  # type: ignore[misc]  # Daphne has no types
-    """Makes the channels of a server. They speak HTTP/1.1 alone: Twisted's HTTP/2 knows none of these limits."""
+    """Creates the connections of a server. HTTP/1.1 only: Twisted's HTTP/2 would bypass these limits."""
 
     def __init__(self, server: Any, limits: ConnectionLimits) -> None:
         super().__init__(server)
         self.protocol = partial(HttpConnection, limits)
 
     def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: N802  # Twisted's name
-        """A channel, with requests of our own."""
-        channel: HttpConnection = super().buildProtocol(addr)
-        channel.requestFactory = HttpRequest
-        return channel
+        """Return a new connection that creates `HttpRequest` objects."""
+        connection: HttpConnection = super().buildProtocol(addr)
+        connection.requestFactory = HttpRequest
+        return connection
 
     def acceptableProtocols(self) -> list[bytes]:  # noqa: N802  # Twisted's name
-        """What TLS may negotiate."""
+        """Return the protocols that TLS may negotiate (ALPN)."""
         return [b"http/1.1"]
 
 
 class WebSocketConnection(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
-    """One socket, taken over from the channel that it was asked for on."""
+    """One WebSocket, on the transport of the HTTP connection that it was upgraded from."""
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
-        """Ask the transport to tell us, no longer the channel, when the client does not read."""
+        """Register with the transport for backpressure, in place of the HTTP connection."""
         super().connectionMade()
-        self.outlet = WriteBackpressure(self.transport, self.factory.server_class.limits.send_timeout)
+        self.backpressure = WriteBackpressure(self.transport, self.factory.server_class.limits.write_timeout)
         self.transport.unregisterProducer()
-        self.transport.registerProducer(self.outlet, True)
+        self.transport.registerProducer(self.backpressure, True)
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802  # Twisted's name
-        """Wait no longer."""
-        self.outlet.stopProducing()
+        """Cancel the write timeout."""
+        self.backpressure.stopProducing()
         super().connectionLost(reason)
 
     def onAutoPingTimeout(self) -> None:  # noqa: N802  # Autobahn's name
-        """Drop a client that answers no ping. Its answer may be among what we do not read now: then it is asked again."""
+        """Disconnect a client that does not answer pings.
+
+        While its messages are not read, its pong may be unread too: then it gets another ping.
+        """
         if self.application_queue.is_full:
             self.autoPingPending = self.autoPingTimeoutCall = None
         else:
             super().onAutoPingTimeout()
 
 
-def _error_response(status: int, problem: dict[str, str]) -> bytes:
-    body = json.dumps(problem)
+def _error_response(status: int, content: dict[str, str]) -> bytes:
+    body = json.dumps(content)
     head = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Content-Type: application/json",

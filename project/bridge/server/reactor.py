@@ -1,8 +1,8 @@
 """Twisted's reactor on uvloop.
 
-uvloop stops watching a socket that was reset, after one last read, and tells nobody (MagicStack/uvloop#552,
-twisted/twisted#11904): when what a client said last and its reset come at once, that read finds what was said and not the
-reset, the connection never ends, and whatever is written to it raises.
+When a socket is reset, uvloop reads from it once more and then stops watching it without reporting the reset
+(MagicStack/uvloop#552, twisted/twisted#11904). If a client's last data and its reset arrive together, that read returns the data
+and not the reset. The connection would then never end, and each write to it would raise.
 """
 
 from socket import SO_ERROR, SOL_SOCKET
@@ -16,7 +16,7 @@ from twisted.internet.tcp import Connection
 
 
 class UvloopReactor(AsyncioSelectorReactor):  # type: ignore[misc]  # Twisted has no types
-    """Asks, after each read, whether it was the last."""
+    """Reactor on uvloop that checks after each read whether the socket was reset."""
 
     def _readOrWrite(self, selectable: Any, read: bool) -> None:  # noqa: N802  # Twisted's name
         super()._readOrWrite(selectable, read)
@@ -25,7 +25,7 @@ class UvloopReactor(AsyncioSelectorReactor):  # type: ignore[misc]  # Twisted ha
 
 
 def install_reactor() -> None:
-    """Before anything imports `twisted.internet.reactor`, which Daphne does."""
+    """Install the reactor. Call this before anything imports `twisted.internet.reactor`, as Daphne does."""
     installReactor(UvloopReactor(uvloop.new_event_loop()))
 
 

@@ -1,4 +1,4 @@
-"""Handing over background tasks. What needs a real server process is in tests/servers/test_server.py."""
+"""Background tasks. Tests that need a server process are in tests/servers/test_daphne_server.py."""
 
 import asyncio
 
@@ -13,22 +13,22 @@ from project.bridge.background.background_tasks import BackgroundRoute, Backgrou
 pytestmark = pytest.mark.anyio
 
 
-def app_that_notes(done: list[str]) -> FastAPI:
-    """Its tasks say that they ran."""
+def recording_app(done: list[str]) -> FastAPI:
+    """Return an application whose background tasks append to `done`."""
     router = APIRouter(route_class=BackgroundRoute)
 
-    async def note(what: str) -> None:
+    async def record(text: str) -> None:
         await asyncio.sleep(0)
-        done.append(what)
+        done.append(text)
 
     @router.get("/two")
     async def two(tasks: BackgroundTasks) -> None:
-        tasks.add_task(note, "first")
+        tasks.add_task(record, "first")
         tasks.add_task(done.append, "second")
 
     @router.get("/own")
     async def own() -> PlainTextResponse:
-        return PlainTextResponse("", background=BackgroundTask(note, "of the response"))
+        return PlainTextResponse("", background=BackgroundTask(record, "of the response"))
 
     app = FastAPI()
     app.include_router(router)
@@ -36,54 +36,54 @@ def app_that_notes(done: list[str]) -> FastAPI:
 
 
 @pytest.mark.pitfall(25)
-def test_without_a_lifespan_tasks_run_before_the_call_returns_and_in_order() -> None:
+def test_without_a_lifespan_tasks_run_in_order_before_the_call_returns() -> None:
     done: list[str] = []
 
-    TestClient(app_that_notes(done)).get("/two")
+    TestClient(recording_app(done)).get("/two")
 
     assert done == ["first", "second"]
 
 
-async def test_with_a_lifespan_the_call_returns_before_they_run() -> None:
+async def test_with_a_lifespan_tasks_run_after_the_call_returns() -> None:
     done: list[str] = []
-    app = app_that_notes(done)
+    app = recording_app(done)
 
     async with background_tasks_owned_by(app, grace=5):
         await _call(app, "/two")
-        when_answered = list(done)
+        when_the_call_returned = list(done)
 
-    assert (when_answered, done) == ([], ["first", "second"])
+    assert (when_the_call_returned, done) == ([], ["first", "second"])
 
 
-async def test_a_task_of_the_response_itself_is_handed_over_too() -> None:
+async def test_a_task_of_the_response_itself_runs_after_the_call_returns_too() -> None:
     done: list[str] = []
-    app = app_that_notes(done)
+    app = recording_app(done)
 
     async with background_tasks_owned_by(app, grace=5):
         await _call(app, "/own")
-        when_answered = list(done)
+        when_the_call_returned = list(done)
 
-    assert (when_answered, done) == ([], ["of the response"])
+    assert (when_the_call_returned, done) == ([], ["of the response"])
 
 
-async def test_a_task_may_hand_over_another_during_the_grace() -> None:
+async def test_a_task_may_submit_another_during_the_grace() -> None:
     done: list[str] = []
     runner = BackgroundTaskRunner()
 
-    def more() -> None:
-        done.append("first")
+    def second() -> None:
+        done.append("second")
 
-    async def begin() -> None:
-        runner.hand_over(BackgroundTask(more))
+    async def first() -> None:
+        runner.submit(BackgroundTask(second))
 
-    runner.hand_over(BackgroundTask(begin))
+    runner.submit(BackgroundTask(first))
     await runner.stop(grace=5)
 
-    assert done == ["first"]
+    assert done == ["second"]
 
 
 async def _call(app: FastAPI, path: str) -> None:
-    """One request as a server makes it: the call has returned when this does."""
+    """Send one request as a server does, and return when the ASGI call has returned."""
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
     sent: list[object] = []
 

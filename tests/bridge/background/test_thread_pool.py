@@ -1,4 +1,4 @@
-"""The pool of threads."""
+"""The thread pool."""
 
 import asyncio
 import contextvars
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 colour = contextvars.ContextVar("colour", default="none")
 
 
-async def test_gives_the_result_and_passes_arguments() -> None:
+async def test_passes_arguments_and_returns_the_result() -> None:
     threads = ThreadPool("test", 1)
 
     assert await threads.run(divmod, 7, 2) == (3, 1)
@@ -21,7 +21,7 @@ async def test_gives_the_result_and_passes_arguments() -> None:
     threads.close()
 
 
-async def test_an_exception_is_the_callers_and_the_thread_lives_on() -> None:
+async def test_raises_the_exception_to_the_caller_and_keeps_the_thread() -> None:
     threads = ThreadPool("test", 1)
 
     with pytest.raises(ZeroDivisionError):
@@ -31,7 +31,7 @@ async def test_an_exception_is_the_callers_and_the_thread_lives_on() -> None:
     threads.close()
 
 
-async def test_the_call_sees_the_callers_context_variables() -> None:
+async def test_a_call_sees_the_callers_context_variables() -> None:
     threads = ThreadPool("test", 1)
     colour.set("green")
 
@@ -40,12 +40,12 @@ async def test_the_call_sees_the_callers_context_variables() -> None:
     threads.close()
 
 
-async def test_no_more_threads_than_its_size_and_none_before_there_is_work() -> None:
+async def test_starts_threads_when_there_is_work_and_at_most_its_size() -> None:
     threads = ThreadPool("bounded", 3)
     before = _names("bounded")
-    together = threading.Barrier(3)
+    barrier = threading.Barrier(3)
 
-    idents = await asyncio.gather(*(threads.run(_meet, together) for _ in range(9)))
+    idents = await asyncio.gather(*(threads.run(_meet, barrier) for _ in range(9)))
 
     assert before == []
     assert len(set(idents)) == 3
@@ -53,7 +53,7 @@ async def test_no_more_threads_than_its_size_and_none_before_there_is_work() -> 
     threads.close()
 
 
-async def test_an_idle_thread_is_used_again() -> None:
+async def test_reuses_an_idle_thread() -> None:
     threads = ThreadPool("again", 3)
 
     idents = {await threads.run(threading.get_ident) for _ in range(20)}
@@ -62,16 +62,16 @@ async def test_an_idle_thread_is_used_again() -> None:
     threads.close()
 
 
-async def test_close_lets_each_thread_leave_in_its_own_way() -> None:
-    left: list[int] = []
-    threads = ThreadPool("leaving", 2, on_thread_exit=lambda: left.append(threading.get_ident()))
-    together = threading.Barrier(2)
-    idents = await asyncio.gather(*(threads.run(_meet, together) for _ in range(2)))
+async def test_close_calls_on_thread_exit_on_each_thread() -> None:
+    exited: list[int] = []
+    threads = ThreadPool("closing", 2, on_thread_exit=lambda: exited.append(threading.get_ident()))
+    barrier = threading.Barrier(2)
+    idents = await asyncio.gather(*(threads.run(_meet, barrier) for _ in range(2)))
 
     threads.close()
 
-    assert sorted(left) == sorted(idents)
-    assert _names("leaving") == []
+    assert sorted(exited) == sorted(idents)
+    assert _names("closing") == []
 
 
 async def test_works_again_after_close() -> None:
@@ -84,18 +84,18 @@ async def test_works_again_after_close() -> None:
     threads.close()
 
 
-async def test_a_cancelled_caller_takes_back_a_call_that_has_not_begun() -> None:
+async def test_drops_a_call_whose_caller_was_cancelled_before_it_started() -> None:
     threads = ThreadPool("busy", 1)
-    go = threading.Event()
+    release = threading.Event()
     calls: list[str] = []
-    first = asyncio.ensure_future(threads.run(go.wait))
+    first = asyncio.ensure_future(threads.run(release.wait))
     second = asyncio.ensure_future(threads.run(calls.append, "second"))
     await asyncio.sleep(0)
 
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
-    go.set()
+    release.set()
     await first
     await threads.run(calls.append, "third")
 
@@ -103,47 +103,47 @@ async def test_a_cancelled_caller_takes_back_a_call_that_has_not_begun() -> None
     threads.close()
 
 
-async def test_where_the_system_gives_no_thread_nothing_is_begun_and_the_next_call_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads, begun = ThreadPool("few", 2), list[str]()
-    with monkeypatch.context() as system:
-        system.setattr(threading.Thread, "start", _refuse)
+async def test_runs_nothing_if_no_thread_can_be_started_and_recovers_with_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, calls = ThreadPool("few", 2), list[str]()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _fail_to_start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            await threads.run(begun.append, "first")
-    await threads.run(begun.append, "second")
-    go = threading.Event()
-    busy = asyncio.ensure_future(threads.run(go.wait))
+            await threads.run(calls.append, "first")
+    await threads.run(calls.append, "second")
+    release = threading.Event()
+    busy = asyncio.ensure_future(threads.run(release.wait))
     await asyncio.sleep(0)
 
-    with monkeypatch.context() as system:
-        system.setattr(threading.Thread, "start", _refuse)
-        waiting = asyncio.ensure_future(threads.run(begun.append, "third"))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _fail_to_start)
+        waiting = asyncio.ensure_future(threads.run(calls.append, "third"))
         await asyncio.sleep(0)
-    go.set()
+    release.set()
     await asyncio.gather(busy, waiting)
 
     threads.close()
-    assert begun == ["second", "third"]
+    assert calls == ["second", "third"]
 
 
-async def test_close_does_not_wait_for_ever() -> None:
+async def test_close_does_not_wait_longer_than_its_timeout() -> None:
     threads = ThreadPool("stuck", 1)
-    go = threading.Event()
-    stuck = asyncio.ensure_future(threads.run(go.wait))
+    release = threading.Event()
+    stuck = asyncio.ensure_future(threads.run(release.wait))
     await asyncio.sleep(0)
 
     threads.close(timeout=0)
 
     assert not stuck.done()
-    go.set()
+    release.set()
     await stuck
 
 
-def _refuse(_thread: threading.Thread) -> None:
+def _fail_to_start(_thread: threading.Thread) -> None:
     raise RuntimeError("can't start new thread")
 
 
-def _meet(together: threading.Barrier) -> int:
-    together.wait(5)
+def _meet(barrier: threading.Barrier) -> int:
+    barrier.wait(5)
     return threading.get_ident()
 
 

@@ -1,4 +1,4 @@
-"""Shared commits: who comes at the same time shares a transaction, and nobody pays for another."""
+"""Group commit: concurrent callers share a transaction, and one caller's error does not affect the others."""
 
 import asyncio
 import threading
@@ -10,178 +10,182 @@ from django.db import IntegrityError
 from project.accounts.models import User
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import run_in_transaction
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 
-pytestmark = pytest.mark.usefixtures("lent")
+pytestmark = pytest.mark.usefixtures("shared_test_connection")
 
 Commits = GroupCommit[str, str]
 
 
-class Register:
-    """Stores users, and remembers who came together. Its first transaction stays open until `go`."""
+class CreateUsers:
+    """The function under group commit: creates users, and records the names of each call in `transactions`.
+
+    Its first transaction stays open until a test sets `release`. Each item's result is the user's name, except for `root`, whose
+    result is a ValueError.
+    """
 
     def __init__(self) -> None:
         self.transactions: list[list[str]] = []
-        self.begun, self.go = threading.Event(), threading.Event()
+        self.started, self.release = threading.Event(), threading.Event()
 
     def __call__(self, names: Sequence[str]) -> list[str | Exception]:
-        """Create users; the name `root` is refused."""
+        """Create the users."""
         self.transactions.append(list(names))
         if len(self.transactions) == 1:
-            self.begun.set()
-            assert self.go.wait(PATIENCE)
+            self.started.set()
+            assert self.release.wait(WAIT_TIMEOUT_SECONDS)
         return [ValueError(name) if name == "root" else User.objects.create_user(name).username for name in names]
 
 
 @pytest.fixture
-def register() -> Register:
-    """Empty."""
-    return Register()
+def create_users() -> CreateUsers:
+    """Return a new `CreateUsers`, without transactions."""
+    return CreateUsers()
 
 
-async def hold_open(commits: Commits, register: Register) -> "asyncio.Task[str]":
-    """Begin a transaction, which ends with `go`: who comes now has to wait."""
+async def hold_first_transaction(commits: Commits, create_users: CreateUsers) -> "asyncio.Task[str]":
+    """Start a transaction that stays open until `release`: later callers have to wait."""
     task = asyncio.create_task(commits.run("first"))
-    assert await asyncio.to_thread(register.begun.wait, PATIENCE)
+    assert await asyncio.to_thread(create_users.started.wait, WAIT_TIMEOUT_SECONDS)
     return task
 
 
-async def ask_for(commits: Commits, *names: str) -> "list[asyncio.Task[str]]":
-    """Callers who have asked, and wait."""
+async def start_callers(commits: Commits, *names: str) -> "list[asyncio.Task[str]]":
+    """Return one task per name, each waiting for its result."""
     tasks = [asyncio.create_task(commits.run(name)) for name in names]
-    await asyncio.sleep(0)  # each goes as far as it can
+    await asyncio.sleep(0)  # let each task run until it waits
     return tasks
 
 
-def stored() -> set[str]:
-    """The names of all users."""
+def stored_names() -> set[str]:
+    """Return the names of all users."""
     return set(User.objects.values_list("username", flat=True))
 
 
 @pytest.mark.anyio
-async def test_who_comes_alone_is_committed_alone(register: Register) -> None:
-    register.go.set()
+async def test_commits_a_single_caller_at_once(create_users: CreateUsers) -> None:
+    create_users.release.set()
 
-    answer = await GroupCommit(register).run("ada")
+    result = await GroupCommit(create_users).run("ada")
 
-    assert (answer, await run_in_transaction(stored)) == ("ada", {"ada"})
+    assert (result, await run_in_transaction(stored_names)) == ("ada", {"ada"})
 
 
 @pytest.mark.anyio
-async def test_callers_that_wait_share_one_transaction(register: Register) -> None:
-    commits = GroupCommit(register)
-    first = await hold_open(commits, register)
+async def test_waiting_callers_share_one_transaction(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    first = await hold_first_transaction(commits, create_users)
     names = [f"user{number}" for number in range(50)]
 
-    callers = [caller for some in (names[:20], names[20:]) for caller in await ask_for(commits, *some)]
-    register.go.set()
+    callers = [caller for some in (names[:20], names[20:]) for caller in await start_callers(commits, *some)]
+    create_users.release.set()
 
     assert await asyncio.gather(first, *callers) == ["first", *names]
-    assert register.transactions == [["first"], names]
-    assert await run_in_transaction(stored) == {"first", *names}
+    assert create_users.transactions == [["first"], names]
+    assert await run_in_transaction(stored_names) == {"first", *names}
 
 
 @pytest.mark.anyio
-async def test_no_more_than_the_most_share_one(register: Register) -> None:
-    commits = GroupCommit(register, most=3)
-    first = await hold_open(commits, register)
+async def test_a_transaction_has_at_most_max_items(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users, max_items=3)
+    first = await hold_first_transaction(commits, create_users)
 
-    callers = await ask_for(commits, *"abcdefg")
-    register.go.set()
+    callers = await start_callers(commits, *"abcdefg")
+    create_users.release.set()
     await asyncio.gather(first, *callers)
 
-    assert register.transactions == [["first"], [*"abc"], [*"def"], [*"g"]]
+    assert create_users.transactions == [["first"], [*"abc"], [*"def"], [*"g"]]
 
 
 @pytest.mark.anyio
-async def test_one_bad_item_fails_alone(register: Register) -> None:
-    commits = GroupCommit(register)
-    first = await hold_open(commits, register)
+async def test_one_bad_item_fails_alone(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    first = await hold_first_transaction(commits, create_users)
 
-    callers = await ask_for(commits, "ada", "first", "eve")  # the second name is taken
-    register.go.set()
-    answers = await asyncio.gather(first, *callers, return_exceptions=True)
+    callers = await start_callers(commits, "ada", "first", "eve")  # "first" already exists
+    create_users.release.set()
+    results = await asyncio.gather(first, *callers, return_exceptions=True)
 
-    assert [answers[0], answers[1], type(answers[2]), answers[3]] == ["first", "ada", IntegrityError, "eve"]
-    assert register.transactions == [["first"], ["ada", "first", "eve"], ["ada"], ["first"], ["eve"]]
-    assert await run_in_transaction(stored) == {"first", "ada", "eve"}
+    assert [results[0], results[1], type(results[2]), results[3]] == ["first", "ada", IntegrityError, "eve"]
+    assert create_users.transactions == [["first"], ["ada", "first", "eve"], ["ada"], ["first"], ["eve"]]
+    assert await run_in_transaction(stored_names) == {"first", "ada", "eve"}
 
 
 @pytest.mark.anyio
-async def test_an_exception_that_is_an_answer_is_raised_to_its_asker_alone(register: Register) -> None:
-    commits = GroupCommit(register)
-    first = await hold_open(commits, register)
+async def test_raises_an_exception_among_the_results_to_its_caller_only(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    first = await hold_first_transaction(commits, create_users)
 
-    callers = await ask_for(commits, "ada", "root", "eve")
-    register.go.set()
+    callers = await start_callers(commits, "ada", "root", "eve")
+    create_users.release.set()
 
     with pytest.raises(ValueError, match="root"):
         await callers[1]
     assert [await each for each in (first, callers[0], callers[2])] == ["first", "ada", "eve"]
-    assert len(register.transactions) == 2
-    assert await run_in_transaction(stored) == {"first", "ada", "eve"}
+    assert len(create_users.transactions) == 2
+    assert await run_in_transaction(stored_names) == {"first", "ada", "eve"}
 
 
 @pytest.mark.anyio
-async def test_who_went_away_before_the_transaction_wants_nothing_of_it(register: Register) -> None:
-    commits = GroupCommit(register)
-    first = await hold_open(commits, register)
+async def test_skips_a_caller_that_was_cancelled_before_the_transaction(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    first = await hold_first_transaction(commits, create_users)
 
-    callers = await ask_for(commits, "ada", "bob", "eve")
+    callers = await start_callers(commits, "ada", "bob", "eve")
     callers[1].cancel()
-    register.go.set()
-    answers = [await each for each in (first, callers[0], callers[2])]
+    create_users.release.set()
+    results = [await each for each in (first, callers[0], callers[2])]
 
-    assert answers == ["first", "ada", "eve"]
-    assert register.transactions == [["first"], ["ada", "eve"]]
+    assert results == ["first", "ada", "eve"]
+    assert create_users.transactions == [["first"], ["ada", "eve"]]
 
 
 @pytest.mark.anyio
-async def test_who_goes_away_during_the_transaction_takes_nothing_from_the_others(register: Register) -> None:
-    commits = GroupCommit(register)
-    first = await hold_open(commits, register)
+async def test_a_caller_cancelled_during_the_transaction_does_not_affect_others(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    first = await hold_first_transaction(commits, create_users)
 
     first.cancel()
-    (other,) = await ask_for(commits, "ada")
-    register.go.set()
+    (other,) = await start_callers(commits, "ada")
+    create_users.release.set()
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         assert await other == "ada"
-    assert await run_in_transaction(stored) == {"first", "ada"}  # it had begun
+    assert await run_in_transaction(stored_names) == {"first", "ada"}  # the cancelled caller's transaction was already running
 
 
 @pytest.mark.anyio
-async def test_there_is_no_transaction_for_nobody(register: Register) -> None:
-    commits = GroupCommit(register, most=2)
-    first = await hold_open(commits, register)
+async def test_starts_no_transaction_if_all_its_callers_were_cancelled(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users, max_items=2)
+    first = await hold_first_transaction(commits, create_users)
 
-    callers = await ask_for(commits, *"abc")
+    callers = await start_callers(commits, *"abc")
     for caller in callers[:2]:
         caller.cancel()
-    register.go.set()
+    create_users.release.set()
 
     assert [await each for each in (first, callers[2])] == ["first", "c"]
-    assert register.transactions == [["first"], ["c"]]
+    assert create_users.transactions == [["first"], ["c"]]
 
 
-def test_works_from_one_event_loop_after_another(register: Register) -> None:
-    commits = GroupCommit(register)
-    register.go.set()
+def test_works_in_one_event_loop_after_another(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
+    create_users.release.set()
 
-    answers = [asyncio.run(commits.run(name)) for name in ("ada", "eve")]
+    results = [asyncio.run(commits.run(name)) for name in ("ada", "eve")]
 
-    assert answers == ["ada", "eve"]
+    assert results == ["ada", "eve"]
 
 
-def test_what_waited_in_a_loop_that_ended_is_not_done_in_the_next(register: Register) -> None:
-    commits = GroupCommit(register)
+def test_drops_items_that_waited_in_an_earlier_event_loop(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users)
 
-    async def leave_in_the_middle() -> None:
-        await hold_open(commits, register)
-        await ask_for(commits, "bob")
+    async def stop_while_waiting() -> None:
+        await hold_first_transaction(commits, create_users)
+        await start_callers(commits, "bob")
 
-    asyncio.run(leave_in_the_middle())
-    register.go.set()
+    asyncio.run(stop_while_waiting())
+    create_users.release.set()
 
     assert asyncio.run(commits.run("ada")) == "ada"
-    assert register.transactions == [["first"], ["ada"]]
+    assert create_users.transactions == [["first"], ["ada"]]

@@ -1,4 +1,7 @@
-"""The door to the ORM, on a database file that every thread sees. tests/servers/test_postgresql.py has the same on PostgreSQL."""
+"""Transactions on the thread pool, with a database file that every thread sees.
+
+tests/servers/test_postgresql.py has the same for PostgreSQL.
+"""
 
 import asyncio
 import threading
@@ -10,6 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import DEFAULT_DB_ALIAS
 
 from project.accounts.models import User
+from project.bridge.database import transactions
 from project.bridge.database.transactions import (
     POOL_SIZE,
     UNTRANSACTED_POOL_SIZE,
@@ -19,28 +23,27 @@ from project.bridge.database.transactions import (
     ping_database,
     run_in_thread,
     run_in_transaction,
-    shared_test_connection,
 )
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def shared(transactional_db: None) -> Iterator[None]:
-    """A database that all threads see: what is committed stays until the end of the test."""
+def database_file(transactional_db: None) -> Iterator[None]:
+    """A database that all threads see: committed rows stay until the end of the test."""
     yield
     close_threads()
 
 
 @pytest.mark.pitfall(10, 12)
-async def test_what_a_function_wrote_is_committed_when_the_call_returns(shared: None) -> None:
+async def test_rows_are_committed_when_the_call_returns(database_file: None) -> None:
     await run_in_transaction(_create, "ada")
 
     assert await asyncio.to_thread(_names_on_a_new_connection) == ["ada"]
 
 
 @pytest.mark.pitfall(10)
-async def test_a_function_that_raises_leaves_nothing_behind(shared: None) -> None:
+async def test_a_function_that_raises_is_rolled_back(database_file: None) -> None:
     with pytest.raises(ZeroDivisionError):
         await run_in_transaction(_create_and_fail, "ada")
 
@@ -48,20 +51,20 @@ async def test_a_function_that_raises_leaves_nothing_behind(shared: None) -> Non
 
 
 @pytest.mark.pitfall(10)
-async def test_a_transaction_cannot_be_opened_inside_another(shared: None) -> None:
+async def test_rejects_a_transaction_inside_a_transaction(database_file: None) -> None:
     with pytest.raises(RuntimeError, match="durable"):
         await run_in_transaction(call_in_transaction, _create, "ada")
 
 
 @pytest.mark.pitfall(11)
-async def test_a_hundred_calls_at_once_need_no_more_connections_than_the_pool_has(shared: None) -> None:
-    seen = await asyncio.gather(*(run_in_transaction(_connection) for _ in range(100)))
+async def test_a_hundred_concurrent_calls_use_only_the_pools_connections(database_file: None) -> None:
+    used = await asyncio.gather(*(run_in_transaction(_connection) for _ in range(100)))
 
-    assert 1 <= len(set(seen)) <= POOL_SIZE
+    assert 1 <= len(set(used)) <= POOL_SIZE
 
 
 @pytest.mark.pitfall(11, "11b")
-async def test_connections_are_kept_from_call_to_call_whatever_the_age_of_djangos_own(shared: None) -> None:
+async def test_the_pool_keeps_its_connections_although_conn_max_age_is_0(database_file: None) -> None:
     assert connections.settings[DEFAULT_DB_ALIAS]["CONN_MAX_AGE"] == 0
     first = await run_in_transaction(_connection)
 
@@ -69,7 +72,7 @@ async def test_connections_are_kept_from_call_to_call_whatever_the_age_of_django
 
 
 @pytest.mark.pitfall("11b")
-async def test_a_request_of_djangos_keeps_its_connection_until_it_ends(shared: None) -> None:
+async def test_a_django_request_keeps_its_connection_until_it_ends(database_file: None) -> None:
     first, second, after = await asyncio.to_thread(_two_calls_in_a_request)
 
     assert first is second
@@ -77,7 +80,7 @@ async def test_a_request_of_djangos_keeps_its_connection_until_it_ends(shared: N
 
 
 @pytest.mark.pitfall(9)
-async def test_a_connection_that_broke_is_replaced_on_its_own_thread(shared: None) -> None:
+async def test_replaces_a_broken_connection_on_its_own_thread(database_file: None) -> None:
     before = await run_in_transaction(_connection)
     with pytest.raises(DatabaseError):
         await run_in_transaction(_break_the_connection)
@@ -89,7 +92,7 @@ async def test_a_connection_that_broke_is_replaced_on_its_own_thread(shared: Non
 
 
 @pytest.mark.pitfall(9)
-async def test_close_closes_every_connection_and_the_next_call_opens_one(shared: None) -> None:
+async def test_close_threads_closes_every_connection_and_the_next_call_opens_one(database_file: None) -> None:
     wrappers = await asyncio.gather(*(run_in_transaction(_wrapper) for _ in range(20)))
 
     close_threads()
@@ -99,7 +102,7 @@ async def test_close_closes_every_connection_and_the_next_call_opens_one(shared:
 
 
 @pytest.mark.pitfall(14)
-async def test_many_that_read_and_then_write_at_once_find_no_lock(shared: None) -> None:
+async def test_concurrent_transactions_that_read_and_then_write_never_find_the_database_locked(database_file: None) -> None:
     await run_in_transaction(_create, "counter")
 
     await asyncio.gather(*(run_in_transaction(_read_then_write) for _ in range(40)))
@@ -108,9 +111,9 @@ async def test_many_that_read_and_then_write_at_once_find_no_lock(shared: None) 
 
 
 @pytest.mark.pitfall(24)
-@pytest.mark.parametrize("turn", [1, 2])
-async def test_a_lent_connection_shares_the_tests_transaction(lent: None, turn: int) -> None:
-    """Each turn finds the database empty: the first one's rollback took back what the pool's thread wrote."""
+@pytest.mark.parametrize("run", [1, 2])
+async def test_a_shared_connection_uses_the_tests_transaction(shared_test_connection: None, run: int) -> None:
+    """Each run finds the database empty: the first run's rollback also reverted what the pool's thread wrote."""
     await run_in_transaction(_create, "ada")
     await asyncio.gather(*(run_in_transaction(_create, f"guest{n}") for n in range(10)))
 
@@ -119,7 +122,7 @@ async def test_a_lent_connection_shares_the_tests_transaction(lent: None, turn: 
 
 
 @pytest.mark.pitfall(24)
-async def test_a_function_that_raises_rolls_back_to_where_it_began_on_a_lent_connection_too(lent: None) -> None:
+async def test_on_a_shared_connection_too_a_function_that_raises_is_rolled_back(shared_test_connection: None) -> None:
     await run_in_transaction(_create, "ada")
     with pytest.raises(ZeroDivisionError):
         await run_in_transaction(_create_and_fail, "bob")
@@ -128,43 +131,43 @@ async def test_a_function_that_raises_rolls_back_to_where_it_began_on_a_lent_con
 
 
 @pytest.mark.pitfall(24)
-def test_a_loan_ends_when_all_that_was_begun_in_it_has_ended(db: None) -> None:
-    """Whoever asked may be gone, as a closed socket is: its call must not go on in the next test's transaction."""
-    begun, go = threading.Event(), threading.Event()
+def test_a_shared_connection_waits_for_calls_whose_callers_are_gone(db: None) -> None:
+    """A closed WebSocket, for example, leaves such a call. It must not run in the next test's transaction."""
+    started, release = threading.Event(), threading.Event()
 
-    async def ask_and_leave() -> None:
-        call = asyncio.ensure_future(run_in_transaction(_create_when_told, "ada", begun, go))
-        await asyncio.to_thread(begun.wait)
+    async def start_and_cancel() -> None:
+        call = asyncio.ensure_future(run_in_transaction(_create_when_released, "ada", started, release))
+        await asyncio.to_thread(started.wait)
         call.cancel()
 
-    with shared_test_connection():
-        asyncio.run(ask_and_leave())
-        threading.Timer(0.1, go.set).start()
+    with transactions.shared_test_connection():
+        asyncio.run(start_and_cancel())
+        threading.Timer(0.1, release.set).start()
 
-    assert go.is_set()
+    assert release.is_set()
     assert _names() == ["ada"]
 
 
-async def test_what_takes_long_is_run_aside_in_no_transaction(shared: None) -> None:
-    in_transaction, thread = await run_in_thread(_where_am_i)
+async def test_run_in_thread_uses_no_transaction_and_other_threads_than_the_pool(database_file: None) -> None:
+    in_transaction, thread = await run_in_thread(_transaction_and_thread)
     pool = {await run_in_transaction(threading.get_ident) for _ in range(20)}
 
     assert not in_transaction
     assert thread not in pool
 
 
-async def test_what_is_run_aside_keeps_nobody_from_the_pool(shared: None) -> None:
-    go = threading.Event()
-    slow = [asyncio.ensure_future(run_in_thread(go.wait)) for _ in range(2 * UNTRANSACTED_POOL_SIZE)]
+async def test_run_in_thread_does_not_block_transactions(database_file: None) -> None:
+    release = threading.Event()
+    slow = [asyncio.ensure_future(run_in_thread(release.wait)) for _ in range(2 * UNTRANSACTED_POOL_SIZE)]
 
     await run_in_transaction(_create, "ada")
 
     assert not any(call.done() for call in slow)
-    go.set()
+    release.set()
     await asyncio.gather(*slow)
 
 
-def test_a_transaction_of_someone_elses_is_left_alone(db: None) -> None:
+def test_managed_connections_leaves_an_open_transaction_alone(db: None) -> None:
     _create("ada")
     with managed_connections():
         pass
@@ -172,7 +175,7 @@ def test_a_transaction_of_someone_elses_is_left_alone(db: None) -> None:
     assert _names() == ["ada"]
 
 
-def test_ping_asks_the_database(db: None, django_assert_num_queries: type) -> None:
+def test_ping_runs_a_query(db: None, django_assert_num_queries: type) -> None:
     with django_assert_num_queries(1):
         ping_database()
 
@@ -181,9 +184,9 @@ def _create(name: str) -> None:
     User.objects.create_user(name)
 
 
-def _create_when_told(name: str, begun: threading.Event, go: threading.Event) -> None:
-    begun.set()
-    go.wait()
+def _create_when_released(name: str, started: threading.Event, release: threading.Event) -> None:
+    started.set()
+    release.wait()
     _create(name)
 
 
@@ -209,10 +212,10 @@ def _connection() -> tuple[int, object]:
 
 
 def _two_calls_in_a_request() -> tuple[object, object, object]:
-    """The connection in the first, in the second, and when Django has tended it as it does after each request."""
-    seen = call_in_transaction(_connection)[1], call_in_transaction(_connection)[1]
+    """Return the connection in the first call, in the second, and after Django's own cleanup at the end of a request."""
+    used = call_in_transaction(_connection)[1], call_in_transaction(_connection)[1]
     close_old_connections()
-    return *seen, connection.connection
+    return *used, connection.connection
 
 
 def _wrapper() -> BaseDatabaseWrapper:
@@ -225,7 +228,7 @@ def _break_the_connection() -> None:
     connection.connection.close()
 
 
-def _where_am_i() -> tuple[bool, int]:
+def _transaction_and_thread() -> tuple[bool, int]:
     _names()
     return transaction.get_connection().in_atomic_block, threading.get_ident()
 

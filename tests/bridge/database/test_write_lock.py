@@ -1,4 +1,4 @@
-"""Turns to write to SQLite, among processes."""
+"""The write lock for SQLite, among processes."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ from project.bridge.database.write_lock import write_lock
 
 path, name = sys.argv[1:]
 with write_lock(path):
-    print("mine", flush=True)
+    print("locked", flush=True)
     input()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE accounts_user SET username = ?", [name])
@@ -38,19 +38,19 @@ def ada(transactional_db: None) -> Iterator[User]:
 
 
 @contextmanager
-def another_process_has_the_turn(*, renames_to: str = "grace") -> "Iterator[subprocess.Popen[str]]":
-    """It renames the user when it reads a line, and then its turn ends."""
+def lock_held_by_another_process(*, renames_to: str = "grace") -> "Iterator[subprocess.Popen[str]]":
+    """Yield a process that holds the lock. When it reads a line, it renames the user and releases the lock."""
     path = str(connection.settings_dict["NAME"])
     command = [sys.executable, "-c", HOLDER, path, renames_to]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "mine\n"
+        assert process.stdout.readline() == "locked\n"
         yield process
         process.kill()
 
 
-def _waits() -> bool:
-    """Whether this process waits for a lock (proc_locks(5): `->` marks who is blocked)."""
+def _waits_for_a_lock() -> bool:
+    """Return whether this process waits for a file lock (proc_locks(5): `->` marks blocked processes)."""
     lines = Path("/proc/locks").read_text().splitlines()
     return any("-> FLOCK" in line and f" {os.getpid()} " in line for line in lines)
 
@@ -60,10 +60,10 @@ def _name() -> str:
 
 
 @pytest.mark.pitfall(14)
-async def test_who_waits_for_another_process_comes_after_all_that_it_wrote(ada: User) -> None:
-    with another_process_has_the_turn(renames_to="grace") as other:
+async def test_waits_for_another_process_and_then_sees_what_it_wrote(ada: User) -> None:
+    with lock_held_by_another_process(renames_to="grace") as other:
         waiting = asyncio.create_task(run_in_transaction(_name))
-        await asyncio.to_thread(wait_for, _waits, "the call waits for its turn")
+        await asyncio.to_thread(wait_for, _waits_for_a_lock, "the call waits for the lock")
         assert other.stdin is not None
         other.stdin.write("\n")
         other.stdin.flush()
@@ -72,17 +72,17 @@ async def test_who_waits_for_another_process_comes_after_all_that_it_wrote(ada: 
 
 
 @pytest.mark.pitfall(14)
-async def test_the_turn_of_a_process_that_was_killed_is_free(ada: User) -> None:
-    with another_process_has_the_turn() as other:
+async def test_the_lock_of_a_killed_process_is_released(ada: User) -> None:
+    with lock_held_by_another_process() as other:
         other.kill()
         other.wait()
 
         assert await run_in_transaction(_name) == "ada"
 
 
-async def test_who_has_the_turn_may_take_it_again(ada: User) -> None:
-    def again() -> str:
+async def test_the_lock_is_reentrant(ada: User) -> None:
+    def lock_twice() -> str:
         with acquire_write_lock(), acquire_write_lock():
             return _name()
 
-    assert await run_in_transaction(again) == "ada"
+    assert await run_in_transaction(lock_twice) == "ada"

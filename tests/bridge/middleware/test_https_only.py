@@ -1,4 +1,4 @@
-"""Over TLS or not at all: requests and sockets, and the probes of this machine."""
+"""HTTPS for requests and WebSockets, and the exception for probes from this machine."""
 
 import pytest
 from starlette.applications import Starlette
@@ -10,59 +10,59 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from project.bridge.middleware.https_only import HTTPSOnlyMiddleware
 
-ELSEWHERE = "198.51.100.7"
+OTHER_MACHINE = "198.51.100.7"
 
 
-async def tell(_request: Request) -> PlainTextResponse:
-    """That it got here."""
-    return PlainTextResponse("here")
+async def endpoint(_request: Request) -> PlainTextResponse:
+    """Answer a request that was let through."""
+    return PlainTextResponse("passed")
 
 
-async def tell_socket(socket: WebSocket) -> None:
-    """The same of a socket."""
+async def websocket_endpoint(socket: WebSocket) -> None:
+    """Answer a WebSocket that was let through."""
     await socket.accept()
-    await socket.send_text("here")
+    await socket.send_text("passed")
 
 
-def client(peer: str = ELSEWHERE, *, scheme: str = "http") -> TestClient:
-    """Somebody at `peer`."""
-    routes = [Route("/", tell, methods=["GET", "POST"]), Route("/probe", tell), WebSocketRoute("/ws", tell_socket)]
-    app = HTTPSOnlyMiddleware(Starlette(routes=[*routes, WebSocketRoute("/probe", tell_socket)]), probes=["/probe"])
+def client(peer: str = OTHER_MACHINE, *, scheme: str = "http") -> TestClient:
+    """Return a client with the address `peer`."""
+    routes = [Route("/", endpoint, methods=["GET", "POST"]), Route("/probe", endpoint), WebSocketRoute("/ws", websocket_endpoint)]
+    app = HTTPSOnlyMiddleware(Starlette(routes=[*routes, WebSocketRoute("/probe", websocket_endpoint)]), probes=["/probe"])
     return TestClient(app, base_url=f"{scheme}://testserver", client=(peer, 1))
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_request_in_the_clear_is_refused(method: str) -> None:
-    answer = client().request(method, "/")
+def test_rejects_a_plain_http_request(method: str) -> None:
+    response = client().request(method, "/")
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "https_required")
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert (response.status_code, response.json()["code"]) == (403, "https_required")
+    assert response.headers["Cache-Control"] == "no-store"
 
 
-def test_a_request_over_tls_is_passed_on() -> None:
-    assert client(scheme="https").get("/").text == "here"
+def test_passes_an_https_request() -> None:
+    assert client(scheme="https").get("/").text == "passed"
 
 
 @pytest.mark.parametrize("path", ["/ws", "/probe"])
-def test_a_socket_in_the_clear_is_refused_before_it_is_accepted(path: str) -> None:
+def test_rejects_a_plain_websocket_before_accepting_it(path: str) -> None:
     with pytest.raises(WebSocketDisconnect), client("127.0.0.1").websocket_connect(path):
         pass
 
 
-def test_a_socket_over_tls_is_passed_on() -> None:
+def test_passes_a_websocket_over_tls() -> None:
     with client(scheme="https").websocket_connect("wss://testserver/ws") as socket:
-        assert socket.receive_text() == "here"
+        assert socket.receive_text() == "passed"
 
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", ""])
-def test_a_probe_of_this_machine_is_passed_on(peer: str) -> None:
-    assert client(peer).get("/probe").text == "here"
+def test_passes_a_probe_from_this_machine(peer: str) -> None:
+    assert client(peer).get("/probe").text == "passed"
 
 
-@pytest.mark.parametrize("peer", [ELSEWHERE, "10.0.0.1", "localhost"])
-def test_a_probe_from_elsewhere_is_refused(peer: str) -> None:
+@pytest.mark.parametrize("peer", [OTHER_MACHINE, "10.0.0.1", "localhost"])
+def test_rejects_a_probe_from_another_machine(peer: str) -> None:
     assert client(peer).get("/probe").status_code == 403
 
 
-def test_all_else_of_this_machine_is_refused() -> None:
+def test_rejects_other_plain_requests_from_this_machine() -> None:
     assert client("127.0.0.1").get("/").status_code == 403

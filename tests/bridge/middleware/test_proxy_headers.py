@@ -1,4 +1,4 @@
-"""Whose word on the client's address and scheme counts."""
+"""Forwarded headers: from which proxies they are trusted, and which address counts."""
 
 import pytest
 from starlette.applications import Starlette
@@ -14,69 +14,69 @@ PROXY = "192.0.2.10"
 CLIENT = "198.51.100.7"
 
 
-async def tell(request: Request) -> JSONResponse:
-    """Who called, and how."""
+async def endpoint(request: Request) -> JSONResponse:
+    """Return the client's address and the scheme, as the application sees them."""
     return JSONResponse([request.client.host if request.client else None, request.url.scheme])
 
 
-async def tell_socket(socket: WebSocket) -> None:
-    """The same of a socket."""
+async def websocket_endpoint(socket: WebSocket) -> None:
+    """Send the client's address and the scheme, as the application sees them."""
     await socket.accept()
     await socket.send_json([socket.client.host if socket.client else None, socket.url.scheme])
 
 
 def client(*proxies: str, peer: str = PROXY) -> TestClient:
-    """Somebody at `peer`, before an application that believes `proxies`."""
-    app = Starlette(routes=[Route("/", tell), WebSocketRoute("/ws", tell_socket)])
+    """Return a client with the address `peer`, for an application that trusts `proxies`."""
+    app = Starlette(routes=[Route("/", endpoint), WebSocketRoute("/ws", websocket_endpoint)])
     return TestClient(ProxyHeadersMiddleware(app, proxies), client=(peer, 1))
 
 
-def told(browser: TestClient, forwarded_for: str, proto: str = "https") -> list[str]:
-    """What the application takes the caller for."""
-    answer: list[str] = browser.get("/", headers={"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": proto}).json()
-    return answer
+def client_and_scheme(browser: TestClient, forwarded_for: str, proto: str = "https") -> list[str]:
+    """Send forwarded headers. Return the client's address and the scheme, as the application sees them."""
+    result: list[str] = browser.get("/", headers={"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": proto}).json()
+    return result
 
 
-def test_nobody_is_believed_unless_named() -> None:
-    assert told(client(), CLIENT) == [PROXY, "http"]
+def test_trusts_no_proxy_by_default() -> None:
+    assert client_and_scheme(client(), CLIENT) == [PROXY, "http"]
 
 
-def test_a_stranger_is_not_believed() -> None:
-    assert told(client(PROXY, peer=CLIENT), "203.0.113.1") == [CLIENT, "http"]
+def test_ignores_headers_from_an_untrusted_address() -> None:
+    assert client_and_scheme(client(PROXY, peer=CLIENT), "203.0.113.1") == [CLIENT, "http"]
 
 
 @pytest.mark.parametrize("proxy", [PROXY, "192.0.2.0/24"])
-def test_a_proxy_that_is_named_is_believed(proxy: str) -> None:
-    assert told(client(proxy), CLIENT) == [CLIENT, "https"]
+def test_trusts_a_configured_proxy(proxy: str) -> None:
+    assert client_and_scheme(client(proxy), CLIENT) == [CLIENT, "https"]
 
 
-def test_what_the_client_writes_itself_does_not_count() -> None:
-    assert told(client(PROXY), f"203.0.113.1, {CLIENT}") == [CLIENT, "https"]
+def test_ignores_addresses_that_the_client_wrote_itself() -> None:
+    assert client_and_scheme(client(PROXY), f"203.0.113.1, {CLIENT}") == [CLIENT, "https"]
 
 
-def test_the_chain_is_followed_through_all_proxies_of_ours() -> None:
-    assert told(client("192.0.2.0/24"), f"{CLIENT}, 192.0.2.11") == [CLIENT, "https"]
+def test_follows_a_chain_of_trusted_proxies() -> None:
+    assert client_and_scheme(client("192.0.2.0/24"), f"{CLIENT}, 192.0.2.11") == [CLIENT, "https"]
 
 
-@pytest.mark.parametrize("nonsense", ["", "unknown", "a, b"])
-def test_nonsense_leaves_the_proxys_own_address(nonsense: str) -> None:
-    assert told(client(PROXY), nonsense, proto="gopher") == [PROXY, "http"]
+@pytest.mark.parametrize("invalid", ["", "unknown", "a, b"])
+def test_keeps_the_proxys_address_if_the_headers_are_invalid(invalid: str) -> None:
+    assert client_and_scheme(client(PROXY), invalid, proto="gopher") == [PROXY, "http"]
 
 
-def test_a_proxy_is_known_on_a_socket_for_both_versions_of_ip() -> None:
-    assert told(client(PROXY, peer=f"::ffff:{PROXY}"), CLIENT) == [CLIENT, "https"]
+def test_recognizes_an_ipv4_proxy_on_an_ipv6_socket() -> None:
+    assert client_and_scheme(client(PROXY, peer=f"::ffff:{PROXY}"), CLIENT) == [CLIENT, "https"]
 
 
 @pytest.mark.parametrize(("proxies", "expected"), [(["unix"], [CLIENT, "https"]), ([PROXY], ["", "http"])])
-def test_a_unix_socket_is_believed_if_it_is_named(proxies: list[str], expected: list[str]) -> None:
-    assert told(client(*proxies, peer=""), CLIENT) == expected
+def test_trusts_a_unix_socket_only_if_configured(proxies: list[str], expected: list[str]) -> None:
+    assert client_and_scheme(client(*proxies, peer=""), CLIENT) == expected
 
 
-def test_a_websocket_is_told_in_its_own_scheme() -> None:
+def test_a_websocket_gets_the_websocket_scheme() -> None:
     with client(PROXY).websocket_connect("/ws", headers={"X-Forwarded-For": CLIENT, "X-Forwarded-Proto": "https"}) as socket:
         assert socket.receive_json() == [CLIENT, "wss"]
 
 
-def test_what_is_no_address_is_no_proxy() -> None:
-    with pytest.raises(ValueError, match="everybody"):
-        parse_proxies(["everybody"])
+def test_rejects_a_proxy_that_is_not_an_address() -> None:
+    with pytest.raises(ValueError, match="everyone"):
+        parse_proxies(["everyone"])

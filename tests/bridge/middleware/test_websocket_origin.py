@@ -1,4 +1,4 @@
-"""Where WebSockets may come from."""
+"""Origins that may open a WebSocket."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware
 
 
 async def hello(scope: Scope, receive: Receive, send: Send) -> None:
-    """Accept, and say so."""
+    """Accept the WebSocket, and send a message."""
     websocket = WebSocket(scope, receive, send)
     await websocket.accept()
     await websocket.send_text("hello")
@@ -19,7 +19,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def is_accepted(origin: str | None, *, host: str = "testserver", scheme: str = "ws") -> bool:
-    """Whether a socket with these headers gets in."""
+    """Return whether a WebSocket with these headers is accepted."""
     client = TestClient(WebSocketOriginMiddleware(hello), base_url=f"{'https' if scheme == 'wss' else 'http'}://{host}")
     headers = {} if origin is None else {"Origin": origin}
     try:
@@ -44,23 +44,23 @@ def is_accepted(origin: str | None, *, host: str = "testserver", scheme: str = "
         ("http://[", False),
     ],
 )
-def test_only_our_own_pages_and_no_browsers(origin: str | None, accepted: bool) -> None:
+def test_accepts_our_own_origin_and_clients_that_are_not_browsers(origin: str | None, accepted: bool) -> None:
     assert is_accepted(origin) is accepted
 
 
 @pytest.mark.pitfall(18)
-def test_over_tls_our_own_page_is_https() -> None:
+def test_over_tls_our_own_origin_is_https() -> None:
     assert is_accepted("https://testserver", scheme="wss")
     assert not is_accepted("http://testserver", scheme="wss")
 
 
 @pytest.mark.pitfall(18)
-def test_a_page_of_a_host_that_is_not_ours_is_refused_though_the_host_header_agrees() -> None:
+def test_rejects_a_foreign_origin_even_if_the_host_header_matches() -> None:
     assert not is_accepted("http://evil.example", host="evil.example")
 
 
 @pytest.mark.pitfall(18)
-def test_trusted_origins_are_ours_too(settings: Any) -> None:
+def test_accepts_trusted_origins(settings: Any) -> None:
     settings.CSRF_TRUSTED_ORIGINS = ["https://mail.example.com", "https://*.example.org"]
 
     assert is_accepted("https://mail.example.com")

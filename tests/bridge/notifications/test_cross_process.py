@@ -1,4 +1,4 @@
-"""Hints: few, never waited for, and heard by others alone."""
+"""Notifications between processes: few, never waited for, and received only from other processes."""
 
 import asyncio
 import logging
@@ -11,66 +11,66 @@ from pytest_django import Settings
 from project.bridge.notifications import cross_process
 from project.bridge.notifications.cross_process import ping_channel_layer, publish_on, subscribe
 from project.bridge.notifications.local import LocalSignal
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
 TOPIC = "weather"
 
 
-class Telling(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer that keeps what it is given, and fails while `troubles` has an error."""
+class RecordingLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """Channel layer that records the topics of its messages, and raises the errors in `errors` first."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.given: list[str] = []
-        self.troubles: list[Exception] = []
-        self.was_given = asyncio.Event()
+        self.topics: list[str] = []
+        self.errors: list[Exception] = []
+        self.was_called = asyncio.Event()
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Keep it, or fail."""
-        self.was_given.set()
-        if self.troubles:
-            raise self.troubles.pop()
-        self.given.append(group)
+        """Record the message and send it, or raise the next error."""
+        self.was_called.set()
+        if self.errors:
+            raise self.errors.pop()
+        self.topics.append(group)
         await super().group_send(group, message)
 
 
-class Hung(Telling):
-    """A channel layer that takes a message and never says so."""
+class HangingLayer(RecordingLayer):
+    """Channel layer whose `group_send` never returns."""
 
-    asked = 0
+    calls = 0
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
         """Hang."""
-        self.asked += 1
+        self.calls += 1
         await asyncio.Event().wait()
 
 
-class Forgetful(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer that takes the first message before it has heard that anybody listens, as Redis may."""
+class LossyLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """Channel layer that loses the first message, as Redis may before it has processed a subscription."""
 
     sent = 0
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Deliver all but the first."""
+        """Send all messages but the first."""
         self.sent += 1
         if self.sent > 1:
             await super().send(channel, message)
 
 
-class Stubborn(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer that swallows a cancellation, as redis-py does while it connects."""
+class StubbornLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
+    """Channel layer that swallows the first cancellation, as redis-py does while it connects."""
 
     swallowed = 0
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.listens = asyncio.Event()
+        self.is_receiving = asyncio.Event()
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """Wait, and once more when it is told not to."""
-        self.listens.set()
+        """Receive, and go on after the first cancellation."""
+        self.is_receiving.set()
         try:
             message: dict[str, Any] = await super().receive(channel)
         except asyncio.CancelledError:
@@ -81,118 +81,118 @@ class Stubborn(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no t
         return message
 
 
-def use(settings: Settings, layer: type) -> Any:
-    """Make it the channel layer."""
+def use_layer(settings: Settings, layer: type) -> Any:
+    """Configure the channel layer, and return it."""
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{layer.__module__}.{layer.__qualname__}"}}
     return get_channel_layer()
 
 
 @pytest.fixture
-def happened() -> LocalSignal[[]]:
-    """What there is to hear of."""
+def changed() -> LocalSignal[[]]:
+    """Return the signal that is published."""
     return LocalSignal[[]]()
 
 
-async def came(event: asyncio.Event) -> None:
-    """Wait for it."""
-    async with asyncio.timeout(PATIENCE):
+async def wait_for_event(event: asyncio.Event) -> None:
+    """Wait until the event is set."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         await event.wait()
 
 
-async def test_a_process_does_not_hear_its_own(settings: Settings, happened: LocalSignal[[]]) -> None:
-    layer, heard, began = use(settings, Telling), [], asyncio.Event()
+async def test_a_process_ignores_its_own_notifications(settings: Settings, changed: LocalSignal[[]]) -> None:
+    layer, received, was_called = use_layer(settings, RecordingLayer), [], asyncio.Event()
 
     def listener() -> None:
-        heard.append("a hint")
-        began.set()
+        received.append("a notification")
+        was_called.set()
 
     async with subscribe(TOPIC, listener):
-        await came(began)
-        async with publish_on(happened, topic=TOPIC):
-            happened.send()
-        began.clear()
-        await layer.group_send(TOPIC, {"type": "hint", "from": "another process"})  # it comes after ours
-        await came(began)
+        await wait_for_event(was_called)
+        async with publish_on(changed, topic=TOPIC):
+            changed.send()
+        was_called.clear()
+        await layer.group_send(TOPIC, {"type": "notification", "from": "another process"})  # arrives after this process's own
+        await wait_for_event(was_called)
 
-    assert heard == ["a hint", "a hint"]  # that of the start, and the other process's
+    assert received == ["a notification", "a notification"]  # the one after subscribing, and the other process's
 
 
-async def test_what_happens_at_once_shares_a_hint_and_the_last_is_sent_at_the_end(
-    settings: Settings, happened: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch
+async def test_signals_at_one_time_share_a_notification_and_the_last_is_sent_at_the_end(
+    settings: Settings, changed: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cross_process, "PUBLISH_INTERVAL_SECONDS", 2 * PATIENCE)
-    layer = use(settings, Telling)
-    async with publish_on(happened, topic=TOPIC):
-        happened.send()
-        await came(layer.was_given)
+    monkeypatch.setattr(cross_process, "PUBLISH_INTERVAL_SECONDS", 2 * WAIT_TIMEOUT_SECONDS)
+    layer = use_layer(settings, RecordingLayer)
+    async with publish_on(changed, topic=TOPIC):
+        changed.send()
+        await wait_for_event(layer.was_called)
         for _ in range(10):
-            await asyncio.to_thread(happened.send)
-        assert layer.given == [TOPIC]
+            await asyncio.to_thread(changed.send)
+        assert layer.topics == [TOPIC]
 
-    assert layer.given == [TOPIC, TOPIC]
+    assert layer.topics == [TOPIC, TOPIC]
 
 
-async def test_a_channel_layer_that_hangs_is_given_no_second_hint(
-    settings: Settings, happened: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch
+async def test_sends_one_notification_at_a_time_to_a_layer_that_hangs(
+    settings: Settings, changed: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cross_process, "PUBLISH_INTERVAL_SECONDS", 0.0)
-    layer = use(settings, Hung)
-    async with publish_on(happened, topic=TOPIC):
+    layer = use_layer(settings, HangingLayer)
+    async with publish_on(changed, topic=TOPIC):
         for _ in range(10):
-            await asyncio.to_thread(happened.send)
+            await asyncio.to_thread(changed.send)
 
-        assert layer.asked == 1
+        assert layer.calls == 1
 
 
-async def test_an_outage_is_told_of_once_and_the_hint_goes_out_after_it(
-    settings: Settings, happened: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_logs_an_outage_once_and_sends_the_notification_after_it(
+    settings: Settings, changed: LocalSignal[[]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cross_process, "RETRY_DELAY_SECONDS", 0.01)
     caplog.set_level(logging.INFO)
-    layer = use(settings, Telling)
-    layer.troubles = [ConnectionRefusedError("redis://:secret@cache:6379") for _ in range(5)]
-    async with publish_on(happened, topic=TOPIC):
-        happened.send()
-        async with asyncio.timeout(PATIENCE):
-            while not layer.given:
-                layer.was_given.clear()
-                await layer.was_given.wait()
+    layer = use_layer(settings, RecordingLayer)
+    layer.errors = [ConnectionRefusedError("redis://:secret@cache:6379") for _ in range(5)]
+    async with publish_on(changed, topic=TOPIC):
+        changed.send()
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+            while not layer.topics:
+                layer.was_called.clear()
+                await layer.was_called.wait()
                 await asyncio.sleep(0)
-        assert layer.given == [TOPIC]
+        assert layer.topics == [TOPIC]
 
-    told = [record.getMessage() for record in caplog.records if record.name == cross_process.__name__]
-    assert len(told) == 2
-    assert told[0].startswith("The channel layer fails (ConnectionRefusedError)")
-    assert told[1] == "The channel layer works again"
+    logged = [record.getMessage() for record in caplog.records if record.name == cross_process.__name__]
+    assert len(logged) == 2
+    assert logged[0].startswith("The channel layer fails (ConnectionRefusedError)")
+    assert logged[1] == "The channel layer works again"
 
 
-async def test_who_could_not_listen_does_when_the_channel_layer_works(
+async def test_subscribes_once_the_channel_layer_works(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cross_process, "RETRY_DELAY_SECONDS", 0.01)
-    layer, heard = use(settings, Telling), asyncio.Event()
-    layer.troubles = [ConnectionRefusedError() for _ in range(5)]
-    async with subscribe(TOPIC, heard.set):
-        await came(heard)
+    layer, was_called = use_layer(settings, RecordingLayer), asyncio.Event()
+    layer.errors = [ConnectionRefusedError() for _ in range(5)]
+    async with subscribe(TOPIC, was_called.set):
+        await wait_for_event(was_called)
 
     assert caplog.text.count("The channel layer fails") == 1
     assert layer.channels == {}
 
 
-async def test_an_echo_is_heard_though_the_first_message_is_lost(settings: Settings) -> None:
-    layer = use(settings, Forgetful)
+async def test_a_ping_succeeds_although_the_first_message_is_lost(settings: Settings) -> None:
+    layer = use_layer(settings, LossyLayer)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         await ping_channel_layer()
 
     assert layer.sent == 2
 
 
-async def test_what_swallows_a_cancellation_is_canceled_again(settings: Settings) -> None:
-    layer = use(settings, Stubborn)
+async def test_cancels_again_if_a_cancellation_is_swallowed(settings: Settings) -> None:
+    layer = use_layer(settings, StubbornLayer)
 
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         async with subscribe(TOPIC, lambda: None):
-            await came(layer.listens)
+            await wait_for_event(layer.is_receiving)
 
     assert layer.swallowed == 1

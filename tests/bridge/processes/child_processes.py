@@ -1,4 +1,7 @@
-"""Companions for tests: `python -m tests.bridge.processes.child_processes echo|counting|stubborn`, with a link as standard input."""
+"""Child processes for tests, with the control pipe as standard input.
+
+Run one with `python -m tests.bridge.processes.child_processes echo|counting|stubborn`.
+"""
 
 import asyncio
 import sys
@@ -7,7 +10,7 @@ from project.bridge.processes.supervised_process import connect_to_supervisor
 
 
 async def echo() -> None:
-    """Say each line back, and at the end that it is the end."""
+    """Send each line back with a suffix, and a last line at the end."""
     async with connect_to_supervisor() as server, server.heartbeats(lambda: True):
         server.send("hello")
         async for line in server.lines():
@@ -16,14 +19,14 @@ async def echo() -> None:
 
 
 async def counting() -> None:
-    """For each line, a bounce."""
+    """For each line, report one bounced email as the delivery worker does."""
     async with connect_to_supervisor() as server, server.heartbeats(lambda: True):
         async for _ in server.lines():
             server.send('[{"email.bounced": 1}, [["bounced", 550]], []]')
 
 
 async def stubborn() -> None:
-    """Does not end when it is told to."""
+    """Never exit."""
     async with connect_to_supervisor() as server, server.heartbeats(lambda: True):
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""A process beside the server's."""
+"""Supervised child processes: messages, heartbeats, restarts and shutdown."""
 
 import asyncio
 import os
@@ -13,188 +13,194 @@ import pytest
 
 from project.bridge.processes import supervised_process
 from project.bridge.processes.supervised_process import NICENESS, ControlPipe, ProcessDidNotStart, SupervisedProcess
-from tests.processes import PATIENCE, wait_for
+from tests.processes import WAIT_TIMEOUT_SECONDS, wait_for
 
 pytestmark = pytest.mark.anyio
 
 GRACE = 10.0
+CHILD = "tests.bridge.processes.child_processes"
 
 
-class Heard(list[str]):
-    """What a companion said."""
+class Received(list[str]):
+    """The lines received from a child process."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._something = asyncio.Event()
+        self._changed = asyncio.Event()
 
-    def hear(self, line: str) -> None:
-        """Hear a line."""
+    def add(self, line: str) -> None:
+        """Store a line."""
         self.append(line)
-        self._something.set()
+        self._changed.set()
 
-    async def until(self, *lines: str) -> None:
-        """Return when it has said these, and no others."""
-        async with asyncio.timeout(PATIENCE):
+    async def wait_until(self, *lines: str) -> None:
+        """Return when exactly these lines were received."""
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
             while self != list(lines):
-                self._something.clear()
-                await self._something.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when it holds."""
-    await asyncio.to_thread(wait_for, condition, "it holds")
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when the condition is true."""
+    await asyncio.to_thread(wait_for, condition, "the condition is true")
 
 
 @pytest.fixture
-def heard() -> Heard:
-    """Empty as yet."""
-    return Heard()
+def received() -> Received:
+    """Return an empty list of lines."""
+    return Received()
 
 
-def beside(kind: str, heard: Heard) -> SupervisedProcess:
-    """One of tests/bridge/companions.py."""
-    return SupervisedProcess([sys.executable, "-m", "tests.bridge.processes.child_processes", kind], heard.hear)
+def supervise(kind: str, received: Received) -> SupervisedProcess:
+    """Return the supervisor of a child process from child_processes.py."""
+    return SupervisedProcess([sys.executable, "-m", CHILD, kind], received.add)
 
 
-def processes() -> list[int]:
-    """The ids of this process' children that are companions."""
+def child_ids() -> list[int]:
+    """Return the process ids of the running child processes from child_processes.py."""
     found = Path("/proc/self/task").glob("*/children")
     ids = [int(word) for path in found for word in path.read_text().split()]
-    return [number for number in ids if b"tests.bridge.processes.child_processes" in Path(f"/proc/{number}/cmdline").read_bytes()]
+    return [number for number in ids if CHILD.encode() in Path(f"/proc/{number}/cmdline").read_bytes()]
 
 
-async def test_each_hears_what_the_other_says(heard: Heard) -> None:
-    one = beside("echo", heard)
-    async with one.running(grace=GRACE):
-        await heard.until("hello")
-        one.send("ah")
-
-        await heard.until("hello", "ah, too")
+async def open_pipe() -> tuple[ControlPipe, ControlPipe]:
+    """Return both ends of a control pipe: the server's and the child's."""
+    server, child = socket.socketpair()
+    return await ControlPipe.open(server), await ControlPipe.open(child)
 
 
-async def test_at_the_end_it_is_told_and_what_it_still_says_is_heard(heard: Heard) -> None:
-    async with beside("echo", heard).running(grace=GRACE):
-        await heard.until("hello")
+async def test_both_ends_receive_messages(received: Received) -> None:
+    supervised = supervise("echo", received)
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
+        supervised.send("ah")
 
-    assert (heard, processes()) == (["hello", "the end"], [])
-
-
-async def test_the_server_goes_first_where_both_want_a_core(heard: Heard) -> None:
-    async with beside("echo", heard).running(grace=GRACE):
-        await heard.until("hello")
-        (process,) = processes()
-
-        assert (os.getsid(process), os.getpgid(process)) == (os.getsid(0), process)
-        assert os.getpriority(os.PRIO_PROCESS, process) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+        await received.wait_until("hello", "ah, too")
 
 
-async def test_one_that_dies_begins_again(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_at_the_end_the_child_exits_and_its_last_messages_are_received(received: Received) -> None:
+    async with supervise("echo", received).running(grace=GRACE):
+        await received.wait_until("hello")
+
+    assert (received, child_ids()) == (["hello", "the end"], [])
+
+
+async def test_the_child_has_a_lower_priority_in_the_same_session(received: Received) -> None:
+    async with supervise("echo", received).running(grace=GRACE):
+        await received.wait_until("hello")
+        (child,) = child_ids()
+
+        assert (os.getsid(child), os.getpgid(child)) == (os.getsid(0), child)
+        assert os.getpriority(os.PRIO_PROCESS, child) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+
+
+async def test_restarts_a_child_that_dies(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervised_process, "RESTART_DELAYS_SECONDS", (0.0,))
-    async with beside("echo", heard).running(grace=GRACE):
-        await heard.until("hello")
-        (process,) = processes()
-        os.kill(process, signal.SIGKILL)
+    async with supervise("echo", received).running(grace=GRACE):
+        await received.wait_until("hello")
+        (child,) = child_ids()
+        os.kill(child, signal.SIGKILL)
 
-        await heard.until("hello", "hello")
+        await received.wait_until("hello", "hello")
 
-    assert "child_processes echo ended with -9, and begins again in 0 s" in caplog.text
+    assert "child_processes echo exited with code -9; restarting it in 0 s" in caplog.text
 
 
-async def test_one_that_stands_still_is_killed_and_begins_again(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_kills_and_restarts_a_child_that_hangs(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervised_process, "RESTART_DELAYS_SECONDS", (0.0,))
-    one = beside("echo", heard)
-    async with one.running(grace=GRACE):
-        await heard.until("hello")
-        os.kill(processes()[0], signal.SIGSTOP)
+    supervised = supervise("echo", received)
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
+        os.kill(child_ids()[0], signal.SIGSTOP)
         with monkeypatch.context() as patched:
             patched.setattr(supervised_process, "HEARTBEAT_INTERVAL_SECONDS", 0.05)
             patched.setattr(supervised_process, "HEARTBEAT_TIMEOUT_SECONDS", 0.2)
-            await until(lambda: "gave no sign of life in 0.2 s, and is killed" in caplog.text)
+            await wait_until(lambda: "sent no heartbeat in 0.2 s; killing it" in caplog.text)
 
-        await heard.until("hello", "hello")
+        await received.wait_until("hello", "hello")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-async def test_a_signal_to_all_processes_leaves_its_end_to_the_server(heard: Heard, number: signal.Signals) -> None:
-    one = beside("echo", heard)
-    async with one.running(grace=GRACE):
-        await heard.until("hello")
-        (process,) = processes()
-        os.kill(process, number)
-        one.send("still there")
+async def test_the_child_ignores_signals_to_all_processes(received: Received, number: signal.Signals) -> None:
+    supervised = supervise("echo", received)
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
+        (child,) = child_ids()
+        os.kill(child, number)
+        supervised.send("still there")
 
-        await heard.until("hello", "still there, too")
+        await received.wait_until("hello", "still there, too")
 
 
-async def test_one_that_does_not_end_is_killed_after_its_grace(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_kills_a_child_that_does_not_exit_within_its_grace(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervised_process, "KILL_MARGIN_SECONDS", 0.1)
-    one = beside("stubborn", heard)
-    async with one.running(grace=0.0):
-        await until(lambda: one.is_alive)
+    supervised = supervise("stubborn", received)
+    async with supervised.running(grace=0.0):
+        await wait_until(lambda: supervised.is_alive)
 
-    assert (processes(), "did not end within 0.1 s, and is killed" in caplog.text) == ([], True)
+    assert (child_ids(), "did not exit within 0.1 s; killing it" in caplog.text) == ([], True)
 
 
-async def test_it_is_alive_while_it_gives_signs_of_life(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = beside("echo", heard)
-    before = one.is_alive
-    async with one.running(grace=GRACE):
-        await heard.until("hello")
-        during = one.is_alive
+async def test_is_alive_while_heartbeats_are_recent(received: Received, monkeypatch: pytest.MonkeyPatch) -> None:
+    supervised = supervise("echo", received)
+    before = supervised.is_alive
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
+        during = supervised.is_alive
         monkeypatch.setattr(supervised_process, "HEARTBEAT_TIMEOUT_SECONDS", 0.0)
-        silent = one.is_alive
+        timed_out = supervised.is_alive
 
-    assert (before, during, silent, one.is_alive) == (False, True, False, False)
+    assert (before, during, timed_out, supervised.is_alive) == (False, True, False, False)
 
 
-async def test_signs_of_life_keep_it_alive_and_are_no_lines(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_heartbeats_are_not_messages(received: Received, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised_process, "KILL_MARGIN_SECONDS", 0.0)
-    one = beside("stubborn", heard)
-    async with one.running(grace=0.0):
-        await until(lambda: one.is_alive)
+    supervised = supervise("stubborn", received)
+    async with supervised.running(grace=0.0):
+        await wait_until(lambda: supervised.is_alive)
 
-    assert heard == []
+    assert received == []
 
 
-async def test_there_are_none_while_it_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_sends_no_heartbeats_while_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised_process, "HEARTBEAT_INTERVAL_SECONDS", 0.0)
-    answers = iter([False, False, True])
-    ours, theirs = socket.socketpair()
-    server, beside = await ControlPipe.open(ours), await ControlPipe.open(theirs)
-    asked: list[bool] = []
+    results = iter([False, False, True])
+    server, child = await open_pipe()
+    checks: list[bool] = []
 
     def is_healthy() -> bool:
-        asked.append(next(answers, False))
-        return asked[-1]
+        checks.append(next(results, False))
+        return checks[-1]
 
-    async with beside.heartbeats(is_healthy):
+    async with child.heartbeats(is_healthy):
         await anext(server.lines())
-    beside.finish()
+    child.finish()
 
-    assert asked[:3] == [False, False, True]
+    assert checks[:3] == [False, False, True]
     assert [line async for line in server.lines()] == []
     server.close()
-    beside.close()
+    child.close()
 
 
-async def test_a_sign_of_life_counts_for_the_process_that_gave_it(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_heartbeat_of_an_earlier_child_does_not_count(received: Received, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervised_process, "KILL_MARGIN_SECONDS", 0.0)
-    silent = SupervisedProcess(["sleep", "3600"], heard.hear)
-    silent._heard_at = time.monotonic()  # of the one before it
+    silent = SupervisedProcess(["sleep", "3600"], received.add)
+    silent._last_heartbeat_at = time.monotonic()  # from an earlier child
 
     async def run() -> None:
         async with silent.running(grace=0.0):
-            pytest.fail("it gave no sign of life")
+            pytest.fail("it sent no heartbeat")
 
     running = asyncio.create_task(run())
     try:
-        await until(lambda: silent._link is not None)
+        await wait_until(lambda: silent._pipe is not None)
         is_alive = silent.is_alive
     finally:
         running.cancel()
@@ -204,85 +210,85 @@ async def test_a_sign_of_life_counts_for_the_process_that_gave_it(heard: Heard, 
 
 
 @pytest.mark.parametrize("was_killed", [True, False])
-async def test_a_link_knows_whether_the_other_end_was_killed(was_killed: bool) -> None:
-    ours, theirs = socket.socketpair()
-    server, beside = await ControlPipe.open(ours), await ControlPipe.open(theirs)
+async def test_a_pipe_knows_whether_the_other_end_was_killed(was_killed: bool) -> None:
+    server, child = await open_pipe()
     server.send("hello")
     server.close() if was_killed else server.finish()
 
-    lines = [line async for line in beside.lines()]
+    lines = [line async for line in child.lines()]
 
-    assert (lines, beside.received_end) == (["hello"], not was_killed)
+    assert (lines, child.received_end) == (["hello"], not was_killed)
     server.close()
-    beside.close()
+    child.close()
 
 
-async def test_what_is_said_after_the_end_is_lost() -> None:
-    ours, theirs = socket.socketpair()
-    server, beside = await ControlPipe.open(ours), await ControlPipe.open(theirs)
+async def test_drops_messages_after_finish() -> None:
+    server, child = await open_pipe()
     server.finish()
     server.send("too late")
 
-    assert [line async for line in beside.lines()] == []
+    assert [line async for line in child.lines()] == []
     server.close()
-    beside.close()
+    child.close()
 
 
-async def test_what_is_not_understood_is_logged_and_the_next_is_heard(caplog: pytest.LogCaptureFixture) -> None:
-    heard = Heard()
+async def test_logs_a_message_that_cannot_be_processed_and_receives_the_next(caplog: pytest.LogCaptureFixture) -> None:
+    received = Received()
 
-    def hear(line: str) -> None:
+    def on_message(line: str) -> None:
         if line == "hello":
             raise ValueError("no greetings")
-        heard.hear(line)
+        received.add(line)
 
-    one = SupervisedProcess([sys.executable, "-m", "tests.bridge.processes.child_processes", "echo"], hear)
-    async with one.running(grace=GRACE):
-        one.send("go on")
-        await heard.until("go on, too")
+    supervised = SupervisedProcess([sys.executable, "-m", CHILD, "echo"], on_message)
+    async with supervised.running(grace=GRACE):
+        supervised.send("go on")
+        await received.wait_until("go on, too")
 
-    assert "What python -m tests.bridge.processes.child_processes echo said is not understood" in caplog.text
+    assert f"Failed to process a message of {Path(sys.executable).name} -m {CHILD} echo" in caplog.text
     assert "no greetings" in caplog.text
 
 
-async def test_what_is_said_while_there_is_none_is_lost(heard: Heard) -> None:
-    one = beside("echo", heard)
-    one.send("nobody hears")
-    async with one.running(grace=GRACE):
-        await heard.until("hello")
+async def test_drops_messages_while_no_child_runs(received: Received) -> None:
+    supervised = supervise("echo", received)
+    supervised.send("dropped")
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
 
-    assert heard == ["hello", "the end"]
-
-
-@pytest.mark.parametrize(("command", "how"), [("/nothing", r"did not begin \(FileNotFoundError\)"), ("false", "ended with 1")])
-async def test_one_that_ends_before_its_first_sign_of_life_lets_nothing_begin(heard: Heard, command: str, how: str) -> None:
-    with pytest.raises(ProcessDidNotStart, match=how):
-        async with SupervisedProcess([command], heard.hear).running(grace=GRACE):
-            pytest.fail("it began")
+    assert received == ["hello", "the end"]
 
 
-async def test_one_that_gives_no_sign_of_life_is_waited_for_no_longer_and_begins_again_if_it_ends(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("command", "reason"), [("/nothing", r"could not be started \(FileNotFoundError\)"), ("false", "exited with code 1")]
+)
+async def test_raises_if_the_child_exits_before_its_first_heartbeat(received: Received, command: str, reason: str) -> None:
+    with pytest.raises(ProcessDidNotStart, match=reason):
+        async with SupervisedProcess([command], received.add).running(grace=GRACE):
+            pytest.fail("it started")
+
+
+async def test_starts_without_a_child_that_sends_no_heartbeat_and_restarts_it_if_it_exits(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(supervised_process, "HEARTBEAT_TIMEOUT_SECONDS", 0.0)
-    async with SupervisedProcess(["sleep", "0.5"], heard.hear).running(grace=GRACE):
-        await until(lambda: "sleep 0.5 ended with 0, and begins again" in caplog.text)
+    async with SupervisedProcess(["sleep", "0.5"], received.add).running(grace=GRACE):
+        await wait_until(lambda: "sleep 0.5 exited with code 0; restarting it" in caplog.text)
 
-    assert "sleep 0.5 gave no sign of life in 0 s" in caplog.text
+    assert "sleep 0.5 sent no heartbeat in 0 s" in caplog.text
 
 
-async def test_a_command_that_cannot_be_run_any_more_is_tried_again_and_holds_nobody_up(
-    heard: Heard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+async def test_retries_a_command_that_can_no_longer_be_run_without_delaying_the_end(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(supervised_process, "RESTART_DELAYS_SECONDS", (0.0, 100.0))
     command = tmp_path / "command"
-    command.write_text(f"#!/bin/sh\nexec {sys.executable} -m tests.bridge.processes.child_processes echo\n")
+    command.write_text(f"#!/bin/sh\nexec {sys.executable} -m {CHILD} echo\n")
     command.chmod(0o700)
-    async with SupervisedProcess([str(command)], heard.hear).running(grace=GRACE):
-        await heard.until("hello")
+    async with SupervisedProcess([str(command)], received.add).running(grace=GRACE):
+        await received.wait_until("hello")
         command.unlink()
-        os.kill(processes()[0], signal.SIGKILL)
+        os.kill(child_ids()[0], signal.SIGKILL)
 
-        await until(lambda: "begins again in 100 s" in caplog.text)
+        await wait_until(lambda: "restarting it in 100 s" in caplog.text)
 
-    assert "command did not begin (FileNotFoundError), and begins again in 100 s" in caplog.text
+    assert "command could not be started (FileNotFoundError); restarting it in 100 s" in caplog.text

@@ -1,4 +1,4 @@
-"""How fast a socket is read. What else is limited needs a server: tests/servers/test_limits.py."""
+"""The token bucket that limits WebSocket messages. The other limits need a server: tests/servers/test_connection_limits.py."""
 
 import pytest
 
@@ -6,43 +6,45 @@ from project.bridge.server.connection_limits import TokenBucket
 
 pytestmark = pytest.mark.usefixtures("clock")
 
+EPSILON = 1e-9  # for rounding errors
+
 
 class Clock:
-    """A time that passes when it is told to."""
+    """A clock that only moves when a test moves it."""
 
     now = 1000.0
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """What `Pace` takes for the time."""
+    """Replace the clock that `TokenBucket` reads."""
     clock = Clock()
     monkeypatch.setattr("project.bridge.server.connection_limits.monotonic", lambda: clock.now)
     return clock
 
 
-def test_a_seconds_messages_may_come_at_once() -> None:
-    pace = TokenBucket(10)
+def test_one_seconds_tokens_are_available_at_once() -> None:
+    bucket = TokenBucket(10)
 
-    waits = [pace.take() for _ in range(12)]
+    waits = [bucket.take() for _ in range(12)]
 
-    assert max(waits[:10]) <= 1e-9
+    assert max(waits[:10]) <= EPSILON
     assert waits[10:] == pytest.approx([0.1, 0.2])
 
 
-def test_what_is_not_used_is_kept_for_a_second_and_no_longer(clock: Clock) -> None:
-    pace = TokenBucket(10)
+def test_unused_tokens_are_kept_up_to_one_seconds_worth(clock: Clock) -> None:
+    bucket = TokenBucket(10)
     for _ in range(10):
-        pace.take()
+        bucket.take()
     clock.now += 0.5
-    assert [pace.take() > 1e-9 for _ in range(6)] == [False] * 5 + [True]
+    assert [bucket.take() > EPSILON for _ in range(6)] == [False] * 5 + [True]
 
     clock.now += 3600
 
-    assert [pace.take() > 1e-9 for _ in range(11)] == [False] * 10 + [True]
+    assert [bucket.take() > EPSILON for _ in range(11)] == [False] * 10 + [True]
 
 
-def test_with_no_limit_nobody_waits() -> None:
-    pace = TokenBucket(0)
+def test_zero_per_second_means_unlimited() -> None:
+    bucket = TokenBucket(0)
 
-    assert max(pace.take() for _ in range(1000)) <= 0
+    assert max(bucket.take() for _ in range(1000)) <= 0

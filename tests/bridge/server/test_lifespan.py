@@ -1,4 +1,4 @@
-"""Speaking the lifespan protocol. That it is spoken at the right time is tested against real servers."""
+"""The lifespan protocol. Tests with real servers, in tests/servers, check that it runs at the right time."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from project.bridge.server.lifespan import StartupFailed, run_lifespan
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.anyio
 
 
 async def good(scope: Scope, receive: Receive, send: Send) -> None:
-    """Start and stop."""
+    """Start and stop normally."""
     scope["state"]["answer"] = 42
     assert (await receive())["type"] == "lifespan.startup"
     await send({"type": "lifespan.startup.complete"})
@@ -21,15 +21,15 @@ async def good(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "lifespan.shutdown.complete"})
 
 
-async def refuses(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Fail by message, and go on as the specification's example does: there is no shutdown to come."""
+async def fails_to_start(_scope: Scope, receive: Receive, send: Send) -> None:
+    """Report a failed startup, then wait for a shutdown event that never comes, as the specification's example does."""
     await receive()
     await send({"type": "lifespan.startup.failed", "message": "Traceback:\n  all of it\nout of order\n"})
     await receive()
 
 
 async def fails_to_stop(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Start, and fail at the end."""
+    """Start normally, and raise at shutdown."""
     await receive()
     await send({"type": "lifespan.startup.complete"})
     await receive()
@@ -37,16 +37,16 @@ async def fails_to_stop(_scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def raises(_scope: Scope, receive: Receive, _send: Send) -> None:
-    """Fail by exception."""
+    """Raise instead of sending a response."""
     await receive()
     raise ZeroDivisionError
 
 
-async def ends(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Say nothing."""
+async def returns(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Return without sending a response."""
 
 
-async def test_starts_gives_the_state_and_stops() -> None:
+async def test_starts_yields_the_state_and_stops() -> None:
     async with run_lifespan(good) as state:
         while_running = dict(state)
 
@@ -62,23 +62,23 @@ async def test_stops_when_the_block_raises() -> None:
     assert state["stopped"]
 
 
-async def test_a_start_up_that_fails_is_raised_and_its_reason_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_raises_and_logs_a_failed_startup(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(StartupFailed, match=r"^out of order$"):
-        async with asyncio.timeout(PATIENCE), run_lifespan(refuses):
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS), run_lifespan(fails_to_start):
             pytest.fail("it did not start")
 
     assert "all of it" in caplog.text
 
 
-@pytest.mark.parametrize("app", [raises, ends])
-async def test_an_application_that_knows_no_lifespan_is_served_without(app: ASGIApp) -> None:
+@pytest.mark.parametrize("app", [raises, returns])
+async def test_runs_an_application_without_lifespan_support(app: ASGIApp) -> None:
     async with run_lifespan(app) as state:
         served = True
 
     assert (served, state) == (True, {})
 
 
-async def test_a_shut_down_that_raises_is_raised() -> None:
+async def test_raises_an_exception_at_shutdown() -> None:
     with pytest.raises(ZeroDivisionError):
         async with run_lifespan(fails_to_stop):
             pass

@@ -1,0 +1,32 @@
+"""Bulk inserts."""
+
+from datetime import UTC, datetime
+
+from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
+
+from project.bridge.database.bulk_insert import bulk_insert
+
+
+def test_inserts_rows_with_ids_from_the_database(db: None) -> None:
+    bulk_insert(Group, [{"name": "readers"}, {"name": "writers"}])
+
+    ids, names = zip(*Group.objects.order_by("pk").values_list("pk", "name"), strict=True)
+    assert names == ("readers", "writers")
+    assert len(set(ids)) == 2
+
+
+def test_stores_values_as_the_model_does(db: None) -> None:
+    expire_date = datetime(2026, 12, 1, 9, tzinfo=UTC)
+
+    bulk_insert(Session, [{"session_key": key, "session_data": "data", "expire_date": expire_date} for key in ("one", "two")])
+
+    assert set(Session.objects.values_list("session_key", "session_data", "expire_date")) == {
+        ("one", "data", expire_date),
+        ("two", "data", expire_date),
+    }
+
+
+def test_inserts_nothing_without_rows(db: None, django_assert_num_queries: type) -> None:
+    with django_assert_num_queries(0):
+        bulk_insert(Group, [])
