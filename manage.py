@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Django's command line. `python manage.py serve` is the server."""
+"""Django's command line. `python manage.py serve` starts the server."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run one of Django's or our commands."""
-    os.umask(0o077)  # what we write is for us alone
+    """Run a management command."""
+    os.umask(0o077)  # files are readable by their owner only
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     if sys.argv[1:2] == ["serve"]:
-        # Daphne takes the reactor it finds when it is imported, which Django does while it loads its apps: too late after this.
+        # Must come first: Daphne uses the reactor that is installed when it is imported, and Django imports it with its apps.
         from project.bridge.server.reactor import install_reactor
 
         install_reactor()

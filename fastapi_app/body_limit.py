@@ -1,6 +1,6 @@
-"""How much a request may bring, under a server that does not ask (stock Daphne, Uvicorn): the bridge's refuses it unread.
+"""The size limit of request bodies on servers that have none (stock Daphne, Uvicorn). The bridge's server rejects earlier.
 
-Pure ASGI; FastAPI's own `max_body_size` answers without our `code`.
+Pure ASGI. FastAPI's own `max_body_size` responds without our `code`.
 """
 
 from django.conf import settings
@@ -10,11 +10,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fastapi_app.error_responses import error_response
 
-MAX_REQUEST_BYTES: int = settings.ENV.max_request_bytes  # bytes
+MAX_REQUEST_BYTES: int = settings.ENV.max_request_bytes
 
 
 class BodySizeLimitMiddleware:
-    """413 for a body over the limit: at once where its length is announced, else as soon as it passes the limit."""
+    """Respond 413 to a body over the limit: at once by its Content-Length, otherwise when it exceeds the limit."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_REQUEST_BYTES) -> None:
         self.app = app
@@ -23,12 +23,12 @@ class BodySizeLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] == "GET":
             await self.app(scope, receive, send)
-        elif self._announced(scope) > self.limit:
-            await error_response(413, self._complaint, "content_too_large")(scope, receive, send)
+        elif self._content_length(scope) > self.limit:
+            await error_response(413, self._detail, "content_too_large")(scope, receive, send)
         else:
             await self.app(scope, self._counting(receive), send)
 
-    def _announced(self, scope: Scope) -> int:
+    def _content_length(self, scope: Scope) -> int:
         length = Headers(scope=scope).get("content-length", "")
         return int(length) if length.isdecimal() else 0
 
@@ -40,11 +40,11 @@ class BodySizeLimitMiddleware:
             message = await receive()
             received += len(message.get("body", b""))
             if received > self.limit:
-                raise HTTPException(413, self._complaint)
+                raise HTTPException(413, self._detail)
             return message
 
         return receive_within_limit
 
     @property
-    def _complaint(self) -> str:
-        return f"A request has up to {self.limit} bytes."
+    def _detail(self) -> str:
+        return f"The request body is larger than {self.limit} bytes."

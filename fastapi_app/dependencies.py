@@ -1,4 +1,4 @@
-"""What routes ask for with `Depends`: the caller, the way in for mail, the running engine, the tail of the events."""
+"""FastAPI dependencies: the authenticated caller, the delivery worker, the submission service and the event stream."""
 
 from typing import Annotated
 
@@ -25,107 +25,113 @@ from project.events.stream import EventStream
 from project.transports.factory import is_local_only
 
 token_scheme = OAuth2PasswordBearer(
-    "/api/token", scheme_name="token", scopes=SCOPES, auto_error=False, description="From `POST /api/token`, or an API key."
+    "/api/token",
+    scheme_name="token",
+    scopes=SCOPES,
+    auto_error=False,
+    description="An access token from `POST /api/token`, or an API key.",
 )
 session_scheme = APIKeyCookie(
     name=settings.SESSION_COOKIE_NAME,
     scheme_name="session",
     auto_error=False,
-    description="Of a user signed in at /admin/. Unsafe methods also need Django's CSRF token in `X-CSRFToken`.",
+    description="The session of a user logged in at /admin/. Unsafe methods also need Django's CSRF token in `X-CSRFToken`.",
 )
 
 
 async def optional_caller(
     connection: HTTPConnection,
     response: Response,
-    _token: Annotated[str | None, Depends(token_scheme)],  # both say so in OpenAPI
+    _token: Annotated[str | None, Depends(token_scheme)],  # both schemes are declared for OpenAPI only
     _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
-    """Who is calling, if anyone says so. A credential that is not good is refused, never overlooked.
+    """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid one, and `RateLimited`.
 
-    The call is counted for its caller, or for its address if it proves none.
+    The request counts for the caller, or for its client network without a valid credential.
     """
     try:
         principal = await authenticate(connection)
     except NotAuthenticated:
         await enforce_caller_limit(connection, None)
         raise
-    if left := await enforce_caller_limit(connection, principal):
-        response.headers.update(left.headers)
+    if rate_limit := await enforce_caller_limit(connection, principal):
+        response.headers.update(rate_limit.headers)
     if principal is not None:
-        response.headers["Cache-Control"] = "no-store"  # it may hold what is the caller's alone
+        response.headers["Cache-Control"] = "no-store"  # the response may contain the caller's own data
     return principal
 
 
 async def authenticate(connection: HTTPConnection) -> Principal | None:
-    """Who sent a request or opened a socket, by its header or its cookie. Raises `NotAuthenticated`.
+    """Return the caller of a request or WebSocket by its Authorization header or session cookie, or None without either.
 
-    What a header is refused for goes into the audit trail.
+    Raises `NotAuthenticated`. A rejected header is recorded in the audit trail.
     """
     if "authorization" in connection.headers:
         scheme, token = get_authorization_scheme_param(connection.headers["authorization"])
         if scheme.lower() != "bearer":
-            refusal = NotAuthenticated(
-                "The Authorization header is not of the form: Bearer <token>.", reason=AuthFailureReason.BAD_SCHEME
+            rejection = NotAuthenticated(
+                "The Authorization header must have the form: Bearer <token>.", reason=AuthFailureReason.BAD_SCHEME
             )
-            await _audit(connection, refusal)
-            raise refusal
+            await _audit(connection, rejection)
+            raise rejection
         return await authenticate_bearer(connection, token)
     user = await session_user(connection)
     return await run_in_transaction(authenticate_session_user, user) if isinstance(user, User) else None
 
 
 async def authenticate_bearer(connection: HTTPConnection, token: str) -> Principal:
-    """Who holds an API key or an access token that came this way. Raises `NotAuthenticated`, which goes into the audit trail."""
+    """Return the principal of an API key or access token. Raises `NotAuthenticated` and records it in the audit trail."""
     try:
         if token.startswith(KEY_PREFIX):
             return await authenticate_api_key_cached(token)
         return await run_in_transaction(authenticate_access_token, token)
-    except NotAuthenticated as refusal:
-        await _audit(connection, refusal)
+    except NotAuthenticated as rejection:
+        await _audit(connection, rejection)
         raise
 
 
-async def _audit(connection: HTTPConnection, refusal: NotAuthenticated) -> None:
+async def _audit(connection: HTTPConnection, rejection: NotAuthenticated) -> None:
     audit_writer: AuditWriter = connection.app.state.audit_writer
-    await audit_writer.record(refusal, ip_address=connection.client.host if connection.client else None)
+    await audit_writer.record(rejection, ip_address=connection.client.host if connection.client else None)
 
 
-async def require_caller(wanted: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]) -> Principal:
-    """Who is calling, with every scope the route asks for."""
-    return _require_scopes(principal, wanted)
+async def require_caller(
+    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]
+) -> Principal:
+    """Return the caller. Raises `NotAuthenticated` without one, and `InsufficientScope` if it lacks a scope of the route."""
+    return _require_scopes(principal, required_scopes)
 
 
 async def require_sender(
-    wanted: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]
+    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]
 ) -> Principal | None:
-    """The same, but it may be nobody while mail cannot leave this machine."""
-    return None if principal is None and is_local_only() else _require_scopes(principal, wanted)
+    """Return the caller like `require_caller`, but allow an anonymous one while emails cannot leave this machine."""
+    return None if principal is None and is_local_only() else _require_scopes(principal, required_scopes)
 
 
-def _require_scopes(principal: Principal | None, wanted: SecurityScopes) -> Principal:
+def _require_scopes(principal: Principal | None, required_scopes: SecurityScopes) -> Principal:
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
-    principal.require(*wanted.scopes)
+    principal.require(*required_scopes.scopes)
     return principal
 
 
 async def get_delivery_worker(connection: HTTPConnection) -> DeliveryWorker:
-    """The application's engine."""
-    found: DeliveryWorker = connection.app.state.delivery_worker
-    return found
+    """Return the application's delivery worker."""
+    worker: DeliveryWorker = connection.app.state.delivery_worker
+    return worker
 
 
 async def get_submission(connection: HTTPConnection) -> SubmissionService:
-    """The application's way in for mail."""
-    found: SubmissionService = connection.app.state.submission
-    return found
+    """Return the application's submission service."""
+    submission: SubmissionService = connection.app.state.submission
+    return submission
 
 
 async def get_event_stream(connection: HTTPConnection) -> EventStream:
-    """The application's tail of the events."""
-    found: EventStream = connection.app.state.event_stream
-    return found
+    """Return the application's event stream."""
+    stream: EventStream = connection.app.state.event_stream
+    return stream
 
 
 Caller = Annotated[Principal, Security(require_caller)]

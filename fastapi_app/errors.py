@@ -1,5 +1,6 @@
-"""The one place where a refusal becomes HTTP: `{"detail": …, "code": …}`, and FastAPI's list of `{loc, msg, type}` for
-422.
+"""Maps errors to HTTP responses: `{"detail": …, "code": …}`, and FastAPI's list of `{loc, msg, type}` for 422.
+
+No other module chooses a status for a domain error.
 """
 
 import logging
@@ -53,7 +54,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     RateLimited: 429,
     TooManyConnections: 429,
 }
-CODE_BY_STATUS = {413: "content_too_large"}  # where the name that Python has for a status changed with its version
+CODE_BY_STATUS = {413: "content_too_large"}  # Python versions have different names for this status
 
 
 async def _domain_error(_request: Request, error: DomainError) -> JSONResponse:
@@ -67,11 +68,11 @@ async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONRe
 
 
 async def _csrf_failed(_request: Request, error: CsrfFailed) -> JSONResponse:
-    return error_response(403, f"A session needs Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
+    return error_response(403, f"Requests with a session cookie need Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
 
 
 async def _validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
-    detail = [{key: problem[key] for key in ("loc", "msg", "type")} for problem in error.errors()]
+    detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
     return uncached_json({"detail": detail}, 422)
 
 
@@ -82,18 +83,20 @@ async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
 
 
 def _allowed_methods(request: Request) -> str:
-    # FastAPI names those of the path's first route alone (RFC 9110 section 15.5.6 wants all).
+    # FastAPI lists only the methods of the path's first route; RFC 9110 section 15.5.6 requires all of them.
     routes = iter_route_contexts(request.app.routes)
     return ", ".join(sorted({m for r in routes if r.methods and r.matches(request.scope)[0] != Match.NONE for m in r.methods}))
 
 
 async def _database_unavailable(_request: Request, error: Exception) -> JSONResponse:
-    logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))  # at each call: no traceback
-    return error_response(503, "The database does not answer; try again soon.", "database_unavailable", {"Retry-After": "5"})
+    # Logged for every call, so without a traceback.
+    logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
+    return error_response(503, "The database is unavailable. Try again soon.", "database_unavailable", {"Retry-After": "5"})
 
 
 async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
-    return error_response(500, "Something went wrong here.", "internal_error")  # Starlette raises it again, for the log
+    # Starlette re-raises the error, so that the server logs it.
+    return error_response(500, "Internal server error.", "internal_error")
 
 
 ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {

@@ -1,16 +1,16 @@
-"""Fields that several schemas have."""
+"""Field types that several schemas share."""
 
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-EXAMPLE_TIME = "2026-12-01T09:00:00Z"  # in examples
+EXAMPLE_TIME = "2026-12-01T09:00:00Z"  # used in examples
 
 
 def reject_nul(text: str) -> str:
-    """The text, unless it holds what PostgreSQL cannot store. Raises ValueError."""
+    """Return the text. Raises ValueError for NUL, which PostgreSQL cannot store."""
     if "\x00" in text:
-        raise ValueError("a text holds no NUL character")
+        raise ValueError("must not contain a NUL character")
     return text
 
 

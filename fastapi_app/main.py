@@ -1,7 +1,8 @@
 """The FastAPI application: `create_app()`, and `app`."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from django.conf import settings
 from fastapi import FastAPI
@@ -21,19 +22,23 @@ from fastapi_app.templates import routes as templates
 from project.audit.writer import AuditWriter
 from project.auth.credential_changes import polling_other_processes
 from project.bridge.background.background_tasks import background_tasks_owned_by
-from project.bridge.database.transactions import close_threads
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
+from project.config.database_schema import refuse_incompatible_database
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
 from project.emails.submission_queue import SubmissionService
 from project.events.stream import EventStream
 from project.retention.pruner import RetentionPruner
 
+DATABASE_CHECK_TIMEOUT_SECONDS = 5.0
+
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """From the first request to the last: background tasks, the engine, the tail, the clerk, the database's pool."""
+    """Run the application's background parts from before the first request until after the last, then close the thread pools."""
     grace = settings.SHUTDOWN_GRACE
     try:
+        await _refuse_incompatible_database()
         async with (
             app.state.audit_writer.running(),
             app.state.retention_pruner.running(),
@@ -48,6 +53,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         close_threads()
 
 
+async def _refuse_incompatible_database() -> None:
+    # A database that is unavailable or slow does not stop the start: /api/health/ready reports it.
+    with suppress(TimeoutError, *DATABASE_UNAVAILABLE_ERRORS):
+        async with asyncio.timeout(DATABASE_CHECK_TIMEOUT_SECONDS):
+            await run_in_transaction(refuse_incompatible_database)
+
+
 def create_worker() -> DeliveryWorker:
     """Return the delivery worker that `DELIVERY_WORKER` asks for."""
     folder = settings.ENV.ensure_data_dir() / "workers"
@@ -57,10 +69,10 @@ def create_worker() -> DeliveryWorker:
 
 
 def create_app() -> FastAPI:
-    """A new application with its own intake, engine, tail and clerk."""
+    """Return a new application with its own submission service, delivery worker, event stream and audit writer."""
     app = FastAPI(
         title="Mailrail",
-        summary="Send e-mail: one POST queues it, and you watch it go.",
+        summary="Send email with one POST, and watch its delivery live.",
         version="0.1.0",
         servers=[{"url": "/api"}],
         docs_url=None,
@@ -72,10 +84,18 @@ def create_app() -> FastAPI:
     app.state.delivery_worker = create_worker()
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
     app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
-    for part in (emails, examples, events, templates, suppressions, auth, health):  # tried in order: the busiest first
+    for part in (
+        emails,
+        examples,
+        events,
+        templates,
+        suppressions,
+        auth,
+        health,
+    ):  # matched in order: the busiest first
         app.include_router(part.router)
     app.include_router(sockets)
-    add_openapi_ui(app)  # last: routes are tried in order
+    add_openapi_ui(app)  # last, because routes are matched in order
     return app
 
 

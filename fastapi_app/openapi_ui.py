@@ -1,4 +1,4 @@
-"""Swagger UI and ReDoc from files of our own, so that they work with no internet."""
+"""Swagger UI and ReDoc, served from our own files so that they work without internet access."""
 
 from functools import cache
 from importlib.resources import files
@@ -11,11 +11,11 @@ from starlette.staticfiles import StaticFiles
 from project.bridge.middleware.security_headers import CONTENT_SECURITY_POLICY, content_security_policy
 
 ASSETS = Path(str(files("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar"))
-# It makes its styles as it runs, and searches in a worker made from a string.
+# ReDoc creates its styles at run time, and searches in a worker made from a blob.
 REDOC_POLICY = content_security_policy(style_src="'self' 'unsafe-inline'", worker_src="blob:")
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 
-# FastAPI's own pages have scripts and styles inline, and Swagger UI's cannot be given a request interceptor.
+# FastAPI's own pages have inline scripts and styles, and cannot pass a request interceptor to Swagger UI.
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -39,7 +39,7 @@ REDOC = """  <redoc spec-url="{openapi}"></redoc>
 
 
 def add_openapi_ui(app: FastAPI) -> None:
-    """Serve both pages, and the files they need."""
+    """Add the routes of both pages and of their files."""
 
     def page(request: Request, name: str, body: str, *, style: str) -> str:
         root = request.scope["root_path"]
@@ -72,6 +72,6 @@ def add_openapi_ui(app: FastAPI) -> None:
 
 @cache
 def _redoc_without_foreign_logo() -> bytes:
-    # ReDoc fetches its maker's logo from the maker's host, and has no option not to. It hides one that does not load.
+    # ReDoc loads its vendor's logo from the vendor's host, with no option to turn that off. It hides a logo that fails to load.
     script = (ASSETS / "redoc" / "bundles" / "redoc.standalone.js").read_text(encoding="utf-8")
     return script.replace(REDOC_LOGO, "data:,").encode()

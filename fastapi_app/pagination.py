@@ -1,4 +1,4 @@
-"""Pages of a list: some of many, and what the next comes after."""
+"""Cursor pagination: one page of a list, and the cursor of the next."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, Self, TypeVar
@@ -13,13 +13,13 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 class CursorPage(BaseModel, Generic[Item]):
-    """Some of many. `next` is what the next page comes `after`."""
+    """One page of a list. Pass `next` as `after` to get the next page."""
 
     data: list[Item]
     next: str | None
 
     @classmethod
     def of(cls, rows: Sequence[Row], limit: int, *, cursor: Callable[[Row], object]) -> Self:
-        """The first `limit` rows, of one more if there are more. `cursor` is what a row is known by."""
-        following = str(cursor(rows[limit - 1])) if len(rows) > limit else None
-        return cls.model_validate({"data": rows[:limit], "next": following}, from_attributes=True)
+        """Return the first `limit` rows. `rows` has one more row if there is a next page; `cursor` returns a row's cursor."""
+        next_cursor = str(cursor(rows[limit - 1])) if len(rows) > limit else None
+        return cls.model_validate({"data": rows[:limit], "next": next_cursor}, from_attributes=True)

@@ -1,4 +1,4 @@
-"""Whom a call is counted for: the key, the user, or the address of who proves to be neither."""
+"""Rate limits per API key and per user, and per client network for callers without a valid credential."""
 
 from fastapi.requests import HTTPConnection
 
@@ -8,18 +8,18 @@ from project.limits.rate_limits import RateLimitStatus, hit
 
 
 async def enforce_caller_limit(connection: HTTPConnection, principal: Principal | None) -> RateLimitStatus | None:
-    """Count a call for who makes it. Raises `RateLimited`."""
+    """Count a request of its caller. Return the status of the limit, or None if there is no limit. Raises `RateLimited`."""
     if principal is None:
         return await hit("anonymous", client_network(connection))
     return await hit("key" if principal.kind == "key" else "user", principal.owner_id)
 
 
 async def enforce_login_limit(connection: HTTPConnection, username: str) -> None:
-    """Count a login for its address and, from wherever it comes, for its user. Raises `RateLimited`."""
+    """Count a login for its network and, whatever the network, for its user. Raises `RateLimited`."""
     await hit("login", client_network(connection))
-    await hit("login", f"user:{username[:150]}")  # none has a longer name
+    await hit("login", f"user:{username[:150]}")  # the longest possible username
 
 
 def client_network(connection: HTTPConnection) -> str:
-    """The address that a call is counted for."""
+    """Return the network that a request is counted for, or "unknown" for a client without an IP address."""
     return rate_limit_network(connection.client.host if connection.client else None) or "unknown"

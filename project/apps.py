@@ -1,4 +1,4 @@
-"""The Django app that holds the commands, the checks and the receivers of `project.auth`."""
+"""The Django app of the management commands, the system checks and the signal receivers of `project.auth`."""
 
 from django.apps import AppConfig
 
@@ -9,6 +9,6 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
-        """Register the checks and the receivers."""
-        from project import checks  # noqa: F401  # imported for its registrations, once the settings are loaded
-        from project.auth import credential_changes  # noqa: F401  # likewise, once the models are loaded
+        """Register the system checks and the signal receivers."""
+        from project import checks  # noqa: F401  # imported to register the checks; needs the settings
+        from project.auth import credential_changes  # noqa: F401  # imported to connect the receivers; needs the models

@@ -1,17 +1,20 @@
-"""The map of the system: what is served by whom. Every ASGI server starts here, with `project.asgi:application`.
+"""The ASGI application: one router in front of Django and FastAPI. Every ASGI server loads it as `project.asgi:application`.
 
-/api and below       FastAPI, HTTP and WebSocket
-everything else      Django: the landing page, the admin, static files
-the lifespan         FastAPI's; under Daphne, which sends no lifespan events, the bridge provides them
+    /api and below       FastAPI: HTTP and WebSocket
+    everything else      Django: the landing page, the admin, static files
+    lifespan             FastAPI's. Daphne sends no lifespan events, so the bridge sends them.
+
+A request passes, from the outside in: the lifespan, proxy headers, security headers, the router; then, on FastAPI's side, HTTPS
+only and allowed hosts, and for WebSockets the Origin check and close codes. Django has its own middleware for hosts and HTTPS.
 """
 
 import os
 
 from django.core.asgi import get_asgi_application
 
-os.umask(0o077)  # as in manage.py, for servers that start here
+os.umask(0o077)  # files are readable by their owner only; manage.py does the same
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-django_app = get_asgi_application()  # before anything that imports a model
+django_app = get_asgi_application()  # sets Django up, so it must come before every import that loads a model
 
 from django.conf import settings  # noqa: E402
 from servestatic import ServeStaticASGI  # noqa: E402
@@ -27,28 +30,30 @@ from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noq
 from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
 from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
 
-django_site = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_requests: ASGIApp = TrustedHostMiddleware(fastapi_app)
-fastapi_sockets: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
-if settings.SECURE_SSL_REDIRECT:  # Django sees to its half
-    fastapi_requests = HTTPSOnlyMiddleware(fastapi_requests, probes=("/api/health/live", "/api/health/ready", "/api/metrics"))
-    fastapi_sockets = HTTPSOnlyMiddleware(fastapi_sockets)
+HEALTH_PROBES = ("/api/health/live", "/api/health/ready", "/api/metrics")  # allowed without TLS from this machine
+
+django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
+fastapi_http: ASGIApp = TrustedHostMiddleware(fastapi_app)
+fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
+if settings.SECURE_SSL_REDIRECT:  # Django's SecurityMiddleware enforces it for Django's half
+    fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=HEALTH_PROBES)
+    fastapi_websocket = HTTPSOnlyMiddleware(fastapi_websocket)
 
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:
-    """Look at the type and the path, and hand over."""
-    kind = scope["type"]
-    if kind == "lifespan":
+    """Dispatch by scope type and path."""
+    if scope["type"] == "lifespan":
         await fastapi_app(scope, receive, send)
         return
-    path = scope["path"]
-    if path.startswith("/api/") or path == "/api":
-        scope["root_path"] = "/api"  # the path stays whole: routes, docs and `servers` agree on what is theirs
-        await (fastapi_requests if kind == "http" else fastapi_sockets)(scope, receive, send)
+    is_http, path = scope["type"] == "http", scope["path"]
+    if path == "/api" or path.startswith("/api/"):
+        scope["root_path"] = "/api"  # `path` keeps its prefix, as ASGI requires: routes, docs and `servers` agree
+        app = fastapi_http if is_http else fastapi_websocket
     else:
-        scope["root_path"] = ""  # Daphne takes it from a header that any client can send (Daphne-Root-Path)
-        await (django_site if kind == "http" else reject_websocket)(scope, receive, send)
+        scope["root_path"] = ""  # Daphne copies it from the header Daphne-Root-Path, which any client can send
+        app = django_http if is_http else reject_websocket
+    await app(scope, receive, send)
 
 
-guarded = SecurityHeadersMiddleware(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
-application = LifespanUnderDaphne(ProxyHeadersMiddleware(guarded, settings.TRUSTED_PROXIES))
+secured = SecurityHeadersMiddleware(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
+application = LifespanUnderDaphne(ProxyHeadersMiddleware(secured, settings.TRUSTED_PROXIES))

@@ -1,7 +1,7 @@
-"""What Mailrail will not do, as Django's system checks: `manage.py check --deploy` makes all of them.
+"""Django system checks for unsafe settings. `manage.py check --deploy` runs all of them.
 
-Those tagged `transport` tell of mail that goes to another machine, and stop `serve` and `prepare` too: nobody can mean it. The
-others tell of a server that is not ready for the world, which a trial on one's own machine, with a relay there, need not be.
+Checks tagged `transport` also stop `serve`, `deliver` and `prepare`. They report settings that are unsafe as soon as email leaves
+this machine. Checks tagged `deployment` report a server that is not ready for production; a local trial may fail them.
 """
 
 from collections.abc import Sequence
@@ -27,60 +27,62 @@ Messages = Sequence[CheckMessage]
 
 @register(CHECK_TAG)
 def check_debug(**_kwargs: Any) -> Messages:
-    """Debug pages show settings, and what a mail holds, to whoever causes an error."""
+    """Report DEBUG: debug pages show settings and the content of emails to anyone who causes an error."""
     return _debug_is_on() if _email_leaves_machine() else []
 
 
 def _debug_is_on() -> Messages:
     if not settings.DEBUG:
         return []
-    return [_error("001", "DEBUG is on, and mail leaves this machine.", "Unset DEBUG, or EMAIL_URL and EMAIL_BACKEND.")]
+    hint = "Unset DEBUG, or unset EMAIL_URL and EMAIL_BACKEND to keep email on this machine."
+    return [_error("001", "DEBUG is on, and email leaves this machine.", hint)]
 
 
 @register(CHECK_TAG)
 def check_allowed_hosts(**_kwargs: Any) -> Messages:
-    """Whoever has a name point here could have links made with it."""
+    """Report a wildcard: anyone whose domain points to this server could have links created with that domain."""
     return _wildcard_hosts() if _email_leaves_machine() else []
 
 
 @register(CHECK_TAG)
 def check_anonymous_sending(**_kwargs: Any) -> Messages:
-    """Who gives no credential may send while mail stays here: so what counts as staying here must be the embedded mailbox."""
+    """Report a MAILBOX_BACKEND that sends: it is the backend for which no credential is needed."""
     if not is_local_only() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
         return []
-    hint = f"MAILBOX_BACKEND is the embedded mailbox; another backend is EMAIL_BACKEND, not {settings.MAILBOX_BACKEND}."
-    return [_error("003", "Anybody could send mail without a credential, and it leaves this machine.", hint)]
+    hint = f"MAILBOX_BACKEND must be the embedded mailbox, not {settings.MAILBOX_BACKEND}. Set another backend as EMAIL_BACKEND."
+    return [_error("003", "Email could be sent from this machine without a credential.", hint)]
 
 
 @register(CHECK_TAG)
 def check_relay_login_uses_tls(**_kwargs: Any) -> Messages:
-    """A password for the relay needs TLS, unless the relay is on this machine."""
+    """Report a relay login without TLS, unless the relay is on this machine."""
     relay = settings.RELAY
     if relay is None or not relay.username or relay.starttls or relay.implicit_tls or _is_loopback(relay.host):
         return []
-    hint = "Write smtp+starttls:// or smtps:// in EMAIL_URL."
-    return [_error("004", "The password for the relay would go through the network in the clear.", hint)]
+    hint = "Use smtp+starttls:// or smtps:// in EMAIL_URL."
+    return [_error("004", "The relay's password would be sent over the network unencrypted.", hint)]
 
 
 @register(CHECK_TAG)
 def check_email_backend(**_kwargs: Any) -> Messages:
-    """Mail for a backend that there is not would be taken in, and stay."""
+    """Report an EMAIL_BACKEND that cannot be used: emails would be accepted, and never sent."""
+    hint = "Set EMAIL_BACKEND to the dotted path of a Django email backend."
     try:
-        is_one = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
+        is_backend = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
     except (ImportError, TypeError) as error:
-        return [_error("014", f"EMAIL_BACKEND cannot be used: {error}.", "Write the dotted path of a Django e-mail backend.")]
-    return [] if is_one else [_error("014", "EMAIL_BACKEND is no Django e-mail backend.", "Write the dotted path of one.")]
+        return [_error("014", f"EMAIL_BACKEND cannot be used: {error}.", hint)]
+    return [] if is_backend else [_error("014", "EMAIL_BACKEND is not a Django email backend.", hint)]
 
 
 @register(CHECK_TAG)
 def check_secret_key(**_kwargs: Any) -> Messages:
-    """Who knows or guesses SECRET_KEY signs in as anybody."""
+    """Report a weak SECRET_KEY: with it, an attacker can forge the session of any user."""
     return _weak_secret_key() if _email_leaves_machine() else []
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_ready_for_deployment(**_kwargs: Any) -> Messages:
-    """The same while mail stays here, or goes to a relay on this machine."""
+    """Report the same problems when email stays on this machine, or goes to a relay on it."""
     if _email_leaves_machine():
         return []
     return [*([] if is_local_only() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
@@ -88,67 +90,69 @@ def check_ready_for_deployment(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_channel_layer_is_shared(**_kwargs: Any) -> Messages:
-    """A channel layer in memory reaches one process."""
+    """Report an in-memory channel layer with several processes: it reaches only its own process."""
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     if settings.DELIVERY_WORKER != "external" or not in_memory:
         return []
-    hint = "Set REDIS_URL for both, so that they hear of each other at once, or let the server see to it (no DELIVER)."
-    return [_error("006", "Mail is delivered by another process, and the channel layer is in this one's memory.", hint)]
+    hint = "Set REDIS_URL for all processes, or unset DELIVERY_WORKER so that the server starts the delivery worker."
+    return [_error("006", "DELIVERY_WORKER=external needs a channel layer that processes share.", hint)]
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_tls(**_kwargs: Any) -> Messages:
-    """Passwords and keys come over TLS, which a proxy in front ends, or somebody has said that they do not."""
+    """Report an undecided or incomplete TLS setup: passwords and API keys must not be sent unencrypted by accident."""
     if settings.ENV.public_url is None:
-        hint = "Set PUBLIC_URL=https://your.host; http:// says that passwords and keys may go in the clear."
-        return [_error("007", "Nobody has said whether people reach this server over TLS.", hint)]
+        hint = "Set PUBLIC_URL=https://your.host. With http://, passwords and API keys are sent unencrypted."
+        return [_error("007", "PUBLIC_URL is not set, so it is unknown whether clients use TLS.", hint)]
     if settings.ENV.has_tls and not settings.TRUSTED_PROXIES:
-        hint = "Set TRUSTED_PROXIES to the address of the proxy that ends TLS, as this server sees it, such as 127.0.0.1."
-        return [_error("008", "PUBLIC_URL is https://, and no proxy may say that a request came so.", hint)]
+        hint = "Set TRUSTED_PROXIES to the address of the proxy that terminates TLS, as this server sees it, such as 127.0.0.1."
+        return [_error("008", "PUBLIC_URL is https://, but no proxy is trusted to report that a request used TLS.", hint)]
     return []
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_trusted_proxies(**_kwargs: Any) -> Messages:
-    """Who counts as a proxy chooses the address that is limited, locked and written down."""
+    """Report a network of all addresses: a trusted proxy sets the client address for limits, lockout and the audit trail."""
     networks = [network for network in parse_proxies(settings.TRUSTED_PROXIES) if not isinstance(network, str)]
     if all(network.prefixlen for network in networks):
         return []
-    return [_error("009", "TRUSTED_PROXIES trusts every address.", "Name the proxy's own address, or its network.")]
+    return [_error("009", "TRUSTED_PROXIES trusts every address.", "List the addresses or networks of your proxies only.")]
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_trusted_origins(**_kwargs: Any) -> Messages:
-    """Pages of these origins act as who visits them."""
+    """Report origins that are too broad: their pages can act as the signed-in user who visits them."""
     origins = settings.CSRF_TRUSTED_ORIGINS
-    found = []
+    errors = []
     if settings.ENV.has_tls and any(origin.startswith("http://") for origin in origins):
-        hint = "Write https://: whoever sits on the line can put what they like into a page that came without TLS."
-        found.append(_error("010", "CSRF_TRUSTED_ORIGINS trusts pages that came without TLS.", hint))
+        hint = "Use https:// only: a page loaded without TLS can be modified on its way."
+        errors.append(_error("010", "CSRF_TRUSTED_ORIGINS trusts pages loaded without TLS.", hint))
     if any(_matches_whole_tld(urlsplit(origin).netloc.partition(":")[0], "*") for origin in origins):
-        hint = "Write the host, or *. and a domain of your own."
-        found.append(_error("011", "CSRF_TRUSTED_ORIGINS trusts a whole top-level domain.", hint))
-    return found
+        hint = "List full hosts, or *. and a domain of your own, such as https://*.example.com."
+        errors.append(_error("011", "CSRF_TRUSTED_ORIGINS trusts a whole top-level domain.", hint))
+    return errors
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_allowed_domains(**_kwargs: Any) -> Messages:
-    """A top-level domain is as good as any host."""
+    """Report a whole top-level domain, which is almost as broad as the wildcard."""
     if not any(_matches_whole_tld(host, ".") for host in settings.ALLOWED_HOSTS):
         return []
-    return [_error("012", "ALLOWED_HOSTS has a whole top-level domain.", "Write the host, or . and a domain of your own.")]
+    hint = "List full hosts, or . and a domain of your own, such as .example.com."
+    return [_error("012", "ALLOWED_HOSTS allows a whole top-level domain.", hint)]
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_login_lockout(**_kwargs: Any) -> Messages:
-    """Passwords can be guessed by who has as many tries as they like."""
+    """Report a disabled lockout: an attacker could try any number of passwords."""
     if settings.AXES_ENABLED:
         return []
-    return [_error("013", "LOGIN_MAX_FAILURES is 0: nothing ends the guessing of passwords.", "Unset it: ten lock for a while.")]
+    hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock the user and the address for a while."
+    return [_error("013", "LOGIN_MAX_FAILURES is 0, so passwords can be guessed without limit.", hint)]
 
 
 def _matches_whole_tld(host: str, wildcard: str) -> bool:
-    """Whether it begins with the wildcard, and no more than a top-level domain comes after."""
+    """Return whether the host is the wildcard followed by nothing more than a top-level domain."""
     return host.startswith(wildcard) and "." not in host.removeprefix("*").strip(".")
 
 
@@ -160,7 +164,7 @@ def _email_leaves_machine() -> bool:
 def _wildcard_hosts() -> Messages:
     if "*" not in settings.ALLOWED_HOSTS:
         return []
-    return [_error("002", "ALLOWED_HOSTS has *: this server answers to any name.", "Name its hosts, or set PUBLIC_URL.")]
+    return [_error("002", "ALLOWED_HOSTS is *: this server answers to any host name.", "List its host names, or set PUBLIC_URL.")]
 
 
 def _weak_secret_key() -> Messages:
@@ -171,7 +175,7 @@ def _weak_secret_key() -> Messages:
         and not key.lower().startswith(_PLACEHOLDERS)
     ):
         return []
-    return [_error("005", "SECRET_KEY is short or easy to guess.", "Unset it: the first start makes one.")]
+    return [_error("005", "SECRET_KEY is short or easy to guess.", "Unset it: a random key is generated on first start.")]
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,41 +1,45 @@
-"""Django's command line. What a variable leads to and cannot be used, a database or a folder, ends it in one line."""
+"""Django's command line, with one-line errors for an unusable database or data directory."""
 
 from pathlib import Path
 
 from django.core.management import execute_from_command_line
 
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
+from project.config.database_schema import IncompatibleDatabase
 from project.config.environment import read_environment
 
-TRACEBACK_OPTION = "--traceback"  # Django's own: whoever asks for it sees all
+TRACEBACK_OPTION = "--traceback"  # Django's option: show the full error
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of Django's or our commands. Exits with 1, naming the variable, where its database or its folder fails.
+    """Run a management command. Exits with code 1 and one line if the database or the data directory is unusable.
 
-    `serve` and `deliver` start all the same while the database is away: it may come later.
+    `serve` and `deliver` start even if the database is unavailable, since it may come back.
     """
     try:
         execute_from_command_line(arguments)
-    except DATABASE_UNAVAILABLE_ERRORS as error:
-        if TRACEBACK_OPTION in arguments:
+    except (*DATABASE_UNAVAILABLE_ERRORS, IncompatibleDatabase, OSError) as error:
+        message = _one_line(error)
+        if TRACEBACK_OPTION in arguments or message is None:
             raise
-        raise SystemExit(_about_database(error)) from None
-    except OSError as error:
-        if TRACEBACK_OPTION in arguments or (path := _unusable(error)) is None:
-            raise
-        raise SystemExit(f"DATA_DIR: {path} cannot be used: {error.strerror}.") from None
+        raise SystemExit(message) from None
 
 
-def _about_database(error: Exception) -> str:
-    # The server's own words, without what psycopg puts before them: parts of the URL, which may hold anything if it is misspelt.
-    said = str(error).partition("\n")[0].rpartition(" failed: ")[2].strip()
-    name = "DATA_DIR: its" if read_environment().database_url is None else "DATABASE_URL: the"
-    return f"{name} database cannot be used: {said}."
+def _one_line(error: Exception) -> str | None:
+    """Return the error as one line for the operator, or None if it is not about the database or the data directory."""
+    if isinstance(error, IncompatibleDatabase):
+        return str(error)
+    if isinstance(error, OSError):
+        path = _unusable_path(error)
+        return None if path is None else f"DATA_DIR: {path} cannot be used: {error.strerror}."
+    # Only the server's own message: psycopg prefixes parts of the URL, and those of a malformed URL may contain the password.
+    reason = str(error).partition("\n")[0].rpartition(" failed: ")[2].strip()
+    subject = "DATA_DIR: its" if read_environment().database_url is None else "DATABASE_URL: the"
+    return f"{subject} database cannot be used: {reason}."
 
 
-def _unusable(error: OSError) -> Path | None:
-    """What in the folder, or the folder itself, if it is about that."""
+def _unusable_path(error: OSError) -> Path | None:
+    """Return the path inside `DATA_DIR`, or `DATA_DIR` itself if the error is about a parent; None for any other file."""
     if not isinstance(error.filename, str):
         return None
     folder, path = read_environment().data_dir.resolve(), Path(error.filename)

@@ -1,10 +1,10 @@
-"""Base classes of domain errors: each has a sentence for people and a stable code for programs."""
+"""Base classes of domain errors: each has a message for people and a stable code for programs."""
 
 from math import ceil
 
 
 class DomainError(Exception):
-    """A request that the domain rejects. Subclasses set `code`; `fastapi_app.errors` alone maps them to HTTP responses."""
+    """A request that the domain rejects. Subclasses set `code`; only `fastapi_app.errors` maps them to HTTP responses."""
 
     code = "domain_error"
 
@@ -14,7 +14,7 @@ class DomainError(Exception):
 
 
 class RetryLater(DomainError):
-    """The request may succeed later. `retry_after` is rounded up to whole seconds, at least 1."""
+    """The request may succeed later. `retry_after` is in seconds, rounded up to whole seconds, at least 1."""
 
     code = "retry_later"
 

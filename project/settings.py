@@ -1,4 +1,4 @@
-"""Django's settings, made from the environment (project.config.environment)."""
+"""Django's settings, derived from environment variables (project.config.environment)."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,13 +16,13 @@ SECRET_KEY = ENV.resolved_secret_key
 DEBUG = ENV.debug
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
-TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.middleware.proxy_headers tells Django their clients' addresses and schemes
+TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.middleware.proxy_headers applies them for both halves
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
-    "daphne",  # first: it brings its own runserver
+    "daphne",  # first, so that its runserver replaces Django's
     "project",
-    "project.web",  # before the admin, so that its admin templates win
+    "project.web",  # before the admin, so that its admin templates take precedence
     "project.accounts",
     "project.api_keys",
     "project.audit",
@@ -33,7 +33,7 @@ INSTALLED_APPS = [
     "project.mail_templates",
     "project.suppressions",
     "channels",
-    "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin, with a site of our own
+    "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin with our own site class
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -54,7 +54,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_guard.AdminInputGuardMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last: it puts an answer of its own in place of a locked login's
+    "axes.middleware.AxesMiddleware",  # last, because it replaces the response to a login that is locked out
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -74,18 +74,18 @@ TEMPLATES = [
     },
 ]
 
-# Under ASGI each of Django's own requests has a new thread, and so a new connection: kept ones would only pile up
-# (CONN_MAX_AGE=0). The pool in project.bridge.database.transactions keeps its own.
+# CONN_MAX_AGE=0: under ASGI, each of Django's own requests runs on a new thread and opens a new connection, so persistent
+# connections would pile up. The thread pools of project.bridge.database.transactions keep their own connections open.
 _database_url = (
     ENV.database_url.get_secret_value() if ENV.database_url else f"sqlite:///{ENV.ensure_data_dir() / 'mailrail.sqlite3'}"
 )
 DATABASES = {"default": dj_database_url.parse(_database_url, conn_max_age=0)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        # A transaction that reads and then writes must not find that another wrote in between ("database is locked").
+        # A transaction that reads and then writes would fail with "database is locked" if another one wrote in between.
         "transaction_mode": "IMMEDIATE",
-        "timeout": 20,
-        # FULL: what was committed survives a power cut, in WAL mode too.
+        "timeout": 20,  # seconds: the busy timeout
+        # FULL: commits survive a power failure, in WAL mode too.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 AUTH_USER_MODEL = "accounts.User"
@@ -94,13 +94,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-if REDIS_URL is not None:  # for hints between processes: docs/decisions/0018-hints.md
-    from redis.asyncio.retry import Retry  # a quarter of a second, for those who have it
+if REDIS_URL is not None:  # for hints between processes: docs/decisions/0018-cross-process-notifications.md
+    from redis.asyncio.retry import Retry  # imported here, because it takes a quarter of a second
     from redis.backoff import NoBackoff
 
     _redis = {
         "address": REDIS_URL,
-        "retry": Retry(NoBackoff(), 1),  # once, since an idle connection may have been closed
+        "retry": Retry(NoBackoff(), 1),  # one retry, since the server may have closed an idle connection
         "socket_timeout": 1.0,
         "socket_connect_timeout": 1.0,
         "health_check_interval": 10,
@@ -115,8 +115,8 @@ DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
 EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
-DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # `manage.py serve` has another default
-if ENV.relay is not None:  # for Django's own mail, too
+DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # the default of `manage.py serve` is "subprocess"
+if ENV.relay is not None:  # for Django's own emails too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host
     EMAIL_PORT = ENV.relay.port
@@ -136,17 +136,17 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# Failed logins, whether in the admin or by POST /api/token, are counted in the database.
+# Failed logins, in the admin and at POST /api/token, are counted in the database.
 AXES_ENABLED = ENV.login_max_failures > 0
 AXES_FAILURE_LIMIT = ENV.login_max_failures
 AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lockout_seconds)
 AXES_HANDLER = "project.accounts.lockout_handler.AxesHandler"
-AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # either
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # each is locked on its own
 AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.client_ip"
 AXES_USERNAME_CALLABLE = "project.accounts.lockout.login_username"
 AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.lockout_response"
 AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # else who keeps trying keeps the user out for ever
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # otherwise an attacker who keeps trying would lock the user out forever
 AXES_DISABLE_ACCESS_LOG = True
 AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "otp", "csrfmiddlewaretoken"]
 AXES_ENABLE_ADMIN = AXES_VERBOSE = False
@@ -176,11 +176,11 @@ X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.has_tls
 SECURE_HSTS_SECONDS = YEAR if ENV.has_tls else 0
-# Django's debug pages have their scripts and styles inline.
+# Django's debug pages use inline scripts and styles.
 _inline = {"script_src": "'self' 'unsafe-inline'", "style_src": "'self' 'unsafe-inline'"} if DEBUG else {}
 SECURITY_HEADERS = security_headers(content_security_policy(**_inline))
 SILENCED_SYSTEM_CHECKS = [
-    "security.W005",  # a promise for this host alone: the others under its name are not ours
+    "security.W005",  # HSTS is for this host only: its subdomains may belong to other services
     "security.W021",
 ]
 
@@ -199,8 +199,7 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
-        "channels_redis": {
-            "level": "CRITICAL"
-        },  # a traceback a second while Redis is away: project.bridge.notifications.cross_process says so once
+        # It logs a traceback every second while Redis is unavailable; project.bridge.notifications.cross_process logs that once.
+        "channels_redis": {"level": "CRITICAL"},
     },
 }

@@ -1,4 +1,4 @@
-"""Django's addresses: the landing page, the playground and the admin. What begins with /api never gets here."""
+"""Django's URLs: the landing page, the playground and the admin. Paths under /api never reach Django: see `project.asgi`."""
 
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
@@ -11,7 +11,7 @@ from project.web.views import landing, playground
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:
-    """For pages that name no icon: browsers ask for this one, and a 404 would be in their console."""
+    """Redirect to the logo. Browsers request this path for pages without an icon, and a 404 would show in their console."""
     return redirect(static("mailrail/logo.svg"))
 
 

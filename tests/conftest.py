@@ -1,4 +1,4 @@
-"""The fixed cast, and the clients they use."""
+"""Shared fixtures: users, clients, an SMTP sink, and real servers."""
 
 import os
 import shutil
@@ -13,8 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from project.accounts.models import User
-from project.bridge.database.transactions import shared_test_connection
-from tests.processes import PROBES, ROOT, SERVERS, Server, running
+from project.bridge.database import transactions
+from tests.processes import BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running
 from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
@@ -24,26 +24,26 @@ PASSWORD = "correct horse battery staple"
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Asynchronous tests run on asyncio, as Daphne does."""
+    """Run asynchronous tests on asyncio, as Daphne does."""
     return "asyncio"
 
 
 @pytest.fixture(autouse=True)
 def _embedded_mailbox(settings: Any) -> None:
-    """Django's test runner puts a backend of its own in place of the real one: put it back."""
+    """Restore the embedded mailbox, which Django's test runner replaces with its own email backend."""
     settings.EMAIL_BACKEND = settings.MAILBOX_BACKEND
 
 
 @pytest.fixture
-def lent(db: None) -> Iterator[None]:
-    """FastAPI and the engine work inside the test's own transaction; its rollback takes back what they wrote."""
-    with shared_test_connection():
+def shared_test_connection(db: None) -> Iterator[None]:
+    """Run the code of FastAPI and the delivery worker inside the test's transaction, so that its rollback undoes their writes."""
+    with transactions.shared_test_connection():
         yield
 
 
 @pytest.fixture
-def client(lent: None) -> TestClient:
-    """The whole application, in this process and with no lifespan. The notes say it must work so too."""
+def client(shared_test_connection: None) -> TestClient:
+    """Return a client of the whole application, in this process and without a lifespan: it must work that way too."""
     from project.asgi import application
 
     return TestClient(application, raise_server_exceptions=False)
@@ -51,26 +51,26 @@ def client(lent: None) -> TestClient:
 
 @pytest.fixture
 def owner(db: None) -> User:
-    """An administrator."""
+    """Return an administrator."""
     return User.objects.create_superuser("owner", password=PASSWORD)
 
 
 @pytest.fixture
 def teammate(db: None) -> User:
-    """Signs in, and may do nothing yet."""
+    """Return a staff user without permissions."""
     return User.objects.create_user("teammate", password=PASSWORD, is_staff=True)
 
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    """An SMTP server at the other end."""
+    """Run an SMTP server that stores what it receives."""
     with smtp_sink() as sink:
         yield sink
 
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data of a fresh installation, to be copied. Its administrator is `admin`, with PASSWORD."""
+    """Return the data directory of a fresh installation, to be copied. Its administrator is `admin`, with PASSWORD."""
     folder = tmp_path_factory.mktemp("installation")
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(folder), "ADMIN_PASSWORD": PASSWORD}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=env, check=True)
@@ -79,13 +79,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server_kind() -> str:
-    """How `server` is started; a module may have others."""
+    """Return the kind of server that `server` starts; a module may override this."""
     return "serve"
 
 
 @pytest.fixture(scope="module")
 def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Mailrail for all tests of a module. Its log must hold no traceback at the end."""
+    """Run Mailrail for all tests of a module, and check at the end that its log has no traceback."""
     folder = tmp_path_factory.mktemp(server_kind)
     data = shutil.copytree(installation, folder / "data")
     with running(SERVERS[server_kind], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
@@ -95,13 +95,13 @@ def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def data(installation: Path, tmp_path: Path) -> Path:
-    """One installation's data. It survives a restart of the server within a test."""
+    """Return the data directory of an installation. It survives a restart of the server within a test."""
     return Path(shutil.copytree(installation, tmp_path / "data"))
 
 
 @pytest.fixture
 def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
-    """Start Mailrail as `serve`, `daphne`, `uvicorn` or `hypercorn` would, with further environment variables."""
+    """Return a function that starts Mailrail with `serve`, `daphne`, `uvicorn` or `hypercorn`, and environment variables."""
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", **env: str) -> Server:
@@ -112,12 +112,13 @@ def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
 
 
 @pytest.fixture
-def probe(tmp_path: Path) -> Iterator[StartServer]:
-    """Start the bridge alone, around the small application of tests/servers/probe.py."""
+def start_bridge_app(tmp_path: Path) -> Iterator[StartServer]:
+    """Return a function that starts the bridge alone, around the small application of tests/servers/bridge_app.py."""
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", *options: str, **env: str) -> Server:
-            command, log = [*PROBES[kind][:-1], *options, PROBES[kind][-1]], tmp_path / f"log.{kind}"
+            *command, application = BRIDGE_APP_SERVERS[kind]
+            command, log = [*command, *options, application], tmp_path / f"log.{kind}"
             return servers.enter_context(running(command, log=log, env={"DATA_DIR": str(tmp_path), **env}))
 
         yield start_server

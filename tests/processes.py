@@ -1,4 +1,4 @@
-"""Real server processes for tests: started on a free port with data of their own, and ended by their id."""
+"""Real server processes for tests: started on a free port with data of their own, and stopped by process id."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 60.0  # seconds until what must happen is taken not to happen
+WAIT_TIMEOUT_SECONDS = 60.0  # an expected event that has not happened by then fails the test
 
 BASE_ENV = {"DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1"}
 
@@ -24,7 +24,8 @@ SERVERS = {
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "project.asgi:application"],
     "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "project.asgi:application"],
 }
-PROBES = {
+# The bridge alone; the application is the last argument.
+BRIDGE_APP_SERVERS = {
     "serve": ["-m", "tests.servers.bridge_app", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "tests.servers.bridge_app:application"],
@@ -32,9 +33,9 @@ PROBES = {
 
 
 class Server:
-    """A running server process. `log` is all it has said so far.
+    """A running server process.
 
-    With a session of its own, as a service has, it does not share its part of the processor with the tests.
+    It has its own session, as a service does, so that the kernel schedules it independently of the tests.
     """
 
     def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True) -> None:
@@ -54,31 +55,31 @@ class Server:
 
     @property
     def log(self) -> str:
-        """Its output."""
+        """The output so far, stdout and stderr."""
         return self._log.read_text()
 
     @property
     def listens(self) -> bool:
-        """Whether it takes connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        """Return whether it accepts connections."""
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def wait_until_it_listens(self) -> None:
-        """Return when it takes connections; raise with its log if it never does."""
+        """Return when it accepts connections. Raises AssertionError with its log if it exits first or never does."""
 
         def listens() -> bool:
             if self.process.poll() is not None:
-                raise AssertionError(f"The server ended with {self.process.returncode}:\n{self.log}")
+                raise AssertionError(f"The server exited with {self.process.returncode}:\n{self.log}")
             return self.listens
 
         wait_for(listens, "the server listens")
 
     def wait_for_log(self, text: str, *, times: int = 1) -> None:
-        """Return when its log holds `text`."""
-        wait_for(lambda: self.log.count(text) >= times, f"the log says {text!r}", lambda: self.log)
+        """Return when its log contains `text`, at least `times` times."""
+        wait_for(lambda: self.log.count(text) >= times, f"the log contains {text!r}", lambda: self.log)
 
     def terminate(self) -> int:
-        """Send SIGTERM. Gives the exit code."""
+        """Send SIGTERM, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
@@ -88,27 +89,27 @@ class Server:
         self.wait()
 
     def wait(self) -> int:
-        """Wait until it has ended. Gives the exit code."""
-        return self.process.wait(PATIENCE)
+        """Wait until it has exited, and return the exit code."""
+        return self.process.wait(WAIT_TIMEOUT_SECONDS)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """One GET on a connection of its own, with httpx's options."""
-        return httpx.get(self.url + path, timeout=PATIENCE, **options)
+        """Send one GET on its own connection, with httpx's options."""
+        return httpx.get(self.url + path, timeout=WAIT_TIMEOUT_SECONDS, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        """One POST on a connection of its own, with httpx's options."""
-        return httpx.post(self.url + path, timeout=PATIENCE, **options)
+        """Send one POST on its own connection, with httpx's options."""
+        return httpx.post(self.url + path, timeout=WAIT_TIMEOUT_SECONDS, **options)
 
     def client(self, **options: Any) -> httpx.Client:
-        """For several requests, with httpx's options."""
-        return httpx.Client(base_url=self.url, timeout=PATIENCE, **options)
+        """Return a client for several requests, with httpx's options."""
+        return httpx.Client(base_url=self.url, timeout=WAIT_TIMEOUT_SECONDS, **options)
 
 
 @contextmanager
 def running(
     command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True
 ) -> Iterator[Server]:
-    """A server that listens; ended, if it still runs, at the end of the block."""
+    """Run a server that listens; stop it at the end of the block if it is still running."""
     server = Server(command, log=log, env=env, cwd=cwd, own_session=own_session)
     try:
         server.wait_until_it_listens()
@@ -117,25 +118,25 @@ def running(
         if server.process.poll() is None:
             server.process.terminate()
         try:
-            server.process.wait(PATIENCE)
+            server.process.wait(WAIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             server.process.kill()
             server.process.wait()
             raise
 
 
-def wait_for(condition: Callable[[], bool], what: str, told: Callable[[], str] = str) -> None:
-    """Return as soon as `condition()` holds; fail if it does not for `PATIENCE` seconds."""
-    deadline = time.monotonic() + PATIENCE
+def wait_for(condition: Callable[[], bool], what: str, details: Callable[[], str] = str) -> None:
+    """Return as soon as `condition()` is true. Raises AssertionError with `details()` after `WAIT_TIMEOUT_SECONDS`."""
+    deadline = time.monotonic() + WAIT_TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"Waited {PATIENCE:g} s in vain until {what}. {told()}")
+            raise AssertionError(f"Waited {WAIT_TIMEOUT_SECONDS:g} s in vain until {what}. {details()}")
         time.sleep(0.02)
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a port that is not in use."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""A real Redis for tests, from Debian's package: a server of its own in a temporary folder, on a free port, with a password."""
+"""A real Redis for tests, from Debian's package: its own server in a temporary directory, on a free port, with a password."""
 
 import shutil
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from redis import Redis
-from redis.exceptions import ConnectionError as NotThere
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tests.processes import free_port, wait_for
 
@@ -17,7 +17,7 @@ PASSWORD = "open-sesame-7311"
 
 
 class RedisServer:
-    """A server. It can be killed, and started again with nothing left of what it knew."""
+    """A server that can be killed and started again, with an empty data set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Return when it answers."""
+        """Start the server, and return when it answers."""
         assert PROGRAM is not None
         options = ["--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no", "--daemonize", "no"]
         with (self.folder / "log").open("ab") as log:
@@ -34,25 +34,25 @@ class RedisServer:
         wait_for(self.answers, "Redis answers")
 
     def answers(self) -> bool:
-        """Whether it does."""
+        """Return whether it answers a PING."""
         try:
             with Redis.from_url(self.url) as client:
                 return bool(client.ping())
-        except NotThere:
+        except RedisConnectionError:
             return False
 
     def channels(self) -> list[bytes]:
-        """Those that somebody listens to."""
+        """Return the channels that have subscribers."""
         with Redis.from_url(self.url) as client:
             return list(client.pubsub_channels())
 
     def keys(self) -> list[bytes]:
-        """All that it keeps."""
+        """Return every key that is stored."""
         with Redis.from_url(self.url) as client:
             return list(client.keys())
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Send SIGKILL, as in a crash."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -61,7 +61,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """A server that runs until the end of the block."""
+    """Run a server until the end of the block."""
     with TemporaryDirectory(prefix="mailrail-redis-") as folder:
         server = RedisServer(Path(folder))
         server.start()

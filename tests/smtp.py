@@ -1,4 +1,4 @@
-"""A real SMTP server to send to (RFC 5321): it keeps what it takes, and misbehaves as it is told to, while it runs."""
+"""A real SMTP server to send to (RFC 5321). It stores what it accepts, and can be made to misbehave while it runs."""
 
 import asyncio
 import threading
@@ -12,46 +12,48 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.processes import PATIENCE, free_port
+from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 
-TAKE = "250 OK"
+ACCEPT = "250 OK"
 NO_SUCH_USER = "550 5.1.1 No such user"
-# No answers, but what becomes of the conversation after the last byte of DATA.
+# Not replies: what happens to the connection after the last byte of DATA.
 DROP = "drop"
-TAKE_AND_DROP = "take and drop"
+ACCEPT_AND_DROP = "accept and drop"
 STALL = "stall"
 
-Answer = Callable[[str, int], str]  # to a recipient's address, and how often that was given so far, this time included
+# Returns the reply to a recipient's address; the number counts how often this address was received, from 1.
+ReplyFor = Callable[[str, int], str]
 
 
-def take(_address: str, _try: int) -> str:
-    """Refuse nothing."""
-    return TAKE
+def accept_all(_address: str, _attempt: int) -> str:
+    """Accept every recipient and message."""
+    return ACCEPT
 
 
 @dataclass
 class Sink:
-    """What came in, in order, and how the next is met. Each setting may be changed while it runs.
+    """An SMTP server with everything it received, in order. Every setting may be changed while it runs.
 
-    `delay` in seconds, for each message; none is taken between `hold` and `release`. `at_data` hears the first recipient.
+    `delay` in seconds, for each message. Between `hold` and `release` no message is accepted. `at_data` is called with the
+    first recipient.
     """
 
     port: int
     delay: float = 0.0
-    at_rcpt: Answer = take
-    at_data: Answer = take
-    mails_per_connection: int | None = None  # the next one is answered with 421
-    most_connections: int | None = None  # at the same time; a further one is answered with 421
-    max_size: int | None = None  # bytes, for connections yet to come
+    at_rcpt: ReplyFor = accept_all
+    at_data: ReplyFor = accept_all
+    emails_per_connection: int | None = None  # a further one is rejected with 421
+    max_connections: int | None = None  # open at the same time; a further one is rejected with 421
+    max_size: int | None = None  # bytes, for connections opened after this is set
 
-    mails: list[EmailMessage] = field(default_factory=list)
+    emails: list[EmailMessage] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
-    tries: Counter[str] = field(default_factory=Counter)  # how often each recipient was given
+    attempts: Counter[str] = field(default_factory=Counter)  # how often each recipient was received
     in_flight: int = 0
-    most_in_hand: int = 0
-    connections: int = 0  # so far
-    most_open: int = 0
+    max_in_flight: int = 0
+    connections: int = 0  # in total
+    max_open: int = 0
     open: "dict[_Connection, asyncio.Task[None]]" = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
     _listener: asyncio.Server | None = None
@@ -62,92 +64,92 @@ class Sink:
 
     @property
     def url(self) -> str:
-        """For EMAIL_URL."""
+        """The value for EMAIL_URL."""
         return f"smtp://127.0.0.1:{self.port}"
 
     @property
-    def doubles(self) -> int:
-        """How many mails came more than they should, by their Message-ID."""
+    def duplicates(self) -> int:
+        """Return how many emails were received more than once, by Message-ID."""
         return len(self.message_ids) - len(set(self.message_ids))
 
     def hold(self) -> None:
-        """Take no mail until `release`."""
+        """Stop accepting messages until `release`."""
         self.loop.call_soon_threadsafe(self._released.clear)
 
     def release(self) -> None:
-        """Take what was held, and what comes."""
+        """Accept the messages that are waiting, and later ones."""
         self.loop.call_soon_threadsafe(self._released.set)
 
     def listen(self) -> None:
-        """Begin, or begin again after `die`."""
+        """Start listening, or start again after `crash`."""
         self._run(self._listen())
 
-    def die(self) -> None:
-        """As if its process was killed: it listens no more, and every connection breaks off at once."""
-        self._run(self._die())
+    def crash(self) -> None:
+        """Stop listening and abort every connection, as if the process was killed."""
+        self._run(self._crash())
 
     async def handle_MAIL(  # noqa: N802  # aiosmtpd's name
         self, server: "_Connection", _session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Begin a mail, or end a connection that had enough of them."""
-        server.mails += 1
-        if self.mails_per_connection is not None and server.mails > self.mails_per_connection:
-            self.loop.call_soon(server.transport.close)  # once the answer is written
-            return "421 4.7.0 Enough mails for one connection"
+        """Start an email, or close a connection that has reached `emails_per_connection`."""
+        server.emails += 1
+        if self.emails_per_connection is not None and server.emails > self.emails_per_connection:
+            self.loop.call_soon(server.transport.close)  # after the reply is written
+            return "421 4.7.0 Too many messages on one connection"
         envelope.mail_from = address
         envelope.mail_options.extend(options)
-        return TAKE
+        return ACCEPT
 
     async def handle_RCPT(  # noqa: N802  # aiosmtpd's name
         self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
-        """Take a recipient, or refuse it."""
-        self.tries[address] += 1
-        answer = self.at_rcpt(address, self.tries[address])
-        if answer == TAKE:
+        """Accept or reject a recipient."""
+        self.attempts[address] += 1
+        reply = self.at_rcpt(address, self.attempts[address])
+        if reply == ACCEPT:
             envelope.rcpt_tos.append(address)
-        return answer
+        return reply
 
     async def handle_DATA(  # noqa: N802  # aiosmtpd's name
         self, server: "_Connection", _session: Session, envelope: Envelope
     ) -> str:
-        """Take a message, or do what `at_data` says."""
-        with self._in_hand():
+        """Accept a message, or do what `at_data` returns."""
+        with self._in_flight():
             await asyncio.sleep(self.delay)
             await self._released.wait()
             first = envelope.rcpt_tos[0]
-            answer = self.at_data(first, self.tries[first])
-            if answer in (TAKE, TAKE_AND_DROP):
-                self._keep(envelope)
-            if answer in (DROP, TAKE_AND_DROP):
+            reply = self.at_data(first, self.attempts[first])
+            if reply in (ACCEPT, ACCEPT_AND_DROP):
+                self._store(envelope)
+            if reply in (DROP, ACCEPT_AND_DROP):
                 server.transport.abort()
-            if answer in (DROP, TAKE_AND_DROP, STALL):
-                await self.loop.create_future()  # the end of the connection cancels this
-        return answer
+            if reply in (DROP, ACCEPT_AND_DROP, STALL):
+                await self.loop.create_future()  # canceled when the connection is closed
+        return reply
 
     @contextmanager
-    def _in_hand(self) -> Iterator[None]:
+    def _in_flight(self) -> Iterator[None]:
         self.in_flight += 1
-        self.most_in_hand = max(self.most_in_hand, self.in_flight)
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             yield
         finally:
             self.in_flight -= 1
 
-    def _keep(self, envelope: Envelope) -> None:
+    def _store(self, envelope: Envelope) -> None:
         assert isinstance(envelope.content, bytes)
-        mail = message_from_bytes(envelope.content, policy=policy.default)
+        message = message_from_bytes(envelope.content, policy=policy.default)
         self.recipients.append(envelope.rcpt_tos)
-        self.message_ids.append(str(mail["Message-ID"]))
-        self.mails.append(mail)
+        self.message_ids.append(str(message["Message-ID"]))
+        self.emails.append(message)
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WAIT_TIMEOUT_SECONDS)
 
     async def _listen(self) -> None:
         self._listener = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port)
 
-    async def _die(self) -> None:
+    async def _crash(self) -> None:
         if self._listener is not None:
             self._listener.close()
         for connection in self.open:
@@ -156,22 +158,22 @@ class Sink:
 
 
 class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
-    """One conversation, of as many mails as its client likes."""
+    """One SMTP connection, with any number of emails."""
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(sink, data_size_limit=sink.max_size, loop=sink.loop)
-        self.mails = 0
+        self.emails = 0
         self._sink = sink
 
     async def _handle_client(self) -> None:
         sink = self._sink
-        if sink.most_connections is not None and len(sink.open) >= sink.most_connections:
+        if sink.max_connections is not None and len(sink.open) >= sink.max_connections:
             await self.push("421 4.7.0 Too many connections")
             self.transport.close()
             return
         sink.open[self] = self._handler_coroutine
         sink.connections += 1
-        sink.most_open = max(sink.most_open, len(sink.open))
+        sink.max_open = max(sink.max_open, len(sink.open))
         await super()._handle_client()
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -181,7 +183,7 @@ class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
 
 @contextmanager
 def smtp_sink(*, delay: float = 0.0, port: int | None = None) -> Iterator[Sink]:
-    """A sink that listens on `port`, or a free one, in a thread of its own."""
+    """Run a sink in its own thread. It listens on `port`, or on a free one."""
     sink = Sink(port=port or free_port(), delay=delay)
     thread = threading.Thread(target=sink.loop.run_forever, daemon=True)
     thread.start()
@@ -189,7 +191,7 @@ def smtp_sink(*, delay: float = 0.0, port: int | None = None) -> Iterator[Sink]:
     try:
         yield sink
     finally:
-        sink.die()
+        sink.crash()
         sink.loop.call_soon_threadsafe(sink.loop.stop)
-        thread.join(PATIENCE)
+        thread.join(WAIT_TIMEOUT_SECONDS)
         sink.loop.close()

@@ -1,4 +1,4 @@
-"""What is in the repository: no secret, and no package with a known hole."""
+"""The repository contains no secret, and requires no package with a known vulnerability."""
 
 import json
 import shutil
@@ -10,24 +10,24 @@ import pytest
 from project.api_keys.keys import create_key
 from tests.processes import ROOT
 
-NOT_OURS = [".venv", "build", "var", ".*_cache", ".coverage*", "htmlcov"]
-OFFLINE = ["--no-validate", "--no-update-check"]  # a secret is told to nobody, to see whether it works neither
-FOUND = 200
+EXCLUDED_PATHS = [".venv", "build", "var", ".*_cache", ".coverage*", "htmlcov"]
+OFFLINE = ["--no-validate", "--no-update-check"]  # a secret that is found is sent nowhere, not even to check whether it is valid
+EXIT_CODE_FOUND = 200
 
 
 def tool(name: str) -> str:
-    """A program of requirements-dev.txt."""
+    """Return the path of a program of requirements-dev.txt. Skips the test if it is not installed."""
     return shutil.which(name) or pytest.skip(f"{name} is not installed")
 
 
 def scan(folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    """Look for secrets in a folder, and in its history if it is a repository."""
+    """Scan a directory for secrets, and its git history if it is a repository."""
     command = [tool("kingfisher"), "scan", ".", "--rules-path", str(ROOT / ".kingfisher.yml"), *OFFLINE, *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_no_secret_is_in_the_repository_or_its_history() -> None:
-    excluded = [option for name in NOT_OURS for option in ("--exclude", name)]
+def test_the_repository_and_its_history_contain_no_secret() -> None:
+    excluded = [option for name in EXCLUDED_PATHS for option in ("--exclude", name)]
 
     scanned = scan(ROOT, "--quiet", "--redact", *excluded)
 
@@ -35,32 +35,32 @@ def test_no_secret_is_in_the_repository_or_its_history() -> None:
 
 
 @pytest.mark.django_db
-def test_a_key_of_ours_would_be_found(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text(f"It is {create_key('shop', scopes=['emails:send'])}, says Ada.\n")
+def test_the_scan_finds_a_mailrail_api_key(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text(f"The key is {create_key('shop', scopes=['emails:send'])}.\n")
 
     scanned = scan(tmp_path)
 
-    assert scanned.returncode == FOUND
+    assert scanned.returncode == EXIT_CODE_FOUND
     assert "MAILRAIL.API-KEY" in scanned.stdout
 
 
-def test_no_pinned_package_has_a_known_hole() -> None:
+def test_no_pinned_package_has_a_known_vulnerability() -> None:
     command = [
         tool("pip-audit"),
         "--disable-pip",
         "--require-hashes",
         "-r",
         "requirements-dev.txt",
-    ]  # all that the other has, too
+    ]  # includes every package of requirements.txt
     options = ["--format", "json", "--progress-spinner", "off"]
     audited = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     if not audited.stdout:
-        pytest.skip(f"pip-audit reached nobody who knows: {audited.stderr.strip()[-200:]}")
+        pytest.skip(f"pip-audit could not reach a vulnerability database: {audited.stderr.strip()[-200:]}")
 
     packages = json.loads(audited.stdout)["dependencies"]
-    holes = {package["name"]: [hole["id"] for hole in package["vulns"]] for package in packages if package.get("vulns")}
+    vulnerabilities = {package["name"]: [each["id"] for each in package["vulns"]] for package in packages if package.get("vulns")}
     unknown = [package for package in packages if "skip_reason" in package]
 
-    assert holes == {}
+    assert vulnerabilities == {}
     if unknown:
-        pytest.skip(f"the package index here tells of no holes in {len(unknown)} of {len(packages)} packages")
+        pytest.skip(f"the package index has no vulnerability data for {len(unknown)} of {len(packages)} packages")

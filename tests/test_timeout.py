@@ -1,4 +1,4 @@
-"""A test that hangs is told of, and the others still run."""
+"""A test that hangs is reported as failed, and the other tests still run."""
 
 import subprocess
 import sys
@@ -9,20 +9,20 @@ from tests.processes import ROOT
 HANGS = """
 import threading
 
-def waits_for_ever(event):
+def waits_forever(event):
     event.wait()
 
 def test_hangs():
     event = threading.Event()
-    threading.Thread(target=waits_for_ever, args=[event], daemon=True).start()
+    threading.Thread(target=waits_forever, args=[event], daemon=True).start()
     event.wait()
 
-def test_comes_after():
+def test_runs_next():
     pass
 """
 
 
-def test_what_hangs_fails_with_the_stacks_of_all_threads(tmp_path: Path) -> None:
+def test_a_test_that_hangs_fails_with_the_stacks_of_all_threads(tmp_path: Path) -> None:
     (tmp_path / "test_hangs.py").write_text(HANGS)
     command = ["-m", "pytest", "-c", "pyproject.toml", "-o", "timeout=1", "-p", "no:cacheprovider", "--numprocesses=1"]
 
@@ -30,4 +30,4 @@ def test_what_hangs_fails_with_the_stacks_of_all_threads(tmp_path: Path) -> None
 
     assert "1 failed, 1 passed" in run.stdout
     assert "Failed: Timeout" in run.stdout
-    assert "in waits_for_ever" in run.stdout
+    assert "in waits_forever" in run.stdout

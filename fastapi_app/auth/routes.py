@@ -1,4 +1,4 @@
-"""Who is calling: a token for a password, and who the server takes one for."""
+"""Routes to get an access token for a password, and to get the authenticated caller."""
 
 from typing import Annotated
 
@@ -17,8 +17,13 @@ from project.bridge.sessions import django_request
 router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
-Code = Annotated[
-    str, Form(max_length=16, description="With two-factor login: from the user's app, or a recovery code", examples=[""])
+TwoFactorCode = Annotated[
+    str,
+    Form(
+        max_length=16,
+        description="Code from the user's authenticator app, or a recovery code. Required if the user has two-factor login.",
+        examples=[""],
+    ),
 ]
 
 
@@ -26,11 +31,11 @@ Code = Annotated[
     "/token", summary="Get an access token", operation_id="create_token", responses=error_responses(400, 401, 403, 413, 422)
 )
 async def create_token(
-    request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: Code = ""
+    request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: TwoFactorCode = ""
 ) -> AccessToken:
-    """OAuth2's password flow (RFC 6749 section 4.3), against Django's users. What Authorize calls.
+    """Get an access token with a user's password (OAuth2 password flow, RFC 6749 section 4.3), as the Authorize button does.
 
-    Who has two-factor login sends a code in `otp`, too: the app's, or a recovery code.
+    Users with two-factor login must also send `otp`: a code from their authenticator app, or a recovery code.
     """
     await enforce_login_limit(request, form.username)
     token = await run_in_thread(
@@ -40,7 +45,7 @@ async def create_token(
     return AccessToken(access_token=token.text, expires_in=token.expires_in, scope=" ".join(token.scopes))
 
 
-@router.get("/me", summary="Who am I?", operation_id="get_me", responses=error_responses(401))
+@router.get("/me", summary="Get the authenticated caller", operation_id="get_me", responses=error_responses(401))
 async def get_me(caller: Caller) -> CurrentCaller:
-    """Who the server takes the caller for."""
+    """Return the kind, the name and the scopes of the credential that the request was sent with."""
     return CurrentCaller(kind=caller.kind, name=caller.name, scopes=sorted(caller.scopes))

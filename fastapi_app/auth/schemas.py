@@ -1,4 +1,4 @@
-"""The shapes of the caller's routes."""
+"""Response models for access tokens and for the authenticated caller."""
 
 from typing import Literal
 
@@ -9,13 +9,13 @@ class AccessToken(BaseModel):
     """An access token (RFC 6749 section 5.1)."""
 
     access_token: str = Field(examples=["eyJ1c2VyIjoxfQ:1vN0Xy:2hJ8Qf0cW7"])
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a kind of token, not one
-    expires_in: int = Field(description="Seconds", examples=[1800])
-    scope: str = Field(description="What was granted, with spaces between", examples=["emails:read emails:send"])
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105  # a type, not a token
+    expires_in: int = Field(description="Lifetime in seconds", examples=[1800])
+    scope: str = Field(description="The granted scopes, separated by spaces", examples=["emails:read emails:send"])
 
 
 class CurrentCaller(BaseModel):
-    """Who the caller is."""
+    """The authenticated caller."""
 
     kind: Literal["key", "token", "session"] = Field(examples=["token"])
     name: str = Field(examples=["admin"])

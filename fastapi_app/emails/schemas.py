@@ -1,90 +1,36 @@
-"""The shapes of the e-mail routes: what may be asked for, and what is told."""
+"""Request and response models of the email routes."""
 
-import binascii
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self
+from datetime import datetime
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    Base64Encoder,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    EncodedBytes,
-    Field,
-    JsonValue,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from fastapi_app.fields import EXAMPLE_TIME, reject_nul
+from fastapi_app.emails.fields import (
+    MAX_RECIPIENTS,
+    Base64Content,
+    Headers,
+    Mailbox,
+    MediaType,
+    Recipients,
+    ReplyTo,
+    ScheduledTime,
+    SingleLine,
+    Tag,
+    TagKey,
+    Text,
+    To,
+    accepts_single,
+)
+from fastapi_app.fields import EXAMPLE_TIME
 from fastapi_app.pagination import CursorPage
 from fastapi_app.templates.schemas import Slug, Variables
-from project.emails.mime.builder import MAX_MEDIA_TYPE_LENGTH, MEDIA_TYPE, Attachment, Draft
-from project.emails.mime.email_addresses import normalize_mailbox
-from project.emails.mime.headers import check_header, check_line, check_text
+from project.emails.mime.builder import Attachment, Draft
 from project.emails.status import Status
 
-MAX_RECIPIENTS = MAX_REPLY_TO = 50
 MAX_ATTACHMENTS = 1000
-MAX_MAILBOX_LENGTH = 320
+MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # of all attachments of an email together, decoded
 MAX_BATCH_SIZE = 1000
-MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # decoded, together
-MAX_SCHEDULE_AHEAD = timedelta(days=30)
-
-
-def _normalize_mailbox(text: str) -> str:
-    mailbox = normalize_mailbox(text)
-    if len(mailbox) > MAX_MAILBOX_LENGTH:  # now that its name is quoted and its domain in ASCII
-        raise ValueError(f"its normal form is longer than {MAX_MAILBOX_LENGTH} characters")
-    return mailbox
-
-
-def _header_name(name: str) -> str:
-    check_header(name, "")
-    return name
-
-
-def _require_unique_names(headers: dict[str, str]) -> dict[str, str]:
-    if len({name.lower() for name in headers}) < len(headers):
-        raise ValueError("a header comes twice, in upper case and lower")
-    return headers
-
-
-def _require_rfc3339(value: Any) -> Any:
-    if isinstance(value, datetime) or (isinstance(value, str) and ":" in value):
-        return value
-    raise ValueError("a time is written like 2026-12-01T09:00:00Z")  # Pydantic also takes seconds since 1970
-
-
-def _check_schedule(at: datetime) -> datetime:
-    try:
-        utc = at.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("a time lies in the years 1 to 9999 in UTC") from None
-    if utc > datetime.now(UTC) + MAX_SCHEDULE_AHEAD:
-        raise ValueError(f"a mail is scheduled up to {MAX_SCHEDULE_AHEAD.days} days ahead")
-    return utc
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _accepts_single(many: Any) -> BeforeValidator:
-    return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
-
-
-class _Base64(Base64Encoder):
-    """Base64 with its padding, in lines or not, and nothing else: Pydantic's own leaves out what it does not know."""
-
-    @classmethod
-    def decode(cls, data: bytes) -> bytes:
-        """The octets. Raises ValueError."""
-        return binascii.a2b_base64(data.translate(None, b"\r\n"), strict_mode=True)
-
 
 EXAMPLE: dict[str, JsonValue] = {
     "from": "Shop <shop@example.com>",
@@ -93,70 +39,79 @@ EXAMPLE: dict[str, JsonValue] = {
     "text": "It is on its way.",
     "tags": {"order": "42"},
 }
-MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAX_MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
-Mailbox = Annotated[str, Field(max_length=MAX_MAILBOX_LENGTH), AfterValidator(_normalize_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
-# Though the three are counted together: with a limit of its own, no list is looked through that is too long by itself.
-Recipients = Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
-To = Annotated[Recipients, Field(min_length=1)]
-ReplyTo = Annotated[list[Mailbox], Field(max_length=MAX_REPLY_TO)]
-SingleLine = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
-Text = Annotated[str, AfterValidator(reject_nul), AfterValidator(check_text)]
-HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_header_name)]
-Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
-TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # it is looked for as `key:value`
-MediaType = Annotated[str, Field(pattern=f"^{MEDIA_TYPE}$", max_length=MAX_MEDIA_TYPE_LENGTH)]
-ScheduledTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_check_schedule)]
 
 
 class AttachmentIn(BaseModel):
-    """A file to send along; inline if html refers to its `content_id` as `cid:…`."""
+    """A file to attach. It is an inline image if the HTML refers to its `content_id` as `cid:…`."""
 
     model_config = ConfigDict(extra="forbid")
 
     filename: Annotated[SingleLine, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
-    content: Annotated[bytes, EncodedBytes(encoder=_Base64)] = Field(examples=["JVBERi0xLjcK"])
-    content_type: MediaType = Field("application/octet-stream", examples=["application/pdf"])
-    content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = Field(None, examples=["logo"])
+    content: Base64Content = Field(description="Content of the file in Base64", examples=["JVBERi0xLjcK"])
+    content_type: MediaType = Field("application/octet-stream", description="Media type", examples=["application/pdf"])
+    content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = Field(
+        None, description="Content ID for an inline image, used in the HTML as `cid:logo`", examples=["logo"]
+    )
 
 
 class EmailIn(BaseModel):
-    """A mail to send."""
+    """An email to send. `to`, `cc` and `bcc` together may have up to 50 addresses."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
 
-    sender: Mailbox = Field(alias="from", examples=["Shop <shop@example.com>"])
-    to: Annotated[To, _accepts_single(To)] = Field(examples=[["ada@example.com"]])
-    cc: Annotated[Recipients, _accepts_single(Recipients)] = []
-    bcc: Annotated[Recipients, _accepts_single(Recipients)] = []
-    reply_to: Annotated[ReplyTo, _accepts_single(ReplyTo)] = []
+    sender: Mailbox = Field(
+        alias="from", description="Sender address, optionally with a display name", examples=["Shop <shop@example.com>"]
+    )
+    to: Annotated[To, accepts_single(To)] = Field(description="Recipient addresses", examples=[["ada@example.com"]])
+    cc: Annotated[Recipients, accepts_single(Recipients)] = Field([], description="Cc addresses")
+    bcc: Annotated[Recipients, accepts_single(Recipients)] = Field(
+        [], description="Bcc addresses. They are not written into the message."
+    )
+    reply_to: Annotated[ReplyTo, accepts_single(ReplyTo)] = Field([], description="Reply-To addresses")
     subject: SingleLine = Field("", examples=["Your order"])
-    text: Text | None = Field(None, examples=["It is on its way."])
-    html: Text | None = Field(None, examples=["<p>It is <b>on its way</b>.</p>"])
-    headers: Annotated[dict[HeaderName, SingleLine], AfterValidator(_require_unique_names)] = Field(
-        {}, max_length=50, examples=[{"X-Thing": "1"}]
+    text: Text | None = Field(
+        None,
+        description="Plain text version. If omitted, it is generated from the HTML version.",
+        examples=["It is on its way."],
     )
-    tags: dict[TagKey, Tag] = Field({}, max_length=50, examples=[{"order": "42"}])
-    attachments: list[AttachmentIn] = Field([], max_length=MAX_ATTACHMENTS)
+    html: Text | None = Field(None, description="HTML version", examples=["<p>It is <b>on its way</b>.</p>"])
+    headers: Headers = Field(
+        {},
+        max_length=50,
+        description="Custom headers. Headers that the service sets, such as `Date` or `Message-ID`, are rejected.",
+        examples=[{"X-Thing": "1"}],
+    )
+    tags: dict[TagKey, Tag] = Field(
+        {},
+        max_length=50,
+        description="Key-value pairs to find emails by, not visible to recipients",
+        examples=[{"order": "42"}],
+    )
+    attachments: list[AttachmentIn] = Field([], max_length=MAX_ATTACHMENTS, description="Files to attach, up to 10 MiB together")
     template: Slug | None = Field(
-        None, description="What to make the subject, text and html of that are not given", examples=["welcome"]
+        None,
+        description="Template that renders each of subject, text and html that the request does not contain",
+        examples=["welcome"],
     )
-    variables: Variables = Field({}, description="For the template", examples=[{"name": "Ada"}])
-    scheduled_at: ScheduledTime | None = Field(None, examples=[EXAMPLE_TIME])
+    variables: Variables = Field({}, description="Variables for the template", examples=[{"name": "Ada"}])
+    scheduled_at: ScheduledTime | None = Field(
+        None, description="Time to send the email, up to 30 days ahead. If omitted, it is sent now.", examples=[EXAMPLE_TIME]
+    )
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.text is None and self.html is None and self.template is None:
-            raise ValueError("a mail has at least one of text, html and template")
+            raise ValueError("Provide at least one of text, html or template.")
         if self.variables and self.template is None:
-            raise ValueError("variables are for a template, and there is none")
+            raise ValueError("Provide variables only together with a template.")
         if len(self.to) + len(self.cc) + len(self.bcc) > MAX_RECIPIENTS:
-            raise ValueError(f"a mail has up to {MAX_RECIPIENTS} recipients")
+            raise ValueError(f"An email can have up to {MAX_RECIPIENTS} recipients.")
         if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES:
-            raise ValueError(f"attachments have together up to {MAX_ATTACHMENT_BYTES} bytes")
+            raise ValueError(f"All attachments together can have up to {MAX_ATTACHMENT_BYTES} bytes.")
         return self
 
     def draft(self) -> Draft:
-        """What is to be built."""
+        """Return the content of the email, for the MIME builder."""
         return Draft(
             sender=self.sender,
             to=tuple(self.to),
@@ -172,15 +127,15 @@ class EmailIn(BaseModel):
 
 
 class EmailAccepted(BaseModel):
-    """It is in the database."""
+    """Receipt for an accepted email: it is stored, and will be sent."""
 
-    id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
+    id: UUID = Field(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["queued"])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class EmailBatch(BaseModel):
-    """Mails to send, all or none."""
+    """Emails to send, all or none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -190,24 +145,24 @@ class EmailBatch(BaseModel):
 
 
 class BatchAccepted(BaseModel):
-    """They are in the database, in the order they came."""
+    """Receipts for the emails of a batch, in the order of the request."""
 
     data: list[EmailAccepted]
 
 
 class RecipientOut(BaseModel):
-    """What became of one recipient."""
+    """Delivery status of one recipient."""
 
     address: str = Field(examples=["ada@example.com"])
     status: Status = Field(examples=["sent"])
     smtp_code: int | None = Field(
-        description="What the relay said of it alone; what it said of all is in the mail's events", examples=[550]
+        description="SMTP reply code for this recipient only. Replies to the whole email are in its events.", examples=[550]
     )
-    response: str | None = Field(examples=["5.1.1 No such user"])
+    response: str | None = Field(description="Text of that SMTP reply", examples=["5.1.1 No such user"])
 
 
 class TemplateRef(BaseModel):
-    """The version of a template that a mail was made from."""
+    """The template version that an email was rendered from."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -216,11 +171,11 @@ class TemplateRef(BaseModel):
 
 
 class EmailOut(BaseModel):
-    """A mail, and where it is."""
+    """An email with its delivery status."""
 
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
-    id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
+    id: UUID = Field(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["sent"])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     sender: str = Field(serialization_alias="from", examples=["Shop <shop@example.com>"])
@@ -228,27 +183,31 @@ class EmailOut(BaseModel):
     cc: list[str] = Field(examples=[["Bob <bob@example.com>"]])
     bcc: list[str] = Field(examples=[[]])
     reply_to: list[str] = Field(examples=[["help@example.com"]])
-    recipients: list[RecipientOut] = Field(validation_alias="recipient_statuses")
+    recipients: list[RecipientOut] = Field(
+        validation_alias="recipient_statuses", description="Every address of to, cc and bcc with its delivery status"
+    )
     subject: str = Field(examples=["Your order"])
     tags: dict[str, str] = Field(examples=[{"order": "42"}])
     template: TemplateRef | None = Field(examples=[{"slug": "welcome", "version": 3}])
-    message_id: str = Field(examples=["<01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e@example.com>"])
-    attempts: int = Field(examples=[1])
-    last_error: str = Field(examples=[""])
-    scheduled_at: datetime | None = Field(examples=[EXAMPLE_TIME])
-    next_attempt_at: datetime | None = Field(examples=[None])
-    sent_at: datetime | None = Field(examples=["2026-12-01T09:00:02Z"])
+    message_id: str = Field(
+        description="Message-ID header of the email", examples=["<01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e@example.com>"]
+    )
+    attempts: int = Field(description="Number of delivery attempts so far", examples=[1])
+    last_error: str = Field(description="Error of the last failed attempt, or empty", examples=[""])
+    scheduled_at: datetime | None = Field(description="Time requested for sending", examples=[EXAMPLE_TIME])
+    next_attempt_at: datetime | None = Field(description="Time of the next attempt, if it is scheduled", examples=[None])
+    sent_at: datetime | None = Field(description="Time at which the relay accepted the email", examples=["2026-12-01T09:00:02Z"])
 
 
 class EmailPage(CursorPage[EmailOut]):
-    """Some of many. `next` is what the next page comes `after`; null on the last."""
+    """One page of emails. Pass `next` as `after` to get the next page; it is null on the last page."""
 
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
 
 
 class RescheduleRequest(BaseModel):
-    """Another time."""
+    """A new time for a scheduled email."""
 
     model_config = ConfigDict(extra="forbid")
 
-    scheduled_at: ScheduledTime = Field(examples=[EXAMPLE_TIME])
+    scheduled_at: ScheduledTime = Field(description="New time to send the email, up to 30 days ahead", examples=[EXAMPLE_TIME])

@@ -1,4 +1,4 @@
-"""Who follows may be refused later: a key that was revoked, a session that ended. Then following ends too."""
+"""Re-authorization of open event streams: a stream ends when its key is revoked, its session ends or its permissions change."""
 
 import asyncio
 import logging
@@ -14,61 +14,61 @@ from project.events.stream import Subscriber
 logger = logging.getLogger(__name__)
 
 EVENTS_SCOPE = "events:read"
-RECHECK_INTERVAL_SECONDS = 4.0  # seconds: for what ends by time alone; what is changed is told (project.auth.credential_changes)
+RECHECK_INTERVAL_SECONDS = 4.0  # for credentials that merely expire; project.auth.credential_changes announces all changes
 
 Reauthenticate = Callable[[], Awaitable[Principal | None]]
 
 
-async def authorize_stream(ask: Reauthenticate) -> Principal:
-    """Who follows, if that is still allowed. Raises `NotAuthenticated`, `MissingScope`."""
-    principal = await ask()
+async def authorize_stream(reauthenticate: Reauthenticate) -> Principal:
+    """Return the principal if it may read events. Raises `NotAuthenticated` or `InsufficientScope`."""
+    principal = await reauthenticate()
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
     principal.require(EVENTS_SCOPE)
     return principal
 
 
-async def wait_until_revoked(ask: Reauthenticate, principal: Principal) -> DomainError:
-    """Wait until it is no longer allowed, or `who` it was may see something else. Gives why."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    until = principal.expires_at
-    with credentials_changed.subscribed(lambda: loop.call_soon_threadsafe(told.set)):
+async def wait_until_revoked(reauthenticate: Reauthenticate, principal: Principal) -> DomainError:
+    """Wait until the principal may no longer read events, or may read different ones. Return the reason."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+    expires_at = principal.expires_at
+    with credentials_changed.subscribed(lambda: loop.call_soon_threadsafe(changed.set)):
         while True:
             try:
-                now = await authorize_stream(ask)
-            except (NotAuthenticated, InsufficientScope) as refusal:
-                return refusal
-            except Exception:  # the database is away: nobody is sent off for that
-                logger.exception("Could not ask again who follows")
-                until = None
+                current = await authorize_stream(reauthenticate)
+            except (NotAuthenticated, InsufficientScope) as rejection:
+                return rejection
+            except Exception:  # such as a database outage, which must not close streams
+                logger.exception("Could not re-authorize an event stream; trying again")
+                expires_at = None
             else:
-                if (now.owner_id, now.can_view_all) != (principal.owner_id, principal.can_view_all):
-                    return NotAuthenticated("What you may see has changed.")
-                until = now.expires_at
-            await _wait(told, until)
+                if (current.owner_id, current.can_view_all) != (principal.owner_id, principal.can_view_all):
+                    return NotAuthenticated("Your permissions have changed.")
+                expires_at = current.expires_at
+            await _wait(changed, expires_at)
 
 
-async def _wait(told: asyncio.Event, until: datetime | None) -> None:
+async def _wait(changed: asyncio.Event, expires_at: datetime | None) -> None:
     seconds = (
         RECHECK_INTERVAL_SECONDS
-        if until is None
-        else min(RECHECK_INTERVAL_SECONDS, max(0.0, (until - datetime.now(UTC)).total_seconds()))
+        if expires_at is None
+        else min(RECHECK_INTERVAL_SECONDS, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
     )
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # not wait_for: Python 3.11's may swallow a cancellation
-            await told.wait()
-    told.clear()
+            await changed.wait()
+    changed.clear()
 
 
 @asynccontextmanager
-async def close_when_revoked(ask: Reauthenticate, principal: Principal, subscriber: Subscriber) -> AsyncIterator[None]:
-    """While this is open, end the follower when it is no longer allowed."""
+async def close_when_revoked(reauthenticate: Reauthenticate, principal: Principal, subscriber: Subscriber) -> AsyncIterator[None]:
+    """End the subscription when the principal may no longer read its events, as long as this context is open."""
 
-    async def end() -> None:
-        await wait_until_revoked(ask, principal)
+    async def end_when_revoked() -> None:
+        await wait_until_revoked(reauthenticate, principal)
         subscriber.end()
 
-    task = asyncio.create_task(end())
+    task = asyncio.create_task(end_when_revoked())
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Events: page by page, as a stream (Server-Sent Events), and on a socket. All three tell the same."""
+"""Event routes: a list with pages, a stream of Server-Sent Events, and a WebSocket. All three return the same events."""
 
 import re
 from collections.abc import AsyncIterator
@@ -27,12 +27,12 @@ router = APIRouter(route_class=BackgroundRoute, prefix="/events", tags=["events"
 sockets = APIRouter()
 
 TYPES_PATTERN = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
-MAX_EVENT_ID = 2**63 - 1  # what the databases count up to
+MAX_EVENT_ID = 2**63 - 1  # the largest id in the database
 
 
 def _check_types(types: str) -> str:
-    if strangers := [name for name in types.split(",") if name not in TYPES]:
-        raise ValueError(f"there is no type {strangers[0]!r}; there are {', '.join(TYPES)}")
+    if unknown := [name for name in types.split(",") if name not in TYPES]:
+        raise ValueError(f"unknown type {unknown[0]!r}; must be one of {', '.join(TYPES)}")
     return types
 
 
@@ -40,23 +40,30 @@ Reader = Annotated[Principal, Security(require_caller, scopes=[EVENTS_SCOPE])]
 
 
 async def reader_with_slot(principal: Reader) -> AsyncIterator[Principal]:
-    """Who may read events, and has a place for a stream until that ends."""
+    """Return a principal that may read events, and hold one of its connection slots until the stream ends."""
     with connection_slot(principal.owner_id):
         yield principal
 
 
 StreamReader = Annotated[Principal, Depends(reader_with_slot)]
 EventId = Annotated[int, Field(ge=0, le=MAX_EVENT_ID)]
-After = Annotated[EventId | None, Query(description="The id of the last event that was seen", examples=[123])]
+After = Annotated[EventId | None, Query(description="Return events after this event id", examples=[123])]
 Types = Annotated[
     str | None,
-    Query(description="With commas between", examples=["email.sent,email.failed"], json_schema_extra={"pattern": TYPES_PATTERN}),
+    Query(
+        description="Event types, separated by commas",
+        examples=["email.sent,email.failed"],
+        json_schema_extra={"pattern": TYPES_PATTERN},
+    ),
     Field(max_length=500),
     AfterValidator(lambda types: types if types is None else _check_types(types)),
 ]
 STREAM_EXAMPLE = 'id: 123\nevent: email.sent\ndata: {"id": 123, "type": "email.sent", …}\n\n'
 STREAM_RESPONSE = {"content": {"text/event-stream": {"schema": {"type": "string", "examples": [STREAM_EXAMPLE]}}}}
-LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", description="What a browser sends when it comes again")]
+LastEventId = Annotated[
+    EventId | None,
+    Header(alias="Last-Event-ID", description="Sent by browsers when they reconnect. Takes precedence over `after`"),
+]
 
 
 @router.get(
@@ -64,29 +71,29 @@ LastEventId = Annotated[EventId | None, Header(alias="Last-Event-ID", descriptio
     summary="List events",
     operation_id="list_events",
     responses=error_responses(401, 403, 422),
-    response_model_exclude_unset=True,  # as it is told on sockets and streams
+    response_model_exclude_unset=True,  # the same JSON as on the WebSocket and the stream
 )
-async def list_(  # what may be asked for
+async def list_(
     principal: Reader,
     after: After = None,
     types: Types = None,
     email_id: UUID | None = None,
     limit: Limit = 20,
 ) -> EventPage:
-    """Of the caller's mails, the oldest first; for signed-in staff, of everybody's."""
-    wanted = EventFilter.by(principal, types=_split_types(types), email_id=email_id)
-    events = await run_in_transaction(events_after, after or 0, wanted=wanted, limit=limit + 1)
+    """List the events of the caller's emails, oldest first. Signed-in staff users see the events of all emails."""
+    event_filter = EventFilter.for_principal(principal, types=_split_types(types), email_id=email_id)
+    events = await run_in_transaction(events_after, after or 0, event_filter=event_filter, limit=limit + 1)
     return EventPage.of(events, limit, cursor=lambda event: event.pk)
 
 
 @router.get(
     "/stream",
-    summary="Follow events",
+    summary="Stream events",
     operation_id="stream_events",
     responses={200: STREAM_RESPONSE, **error_responses_for_non_json(401, 403, 422)},
     response_class=EventSourceResponse,
 )
-async def stream(  # noqa: PLR0913  # what may be asked for
+async def stream(  # noqa: PLR0913  # the parameters of the request
     connection: HTTPConnection,
     principal: StreamReader,
     event_stream: EventStreamDep,
@@ -95,19 +102,18 @@ async def stream(  # noqa: PLR0913  # what may be asked for
     after: After = None,
     last_event_id: LastEventId = None,
 ) -> AsyncIterator[ServerSentEvent]:
-    """The same as they happen, as Server-Sent Events; `Last-Event-ID` or `after` begins with all that came since."""
+    """Stream events as Server-Sent Events. With `Last-Event-ID` or `after`, the stream starts with all events since that id."""
     since = last_event_id if last_event_id is not None else after
-    async with subscribe_to_events(
-        event_stream, EventFilter.by(principal, types=_split_types(types), email_id=email_id), after=since
-    ) as subscription:
+    event_filter = EventFilter.for_principal(principal, types=_split_types(types), email_id=email_id)
+    async with subscribe_to_events(event_stream, event_filter, after=since) as subscription:
         yield ServerSentEvent(comment=f"ready {subscription.cursor}", retry=1000)
         async with close_when_revoked(lambda: authenticate(connection), principal, subscription.subscriber):
             try:
                 async for batch in subscription.batches():
-                    for told in batch:
-                        yield ServerSentEvent(id=str(told.event.pk), event=told.event.type, raw_data=told.json)
+                    for streamed in batch:
+                        yield ServerSentEvent(id=str(streamed.event.pk), event=streamed.event.type, raw_data=streamed.json)
             except SlowConsumer:
-                return  # it comes again with the id of the last that it has
+                return  # the client reconnects with the id of the last event it received
 
 
 @sockets.websocket("/ws/events")
@@ -118,7 +124,7 @@ async def socket(
     types: Types = None,
     email_id: UUID | None = None,
 ) -> None:
-    """Events as they happen, and a few words of the client's: the first word may be who it is."""
+    """Stream events as they happen. The client can authenticate with its first message, and change its filter later."""
     await serve_event_socket(websocket, event_stream, SubscriptionQuery(after, _split_types(types), email_id))
 
 

@@ -1,4 +1,4 @@
-"""The shapes of events: one union, tagged by `type`, for pages, streams and the socket."""
+"""Models of events: one union, tagged by `type`, for lists, the stream and the WebSocket; and the messages of the WebSocket."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -14,85 +14,85 @@ TYPES = tuple(f"email.{status}" for status in Status)
 
 
 class RecipientRejection(BaseModel):
-    """What the relay said of a recipient that it refused."""
+    """The relay's reply for a recipient that it rejected."""
 
     smtp_code: int = Field(examples=[550])
     response: str = Field(examples=["5.1.1 No such user"])
 
 
 class EventData(BaseModel):
-    """The mail that it happened to, as it was then."""
+    """The email at the time of the event."""
 
     email_id: UUID = Field(examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["sent"])
-    to: list[str] = Field(description="All its recipients", examples=[["ada@example.com"]])
+    to: list[str] = Field(description="All recipients, including cc and bcc", examples=[["ada@example.com"]])
     subject: str = Field(examples=["Your order"])
     tags: dict[str, str] = Field(examples=[{"order": "42"}])
-    attempt: int = Field(description="How many tries it had", examples=[1])
-    smtp_code: int | None = Field(description="What the relay said, if it did", examples=[250])
-    response: str | None = Field(examples=["2.0.0 Ok: queued as 4D2C11"])
-    refused: dict[str, RecipientRejection] = Field({}, description="The recipients that the relay refused in this try")
-    suppressed: list[str] = Field([], description="The recipients that were left out, since they are on the suppression list")
+    attempt: int = Field(description="Number of delivery attempts so far", examples=[1])
+    smtp_code: int | None = Field(description="The relay's reply code, if it replied", examples=[250])
+    response: str | None = Field(description="The text of the relay's reply", examples=["2.0.0 Ok: queued as 4D2C11"])
+    refused: dict[str, RecipientRejection] = Field({}, description="Recipients that the relay rejected in this attempt")
+    suppressed: list[str] = Field([], description="Recipients that were skipped because they are on the suppression list")
 
 
 class _Event(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
-    id: int = Field(description="In the order in which things happened", examples=[123])
+    id: int = Field(description="Increases with each event", examples=[123])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     data: EventData
 
 
 class EmailScheduled(_Event):
-    """It will be sent at its time."""
+    """The email will be sent at its scheduled time."""
 
     type: Literal["email.scheduled"]
 
 
 class EmailQueued(_Event):
-    """It waits to be sent."""
+    """The email is waiting to be sent."""
 
     type: Literal["email.queued"]
 
 
 class EmailSending(_Event):
-    """It is being handed to the relay."""
+    """A delivery attempt has started."""
 
     type: Literal["email.sending"]
 
 
 class EmailDelayed(_Event):
-    """A try failed, another is due."""
+    """The attempt failed; the email will be retried."""
 
     type: Literal["email.delayed"]
 
 
 class EmailSent(_Event):
-    """The relay took it."""
+    """The relay accepted the email."""
 
     type: Literal["email.sent"]
 
 
 class EmailFailed(_Event):
-    """It will not be tried again."""
+    """Delivery failed; the email will not be retried."""
 
     type: Literal["email.failed"]
 
 
 class EmailBounced(_Event):
-    """No recipient exists, says the relay."""
+    """The relay reported that no recipient exists."""
 
     type: Literal["email.bounced"]
 
 
 class EmailCanceled(_Event):
-    """It was canceled before it was sent."""
+    """The email was canceled before it was sent."""
 
     type: Literal["email.canceled"]
 
 
 class EmailSuppressed(_Event):
-    """Recipients were left out, since they are on the suppression list: some, or all."""
+    """Some or all recipients were skipped because they are on the suppression list."""
 
     type: Literal["email.suppressed"]
 
@@ -112,43 +112,43 @@ EventOut = Annotated[
 
 
 class EventList(BaseModel):
-    """All of one mail's, the oldest first."""
+    """All events of one email, oldest first."""
 
     data: list[EventOut]
     next: None
 
 
 class EventPage(CursorPage[EventOut]):
-    """Some of many, the oldest first. `next` is what the next page comes `after`; null if there is none yet."""
+    """One page of events, oldest first. Pass `next` as `after` to get the next page; it is null on the last page."""
 
     next: str | None = Field(examples=["123"])
 
 
-# What is said on the socket
+# Messages on the WebSocket
 
 
 class Ready(BaseModel):
-    """The first word of the server: events will come that have an id greater than `cursor`."""
+    """The server's first message: all following events have an id greater than `cursor`."""
 
     type: Literal["ready"] = "ready"
     cursor: int
 
 
 class Pong(BaseModel):
-    """The answer to a ping."""
+    """The response to a ping."""
 
     type: Literal["pong"] = "pong"
 
 
 class SocketError(BaseModel):
-    """Something that was said was not understood. The socket stays open."""
+    """The last message was not valid. The connection stays open."""
 
     type: Literal["error"] = "error"
     detail: str
 
 
 class Authenticate(BaseModel):
-    """The first word of a client that sent neither an Authorization header nor a session."""
+    """The first message of a client that sends neither an Authorization header nor a session cookie."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -157,17 +157,17 @@ class Authenticate(BaseModel):
 
 
 class Subscribe(BaseModel):
-    """From now on, these events only; null means any."""
+    """Replace the filter: from now on, send only these events. null means any."""
 
     model_config = ConfigDict(extra="forbid")
 
     action: Literal["subscribe"]
-    types: list[Literal[TYPES]] | None = None  # type: ignore[valid-type]  # made from the states, at run time
+    types: list[Literal[TYPES]] | None = None  # type: ignore[valid-type]  # built from the statuses at run time
     email_id: UUID | None = None
 
 
 class Ping(BaseModel):
-    """Are you there?"""
+    """Check that the connection works."""
 
     model_config = ConfigDict(extra="forbid")
 

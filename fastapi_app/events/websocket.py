@@ -1,4 +1,4 @@
-"""The conversation on the events' socket: who is it, what does it want, and the events."""
+"""The WebSocket of live events: authentication, the client's commands, and the events."""
 
 import asyncio
 import logging
@@ -25,16 +25,17 @@ from project.limits.connection_slots import TooManyConnections, connection_slot
 logger = logging.getLogger(__name__)
 
 UNAUTHENTICATED, FORBIDDEN, TOO_SLOW, SERVICE_RESTART, TRY_AGAIN_LATER = 4401, 4403, 4408, 1012, 1013
-AUTH_TIMEOUT_SECONDS = 10.0  # seconds for a client to say who it is
-CLOSE_TIMEOUT_SECONDS = 5.0  # seconds for a client to take what waits for it, and the close
-MAX_MESSAGE_LENGTH = 4096  # characters that a client may say at once
+AUTH_TIMEOUT_SECONDS = 10.0  # for the client's message with its token
+CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to receive buffered messages and the close frame
+MAX_MESSAGE_LENGTH = 4096  # characters of one message of a client
+TOO_SLOW_REASON = "Too slow. Reconnect with the id of the last event you received."
 
 _client_message: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
 
 
 @dataclass(frozen=True)
 class SubscriptionQuery:
-    """What the URL asked for."""
+    """The query parameters of the URL."""
 
     after: int | None
     types: list[str] | None
@@ -42,114 +43,114 @@ class SubscriptionQuery:
 
 
 class CloseSocket(Exception):
-    """The socket ends with this code, and says why."""
+    """Close the WebSocket with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)
         self.code, self.reason = code, reason
 
 
-async def serve_event_socket(websocket: WebSocket, event_stream: EventStream, asked: SubscriptionQuery) -> None:
-    """Serve one socket, until it or the server goes."""
+async def serve_event_socket(websocket: WebSocket, event_stream: EventStream, query: SubscriptionQuery) -> None:
+    """Serve one WebSocket until the client disconnects or the server stops."""
     await websocket.accept()
     try:
         with suppress(WebSocketDisconnect):
-            await _serve(websocket, event_stream, asked)
-    except TooManyConnections as refusal:
-        await _close(websocket, TRY_AGAIN_LATER, refusal.detail)
-    except CloseSocket as closed:
-        if closed.code == TOO_SLOW:
-            logger.warning("A socket that follows events was too slow")
-        await _close(websocket, closed.code, closed.reason)
+            await _serve(websocket, event_stream, query)
+    except TooManyConnections as rejection:
+        await _close(websocket, TRY_AGAIN_LATER, rejection.detail)
+    except CloseSocket as close:
+        if close.code == TOO_SLOW:
+            logger.warning("Closed an event WebSocket because its client was too slow")
+        await _close(websocket, close.code, close.reason)
 
 
 async def _close(websocket: WebSocket, code: int, reason: str) -> None:
-    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # it may be gone meanwhile
+    with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):  # the client may have disconnected
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await websocket.close(code, reason)
 
 
-async def _serve(websocket: WebSocket, event_stream: EventStream, asked: SubscriptionQuery) -> None:
-    ask = await _authenticate(websocket)
-    principal = await _authorize(ask)
-    wanted = EventFilter.by(principal, types=asked.types, email_id=asked.email_id)
+async def _serve(websocket: WebSocket, event_stream: EventStream, query: SubscriptionQuery) -> None:
+    reauthenticate = await _authenticate(websocket)
+    principal = await _authorize(reauthenticate)
+    event_filter = EventFilter.for_principal(principal, types=query.types, email_id=query.email_id)
     with connection_slot(principal.owner_id):
-        async with subscribe_to_events(event_stream, wanted, after=asked.after) as subscription:
+        async with subscribe_to_events(event_stream, event_filter, after=query.after) as subscription:
             await websocket.send_text(Ready(cursor=subscription.cursor).model_dump_json())
             await _run_until_first(
                 _receive_commands(websocket, subscription.subscriber, principal),
                 _send_events(websocket, subscription),
-                _watch_authorization(ask, principal),
+                _watch_authorization(reauthenticate, principal),
                 _close_if_slow(subscription.subscriber),
             )
 
 
 async def _authenticate(websocket: WebSocket) -> Reauthenticate:
-    """How to ask who this is: by the header or the session, else by what it says first."""
+    """Authenticate by header or session, or else by the first message. Return a function that authenticates again."""
     try:
         if await authenticate(websocket) is not None:
             return partial(authenticate, websocket)
-        with connection_slot(client_network(websocket)):  # whose it is will be seen: until then it is its address's
+        with connection_slot(client_network(websocket)):  # unauthenticated connections are counted by network
             async with asyncio.timeout(AUTH_TIMEOUT_SECONDS):
                 return partial(authenticate_bearer, websocket, await _first_token(websocket))
-    except NotAuthenticated as refusal:
-        raise _close_for(refusal) from None
+    except NotAuthenticated as rejection:
+        raise _close_for(rejection) from None
     except TimeoutError:
         raise CloseSocket(UNAUTHENTICATED, f"Not authenticated within {AUTH_TIMEOUT_SECONDS:g} s.") from None
 
 
 async def _first_token(websocket: WebSocket) -> str:
-    while not isinstance(said := await _receive(websocket), Authenticate):
-        await _send_error(websocket, said if isinstance(said, str) else "Say who you are first: authenticate.")
-    return said.token
+    while not isinstance(message := await _receive(websocket), Authenticate):
+        await _send_error(websocket, message if isinstance(message, str) else "Authenticate first.")
+    return message.token
 
 
-async def _authorize(ask: Reauthenticate) -> Principal:
+async def _authorize(reauthenticate: Reauthenticate) -> Principal:
     try:
-        return await authorize_stream(ask)
-    except (NotAuthenticated, InsufficientScope) as refusal:
-        raise _close_for(refusal) from None
+        return await authorize_stream(reauthenticate)
+    except (NotAuthenticated, InsufficientScope) as rejection:
+        raise _close_for(rejection) from None
 
 
 async def _receive_commands(websocket: WebSocket, subscriber: Subscriber, principal: Principal) -> None:
     while True:
-        said = await _receive(websocket)
-        if isinstance(said, Subscribe):
-            subscriber.wanted = EventFilter.by(principal, types=said.types, email_id=said.email_id)
-        elif isinstance(said, Ping):
+        message = await _receive(websocket)
+        if isinstance(message, Subscribe):
+            subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
+        elif isinstance(message, Ping):
             await websocket.send_text(Pong().model_dump_json())
         else:
-            await _send_error(websocket, said if isinstance(said, str) else "You are authenticated already.")
+            await _send_error(websocket, message if isinstance(message, str) else "You are already authenticated.")
 
 
 async def _send_events(websocket: WebSocket, subscription: Subscription) -> None:
     try:
         async for batch in subscription.batches():
-            for told in batch:
-                await websocket.send_text(told.json)
+            for streamed in batch:
+                await websocket.send_text(streamed.json)
     except SlowConsumer:
-        raise CloseSocket(TOO_SLOW, "Too slow: come again with the id of the last event.") from None
-    raise CloseSocket(SERVICE_RESTART, "The server restarts.")
+        raise CloseSocket(TOO_SLOW, TOO_SLOW_REASON) from None
+    raise CloseSocket(SERVICE_RESTART, "The server is restarting.")
 
 
-async def _watch_authorization(ask: Reauthenticate, principal: Principal) -> None:
-    raise _close_for(await wait_until_revoked(ask, principal))
+async def _watch_authorization(reauthenticate: Reauthenticate, principal: Principal) -> None:
+    raise _close_for(await wait_until_revoked(reauthenticate, principal))
 
 
 async def _close_if_slow(subscriber: Subscriber) -> None:
-    """A client that takes nothing keeps `_tell` from noticing that it is too slow."""
+    """Close if the buffer overflows. `_send_events` cannot notice: it is blocked while the client does not read."""
     await subscriber.overflowed.wait()
-    raise CloseSocket(TOO_SLOW, "Too slow: come again with the id of the last event.")
+    raise CloseSocket(TOO_SLOW, TOO_SLOW_REASON)
 
 
 async def _receive(websocket: WebSocket) -> ClientMessage | str:
-    """What the client says or, if that cannot be understood, why."""
+    """Return the client's message or, if it is not valid, the reason as text."""
     message = await websocket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005))
     text = message.get("text")
     if text is None or len(text) > MAX_MESSAGE_LENGTH:
-        return f"A message is a text of up to {MAX_MESSAGE_LENGTH} characters."
+        return f"Messages must be text of at most {MAX_MESSAGE_LENGTH} characters."
     try:
         return _client_message.validate_json(text)
     except ValidationError as error:
@@ -161,13 +162,13 @@ async def _send_error(websocket: WebSocket, detail: str) -> None:
     await websocket.send_text(SocketError(detail=detail).model_dump_json())
 
 
-def _close_for(refusal: DomainError) -> CloseSocket:
-    return CloseSocket(FORBIDDEN if isinstance(refusal, InsufficientScope) else UNAUTHENTICATED, refusal.detail)
+def _close_for(rejection: DomainError) -> CloseSocket:
+    return CloseSocket(FORBIDDEN if isinstance(rejection, InsufficientScope) else UNAUTHENTICATED, rejection.detail)
 
 
-async def _run_until_first(*works: Coroutine[Any, Any, None]) -> None:
-    """Do these at the same time until one ends or fails, and then none."""
-    tasks = [asyncio.create_task(work) for work in works]
+async def _run_until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run these concurrently until one ends or fails, then cancel the others. Raises the first exception."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

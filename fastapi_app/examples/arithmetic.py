@@ -1,4 +1,4 @@
-"""Types: plain Python, which a type checker understands. `add_numbers(3, "5")` does not pass it."""
+"""Types: plain Python that a type checker understands; it rejects `add_numbers(3, "5")`."""
 
 
 def add_numbers(x: int, y: int) -> int:

@@ -1,4 +1,4 @@
-"""WebSocket: what is said comes back."""
+"""WebSocket: echoes each text message."""
 
 from contextlib import suppress
 
@@ -7,27 +7,27 @@ from fastapi import WebSocket, WebSocketDisconnect, status
 from fastapi_app.rate_limit import client_network
 from project.limits.connection_slots import TooManyConnections, connection_slot
 
-MAX_MESSAGE_BYTES = 64 * 1024  # bytes of UTF-8
+MAX_MESSAGE_BYTES = 64 * 1024  # in UTF-8
 
 
 async def echo(websocket: WebSocket) -> None:
-    """Echo each text until the client leaves, or says something that is not a text or too long."""
+    """Echo text messages until the client disconnects, or sends a binary or oversized message (close codes 1003 and 1009)."""
     await websocket.accept()
-    with suppress(WebSocketDisconnect):  # it may leave before its echo
+    with suppress(WebSocketDisconnect):  # the client may disconnect before its echo
         try:
             with connection_slot(client_network(websocket)):
                 await _echo_all(websocket)
-        except TooManyConnections as refusal:
-            await websocket.close(status.WS_1013_TRY_AGAIN_LATER, refusal.detail)
+        except TooManyConnections as error:
+            await websocket.close(status.WS_1013_TRY_AGAIN_LATER, error.detail)
 
 
 async def _echo_all(websocket: WebSocket) -> None:
     while (message := await websocket.receive())["type"] == "websocket.receive":
         text = message.get("text")
         if text is None:
-            await websocket.close(status.WS_1003_UNSUPPORTED_DATA, "This socket echoes texts.")
+            await websocket.close(status.WS_1003_UNSUPPORTED_DATA, "Only text messages are echoed.")
             return
         if len(text.encode()) > MAX_MESSAGE_BYTES:
-            await websocket.close(status.WS_1009_MESSAGE_TOO_BIG, f"A text has up to {MAX_MESSAGE_BYTES} bytes.")
+            await websocket.close(status.WS_1009_MESSAGE_TOO_BIG, f"The message is larger than {MAX_MESSAGE_BYTES} bytes.")
             return
         await websocket.send_text(f"Message text was: {text}")

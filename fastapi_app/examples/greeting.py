@@ -1,4 +1,4 @@
-"""Asyncio: many at once, in one thread."""
+"""Asyncio: many greetings at the same time, in one thread."""
 
 import asyncio
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from fastapi_app.examples.schemas import Greeting
 async def greet(name: str, pause: float) -> Greeting:
     """Say hello, wait `pause` seconds, say goodbye."""
     hello_at = datetime.now(UTC)
-    await asyncio.sleep(pause)  # whoever else is to be greeted has a turn meanwhile
+    await asyncio.sleep(pause)  # the other greetings run meanwhile
     return Greeting(
         name=name,
         hello=f"Hello, {name}!",
@@ -21,5 +21,5 @@ async def greet(name: str, pause: float) -> Greeting:
 
 
 async def greet_all(names: Sequence[str], pause: float) -> list[Greeting]:
-    """Greet everyone at the same time: it takes one pause, however many they are."""
+    """Greet all names concurrently, which takes one pause for any number of names."""
     return await asyncio.gather(*(greet(name, pause) for name in names))

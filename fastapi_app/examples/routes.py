@@ -1,4 +1,4 @@
-"""The notes, section by section, each at the path they show."""
+"""The sections of the FastAPI notes, each at the path that the notes show."""
 
 import time
 from dataclasses import replace
@@ -16,17 +16,17 @@ from project.bridge.background.background_tasks import BackgroundRoute
 from project.emails.mime.headers import addr_spec
 from project.emails.submit import text_message
 
-router = APIRouter(route_class=BackgroundRoute, tags=["notes"])
+router = APIRouter(route_class=BackgroundRoute, tags=["examples"])
 
 
-async def get_dependency() -> str:  # as a plain `def` it would be run in a thread
-    """What the root's greeting depends on. A test can put another in its place."""
+async def get_dependency() -> str:  # `async`, because a plain `def` would run in a thread
+    """Return the string that `read_root` depends on. A test overrides this dependency."""
     return "Dependency Injection"
 
 
 @router.get("/", summary="Depends", operation_id="read_root")
 async def read_root(dependency: Annotated[str, Depends(get_dependency)]) -> Message:
-    """Say hello to what a dependency gives."""
+    """Return a greeting with a string from a dependency."""
     return Message(message=f"Hello, {dependency}")
 
 
@@ -35,7 +35,7 @@ async def greet(
     name: Annotated[list[Name], Query(min_length=1, max_length=50, examples=[["Alice", "Bob"]])],
     pause: Annotated[float, Query(ge=0, le=5, description="Seconds between hello and goodbye")] = 1.0,
 ) -> Greetings:
-    """Greet everyone at once: fifty names take one pause, not fifty."""
+    """Greet all names concurrently: fifty names take one pause, not fifty."""
     started = time.perf_counter()
     greetings = await greet_all(name, pause)
     return Greetings(greetings=greetings, elapsed=time.perf_counter() - started)
@@ -43,7 +43,7 @@ async def greet(
 
 @router.get("/add", summary="Types", operation_id="add", responses=error_responses(422))
 async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(examples=[5])]) -> Sum:
-    """Add two numbers. What is not a number is refused by name."""
+    """Add two numbers. A value that is not an integer is a 422 that names the parameter."""
     return Sum(result=add_numbers(x, y))
 
 
@@ -53,7 +53,7 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     operation_id="send_email_in_background",
     responses=error_responses(401, 403, 413, 422),
 )
-async def send_email(  # noqa: PLR0913  # what a route asks for
+async def send_email(  # noqa: PLR0913  # the inputs of a route
     email: Annotated[Address, Query()],
     message: Annotated[Text, Query(examples=["Hi"])],
     background_tasks: BackgroundTasks,
@@ -61,20 +61,20 @@ async def send_email(  # noqa: PLR0913  # what a route asks for
     worker: WorkerDep,
     principal: SendingCaller,
 ) -> Message:
-    """Queue a mail and answer at once; it is safe in the database by then, and sent in the background.
+    """Queue an email and respond at once. It is committed to the database first, and sent in the background.
 
-    Needs no credential only while mail cannot leave this machine.
+    Works without a credential only while the embedded mailbox is the transport.
     """
-    order = text_message(address=email, text=message)
+    new_email = text_message(address=email, text=message)
     if principal is not None:
-        order = replace(order, owner_id=principal.owner_id, quota_key=principal.quota_key)
-        principal.require_sender(addr_spec(order.draft.sender))
-    await submission.submit(order)
+        new_email = replace(new_email, owner_id=principal.owner_id, quota_key=principal.quota_key)
+        principal.require_sender(addr_spec(new_email.draft.sender))
+    await submission.submit(new_email)
     background_tasks.add_task(worker.wake_or_deliver)
     return Message(message="Email will be sent in the background")
 
 
 @router.websocket("/ws")
 async def websocket_endpoint(websocket: WebSocket) -> None:
-    """Echo."""
+    """Echo text messages."""
     await echo(websocket)

@@ -1,4 +1,4 @@
-"""The shapes of the notes' routes."""
+"""Schemas of the example routes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -16,13 +16,13 @@ Text = Annotated[Storable, StringConstraints(min_length=1, max_length=10_000)]
 
 
 class Message(BaseModel):
-    """A sentence."""
+    """A message."""
 
     message: str = Field(examples=["Hello, Dependency Injection"])
 
 
 class Greeting(BaseModel):
-    """One name's hello and goodbye."""
+    """Hello and goodbye for one name."""
 
     name: str = Field(examples=["Ada"])
     hello: str = Field(examples=["Hello, Ada!"])
@@ -32,10 +32,10 @@ class Greeting(BaseModel):
 
 
 class Greetings(BaseModel):
-    """All of them."""
+    """All greetings."""
 
     greetings: list[Greeting]
-    elapsed: float = Field(description="Seconds for all together", examples=[1.0])
+    elapsed: float = Field(description="Seconds for all greetings together", examples=[1.0])
 
 
 class Sum(BaseModel):

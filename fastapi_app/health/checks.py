@@ -1,4 +1,4 @@
-"""What must work for the service to be of use."""
+"""Readiness checks: the database, the channel layer and delivery."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,22 +7,22 @@ from project.bridge.database.transactions import ping_database, run_in_transacti
 from project.bridge.notifications.cross_process import ping_channel_layer
 from project.delivery.worker import DeliveryWorker
 
-CHECK_TIMEOUT_SECONDS = 2.0  # seconds for each
+CHECK_TIMEOUT_SECONDS = 2.0  # for each check
 
 
 class CheckFailed(Exception):
-    """A check's finding, for people."""
+    """A failed check, with a message for people."""
 
 
 async def run_health_checks(worker: DeliveryWorker) -> dict[str, str]:
-    """Each part's state: "ok", or what is wrong with it."""
+    """Run all checks at the same time. Return "ok" or a message for each."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: run_in_transaction(ping_database),
         "channel_layer": ping_channel_layer,
-        "engine": lambda: _check_delivery(worker),
+        "delivery": lambda: _check_delivery(worker),
     }
-    found = await asyncio.gather(*(_run_check(check()) for check in checks.values()))
-    return dict(zip(checks, found, strict=True))
+    results = await asyncio.gather(*(_run_check(check()) for check in checks.values()))
+    return dict(zip(checks, results, strict=True))
 
 
 async def _run_check(check: Awaitable[None]) -> str:
@@ -32,8 +32,8 @@ async def _run_check(check: Awaitable[None]) -> str:
         return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
     except CheckFailed as error:
         return str(error)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it is the finding
-        return type(error).__name__  # not its text: the answer is public, and may name hosts
+    except Exception as error:  # noqa: BLE001  # any error is the result of the check
+        return type(error).__name__  # without its text: the response is public, and the text may name hosts
     return "ok"
 
 

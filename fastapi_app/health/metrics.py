@@ -1,4 +1,4 @@
-"""Metrics in Prometheus' text format: what this process counted, and how the queue stands now."""
+"""Prometheus metrics: the counters of this process, and the current state of the queue."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from project.auth.principal import InsufficientScope, NotAuthenticated
 from project.delivery.queue_stats import QueueStats
 
 metrics_scheme = HTTPBearer(
-    scheme_name="metrics", auto_error=False, description="`METRICS_TOKEN`: no API key, and no access token."
+    scheme_name="metrics", auto_error=False, description="The value of `METRICS_TOKEN`. Not an API key or an access token."
 )
 
 
@@ -29,43 +29,44 @@ async def require_metrics_access(
     token: Annotated[HTTPAuthorizationCredentials | None, Depends(metrics_scheme)],
     session: Annotated[str | None, Depends(session_scheme)],
 ) -> None:
-    """Let in who has `METRICS_TOKEN`, or a staff session. Raises `NotAuthenticated`, `MissingScope`."""
+    """Allow `METRICS_TOKEN` and staff sessions. Raises `NotAuthenticated`, `InsufficientScope`."""
     if token is not None and _is_metrics_token(token.credentials):
         return
     principal = await optional_caller(connection, response, None, session)
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
     if principal.kind != "session" or not principal.can_view_all:
-        raise InsufficientScope("Metrics are for staff who are signed in and may see mails, and for METRICS_TOKEN.")
+        raise InsufficientScope("Metrics need METRICS_TOKEN, or the session of a staff user who may view emails.")
 
 
-def _is_metrics_token(given: str) -> bool:
+def _is_metrics_token(credentials: str) -> bool:
     token = settings.ENV.metrics_token
-    return token is not None and compare_digest(given.encode(), token.get_secret_value().encode())
+    return token is not None and compare_digest(credentials.encode(), token.get_secret_value().encode())
 
 
-@dataclass(frozen=True, eq=False)  # a registry keeps it in a dict
+@dataclass(frozen=True, eq=False)  # a registry uses it as a dict key
 class QueueCollector(Collector):
-    """How it stands at one moment."""
+    """Gauges of the queue at one moment."""
 
-    backlog: QueueStats
+    stats: QueueStats
     subscribers: int
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """For Prometheus."""
-        mails = GaugeMetricFamily("mailrail_mails", "Mails by status, but for those that were sent", labels=["status"])
-        for status, count in self.backlog.mails.items():
-            mails.add_metric([status], count)
-        since = self.backlog.waits_since
-        age = 0.0 if since is None else max(0.0, (datetime.now(UTC) - since).total_seconds())
-        yield mails
-        yield GaugeMetricFamily("mailrail_queue_age_seconds", "How long the oldest queued mail has waited", value=age)
-        yield GaugeMetricFamily("mailrail_relay_paused", "Whether the relay is given a pause", value=int(self.backlog.is_paused))
-        yield GaugeMetricFamily("mailrail_followers", "Sockets and streams that follow events", value=self.subscribers)
+        """Yield the gauges."""
+        emails = GaugeMetricFamily("mailrail_emails", "Emails by status, except sent ones", labels=["status"])
+        for status, count in self.stats.counts_by_status.items():
+            emails.add_metric([status], count)
+        oldest = self.stats.oldest_queued_at
+        age = 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
+        paused = int(self.stats.is_relay_paused)
+        yield emails
+        yield GaugeMetricFamily("mailrail_queue_age_seconds", "Age of the oldest queued email", value=age)
+        yield GaugeMetricFamily("mailrail_relay_paused", "1 while the relay is unavailable and delivery is paused", value=paused)
+        yield GaugeMetricFamily("mailrail_event_subscribers", "Open WebSockets and streams of events", value=self.subscribers)
 
 
-def render_metrics(standing: QueueCollector) -> bytes:
-    """All of it, and what Prometheus' client tells of the process."""
-    now = CollectorRegistry()
-    now.register(standing)
-    return generate_latest(REGISTRY) + generate_latest(now)
+def render_metrics(collector: QueueCollector) -> bytes:
+    """Return all metrics in Prometheus' text format, including those of the process."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(REGISTRY) + generate_latest(registry)

@@ -1,4 +1,4 @@
-"""For those who run it."""
+"""Health and metrics, for operators."""
 
 from fastapi import APIRouter, Depends, Response, status
 from fastapi.responses import PlainTextResponse
@@ -13,22 +13,22 @@ from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.queue_stats import read_queue_stats
 
-router = APIRouter(route_class=BackgroundRoute, tags=["operating"])
+router = APIRouter(route_class=BackgroundRoute, tags=["health"])
 
 METRICS_RESPONSE = {
-    "content": {"text/plain": {"schema": {"type": "string", "examples": ['mailrail_mails{status="queued"} 2.0']}}}
+    "content": {"text/plain": {"schema": {"type": "string", "examples": ['mailrail_emails{status="queued"} 2.0']}}}
 }
 
 
-@router.get("/health/live", summary="Is the process alive?", operation_id="get_liveness")
+@router.get("/health/live", summary="Check liveness", operation_id="get_liveness")
 async def live() -> Liveness:
-    """200 while the process can answer."""
+    """Return 200 while the process can respond."""
     return Liveness()
 
 
-@router.get("/health/ready", summary="Can it do its work?", operation_id="get_readiness", responses={503: {"model": Readiness}})
+@router.get("/health/ready", summary="Check readiness", operation_id="get_readiness", responses={503: {"model": Readiness}})
 async def ready(worker: WorkerDep, response: Response) -> Readiness:
-    """200, or 503 that says which part fails."""
+    """Return 200 if all parts work, otherwise 503 with the parts that fail."""
     checks = await run_health_checks(worker)
     if set(checks.values()) == {"ok"}:
         return Readiness(status="ok", checks=checks)
@@ -45,6 +45,6 @@ async def ready(worker: WorkerDep, response: Response) -> Readiness:
     responses={200: METRICS_RESPONSE, **error_responses_for_non_json(401, 403)},
 )
 async def metrics(event_stream: EventStreamDep) -> Response:
-    """For Prometheus: mails by status, how long the queue is behind, deliveries, failures, sockets, and the process itself."""
-    standing = QueueCollector(await run_in_transaction(read_queue_stats), event_stream.subscribers)
-    return Response(render_metrics(standing), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """Return Prometheus metrics: emails by status, the queue's age, deliveries, failures, open streams, and the process."""
+    collector = QueueCollector(await run_in_transaction(read_queue_stats), event_stream.subscriber_count)
+    return Response(render_metrics(collector), headers={"Content-Type": CONTENT_TYPE_LATEST})

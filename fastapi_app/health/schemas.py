@@ -1,4 +1,4 @@
-"""The shapes of the health routes."""
+"""Schemas of the health routes."""
 
 from typing import Literal
 
@@ -6,15 +6,15 @@ from pydantic import BaseModel, Field
 
 
 class Liveness(BaseModel):
-    """The process can answer."""
+    """The process responds."""
 
     status: Literal["ok"] = Field("ok", examples=["ok"])
 
 
 class Readiness(BaseModel):
-    """Whether each part works."""
+    """The state of each part."""
 
     status: Literal["ok", "unavailable"] = Field(examples=["ok"])
     checks: dict[str, str] = Field(
-        description='"ok", or what is wrong', examples=[{"database": "ok", "channel_layer": "ok", "engine": "ok"}]
+        description='"ok", or the problem', examples=[{"database": "ok", "channel_layer": "ok", "delivery": "ok"}]
     )

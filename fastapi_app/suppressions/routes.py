@@ -1,4 +1,4 @@
-"""Suppressions: who gets no mail."""
+"""Suppression list routes: list, add and remove."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -28,9 +28,9 @@ Writer = Annotated[Principal, Security(require_caller, scopes=["suppressions:wri
 
 
 class _AddressConvertor(PathConvertor):
-    """An address may have a slash before its @, so that it is a path to the router; but none is empty: `…/` is the list.
+    """Matches any non-empty text: an address may contain a slash before its @. An empty one would be the list's own URL.
 
-    One with a line feed is none either, as `Address` says of it.
+    Line feeds match too, so that `Address` rejects them with a 422 instead of a 404.
     """
 
     regex = "(?s:.+)"
@@ -41,30 +41,33 @@ register_url_convertor("address", _AddressConvertor())
 
 @router.get("", summary="List suppressions", operation_id="list_suppressions", responses=error_responses(401, 403, 422))
 async def list_(
-    _who: Reader,
-    after: Annotated[Storable | None, Query(description="An address, on the list or not")] = None,
+    _principal: Reader,
+    after: Annotated[Storable | None, Query(description="Return addresses after this one, in alphabetical order")] = None,
     limit: Limit = 20,
 ) -> SuppressionPage:
-    """The addresses that get no mail from anyone here, in order."""
+    """List suppressed addresses in alphabetical order. The list applies to all senders of this service."""
     suppressions = await run_in_transaction(list_suppressions, after=after, limit=limit)
     return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
 
 @router.put(
-    "/{address:address}", summary="Suppress", operation_id="put_suppression", responses=error_responses(400, 401, 403, 413, 422)
+    "/{address:address}",
+    summary="Add or update a suppression",
+    operation_id="put_suppression",
+    responses=error_responses(400, 401, 403, 413, 422),
 )
-async def put(address: Address, _who: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
-    """Send no more mail to an address, in upper case or lower, from now on; or change the reason."""
+async def put(address: Address, _principal: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
+    """Stop sending email to an address, or update the reason. Case is ignored."""
     return SuppressionOut.model_validate(await run_in_transaction(suppress, address, reason=body.reason, now=datetime.now(UTC)))
 
 
 @router.delete(
     "/{address:address}",
-    summary="Lift",
+    summary="Remove a suppression",
     operation_id="delete_suppression",
     status_code=204,
     responses=error_responses(401, 403, 404, 413, 422),
 )
-async def delete(address: Address, _who: Writer) -> None:
-    """Send mail to an address again."""
+async def delete(address: Address, _principal: Writer) -> None:
+    """Remove an address from the list, so that it can receive email again."""
     await run_in_transaction(remove, address)

@@ -1,4 +1,4 @@
-"""The shapes of the suppression routes."""
+"""Request and response models of the suppression routes."""
 
 from datetime import datetime
 from typing import Annotated
@@ -12,26 +12,26 @@ from project.suppressions.store import MAX_REASON_LENGTH
 
 
 class SuppressionIn(BaseModel):
-    """Why an address gets no mail."""
+    """The reason why an address is suppressed."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[Storable, Field(max_length=MAX_REASON_LENGTH), AfterValidator(check_text)] = Field(
-        "", examples=["Asked for no more mail"]
+        "", examples=["Unsubscribed by phone"]
     )
 
 
 class SuppressionOut(BaseModel):
-    """An address that gets no mail, why, and since when."""
+    """A suppressed address, the reason, and when it was added."""
 
     model_config = ConfigDict(from_attributes=True)
 
     address: str = Field(examples=["ada@example.com"])
-    reason: str = Field(examples=["Asked for no more mail"])
+    reason: str = Field(examples=["Unsubscribed by phone"])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
 class SuppressionPage(CursorPage[SuppressionOut]):
-    """Some of many. `next` is what the next page comes `after`; null on the last."""
+    """One page of suppressions. Pass `next` as `after` to get the next page; it is null on the last page."""
 
     next: str | None = Field(examples=["ada@example.com"])

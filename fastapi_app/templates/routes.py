@@ -1,4 +1,4 @@
-"""Templates: keep them, and see what becomes of them."""
+"""Template routes: list, read, write, delete and preview."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -24,27 +24,32 @@ Writer = Annotated[Principal, Security(require_caller, scopes=["templates:write"
 
 @router.get("", summary="List templates", operation_id="list_templates", responses=error_responses(401, 403, 422))
 async def list_(
-    _who: Reader,
-    after: Annotated[Slug | None, Query(description="A slug, of a template or not")] = None,
+    _principal: Reader,
+    after: Annotated[Slug | None, Query(description="Return templates after this slug, in alphabetical order")] = None,
     limit: Limit = 20,
 ) -> TemplatePage:
-    """All that are, by slug."""
+    """List templates by slug, without their bodies."""
     templates = await run_in_transaction(list_templates, after=after, limit=limit)
     return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
 @router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=error_responses(401, 403, 404, 422))
-async def get(slug: TemplateSlug, _who: Reader) -> TemplateOut:
-    """The current version."""
+async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
+    """Return the current version."""
     return TemplateOut.model_validate(await run_in_transaction(get_template, slug))
 
 
-@router.put("/{slug}", summary="Put a template", operation_id="put_template", responses=error_responses(400, 401, 403, 413, 422))
-async def put(slug: TemplateSlug, template: TemplateIn, _who: Writer) -> TemplateOut:
-    """Make the next version, which mails are made from henceforth. What was accepted before stays as it is."""
+@router.put(
+    "/{slug}",
+    summary="Create a template version",
+    operation_id="put_template",
+    responses=error_responses(400, 401, 403, 413, 422),
+)
+async def put(slug: TemplateSlug, template: TemplateIn, _principal: Writer) -> TemplateOut:
+    """Create a template, or a new version of it. New emails use this version; emails that were already accepted do not change."""
     sources = EmailParts(template.subject, template.text or "", template.html or "")
-    parsed = await run_in_thread(CompiledTemplate, sources)
-    return TemplateOut.model_validate(await run_in_transaction(put_template, slug, parsed, now=datetime.now(UTC)))
+    compiled = await run_in_thread(CompiledTemplate, sources)
+    return TemplateOut.model_validate(await run_in_transaction(put_template, slug, compiled, now=datetime.now(UTC)))
 
 
 @router.delete(
@@ -54,8 +59,8 @@ async def put(slug: TemplateSlug, template: TemplateIn, _who: Writer) -> Templat
     status_code=204,
     responses=error_responses(401, 403, 404, 413, 422),
 )
-async def delete(slug: TemplateSlug, _who: Writer) -> None:
-    """Make no more mails from it. Those that were accepted are sent."""
+async def delete(slug: TemplateSlug, _principal: Writer) -> None:
+    """Delete a template. Emails that were already accepted are still sent."""
     await run_in_transaction(delete_template, slug)
 
 
@@ -65,7 +70,7 @@ async def delete(slug: TemplateSlug, _who: Writer) -> None:
     operation_id="preview_template",
     responses=error_responses(400, 401, 403, 404, 413, 422),
 )
-async def preview(slug: TemplateSlug, wanted: PreviewRequest, _who: Reader) -> TemplatePreview:
-    """What a mail would hold, with these variables. Nothing is sent."""
+async def preview(slug: TemplateSlug, body: PreviewRequest, _principal: Reader) -> TemplatePreview:
+    """Render the current version with these variables. Nothing is sent."""
     template = await run_in_transaction(load_template, slug)
-    return TemplatePreview.model_validate(await run_in_thread(template.render, wanted.variables))
+    return TemplatePreview.model_validate(await run_in_thread(template.render, body.variables))

@@ -1,4 +1,4 @@
-"""The shapes of the template routes."""
+"""Request and response models of the template routes."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -12,62 +12,62 @@ from project.mail_templates.liquid import MAX_SUBJECT_LENGTH, check_variables
 from project.mail_templates.sandbox import MAX_SOURCE_LENGTH
 
 
-def _or_none(part: str | None) -> str | None:
+def _none_if_empty(part: str | None) -> str | None:
     return part or None
 
 
 Source = Annotated[Storable, Field(max_length=MAX_SOURCE_LENGTH), AfterValidator(check_text)]
 Slug = Annotated[str, Field(pattern="^[a-z0-9_-]{1,100}$")]
 Variables = Annotated[dict[str, Any], AfterValidator(check_variables)]
-Part = Annotated[str | None, BeforeValidator(_or_none)]
+Part = Annotated[str | None, BeforeValidator(_none_if_empty)]
 
-TEXT, HTML = "Hi {{ name }}, welcome.", "<p>Hi {{ name }}, <b>welcome</b>.</p>"
+EXAMPLE_TEXT, EXAMPLE_HTML = "Hi {{ name }}, welcome.", "<p>Hi {{ name }}, <b>welcome</b>.</p>"
 
 
 class TemplateIn(BaseModel):
-    """A template's sources, in Liquid. Only `html` escapes variables."""
+    """The Liquid sources of a template. Variables are escaped in `html` only. At least one of `text` and `html` is required."""
 
     model_config = ConfigDict(extra="forbid")
 
     subject: Annotated[Source, Field(max_length=MAX_SUBJECT_LENGTH), AfterValidator(check_line)] = Field(
         "", examples=["Welcome, {{ name }}"]
     )
-    text: Source | None = Field(None, examples=[TEXT])
-    html: Source | None = Field(None, examples=[HTML])
+    text: Source | None = Field(None, examples=[EXAMPLE_TEXT])
+    html: Source | None = Field(None, examples=[EXAMPLE_HTML])
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if not self.text and not self.html:
-            raise ValueError("a template has at least one of text and html")
+            raise ValueError("at least one of text and html is required")
         return self
 
 
 class TemplateItem(BaseModel):
-    """A template, without its bodies."""
+    """A template without its bodies."""
 
     model_config = ConfigDict(from_attributes=True)
 
     slug: str = Field(examples=["welcome"])
     version: int = Field(examples=[3])
     subject: str = Field(examples=["Welcome, {{ name }}"])
-    created_at: datetime = Field(description="When this version was made", examples=[EXAMPLE_TIME])
+    created_at: datetime = Field(description="When this version was created", examples=[EXAMPLE_TIME])
 
 
 class TemplateOut(TemplateItem):
-    """A template's current version."""
+    """The current version of a template."""
 
-    text: Part = Field(examples=[TEXT])
-    html: Part = Field(examples=[HTML])
+    text: Part = Field(examples=[EXAMPLE_TEXT])
+    html: Part = Field(examples=[EXAMPLE_HTML])
 
 
 class TemplatePage(CursorPage[TemplateItem]):
-    """Some of many. `next` is what the next page comes `after`; null on the last."""
+    """One page of templates. Pass `next` as `after` to get the next page; it is null on the last page."""
 
     next: str | None = Field(examples=["welcome"])
 
 
 class PreviewRequest(BaseModel):
-    """What to render a template with."""
+    """The variables for a preview."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,7 +75,7 @@ class PreviewRequest(BaseModel):
 
 
 class TemplatePreview(BaseModel):
-    """What a mail would hold."""
+    """The rendered parts."""
 
     model_config = ConfigDict(from_attributes=True)
 

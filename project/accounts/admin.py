@@ -1,4 +1,4 @@
-"""People, groups and devices in the admin. Staff give what they hold themselves, and act on nobody who holds more."""
+"""Admin pages of users, groups and two-factor devices. Staff cannot grant or manage more than they may do themselves."""
 
 from typing import Any, cast
 
@@ -16,84 +16,86 @@ from project.accounts.delegation import delegable_groups, manageable_users, perm
 from project.accounts.models import User
 from project.admin.input_guard import RestrictedLookupsAdmin
 
-PRIVILEGE_ERRORS = {"invalid_choice": "You can give only what you hold yourself, and only to who holds no more than you do."}
+PRIVILEGE_ERRORS = {
+    "invalid_choice": "You can only grant permissions that you have, and only to users with no more permissions than you."
+}
 
 
 class PrivilegeBoundAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Rows of which some are beyond who asks: these can be looked at."""
+    """Admin that makes rows beyond the user's own privileges read-only."""
 
-    def within(self, user: User) -> QuerySet[Any]:
-        """Those that a user may change and delete."""
+    def manageable_by(self, user: User) -> QuerySet[Any]:
+        """Return the rows that the user may change and delete."""
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Django's, within the bound."""
-        return super().has_change_permission(request, obj) and self._is_within(request, obj)
+        """Return whether the user may change the row: Django's permission, and a manageable row."""
+        return super().has_change_permission(request, obj) and self._is_manageable(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Django's, within the bound."""
-        return super().has_delete_permission(request, obj) and self._is_within(request, obj)
+        """Return whether the user may delete the row: Django's permission, and a manageable row."""
+        return super().has_delete_permission(request, obj) and self._is_manageable(request, obj)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Django's, of what may be given: permissions and groups."""
+        """Return Django's field, limited to the permissions or groups that the user may grant."""
         user = cast("User", request.user)
         choices = delegable_groups(user) if db_field.name == "groups" else permissions_held_by(user)
         return super().formfield_for_manytomany(
             db_field, request, **kwargs | {"queryset": choices, "error_messages": PRIVILEGE_ERRORS}
         )
 
-    def _is_within(self, request: HttpRequest, row: Model | None) -> bool:
-        return row is None or self.within(cast("User", request.user)).filter(pk=row.pk).exists()
+    def _is_manageable(self, request: HttpRequest, row: Model | None) -> bool:
+        return row is None or self.manageable_by(cast("User", request.user)).filter(pk=row.pk).exists()
 
 
 class BoundUserAdmin(PrivilegeBoundAdmin, UserAdmin):  # type: ignore[type-arg]
-    """Django's. Only a superuser makes another."""
+    """Django's user admin. Only a superuser can make another user a superuser."""
 
-    def within(self, user: User) -> QuerySet[User]:
-        """Who holds no more."""
+    def manageable_by(self, user: User) -> QuerySet[User]:
+        """Return the users with no more permissions than `user`."""
         return manageable_users(user)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        """Whether somebody is a superuser, for who is none."""
+        """Return Django's read-only fields, and `is_superuser` unless the user is a superuser."""
         fields = list(super().get_readonly_fields(request, obj))
         return fields if request.user.is_superuser else [*fields, "is_superuser"]
 
 
-class BoundGroupAdmin(PrivilegeBoundAdmin, GroupAdmin):  # type: ignore[misc]  # the stubs have the request optional
-    """Django's."""
+class BoundGroupAdmin(PrivilegeBoundAdmin, GroupAdmin):  # type: ignore[misc]  # the stubs make the request optional
+    """Django's group admin."""
 
-    def within(self, user: User) -> QuerySet[Group]:
-        """Those that hold no more."""
+    def manageable_by(self, user: User) -> QuerySet[Group]:
+        """Return the groups with no permission that the user lacks."""
         return delegable_groups(user)
 
 
 class BoundDeviceAdmin(RestrictedLookupsAdmin, PrivilegeBoundAdmin):
-    """What a device's page has, whatever its kind: it is bounded as its user is."""
+    """Base of both device admins. A device is manageable if its user is."""
 
     list_filter = ("confirmed",)
 
-    def within(self, user: User) -> QuerySet[Any]:
-        """Those of who holds no more."""
+    def manageable_by(self, user: User) -> QuerySet[Any]:
+        """Return the devices of users with no more permissions than `user`."""
         devices: QuerySet[Any] = self.model._default_manager.filter(user__in=manageable_users(user))
         return devices
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Django's: a device is given to who holds no more."""
-        people = manageable_users(cast("User", request.user))
+        """Return Django's field, limited to users with no more permissions than the signed-in user."""
+        users = manageable_users(cast("User", request.user))
         return super().formfield_for_foreignkey(
-            db_field, request, **kwargs | {"queryset": people, "error_messages": PRIVILEGE_ERRORS}
+            db_field, request, **kwargs | {"queryset": users, "error_messages": PRIVILEGE_ERRORS}
         )
 
 
-class AuthenticatorAdmin(BoundDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp comes without types
-    """What makes the codes."""
+class AuthenticatorAdmin(BoundDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp has no types
+    """Authenticator apps."""
 
 
 class RecoveryCodesAdmin(BoundDeviceAdmin, StaticDeviceAdmin):  # type: ignore[misc]
-    """The codes for who has lost that."""
+    """Sets of recovery codes."""
 
 
-admin.site.unregister([Group, StaticDevice, TOTPDevice])  # Django and django-otp registered their own
+admin.site.unregister([Group, StaticDevice, TOTPDevice])  # registered by Django and django-otp
 admin.site.register(Group, BoundGroupAdmin)
 admin.site.register(StaticDevice, RecoveryCodesAdmin)
 admin.site.register(TOTPDevice, AuthenticatorAdmin)

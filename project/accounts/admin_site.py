@@ -1,4 +1,4 @@
-"""The admin's site: two-factor login, and the page where it is set up."""
+"""The admin site: login with an optional second factor, and the page that sets up two-factor login."""
 
 from typing import Any
 
@@ -20,6 +20,7 @@ from project.accounts.lockout import LockedOut, lockout_response, require_unlock
 from project.accounts.models import User
 from project.accounts.recovery_codes import count_recovery_codes
 from project.accounts.two_factor import (
+    INCORRECT_CODE,
     TwoFactorRequired,
     begin_setup,
     disable_with_code,
@@ -32,60 +33,61 @@ from project.accounts.two_factor import (
     setup_key,
 )
 
-CODE_INPUT = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "16"}
-OTHER_SESSIONS_ENDED = "Your other sessions and tokens have ended."
+CODE_LABEL = "Code from your authenticator app"
+CODE_INPUT_ATTRS = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "16"}
+OTHER_SESSIONS_ENDED = "You were logged out everywhere else, and your access tokens were revoked."
 
 
 class LoginForm(AdminAuthenticationForm):
-    """Django's, and the code of who has two-factor login."""
+    """Django's login form with a field for the second factor."""
 
-    request: HttpRequest  # the admin always gives it
-    otp = forms.CharField(required=False, label="Code from your app", widget=forms.TextInput(attrs=CODE_INPUT))
+    request: HttpRequest  # the admin always sets it
+    otp = forms.CharField(required=False, label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
 
     def clean(self) -> dict[str, Any]:
-        """The password first: nothing is told about a code before."""
+        """Check the password first: nothing is revealed about the code before the password is correct."""
         cleaned = super().clean()
         user = self.get_user()
         if isinstance(user, User):
             try:
                 require_second_factor(self.request, user, cleaned.get("otp", "").strip())
-            except (LockedOut, TwoFactorRequired) as refusal:
-                raise forms.ValidationError(refusal.detail) from None
+            except (LockedOut, TwoFactorRequired) as error:
+                raise forms.ValidationError(error.detail) from None
         return cleaned
 
 
 class CodeForm(forms.Form):
-    """A code, to show that one has the app."""
+    """Form that asks for a code from the app, or for a recovery code."""
 
-    otp = forms.CharField(label="Code from your app", widget=forms.TextInput(attrs=CODE_INPUT))
+    otp = forms.CharField(label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
 
 
 class TwoFactorAdminSite(AdminSite):
-    """Everybody may have two-factor login; with `REQUIRE_2FA`, who has none sees only the page where it is set up."""
+    """Admin site with two-factor login. With `REQUIRE_2FA`, staff who have not set it up can open only the setup page."""
 
     site_title = site_header = "Mailrail"
-    index_title = "Back office"
+    index_title = "Dashboard"
     login_form = LoginForm
     login_template = "admin/two_factor_login.html"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether somebody may enter."""
-        return self.is_staff(request) and not must_set_up_two_factor(request.user)  # type: ignore[arg-type]  # staff is somebody
+        """Return whether the user may use the admin now."""
+        return self.is_staff(request) and not must_set_up_two_factor(request.user)  # type: ignore[arg-type]  # never anonymous
 
     def is_staff(self, request: HttpRequest) -> bool:
-        """Whether somebody may enter, or might with two-factor login."""
+        """Return whether the user may use the admin, once two-factor login is set up if it is required."""
         return super().has_permission(request)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Django's, which sends who is signed in and lacks nothing but two-factor login to set that up."""
+        """Show the login page. Redirect signed-in staff who only lack two-factor login to its setup page."""
         if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
         return super().login(request, extra_context)
 
-    def password_change(  # type: ignore[override]  # the stubs know no answer but Django's own page
+    def password_change(  # type: ignore[override]  # the stubs only allow Django's own response
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Django's. A wrong old password is a failed login: who has come by a session has not as many guesses as they like."""
+        """Change the password. A wrong old password counts as a failed login, so a stolen session gives no unlimited guesses."""
         if request.method == "POST":
             username = request.user.get_username()
             auth.authenticate(request, username=username, password=request.POST.get("old_password", ""))
@@ -96,46 +98,46 @@ class TwoFactorAdminSite(AdminSite):
         return super().password_change(request, extra_context)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
-        """With the page where two-factor login is set up."""
+        """Return Django's URLs and the one of the two-factor page."""
         return [path("two-factor/", never_cache(self.two_factor_view), name="two_factor"), *super().get_urls()]
 
     def two_factor_view(self, request: HttpRequest) -> HttpResponse:
-        """Turn two-factor login on or, if it is not required, off; or make new recovery codes. All of it needs a code."""
+        """Enable two-factor login, disable it (unless required) or renew the recovery codes. Each of these requires a code."""
         user = request.user
         if not isinstance(user, User) or not self.is_staff(request):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            if answer := self.answer_to_code(request, user, form.cleaned_data["otp"].strip()):
-                return answer
-            form.add_error("otp", "The code is wrong, or was used before. After a wrong one, wait a moment.")
+            if response := self.handle_code(request, user, form.cleaned_data["otp"].strip()):
+                return response
+            form.add_error("otp", INCORRECT_CODE)
         return self.two_factor_page(request, user, form)
 
-    def answer_to_code(self, request: HttpRequest, user: User, code: str) -> HttpResponse | None:
-        """Take the device that was begun, make recovery codes, or let go of the device. None if the code is wrong."""
+    def handle_code(self, request: HttpRequest, user: User, code: str) -> HttpResponse | None:
+        """Finish the setup, renew the recovery codes or disable two-factor login. Return None if the code is incorrect."""
         if user.device is None:
-            codes, told = finish_setup(user, code), f"Two-factor login is on. {OTHER_SESSIONS_ENDED}"
+            codes, message = finish_setup(user, code), f"Two-factor login is on. {OTHER_SESSIONS_ENDED}"
         elif "renew" in request.POST:
-            codes, told = renew_recovery_codes(request, user, code), "The recovery codes that you had are good no more."
+            codes, message = renew_recovery_codes(request, user, code), "Your previous recovery codes no longer work."
         elif settings.REQUIRE_2FA:
             raise PermissionDenied
         else:
-            return self.turned_off(request, user) if disable_with_code(request, user, code) else None
+            return self.disabled_response(request, user) if disable_with_code(request, user, code) else None
         if codes is None:
             return None
-        update_session_auth_hash(request, user)  # this session goes on, all others end
-        messages.success(request, told)
+        update_session_auth_hash(request, user)  # keeps this session; all others end
+        messages.success(request, message)
         context = {**self.each_context(request), "title": "Recovery codes", "codes": codes}
         return TemplateResponse(request, "admin/recovery_codes.html", context)
 
-    def turned_off(self, request: HttpRequest, user: User) -> HttpResponse:
-        """Say so. This session goes on, too."""
+    def disabled_response(self, request: HttpRequest, user: User) -> HttpResponse:
+        """Redirect to the dashboard after two-factor login was disabled, and keep this session."""
         update_session_auth_hash(request, user)
         messages.success(request, f"Two-factor login is off. {OTHER_SESSIONS_ENDED}")
         return redirect("admin:index")
 
     def two_factor_page(self, request: HttpRequest, user: User, form: CodeForm) -> HttpResponse:
-        """What there is to do, and the picture to scan: of a new secret each time that the page is asked for."""
+        """Return the page with the form and, during setup, a QR code. Each GET creates a new secret."""
         context = {**self.each_context(request), "title": "Two-factor login", "form": form, "required": settings.REQUIRE_2FA}
         if user.device is None:
             device = (form.is_bound and pending_device(user)) or begin_setup(user)

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 

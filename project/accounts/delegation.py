@@ -1,4 +1,4 @@
-"""What staff may hand on, and whom they may act on: nothing and nobody beyond what they hold themselves."""
+"""Delegation rules: staff can only grant permissions that they have, and only manage users with no more permissions."""
 
 from django.contrib.auth.models import Group, Permission
 from django.db.models import Q, QuerySet
@@ -7,23 +7,23 @@ from project.accounts.models import User
 
 
 def permissions_held_by(user: User) -> QuerySet[Permission]:
-    """All permissions of a user and of their groups. A deactivated user's too: they may be activated again."""
+    """Return the permissions of a user and of their groups, also of a deactivated user, who may be activated again."""
     if user.is_superuser:
         return Permission.objects.all()
     return Permission.objects.filter(Q(user=user) | Q(group__user=user)).distinct()
 
 
 def delegable_groups(user: User) -> QuerySet[Group]:
-    """The groups that hold no more than a user does."""
+    """Return the groups with no permission that the user lacks."""
     return Group.objects.exclude(permissions__in=_permissions_not_held_by(user))
 
 
 def manageable_users(user: User) -> QuerySet[User]:
-    """Those who hold no more than a user does."""
+    """Return the users with no permission that `user` lacks."""
     if user.is_superuser:
         return User.objects.all()
-    beyond = _permissions_not_held_by(user)
-    return User.objects.exclude(Q(is_superuser=True) | Q(user_permissions__in=beyond) | Q(groups__permissions__in=beyond))
+    missing = _permissions_not_held_by(user)
+    return User.objects.exclude(Q(is_superuser=True) | Q(user_permissions__in=missing) | Q(groups__permissions__in=missing))
 
 
 def _permissions_not_held_by(user: User) -> QuerySet[Permission]:

@@ -1,4 +1,4 @@
-"""The first administrator, so that a new installation can be signed in to."""
+"""Creates the first administrator of a new installation."""
 
 import secrets
 
@@ -8,14 +8,14 @@ from project.accounts.models import User
 
 
 def create_first_admin(*, username: str, password: str | None, any_password: bool = True) -> str | None:
-    """Make an administrator if there is none. Gives the password, if it had to be made up.
+    """Create an administrator if there is none. Return the password if it was generated.
 
-    Raises Django's `ValidationError` for one that is easy to guess, unless any will do.
+    Raises Django's `ValidationError` for a weak password, unless `any_password`.
     """
     if User.objects.filter(is_superuser=True).exists():
         return None
     if password and not any_password:
         validate_password(password, User(username=username))
-    made_up = None if password else secrets.token_urlsafe(12)
-    User.objects.create_superuser(username, password=password or made_up)
-    return made_up
+    generated = None if password else secrets.token_urlsafe(12)
+    User.objects.create_superuser(username, password=password or generated)
+    return generated

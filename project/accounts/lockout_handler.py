@@ -1,7 +1,7 @@
-"""How failed logins are counted: as django-axes does, but for what a login takes back.
+"""django-axes handler: counts failed logins, and resets only the failures that belong to a successful login.
 
-Apart from the lock, since django-axes begins to listen when its handler is imported: after the audit trail, which else is told of
-the failure that locks as of one that came after.
+Kept apart from project.accounts.lockout because importing a handler connects django-axes' signal receivers. They must run after
+those of the audit trail, which would otherwise record the failure that reaches the limit as one of a locked-out user.
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,15 @@ from django.http import HttpRequest
 from project.accounts.lockout import client_ip, login_username
 
 
-class AxesHandler(AxesDatabaseHandler):  # type: ignore[misc]  # it comes without types
-    """Those of django-axes. Its own would let an address that guesses at others go on after each login of its own."""
+class AxesHandler(AxesDatabaseHandler):  # type: ignore[misc]  # django-axes has no types
+    """django-axes' database handler with a narrower reset.
+
+    The original resets all failures of an IP address: an attacker with an account could guess without limit by logging in
+    between guesses.
+    """
 
     def reset_user_attempts(self, request: HttpRequest, credentials: Mapping[str, str] | None = None) -> int:
-        """After a login: forget this user's failures from this address. What it failed at others', and others at this, stays."""
+        """Delete this user's failures from this IP address after a login. Failures of other users or addresses stay."""
         own = AccessAttempt.objects.filter(username=login_username(request, credentials), ip_address=client_ip(request))
         deleted: int = own.delete()[0]
         return deleted

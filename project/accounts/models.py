@@ -1,4 +1,4 @@
-"""People, and the keys of programs."""
+"""Users, and the version number of all credentials."""
 
 from collections.abc import Iterator
 
@@ -8,19 +8,19 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 
 class User(AbstractUser):
-    """Somebody who signs in. Django's own user, and two-factor login (project.accounts.two_factor)."""
+    """Django's user with two-factor login (project.accounts.two_factor)."""
 
     @property
     def device(self) -> TOTPDevice | None:
-        """What makes the codes that this user signs in with, if that was set up."""
+        """Return the user's authenticator app, or None if two-factor login is off."""
         return TOTPDevice.objects.filter(user=self, confirmed=True).first()
 
     def get_session_auth_hash(self) -> str:
-        """What sessions and tokens hold, and end with: the password, and the device."""
+        """Return the hash that ends sessions and tokens when it changes. It depends on the password and on the device."""
         return self._with_device(super().get_session_auth_hash())
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
-        """The same under earlier secret keys."""
+        """Return the same hash under each earlier secret key."""
         return map(self._with_device, super().get_session_auth_fallback_hash())
 
     def _with_device(self, text: str) -> str:
@@ -29,7 +29,7 @@ class User(AbstractUser):
 
 
 class CredentialsVersion(models.Model):
-    """How often anybody's credentials have changed: one row, at which other processes look (project.auth.credential_changes)."""
+    """One row whose number every change of a credential increments. Other processes poll it: project.auth.credential_changes."""
 
     version = models.PositiveBigIntegerField(default=1)
 

@@ -1,6 +1,7 @@
-"""Recovery codes: for who has lost the app, each good once in its place. Shown once, kept as hashes (django-otp's static tokens).
+"""Recovery codes for users who have lost their authenticator app. Each code works once in place of the app's code.
 
-All digits, as the app's codes are, so that one field with a phone's number keys takes either; told apart by their length.
+The codes are shown once and stored as hashes, in django-otp's static tokens. They consist of digits only, like the app's codes,
+so that one numeric input field accepts both; the length tells them apart.
 """
 
 import secrets
@@ -17,12 +18,12 @@ from project.accounts.models import User
 CODE_COUNT, CODE_DIGITS = 10, 12
 recovery_code_used = Signal()  # with `request` and `user`
 _SALT = "mailrail.recovery-code"
-_HASH_LENGTH = 16  # characters: all that a static token has
+_HASH_LENGTH = 16  # characters: the size of a static token's column
 
 
 @transaction.atomic
 def create_recovery_codes(user: User) -> list[str]:
-    """Ten new codes, to be shown now and never again. Those before are good no more."""
+    """Replace the user's codes with new ones, and return these in groups of four digits. They cannot be read again."""
     delete_recovery_codes(user)
     codes = [str(secrets.randbelow(10**CODE_DIGITS)).zfill(CODE_DIGITS) for _ in range(CODE_COUNT)]
     device = StaticDevice.objects.create(user=user, name="recovery codes", confirmed=True)
@@ -31,30 +32,30 @@ def create_recovery_codes(user: User) -> list[str]:
 
 
 def is_recovery_code(code: str) -> bool:
-    """Whether it looks like one, and not like an app's."""
+    """Return whether the code has the length of a recovery code, not of an app's code."""
     return len(code) == CODE_DIGITS
 
 
 def use_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
-    """Whether the code is one of the user's; it then is no more. After a wrong one, none is taken for a moment."""
+    """Return whether the code is valid, and invalidate it. After an invalid code, all codes are rejected for a moment."""
     device = StaticDevice.objects.filter(user=user, confirmed=True).first()
-    is_taken = device is not None and verify_token(user, device.persistent_id, _hash_code(code)) is not None
-    if is_taken:
+    is_valid = device is not None and verify_token(user, device.persistent_id, _hash_code(code)) is not None
+    if is_valid:
         recovery_code_used.send(sender=__name__, request=request, user=user)
-    return is_taken
+    return is_valid
 
 
 def count_recovery_codes(user: User) -> int:
-    """How many are still good."""
-    left: int = StaticToken.objects.filter(device__user=user).count()
-    return left
+    """Return how many unused codes the user has."""
+    count: int = StaticToken.objects.filter(device__user=user).count()
+    return count
 
 
 def delete_recovery_codes(user: User) -> None:
-    """None is good from now on."""
+    """Invalidate all codes of the user."""
     StaticDevice.objects.filter(user=user).delete()
 
 
 def _hash_code(code: str) -> str:
-    # Under SECRET_KEY: twelve digits alone could be tried out by who reads the table.
+    # Keyed with SECRET_KEY: anyone who can read the table could otherwise find the 12 digits by brute force.
     return salted_hmac(_SALT, code, algorithm="sha256").hexdigest()[:_HASH_LENGTH]

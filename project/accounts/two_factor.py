@@ -1,6 +1,7 @@
-"""Two-factor login: beside the password, a code from an app (TOTP, RFC 6238) or a recovery code, for who has set it up.
+"""Two-factor login: in addition to the password, a code from an authenticator app (TOTP, RFC 6238) or a recovery code.
 
-A session or token of somebody with a device was given for a code: to set one up ends all others (`User.get_session_auth_hash`).
+A session or token of a user with a device was issued after a code was checked: enabling two-factor login ends all earlier ones
+(`User.get_session_auth_hash`).
 """
 
 from base64 import b32encode
@@ -21,51 +22,52 @@ from project.accounts.recovery_codes import create_recovery_codes, delete_recove
 from project.errors import DomainError
 
 WRONG_CODE, NO_CODE = "wrong code", "no code"  # reasons in the audit trail
-second_factor_missing = Signal()  # with `request` and `user`: the password was right
+INCORRECT_CODE = "The code is incorrect or was already used. Wait a moment before you try again."
+second_factor_missing = Signal()  # with `request` and `user`: the password was correct
 
 
 class TwoFactorRequired(DomainError):
-    """The password alone does not do, or the code is wrong."""
+    """The password alone is not enough, or the code is incorrect."""
 
     code = "two_factor_required"
 
 
 def must_set_up_two_factor(user: User) -> bool:
-    """Whether somebody may not go on before they have a device."""
+    """Return whether the user must set up two-factor login before anything else."""
     return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
 
 
 def require_second_factor(request: HttpRequest, user: User, code: str) -> None:
-    """Raise `TwoFactorRequired` unless the code is right, or the user has no device. A code is good once.
+    """Raise `TwoFactorRequired` unless the code is correct or the user has no device. A code works once.
 
-    None is no failed login. A wrong one is: raises `LockedOut` if it was one too many.
+    A missing code is no failed login. An incorrect one is: raises `LockedOut` if it reaches the limit.
     """
     if (device := user.device) is None:
         return
     if not code:
         second_factor_missing.send(sender=__name__, request=request, user=user)
-        raise TwoFactorRequired("This user signs in with a code, too.")
+        raise TwoFactorRequired("A two-factor code is required.")
     if not _verify(request, user, device, code):
         credentials = {"username": user.get_username()}
         user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=WRONG_CODE)
         require_unlocked(request, user.get_username())
-        raise TwoFactorRequired("The code is wrong, or was used before. After a wrong one, wait a moment.")
+        raise TwoFactorRequired(INCORRECT_CODE)
 
 
 def begin_setup(user: User) -> TOTPDevice:
-    """A device with a new secret, which counts once a code from it has come."""
+    """Create a device with a new secret. It stays unconfirmed until the user enters a code from it."""
     TOTPDevice.objects.filter(user=user, confirmed=False).delete()
     return TOTPDevice.objects.create(user=user, name="app", confirmed=False)
 
 
 def pending_device(user: User) -> TOTPDevice | None:
-    """The one that was begun."""
+    """Return the device whose setup has begun, if there is one."""
     return TOTPDevice.objects.filter(user=user, confirmed=False).first()
 
 
 @transaction.atomic
 def finish_setup(user: User, code: str) -> list[str] | None:
-    """Take the pending device for good if the code is from it. Ends the user's sessions and tokens, and gives recovery codes."""
+    """Confirm the pending device if the code is correct, and return new recovery codes. Ends the user's sessions and tokens."""
     pending = pending_device(user)
     if pending is None or user.device is not None or verify_token(user, pending.persistent_id, _normalize_code(code)) is None:
         return None
@@ -76,38 +78,38 @@ def finish_setup(user: User, code: str) -> list[str] | None:
 
 
 def renew_recovery_codes(request: HttpRequest, user: User, code: str) -> list[str] | None:
-    """New recovery codes in place of the old ones, for who has the app or one of these."""
+    """Replace the recovery codes and return the new ones, or None if the code is incorrect."""
     device = user.device
     return create_recovery_codes(user) if device is not None and _verify(request, user, device, code) else None
 
 
 def disable_with_code(request: HttpRequest, user: User, code: str) -> bool:
-    """Let somebody who has the app, or a recovery code, sign in without."""
+    """Disable two-factor login if the code is correct, and return whether it was."""
     device = user.device
     return device is not None and _verify(request, user, device, code) and disable_two_factor(user)
 
 
 def disable_two_factor(user: User) -> bool:
-    """Let somebody sign in with the password alone. Gives whether there was a device. Ends sessions and tokens, too."""
+    """Delete the user's devices and recovery codes, which ends sessions and tokens. Return whether there was a device."""
     delete_recovery_codes(user)
     return bool(TOTPDevice.objects.filter(user=user).delete()[0])
 
 
 def qr_code_svg(device: TOTPDevice) -> SafeString:
-    """What an app scans, as SVG to be put into a page."""
-    picture = segno.make(device.config_url, error="m")
-    return mark_safe(picture.svg_inline(scale=5, border=3, light="white", dark="black"))  # noqa: S308  # all of it is segno's
+    """Return the device's setup URI as a QR code, in SVG for inlining into HTML."""
+    qr_code = segno.make(device.config_url, error="m")
+    return mark_safe(qr_code.svg_inline(scale=5, border=3, light="white", dark="black"))  # noqa: S308  # generated by segno
 
 
 def setup_key(device: TOTPDevice) -> str:
-    """The same for people to type: base 32, in groups of four."""
+    """Return the device's secret for typing: base 32, in groups of four."""
     text = b32encode(device.bin_key).decode()
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 def _verify(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:
     code = _normalize_code(code)
-    if is_recovery_code(code):  # never tried at the app's device, which would make the user wait for it
+    if is_recovery_code(code):  # not tried on the app's device, whose throttling would then make the user wait
         return use_recovery_code(request, user, code)
     return verify_token(user, device.persistent_id, code) is not None
 

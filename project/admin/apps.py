@@ -1,9 +1,9 @@
-"""Django's admin, with a site of our own."""
+"""App configuration of Django's admin, with our own admin site."""
 
 from django.contrib.admin.apps import AdminConfig
 
 
 class MailrailAdminConfig(AdminConfig):
-    """In the place of `django.contrib.admin`."""
+    """Replaces `django.contrib.admin` in INSTALLED_APPS."""
 
     default_site = "project.accounts.admin_site.TwoFactorAdminSite"

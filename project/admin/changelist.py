@@ -1,4 +1,4 @@
-"""Lists that stay fast, however many rows there are."""
+"""Keyset pagination for admin lists of any length: a page costs the same however far down it is."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,39 +11,39 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 NEWEST_FIRST = ("-pk",)
-AFTER_PARAMETER = "after"  # in the query string: the key of the last row seen
+AFTER_PARAMETER = "after"  # query parameter: the primary key of the previous page's last row
 
 
 class KeysetChangeList(ChangeList):
-    """A list by its primary key, page by page. It counts nothing, and a page far down costs what the first one does."""
+    """Change list with keyset pagination by primary key. It runs no COUNT and no OFFSET."""
 
     after: str | None = None
-    first_page: str | None = None  # a query string, unless this is it
-    next_page: str | None = None  # a query string, if there is one
+    first_page: str | None = None  # query string of the first page, unless this is it
+    next_page: str | None = None  # query string of the next page, if there is one
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """As its admin says, whatever the query string asks for: no other order has an index."""
+        """Return the admin's order, whatever the query string requests: no other order has an index."""
         return list(self.model_admin.ordering or ())
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """What the filters and the search leave, from where this page begins."""
-        self.filter_params.pop(AFTER_PARAMETER, None)  # a link to another filter begins at the top
+        """Return the filtered rows after the previous page's last row. Raises `IncorrectLookupParameters`."""
+        self.filter_params.pop(AFTER_PARAMETER, None)  # so that a link to another filter leads to its first page
         self.after = self.params.pop(AFTER_PARAMETER, self.after)
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         if self.after is None:
             return rows
-        further = "pk__lt" if self.model_admin.ordering == NEWEST_FIRST else "pk__gt"
+        lookup = "pk__lt" if self.model_admin.ordering == NEWEST_FIRST else "pk__gt"
         try:
-            return rows.filter(**{further: self.model._meta.pk.to_python(self.after)})
+            return rows.filter(**{lookup: self.model._meta.pk.to_python(self.after)})
         except ValidationError as error:
             raise IncorrectLookupParameters(str(error)) from error
 
     def get_results(self, request: HttpRequest) -> None:
-        """One page, and whether there is another."""
+        """Load one page, and one more row to know whether there is a next page."""
         rows: Sequence[Model] = list(self.queryset[: self.list_per_page + 1])
         self.result_list: Any = rows[: self.list_per_page]
         self.result_count = len(self.result_list)
-        self.full_result_count = self.result_count  # of what is not counted, nothing is said
+        self.full_result_count = self.result_count  # never shown, because the rows are not counted
         self.show_full_result_count = False
         self.show_admin_actions = bool(rows)
         self.can_show_all = self.multi_page = False
@@ -54,13 +54,13 @@ class KeysetChangeList(ChangeList):
 
 
 class KeysetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Rows of which there may be many."""
+    """Admin of a table with many rows: keyset pagination, newest first, no counts."""
 
     change_list_template = "admin/keyset_changelist.html"
     list_per_page = 100
     ordering = NEWEST_FIRST
     show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # they count
+    show_facets = admin.ShowFacets.NEVER  # facets count rows
     sortable_by = ()
 
     class Media:
@@ -68,5 +68,5 @@ class KeysetAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at
         js = ("mailrail/search_shortcut.js",)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list that counts nothing."""
+        """Return the change list with keyset pagination."""
         return KeysetChangeList

@@ -1,4 +1,4 @@
-"""What no page of the admin sends: refused before Django, whose lists believe it, asks the database for it."""
+"""Rejects malformed input to the admin with 400, before Django passes it to the database unchecked."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,16 +10,16 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 
-ALLOWED_LOOKUPS = ("__exact", "__isnull")  # what filters ask; `in`, `year` and `regex` fail on what they cannot read
+ALLOWED_LOOKUPS = ("__exact", "__isnull")  # those of the admin's filters; `in`, `year` and `regex` raise on malformed values
 
 
 class AdminInputGuardMiddleware(MiddlewareMixin):
-    """Answers 400 to NUL, which no column holds, to a selection of what is no key, and to a lookup that no filter has."""
+    """Rejects NUL characters, which no column stores, selections with invalid primary keys, and lookups that no filter uses."""
 
     def process_view(self, request: HttpRequest, view: Any, _args: Sequence[Any], _kwargs: dict[str, Any]) -> None:
-        """Look at a request before its view does."""
+        """Check the request. Raises `BadRequest`."""
         if "%00" in request.META["QUERY_STRING"] or any("\x00" in text for text in (request.path, *request.COOKIES.values())):
-            raise BadRequest("The address, or a cookie, holds a NUL character.")
+            raise BadRequest("The URL or a cookie contains a NUL character.")
         model_admin = getattr(view, "model_admin", None)
         if isinstance(model_admin, ModelAdmin):
             _check_lookups(request)
@@ -27,24 +27,24 @@ class AdminInputGuardMiddleware(MiddlewareMixin):
 
 
 def _check_lookups(request: HttpRequest) -> None:
-    if strangers := [name for name in request.GET if "__" in name and not name.endswith(ALLOWED_LOOKUPS)]:
-        raise BadRequest(f"There is no filter {strangers[0]}.")
+    if unknown := [name for name in request.GET if "__" in name and not name.endswith(ALLOWED_LOOKUPS)]:
+        raise BadRequest(f"Unknown filter: {unknown[0]}.")
 
 
 def _check_selection(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> None:
-    key = model_admin.opts.pk
+    primary_key = model_admin.opts.pk
     for text in request.POST.getlist(ACTION_CHECKBOX_NAME):
         try:
-            key.run_validators(key.to_python(text))
+            primary_key.run_validators(primary_key.to_python(text))
         except ValidationError:
-            raise BadRequest("What is selected is no row.") from None
+            raise BadRequest("The selection contains an invalid primary key.") from None
         if "\x00" in text:
-            raise BadRequest("What is selected holds a NUL character.")
+            raise BadRequest("The selection contains a NUL character.")
 
 
 class RestrictedLookupsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """A list of rows that hold secrets: it answers to its own filters, or a secret could be guessed from what it leaves out."""
+    """Admin of rows with secrets. It allows only its own filters: other lookups would let users find a secret by guessing."""
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        """Whether a filter of the list asks so."""
+        """Return whether the lookup belongs to one of the list's filters."""
         return lookup.partition("__")[0] in self.list_filter

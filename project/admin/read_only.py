@@ -1,4 +1,4 @@
-"""Admin pages for rows that are not edited by hand."""
+"""Base classes for admin pages of rows that are not edited by hand."""
 
 from django.contrib import admin
 from django.http import HttpRequest
@@ -7,31 +7,31 @@ from project.admin.changelist import KeysetAdmin
 
 
 class ReadOnlyAdmin(KeysetAdmin):
-    """Rows to look at, and to change by no hand."""
+    """Admin that shows rows and forbids adding and changing them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
+        """Return False: rows are not added by hand."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never."""
+        """Return False: rows are not changed by hand."""
         return False
 
 
 class AppendOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
-    """Rows that nobody adds, changes or deletes, a superuser neither."""
+    """Admin of a log: not even a superuser can add, change or delete its rows."""
 
     list_per_page = 100
     show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Never."""
+        """Return False: only the application adds entries."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never."""
+        """Return False: entries are never changed."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never. So whoever is in Django's log cannot be deleted either, only made inactive."""
+        """Return False: entries are never deleted by hand. A user in Django's history can therefore only be deactivated."""
         return False

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 
@@ -11,5 +11,5 @@ class ApiKeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the receivers that clear the key cache."""
+        """Connect the receivers that clear the key cache."""
         from project.api_keys import cache  # noqa: F401  # imported for its receivers, once the models are loaded

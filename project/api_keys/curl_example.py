@@ -1,4 +1,4 @@
-"""A line for the shell that tries a key. Pure."""
+"""A curl command that tries an API key. Pure."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -8,16 +8,16 @@ _LINE_BREAK = " \\\n  "
 
 
 def curl_command(server: str, key: str, *, scopes: Iterable[str], allowed_senders: Sequence[str], to: str) -> str:
-    """Send a mail with the key, or ask who it is if it may not send."""
-    bearer = f"-H {quote(f'Authorization: Bearer {key}')}"
+    """Return a command that sends an email with the key, or calls `/api/me` if the key may not send."""
+    authorization = f"-H {quote(f'Authorization: Bearer {key}')}"
     if "emails:send" not in scopes:
-        return f"curl {quote(f'{server}/api/me')} {bearer}"
-    mail = {"from": sample_from_address(allowed_senders), "to": to, "subject": "Hello", "text": "The key works."}
-    parts = (f"curl -X POST {quote(f'{server}/api/emails')}", bearer, "-H 'Content-Type: application/json'")
-    return _LINE_BREAK.join((*parts, f"-d {quote(json.dumps(mail))}"))
+        return f"curl {quote(f'{server}/api/me')} {authorization}"
+    payload = {"from": sample_from_address(allowed_senders), "to": to, "subject": "Hello", "text": "The key works."}
+    parts = (f"curl -X POST {quote(f'{server}/api/emails')}", authorization, "-H 'Content-Type: application/json'")
+    return _LINE_BREAK.join((*parts, f"-d {quote(json.dumps(payload))}"))
 
 
 def sample_from_address(patterns: Sequence[str]) -> str:
-    """An address that the first pattern stands for."""
+    """Return an address that matches the first pattern."""
     local, _, domain = (patterns[0] if patterns else "*@example.com").rpartition("@")
     return f"{'hello' if local == '*' else local}@{domain.replace('*.', 'mail.')}"

@@ -1,4 +1,4 @@
-"""What the admin asks for when a key is made or rotated."""
+"""Admin forms to create and rotate an API key."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
@@ -14,30 +14,31 @@ from project.auth.scopes import SCOPES
 from project.auth.sender_patterns import normalize_pattern
 
 ROTATION_OVERLAPS = {"1h": timedelta(hours=1), "24h": timedelta(hours=24), "7d": timedelta(days=7), "0": timedelta()}
-_OVERLAP_LABELS = {"1h": "for an hour", "24h": "for a day", "7d": "for a week", "0": "no more, from now on"}
+_OVERLAP_LABELS = {"1h": "For 1 hour", "24h": "For 24 hours", "7d": "For 7 days", "0": "No, revoke it immediately"}
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """A key to be made. Its scopes are the admin's to offer: they depend on who asks."""
+    """Form to create an API key. The admin supplies the scopes field, because the choices depend on the user."""
 
     allowed_senders = forms.CharField(
         required=False,
+        label="Allowed From addresses",
         widget=forms.Textarea(attrs={"rows": 3, "cols": 40, "spellcheck": "false", "class": "key-senders"}),
-        help_text="Whom its mails may be from, one a line: an address, *@example.com, or *@*.example.com. Anybody, if empty.",
+        help_text="One per line: an address, *@example.com or *@*.example.com. Leave empty for any.",
     )
     expires_at = forms.DateField(
         required=False,
         label="Expires",
         widget=AdminDateWidget(attrs={"autocomplete": "off"}),
-        help_text="The last day on which it is good. Never, if empty.",
+        help_text="The last day on which the key is valid. Leave empty for no expiration.",
     )
 
     daily_quota = forms.IntegerField(
         required=False,
         min_value=1,
         max_value=2**31 - 1,
-        label="Mails a day",
-        help_text="How many it may send from midnight to midnight (UTC); each of a batch counts. Any number, if empty.",
+        label="Emails per day",
+        help_text="The limit per UTC day. Each email of a batch counts. Leave empty for no limit.",
     )
 
     class Meta:
@@ -45,7 +46,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         fields = ("name", "scopes", "allowed_senders", "expires_at", "daily_quota")
 
     def clean_allowed_senders(self) -> list[str]:
-        """The patterns in their normal form."""
+        """Return the normalized patterns, sorted."""
         lines = [line for line in self.cleaned_data["allowed_senders"].splitlines() if line.strip()]
         try:
             return sorted({normalize_pattern(line) for line in lines})
@@ -53,36 +54,41 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
             raise forms.ValidationError(str(error)) from error
 
     def clean_expires_at(self) -> datetime | None:
-        """The end of the day."""
+        """Return the end of the selected day."""
         day: date | None = self.cleaned_data["expires_at"]
         if day is None:
             return None
-        last = timezone.make_aware(datetime.combine(day, time.max))  # midnight after the last day of all is no time
+        last_moment = timezone.make_aware(datetime.combine(day, time.max))  # the midnight after 9999-12-31 is out of range
         try:
-            validate_expiry(last, now=timezone.now())
+            validate_expiry(last_moment, now=timezone.now())
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
-        return last + timedelta(microseconds=1)
+        return last_moment + timedelta(microseconds=1)
 
 
 class RotateKeyForm(forms.Form):
-    """How long the old secret stays good."""
+    """Form to rotate an API key: asks how long the old secret stays valid."""
 
     overlap = forms.ChoiceField(
-        choices=list(_OVERLAP_LABELS.items()), initial="24h", label="The old secret is good", widget=forms.RadioSelect
+        choices=list(_OVERLAP_LABELS.items()),
+        initial="24h",
+        label="Keep the old secret valid?",
+        widget=forms.RadioSelect,
     )
 
     def clean_overlap(self) -> timedelta:
-        """As a time."""
+        """Return the selected overlap."""
         return ROTATION_OVERLAPS[self.cleaned_data["overlap"]]
 
 
 def scopes_field(allowed: Iterable[str]) -> forms.MultipleChoiceField:
-    """A box for each scope that somebody may give."""
+    """Return a field with one checkbox for each of the scopes that the user may grant."""
     allowed = set(allowed)
-    choices = [(scope, format_html("<code>{}</code> {}", scope, told)) for scope, told in SCOPES.items() if scope in allowed]
+    choices = [
+        (scope, format_html("<code>{}</code> {}", scope, description))
+        for scope, description in SCOPES.items()
+        if scope in allowed
+    ]
     return forms.MultipleChoiceField(
-        choices=choices,
-        widget=forms.CheckboxSelectMultiple,
-        help_text="What it may do. You can give what you may do yourself.",
+        choices=choices, widget=forms.CheckboxSelectMultiple, help_text="You can only grant scopes that you have."
     )

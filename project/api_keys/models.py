@@ -11,7 +11,7 @@ EXPIRY_WARNING = timedelta(days=7)
 
 
 class KeyState(StrEnum):
-    """Whether a key opens anything."""
+    """State of an API key."""
 
     ACTIVE = "active"
     EXPIRING = "expiring soon"
@@ -20,24 +20,24 @@ class KeyState(StrEnum):
 
 
 class ApiKey(models.Model):
-    """What a program calls with. The secret itself is nowhere: see project.api_keys.keys."""
+    """A credential of a program. Only a hash of the secret is stored: see project.api_keys.keys."""
 
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True)
     secret_hash = models.CharField(max_length=64)
-    previous_secret_hash = models.CharField(max_length=64, default="", blank=True)  # before it was rotated
+    previous_secret_hash = models.CharField(max_length=64, default="", blank=True)  # from before the last rotation
     previous_secret_expires_at = models.DateTimeField(null=True, blank=True)
     scopes = models.JSONField()
-    allowed_senders = models.JSONField(default=list, blank=True)  # patterns, see project.auth.sender_patterns; any, if empty
+    allowed_senders = models.JSONField(default=list, blank=True)  # see project.auth.sender_patterns; any address if empty
     created_at = models.DateTimeField(default=timezone.now)
     last_used_at = models.DateTimeField(null=True, blank=True)  # to the minute
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
-    daily_quota = models.PositiveIntegerField(null=True, blank=True)  # mails, see project.limits.rate_limits
+    daily_quota = models.PositiveIntegerField(null=True, blank=True)  # emails per day, see project.api_keys.quota
     quota_used = models.PositiveIntegerField(default=0)  # on quota_day
     quota_day = models.DateField(null=True, blank=True)  # in UTC
 
-    text = ""  # the key itself, on the object that it was made with and in no column
+    plaintext = ""  # the full key, only on the instance that was just created; not a column
 
     class Meta:
         ordering: ClassVar = ["name"]
@@ -47,7 +47,7 @@ class ApiKey(models.Model):
         return self.name
 
     def state(self, now: datetime) -> KeyState:
-        """Whether it opens anything, and will in a week."""
+        """Return the key's state. A key that expires within `EXPIRY_WARNING` is expiring."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is None or self.expires_at > now + EXPIRY_WARNING:

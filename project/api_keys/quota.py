@@ -9,26 +9,26 @@ from project.errors import RetryLater
 
 
 class QuotaExceeded(RetryLater):
-    """A key has sent what it may send today."""
+    """The API key has used up its daily quota."""
 
     code = "quota_exceeded"
 
 
-def consume_quota(key_id: int, mails: int, *, now: datetime) -> None:
-    """Count mails against the daily quota of a key, in the transaction that stores them; a key without one has no limit.
+def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
+    """Count emails against the daily quota of a key, in the transaction that stores them. A key without a quota has no limit.
 
-    Days are those of UTC. Raises `QuotaExceeded`, and then none is counted.
+    Raises `QuotaExceeded`, and then counts none of the emails.
     """
     keys = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False)
     keys.exclude(quota_day=now.date()).update(quota_day=now.date(), quota_used=0)
-    # One statement decides and counts: who comes at the same moment waits for the row, and finds it counted.
-    if keys.filter(quota_used__lte=F("daily_quota") - mails).update(quota_used=F("quota_used") + mails):
+    # One statement checks and counts: a concurrent request waits for the row lock and sees the new count.
+    if keys.filter(quota_used__lte=F("daily_quota") - count).update(quota_used=F("quota_used") + count):
         return
     key = keys.first()
     if key is None or key.daily_quota is None:
         return
     tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     raise QuotaExceeded(
-        f"This API key may send {key.daily_quota} mails a day, and has sent {key.quota_used} today.",
+        f"Daily quota exceeded: this API key may send {key.daily_quota} emails per day and has sent {key.quota_used} today.",
         retry_after=(tomorrow - now).total_seconds(),
     )

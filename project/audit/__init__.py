@@ -1,1 +1,1 @@
-"""Who came in, who was turned away, and what became of keys, passwords and two-factor login."""
+"""Audit trail: logins, rejected credentials, and changes of API keys, passwords and two-factor login."""

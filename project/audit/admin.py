@@ -1,4 +1,4 @@
-"""The audit trail and Django's own log of changes, to be read and never written."""
+"""Read-only admin pages of the audit trail and of Django's own history of changes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from project.audit.models import AuditEvent
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AppendOnlyAdmin):
-    """Who came in, who was refused, and what became of keys, passwords and two-factor login."""
+    """Logins, rejected credentials, and changes of API keys, passwords and two-factor login."""
 
     list_display = ("created_at", "action", "reason", "actor", "ip_address")
     list_filter = ("action", "reason")
@@ -20,15 +20,15 @@ class AuditEventAdmin(AppendOnlyAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(AppendOnlyAdmin):
-    """What was done in the admin, and by whom."""
+    """Changes made in the admin, with their user."""
 
-    list_display = ("action_time", "user", "content_type", "object_repr", "what")
+    list_display = ("action_time", "user", "content_type", "object_repr", "change")
     list_filter = ("action_flag",)
     list_select_related = ("user", "content_type")
     search_fields = ("user__username", "object_repr")
-    fields = ("action_time", "user", "content_type", "object_id", "object_repr", "what")
+    fields = ("action_time", "user", "content_type", "object_id", "object_repr", "change")
 
     @admin.display(description="change")
-    def what(self, entry: LogEntry) -> Any:
-        """In words."""
+    def change(self, entry: LogEntry) -> Any:
+        """Return a description of the change."""
         return entry.get_change_message() or entry.get_action_flag_display()

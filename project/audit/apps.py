@@ -1,4 +1,4 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 
@@ -11,5 +11,5 @@ class AuditConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Register the signal receivers."""
+        """Connect the signal receivers."""
         from project.audit import signals  # noqa: F401  # imported for its receivers, once the models are loaded

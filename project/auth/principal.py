@@ -1,4 +1,4 @@
-"""Who is calling, whatever proved it."""
+"""The principal: an authenticated caller, whatever credential was used, and the errors of authentication and authorization."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,22 +13,19 @@ PrincipalKind = Literal["key", "token", "session"]
 
 
 class AuthFailureReason(StrEnum):
-    """What is wrong with a credential: for the audit trail, not for who sent it."""
+    """Reason why a credential was rejected. It goes into the audit trail, not into the response."""
 
     BAD_KEY = "bad key"
     EXPIRED_KEY = "expired key"
     REVOKED_KEY = "revoked key"
-    BAD_TOKEN = "bad token"  # noqa: S105  # a reason, and no token
+    BAD_TOKEN = "bad token"  # noqa: S105  # a reason, not a token
     EXPIRED_TOKEN = "expired token"  # noqa: S105
-    ENDED_TOKEN = "ended token"  # noqa: S105
+    REVOKED_TOKEN = "revoked token"  # noqa: S105
     BAD_SCHEME = "bad scheme"
 
 
 class NotAuthenticated(DomainError):
-    """There is no credential, or it is not, or no longer, good. If one came, `why` says what is wrong with it.
-
-    `name` is whose it is or was, if that is known.
-    """
+    """The credential is missing or invalid. `reason` is set if there was one; `name` is its owner's, if known."""
 
     code = "not_authenticated"
 
@@ -38,58 +35,55 @@ class NotAuthenticated(DomainError):
 
 
 class InsufficientScope(DomainError):
-    """The caller is known, but may not do this."""
+    """The caller is authenticated, but lacks a required scope."""
 
-    code = "missing_scope"
+    code = "insufficient_scope"
 
 
 class SenderNotAllowed(DomainError):
-    """The caller may send, but not as this sender."""
+    """The caller may send, but not from this address."""
 
     code = "sender_not_allowed"
 
 
 @dataclass(frozen=True)
 class Principal:
-    """A caller. `name` is for people to read, `caller_id` for its rows; `sees_all` and `changes_all` are whether it may
-    see and change what is not its own.
-
-    `senders` are the patterns that its mails' `from` has to match, any if there are none. `good_until` is when its credential
-    ends, if that is known.
-    """
+    """An authenticated caller."""
 
     kind: PrincipalKind
-    name: str
+    name: str  # for display: a username, or the name of an API key
     scopes: frozenset[str]
-    owner_id: str = ""
-    can_view_all: bool = False
+    owner_id: str = ""  # the `owner` of the rows that it creates
+    can_view_all: bool = False  # also emails of other owners
     can_change_all: bool = False
-    allowed_senders: tuple[str, ...] = ()
-    expires_at: datetime | None = None
-    quota_key: int | None = None  # the row of the key whose daily quota its mails count against, if it has one
+    allowed_senders: tuple[str, ...] = ()  # patterns for the From address; any address if empty
+    expires_at: datetime | None = None  # of the credential, if known
+    quota_key: int | None = None  # primary key of the API key whose daily quota its emails count against, if it has one
 
     def require(self, *scopes: str) -> None:
-        """Raise `MissingScope` unless all of `scopes` are there."""
+        """Raise `InsufficientScope` unless the principal has all of `scopes`."""
         if missing := sorted(set(scopes) - self.scopes):
-            raise InsufficientScope(f"This needs the scope {', '.join(missing)}.")
+            raise InsufficientScope(f"Missing required scope: {', '.join(missing)}.")
 
     def can_send_as(self, address: str) -> bool:
-        """Whether its mails may come from there. The bare address, in its normal form."""
+        """Return whether the principal may send from a normalized bare address."""
         return not self.allowed_senders or any(matches_pattern(pattern, address) for pattern in self.allowed_senders)
 
     def require_sender(self, address: str) -> None:
-        """Raise `SenderNotAllowed` unless it may send as this bare address."""
+        """Raise `SenderNotAllowed` unless the principal may send from a normalized bare address."""
         if not self.can_send_as(address):
-            raise SenderNotAllowed(f"This API key may not send as {address}, only as {', '.join(self.allowed_senders)}.")
+            raise SenderNotAllowed(
+                f"This API key cannot send from {address}. Allowed From addresses: {', '.join(self.allowed_senders)}."
+            )
 
 
 def principal_for_user(kind: PrincipalKind, user: User, *, scopes: frozenset[str]) -> Principal:
-    """The principal that a user is with these scopes. What is others' it may see and change as in the admin."""
+    """Return a user's principal with these scopes. It may view and change other owners' emails if the user may in the admin."""
     can_change_all = user.is_staff and user.has_perm("emails.change_email")
     can_view_all = can_change_all or (user.is_staff and user.has_perm("emails.view_email"))
     return Principal(kind, user.get_username(), scopes, owner_id_of_user(user), can_view_all, can_change_all)
 
 
 def owner_id_of_user(user: User) -> str:
-    """The `caller_id` of a user, by token or by session."""
+    """Return the `owner_id` of a user, the same for access tokens and sessions."""
     return f"user:{user.pk}"

@@ -1,4 +1,4 @@
-"""What a caller may do. A user's scopes follow from Django's permissions, so the admin is where they are given."""
+"""Scopes of the API. A user's scopes follow from their Django permissions, so they are granted in the admin."""
 
 from collections.abc import Iterable
 
@@ -6,16 +6,16 @@ from project.accounts.models import User
 from project.errors import DomainError
 
 SCOPES = {
-    "emails:send": "Send e-mail",
-    "emails:read": "See e-mail that was sent",
-    "events:read": "Follow what happens to it",
-    "templates:read": "See templates",
-    "templates:write": "Change templates",
-    "suppressions:read": "See the suppression list",
-    "suppressions:write": "Change the suppression list",
+    "emails:send": "Send emails",
+    "emails:read": "Read emails",
+    "events:read": "Read and stream events",
+    "templates:read": "Read templates",
+    "templates:write": "Create, update and delete templates",
+    "suppressions:read": "Read suppressions",
+    "suppressions:write": "Add and remove suppressions",
 }
 
-PERMISSIONS = {  # all that a scope lets its holder do, so that nobody may do more here than in the admin
+PERMISSIONS = {  # a scope requires the permission for everything that it allows, so that the API allows no more than the admin
     "emails:send": ["emails.add_email"],
     "emails:read": ["emails.view_email"],
     "events:read": ["emails.view_email"],
@@ -27,16 +27,22 @@ PERMISSIONS = {  # all that a scope lets its holder do, so that nobody may do mo
 
 
 class InvalidScope(DomainError):
-    """A scope was asked for that does not exist (RFC 6749 section 5.2)."""
+    """A requested scope does not exist (RFC 6749 section 5.2)."""
 
     code = "invalid_scope"
 
 
 def scopes_for_user(user: User) -> frozenset[str]:
-    """The scopes that a user's permissions allow. A superuser has all, a deactivated user none."""
+    """Return the scopes that a user's permissions allow: all for a superuser, none for a deactivated user."""
     return frozenset(scope for scope, permissions in PERMISSIONS.items() if user.has_perms(permissions))
 
 
+def require_known_scopes(scopes: Iterable[str]) -> None:
+    """Raise `InvalidScope` if any of `scopes` does not exist."""
+    if unknown := unknown_scopes(scopes):
+        raise InvalidScope(f"Unknown scope: {', '.join(unknown)}.")
+
+
 def unknown_scopes(scopes: Iterable[str]) -> list[str]:
-    """Those of `scopes` that do not exist, in order."""
+    """Return the scopes that do not exist, sorted and without duplicates."""
     return sorted(set(scopes) - SCOPES.keys())

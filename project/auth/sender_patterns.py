@@ -1,18 +1,21 @@
-"""The senders that a key may use: an address, `*@domain`, or `*@*.domain` for what is below it. Pure."""
+"""Patterns for the From addresses that an API key may use: an address, `*@domain`, or `*@*.domain` for its subdomains. Pure."""
 
 from email_validator import validate_email
 
 
 def normalize_pattern(text: str) -> str:
-    """The pattern in lower case, an international domain in its ASCII form (RFC 5890). Raises ValueError, which says why."""
+    """Return the pattern in lower case, with an international domain in its ASCII form (RFC 5890).
+
+    Raises ValueError with a message for the user.
+    """
     local, _, domain = text.strip().rpartition("@")
-    below = "*." if local == "*" and domain.startswith("*.") else ""
+    subdomains = "*." if local == "*" and domain.startswith("*.") else ""
     if not local or (local != "*" and "*" in local):
-        raise ValueError(f"{text}: a sender is an address, *@domain or *@*.domain.")
+        raise ValueError(f"{text}: enter an address, *@domain or *@*.domain.")
     try:
-        # As the addresses of mails are, or none would match. A star is a letter like any other there.
+        # Validated as From addresses are, or no address would match. An asterisk is a valid character of a local part.
         address = validate_email(
-            f"{local}@{domain.removeprefix(below)}",
+            f"{local}@{domain.removeprefix(subdomains)}",
             check_deliverability=False,
             test_environment=True,
             allow_smtputf8=False,
@@ -21,13 +24,13 @@ def normalize_pattern(text: str) -> str:
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from None
     local, _, domain = (address.ascii_email or address.normalized).lower().rpartition("@")
-    return f"{local}@{below}{domain}"
+    return f"{local}@{subdomains}{domain}"
 
 
 def matches_pattern(pattern: str, address: str) -> bool:
-    """Whether a bare address in its normal form is one of those that a normal pattern stands for."""
-    wanted, _, wanted_domain = pattern.rpartition("@")
+    """Return whether a normalized bare address matches a normalized pattern."""
+    pattern_local, _, pattern_domain = pattern.rpartition("@")
     local, _, domain = address.lower().rpartition("@")
-    if wanted not in ("*", local):
+    if pattern_local not in ("*", local):
         return False
-    return domain.endswith(wanted_domain[1:]) if wanted_domain.startswith("*.") else domain == wanted_domain
+    return domain.endswith(pattern_domain[1:]) if pattern_domain.startswith("*.") else domain == pattern_domain

@@ -9,7 +9,7 @@ from project.auth.scopes import scopes_for_user
 def authenticate_session_user(user: User) -> Principal:
     """Return the principal of a signed-in user. Raises `NotAuthenticated` if they must set up two-factor login first."""
     if must_set_up_two_factor(user):
-        raise NotAuthenticated("Two-factor login is required: set it up at /admin/two-factor/.")
+        raise NotAuthenticated("Two-factor login is required. Set it up at /admin/two-factor/.")
     return session_principal(user)
 
 

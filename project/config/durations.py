@@ -1,4 +1,4 @@
-"""Times as settings and command lines have them, such as `5m`; and the waits between the tries of a mail. Pure."""
+"""Parses durations such as `5m`, as settings and command-line options write them. Pure."""
 
 import re
 from datetime import timedelta
@@ -18,20 +18,17 @@ UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 def parse_durations(text: str) -> tuple[timedelta, ...]:
-    """The delays that a setting names, such as `1m,5m,1h,1d`; none, and so no second try, if it is empty.
-
-    Raises ValueError, which says why.
-    """
-    delays = (parse_duration(each.strip(), called="delay", longest=MAX_RETRY_DELAY) for each in text.split(","))
+    """Return retry delays from a list such as `1m,5m,1h,1d`; an empty text means none. Raises `ValueError` with the reason."""
+    delays = (parse_duration(each.strip(), noun="delay", maximum=MAX_RETRY_DELAY) for each in text.split(","))
     return tuple(delays) if text.strip() else ()
 
 
-def parse_duration(text: str, *, called: str = "time", longest: timedelta = MAX_DURATION) -> timedelta:
-    """The time that a text such as `90d` names. Raises ValueError, which says why."""
+def parse_duration(text: str, *, noun: str = "duration", maximum: timedelta = MAX_DURATION) -> timedelta:
+    """Return the duration that a text such as `90d` stands for. Raises `ValueError` with the reason, which calls it `noun`."""
     match = re.fullmatch(r"([0-9]{1,9})([smhd])", text)
     if match is None:
-        raise ValueError(f"{text!r} is no {called}: it is a whole number and s, m, h or d, such as 5m")
-    time = timedelta(**{UNITS[match[2]]: int(match[1])})
-    if time > longest:
-        raise ValueError(f"{text!r} is longer than {longest.days} days")
-    return time
+        raise ValueError(f"{text!r} is not a {noun}: use a whole number and s, m, h or d, such as 5m")
+    duration = timedelta(**{UNITS[match[2]]: int(match[1])})
+    if duration > maximum:
+        raise ValueError(f"{text!r} is longer than {maximum.days} days")
+    return duration

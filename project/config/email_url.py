@@ -1,4 +1,4 @@
-"""EMAIL_URL: which SMTP server takes our mail, and how to talk to it. Pure."""
+"""Parses EMAIL_URL: the SMTP server that emails are sent to, and its options. Pure."""
 
 import math
 import re
@@ -8,8 +8,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 MAILBOX_URL = "mailbox://"
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
-DEFAULT_TIMEOUT = 30.0
-DEFAULT_DATA_DONE_TIMEOUT = 600.0  # RFC 5321 section 4.5.3.2.6: who gives up sooner sends it again to a relay that has taken it
+DEFAULT_TIMEOUT = 30.0  # seconds
+# RFC 5321 section 4.5.3.2.6: a client that gives up sooner sends the email again, although the relay may have accepted it.
+DEFAULT_DATA_DONE_TIMEOUT = 600.0
 MAX_TIMEOUT = 600.0
 DEFAULT_CONNECTIONS = 20
 MAX_CONNECTIONS = 500
@@ -17,9 +18,9 @@ MAX_CONNECTIONS = 500
 
 @dataclass(frozen=True)
 class Relay:
-    """An SMTP server, and how many `connections` it gets at the same time.
+    """An SMTP server, and how many `connections` may be open to it at the same time.
 
-    `timeout` in seconds, for each step of a conversation but its answer to a whole mail, which has `data_done_timeout`.
+    `timeout` is in seconds and applies to every reply, except the reply to a whole message, which has `data_done_timeout`.
     """
 
     host: str
@@ -34,25 +35,25 @@ class Relay:
 
 
 def parse_email_url(url: str) -> Relay | None:
-    """The relay that `url` names, or None for `mailbox://`. Raises ValueError, which repeats nothing that may be a password."""
+    """Return the relay, or None for `mailbox://`. Raises `ValueError`, whose message contains nothing that may be a password."""
     if url == MAILBOX_URL:
         return None
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ValueError("its host or port is malformed; the port is a number up to 65535") from None
+        raise ValueError("the host or port is malformed; the port must be a number up to 65535") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{parts.scheme or 'no'}:// is not one of mailbox, {', '.join(DEFAULT_PORTS)}")
     if "@" in parts.path + parts.query + parts.fragment:
-        raise ValueError("a / ? or # in the user name or password is written with % (%2F, %3F, %23)")
+        raise ValueError("a / ? or # in the username or password must be percent-encoded (%2F, %3F, %23)")
     if not parts.hostname:
-        raise ValueError("it names no host")
+        raise ValueError("the host is missing")
     if parts.path not in ("", "/") or parts.fragment:
-        raise ValueError("it has nothing after the host and the port but options")
+        raise ValueError("only options may follow the host and port")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if strange := options.keys() - {"timeout", "data_done_timeout", "connections"}:
-        raise ValueError(f"it has no option {min(strange)!r}; there are timeout and data_done_timeout (seconds), and connections")
+    if unknown := options.keys() - {"timeout", "data_done_timeout", "connections"}:
+        raise ValueError(f"unknown option {min(unknown)!r}; use timeout, data_done_timeout (seconds) or connections")
     return Relay(
         host=parts.hostname,
         port=port or DEFAULT_PORTS[parts.scheme],
@@ -72,11 +73,11 @@ def _timeout(options: Mapping[str, str], name: str, default: float) -> float:
     except ValueError:
         timeout = math.nan
     if not 0 < timeout <= MAX_TIMEOUT:
-        raise ValueError(f"{name} is more than 0 and at most {MAX_TIMEOUT:g} seconds")
+        raise ValueError(f"{name} must be more than 0 and at most {MAX_TIMEOUT:g} seconds")
     return timeout
 
 
 def _connections(text: str) -> int:
     if not (re.fullmatch("[0-9]{1,3}", text) and 1 <= int(text) <= MAX_CONNECTIONS):
-        raise ValueError(f"connections is a number from 1 to {MAX_CONNECTIONS}")
+        raise ValueError(f"connections must be a number from 1 to {MAX_CONNECTIONS}")
     return int(text)

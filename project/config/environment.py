@@ -1,15 +1,11 @@
-"""The environment as one typed, validated object. A value that does not fit stops the start, by name."""
+"""The environment variables as one typed, validated object. An invalid value stops the start with an error that names it."""
 
-import os
 import re
 import secrets
-import stat
-from contextlib import suppress
 from datetime import timedelta
 from email.utils import parseaddr
 from functools import cached_property
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -18,90 +14,117 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from project.bridge.middleware.proxy_headers import parse_proxies
+from project.config.data_dir import restrict_databases, write_if_missing
 from project.config.durations import DEFAULT_RETRY_DELAYS, parse_durations
 from project.config.email_url import MAILBOX_URL, Relay, parse_email_url
 from project.config.rates import UNLIMITED, parse_rate
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
-CommaSeparated = Annotated[list[str], NoDecode]  # written with commas between
+Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # seconds
+CommaSeparated = Annotated[list[str], NoDecode]  # separated by commas
 
 
 class Environment(BaseSettings):
-    """Every variable Mailrail reads, in capitals: `HOST`, `PORT`, …"""
+    """Every variable that Mailrail reads; their names are in capitals: `HOST`, `PORT`, …"""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
-    host: str = Field("127.0.0.1", description="the address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="the port to listen on; 0 takes a free one")
-    data_dir: Path = Field(BASE_DIR / "var", description="the folder of the database, the secret key and the static files")
-    secret_key: SecretStr | None = Field(None, min_length=32, description="signs sessions and tokens; made on first start")
-    debug: bool = Field(False, description="Django's debug pages, for development only")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 means any free port.")
+    data_dir: Path = Field(
+        BASE_DIR / "var", description="Directory of the database, the secret key and the static files. Created if it is missing."
+    )
+    secret_key: SecretStr | None = Field(
+        None, min_length=32, description="Signs sessions and access tokens, at least 32 characters. Generated on first start."
+    )
+    debug: bool = Field(False, description="Show Django's debug pages. For development only.")
     allowed_hosts: CommaSeparated = Field(
-        ["127.0.0.1", "localhost", "[::1]"], description="the host names this server answers to, with commas between"
+        ["127.0.0.1", "localhost", "[::1]"], description="Host names this server answers to, separated by commas."
     )
     csrf_trusted_origins: CommaSeparated = Field(
-        [], description="further origins (https://mail.example.com) whose pages may send forms and open sockets"
+        [], description="Additional origins whose pages may submit forms and open WebSockets, separated by commas."
     )
     public_url: str | None = Field(
-        None, description="the address people use, such as https://mail.example.com; https:// means that TLS ends in front of us"
+        None, description="URL that users open, such as https://mail.example.com. With https://, a proxy in front terminates TLS."
     )
     trusted_proxies: CommaSeparated = Field(
         [],
-        description="the addresses or networks of proxies in front, or unix, whose X-Forwarded-For and -Proto are believed",
+        description="Addresses or networks of the proxies in front of this server, separated by commas; unix for a Unix socket."
+        " Their X-Forwarded-For and X-Forwarded-Proto headers are trusted.",
     )
     database_url: SecretStr | None = Field(
-        None, description="sqlite:///path or postgres://user:password@host/name; a file in DATA_DIR if not set"
+        None, description="postgres://user:password@host/name or sqlite:///path. Defaults to a SQLite file in DATA_DIR."
     )
     email_url: Annotated[SecretStr, NoDecode] = Field(
         SecretStr(MAILBOX_URL),
-        description="where mail goes: mailbox:// (it stays here), smtp://, smtp+starttls:// or smtps://user:password@host:port",
+        description="Where emails are sent. mailbox:// stores them on this machine; smtp://, smtp+starttls:// or"
+        " smtps://user:password@host:port sends them to a relay.",
     )
     email_backend: str | None = Field(
-        None, pattern=r"^\w+(\.\w+)+$", description="the dotted path of a Django e-mail backend, instead of EMAIL_URL"
+        None, pattern=r"^\w+(\.\w+)+$", description="Dotted path of a Django email backend, used instead of EMAIL_URL."
     )
     default_from_email: str = Field(
-        "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="the sender of mail that names none"
+        "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="From address of emails that do not set one."
     )
     delivery_worker: Literal["in_process", "subprocess", "external"] | None = Field(
         None,
-        description="who delivers: `apart`, a process beside the server's (for `serve`, if not set); `true`, the server's own"
-        " (for other servers); `false`, `manage.py deliver`",
+        description="Where emails are delivered. subprocess: in a process that the server starts (default of manage.py serve)."
+        " in_process: inside the server (default of other servers). external: by manage.py deliver, which you run yourself.",
     )
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
-        DEFAULT_RETRY_DELAYS, description="the waits between tries, with commas between: 1m,5m,15m,1h,4h,12h,1d"
+        DEFAULT_RETRY_DELAYS,
+        description="Delays between attempts, separated by commas, such as 1m,5m,15m,1h,4h,12h,1d. none disables retries.",
     )
-    max_request_bytes: int = Field(15 * 1024 * 1024, gt=0, description="bytes that the body of a request may have")
-    request_body_timeout: float = Field(
-        120.0, gt=0, allow_inf_nan=False, description="seconds that the body of a request may take to come"
-    )
-    client_write_timeout: float = Field(
-        60.0, gt=0, allow_inf_nan=False, description="seconds that a client may leave untaken what it is sent"
+    max_request_bytes: int = Field(15 * 1024 * 1024, gt=0, description="Maximum size of a request body, in bytes.")
+    request_body_timeout: Timeout = Field(120.0, description="Seconds a client may take to send a request body.")
+    client_write_timeout: Timeout = Field(
+        60.0, description="Seconds a slow client may take to read a response before it is disconnected."
     )
     websocket_messages_per_second: int = Field(
-        10_000, ge=0, description="messages a second that a socket is read; 0 for any number"
+        10_000,
+        ge=0,
+        description="Maximum messages per second read from one WebSocket. Extra messages are delayed, not dropped."
+        " 0 means unlimited.",
     )
     max_streams_per_caller: int = Field(
-        1000, ge=0, description="sockets and streams that a key, a user or an address may have in one process; 0 for any number"
+        1000,
+        ge=0,
+        description="Maximum open WebSockets and event streams per API key, user or anonymous address, in each process."
+        " 0 means unlimited.",
     )
-    rate_limit_key: str = Field(UNLIMITED, description="how often one API key may call: 100/second, 6000/minute, or off")
-    rate_limit_user: str = Field(UNLIMITED, description="how often one user may call, by token or by session")
-    rate_limit_anonymous: str = Field("60000/minute", description="how often one address may call without a good credential")
-    rate_limit_login: str = Field("600/minute", description="how often one address, and one user, may ask for an access token")
+    rate_limit_key: str = Field(
+        UNLIMITED, description="Maximum requests per API key, such as 100/second or 6000/minute. off means unlimited."
+    )
+    rate_limit_user: str = Field(
+        UNLIMITED, description="Maximum requests per user, by access token or session, such as 6000/minute. off means unlimited."
+    )
+    rate_limit_anonymous: str = Field(
+        "60000/minute", description="Maximum requests per address without a valid credential. off means unlimited."
+    )
+    rate_limit_login: str = Field(
+        "600/minute", description="Maximum requests for access tokens per address, and per user. off means unlimited."
+    )
     redis_url: SecretStr | None = Field(
-        None, description="redis://host:6379: where several processes count these together, and hear of each other's events"
+        None, description="Redis server, such as redis://host:6379: processes share rate limits and notify each other through it."
     )
-    login_max_failures: int = Field(10, ge=0, description="failed logins that lock a user, and an address; 0 for never")
-    login_lockout_seconds: int = Field(300, gt=0, description="seconds that they are locked for")
-    require_2fa: bool = Field(False, description="whether everybody in the admin needs a code beside the password")
-    audit_retention_days: int = Field(400, ge=0, le=36_500, description="days that the audit trail keeps an entry; 0 for ever")
+    login_max_failures: int = Field(
+        10, ge=0, description="Failed logins after which a user, or an address, is locked out. 0 disables the lockout."
+    )
+    login_lockout_seconds: int = Field(300, gt=0, description="Duration of the lockout, in seconds.")
+    require_2fa: bool = Field(False, description="Require two-factor login for all users of the admin.")
+    audit_retention_days: int = Field(400, ge=0, le=36_500, description="Days to keep audit entries. 0 means forever.")
     shutdown_grace: float = Field(
-        25.0, ge=0, allow_inf_nan=False, description="seconds that running work has to end after SIGTERM"
+        25.0, ge=0, allow_inf_nan=False, description="Seconds that running work may take to finish after SIGTERM."
     )
-    admin_username: str = Field("admin", min_length=1, description="the first administrator, made on first start")
-    admin_password: SecretStr | None = Field(None, min_length=1, description="its password; generated and shown once if not set")
-    metrics_token: SecretStr | None = Field(None, min_length=16, description="what Prometheus sends to read /api/metrics")
-    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    admin_username: str = Field("admin", min_length=1, description="Username of the first administrator, created on first start.")
+    admin_password: SecretStr | None = Field(
+        None, min_length=1, description="Password of the first administrator. Generated and shown once if not set."
+    )
+    metrics_token: SecretStr | None = Field(
+        None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."
+    )
+    log_level: LogLevel = Field("INFO", description="Minimum level of log messages: DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 
     @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
     @classmethod
@@ -116,8 +139,8 @@ class Environment(BaseSettings):
     @field_validator("csrf_trusted_origins")
     @classmethod
     def _check_origins(cls, value: list[str]) -> list[str]:
-        if strangers := [origin for origin in value if not re.fullmatch(r"https?://[^/]+", origin)]:
-            raise ValueError(f"{strangers[0]} is not of the form https://host")
+        if invalid := [origin for origin in value if not re.fullmatch(r"https?://[^/]+", origin)]:
+            raise ValueError(f"{invalid[0]} does not look like https://host")
         return value
 
     @field_validator("public_url")
@@ -125,10 +148,10 @@ class Environment(BaseSettings):
     def _check_public_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        address = value.rstrip("/")
-        if not re.fullmatch(r"https?://[^/?#@\s]+", address) or not urlsplit(address).hostname:
-            raise ValueError("it is not of the form https://host")
-        return address
+        url = value.rstrip("/")
+        if not re.fullmatch(r"https?://[^/?#@\s]+", url) or not urlsplit(url).hostname:
+            raise ValueError("it must look like https://host")
+        return url
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -146,7 +169,7 @@ class Environment(BaseSettings):
     @classmethod
     def _check_redis_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"rediss?://.", value.get_secret_value()):
-            raise ValueError("it is not of the form redis://host:6379")
+            raise ValueError("it must look like redis://host:6379")
         return value
 
     @field_validator("database_url")
@@ -157,14 +180,14 @@ class Environment(BaseSettings):
         try:
             dj_database_url.parse(value.get_secret_value())
         except (ValueError, KeyError):
-            raise ValueError("it is not the URL of a database that Django knows") from None
+            raise ValueError("it is not the URL of a database that Django supports") from None
         return value
 
     @field_validator("default_from_email")
     @classmethod
     def _check_sender(cls, value: str) -> str:
         if "@" not in parseaddr(value)[1]:
-            raise ValueError("it holds no e-mail address")
+            raise ValueError("it contains no email address")
         return value
 
     @field_validator("email_url")
@@ -180,35 +203,35 @@ class Environment(BaseSettings):
 
     @cached_property
     def public_host(self) -> str | None:
-        """The host name of `PUBLIC_URL`, as `ALLOWED_HOSTS` has it."""
+        """The host name of `PUBLIC_URL`, in the form of `ALLOWED_HOSTS`: an IPv6 address is in brackets."""
         host = urlsplit(self.public_url or "").hostname
         return f"[{host}]" if host and ":" in host else host
 
     @property
     def has_tls(self) -> bool:
-        """Whether people reach us over TLS."""
+        """Return whether clients reach this server over TLS."""
         return self.public_url is not None and self.public_url.startswith("https://")
 
     def ensure_data_dir(self) -> Path:
-        """`DATA_DIR`, made if it is missing, for us alone; and so are the databases in it."""
+        """Return `DATA_DIR`, created with mode 700 if it is missing. Revokes the access of other users to the databases in it."""
         folder = self.data_dir.resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _restrict_permissions(folder)
+        restrict_databases(folder)
         return folder
 
     @cached_property
     def resolved_secret_key(self) -> str:
-        """`SECRET_KEY`, or the one that the first start wrote to `DATA_DIR/secret_key`."""
+        """`SECRET_KEY`, or the key that the first start wrote to `DATA_DIR/secret_key`."""
         if self.secret_key is not None:
             return self.secret_key.get_secret_value()
         path = self.ensure_data_dir() / "secret_key"
         if not path.exists():
-            _write_once(path, secrets.token_urlsafe(50))
+            write_if_missing(path, secrets.token_urlsafe(50))
         return path.read_text().strip()
 
 
 def read_environment() -> Environment:
-    """The environment of this process. Exits, naming each variable and what it wants, if one does not fit."""
+    """Return the environment of this process. Exits with one line for each variable whose value is invalid."""
     try:
         return Environment()
     except ValidationError as error:
@@ -219,21 +242,6 @@ def _error_lines(error: ValidationError) -> list[str]:
     lines = []
     for problem in error.errors(include_url=False, include_input=False):
         name = str(problem["loc"][0])
-        lines.append(f"{name.upper()}: {problem['msg']}. Wanted: {Environment.model_fields[name].description}.")
+        reason = problem["msg"].removeprefix("Value error, ")
+        lines.append(f"{name.upper()}: {reason}. Expected: {Environment.model_fields[name].description}")
     return lines
-
-
-def _restrict_permissions(folder: Path) -> None:
-    # What is written now is (umask), but earlier versions left databases open. The folder stays as it is: it may be shared.
-    for file in folder.glob("*.sqlite3*"):
-        found = file.stat()
-        if found.st_mode & stat.S_IRWXO and found.st_uid == os.geteuid():
-            file.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IRWXO)
-
-
-def _write_once(path: Path, text: str) -> None:
-    # Linked into place when it is whole, so that two processes that start at once agree on the first one's.
-    with NamedTemporaryFile("w", dir=path.parent) as draft, suppress(FileExistsError):  # made with mode 600
-        draft.write(text)
-        draft.flush()
-        path.hardlink_to(draft.name)

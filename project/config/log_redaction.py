@@ -1,20 +1,20 @@
-"""Lines of the log that name nobody, for when mail leaves this machine."""
+"""Removes email addresses and API keys from log lines, for when email leaves this machine."""
 
 import logging
 import re
 
-_PIECE = r"[^\s<>\"'(),;:=/]"
-# In a path it is quoted, once or more, and by Django's admin in a way of its own. From the start of a word on, lest a long one
-# takes the square of its length.
+_ADDRESS_CHARACTER = r"[^\s<>\"'(),;:=/]"
+# The @ sign; in a path it is percent-encoded once or more, or quoted by Django's admin as _40.
 _AT = r"(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))"
-_ADDRESS = re.compile(f"(?<!{_PIECE}){_PIECE}+{_AT}{_PIECE}+", re.IGNORECASE)
-_KEY = re.compile(r"mr_[\w-]+")  # an API key, where somebody put it in a path or a Host
+# The lookbehind lets a match start only at the start of a word: otherwise a long word would take quadratic time.
+_ADDRESS = re.compile(f"(?<!{_ADDRESS_CHARACTER}){_ADDRESS_CHARACTER}+{_AT}{_ADDRESS_CHARACTER}+", re.IGNORECASE)
+_API_KEY = re.compile(r"mr_[\w-]+")  # clients put keys in a path or a Host header by mistake
 
 
 class RedactingFormatter(logging.Formatter):
-    """A line with its traceback, with nothing left of the form a@b, and no API key. DEBUG is for who asks, and keeps all."""
+    """Formats a log line and its traceback without email addresses and API keys. Lines at DEBUG level are not redacted."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """As always, and then without addresses and keys: an exception's text may hold one, whoever raised it."""
+        """Format the whole record first, because the text of an exception may contain an address too."""
         line = super().format(record)
-        return line if record.levelno <= logging.DEBUG else _KEY.sub("mr_…", _ADDRESS.sub("…@…", line))
+        return line if record.levelno <= logging.DEBUG else _API_KEY.sub("mr_…", _ADDRESS.sub("…@…", line))

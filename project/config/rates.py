@@ -1,4 +1,4 @@
-"""How often something may happen, as a setting has it: `600/minute`, or `off`. Pure."""
+"""Parses rate limits such as `600/minute` or `off`, as settings write them. Pure."""
 
 from limits import RateLimitItem, parse
 
@@ -6,7 +6,7 @@ UNLIMITED = "off"
 
 
 def parse_rate(text: str) -> RateLimitItem | None:
-    """The rate, or None for `off`. Raises ValueError, which says why."""
+    """Return the rate limit, or None for `off`. Raises `ValueError` with the reason."""
     if text == UNLIMITED:
         return None
     try:
@@ -14,5 +14,5 @@ def parse_rate(text: str) -> RateLimitItem | None:
     except ValueError:
         rate = None
     if rate is None or rate.amount == 0:
-        raise ValueError(f"{text!r} is no rate: it is a number, / and second, minute, hour or day, such as 600/minute")
+        raise ValueError(f"{text!r} is not a rate: use a number, / and second, minute, hour or day, such as 600/minute")
     return rate

@@ -1,6 +1,6 @@
-"""What the dashboard shows, read by ids and small indexes: it costs as much among a million mails as among a thousand.
+"""Read the dashboard's numbers with queries on ids and small indexes, so that they stay fast with millions of emails.
 
-What was counted of a minute, an hour or a day is remembered: each event is counted once.
+Event counts per minute, hour or day are cached, so that each event is counted once.
 """
 
 import math
@@ -17,38 +17,39 @@ from project.delivery.models import RelayOutage
 from project.emails.models import Email
 from project.emails.status import Status
 from project.events.models import Event
+from project.events.selectors import last_event_id
 
 SERIES_BY_EVENT_TYPE = {"email.sent": "sent", "email.delayed": "delayed", "email.failed": "failed", "email.bounced": "failed"}
 QUEUE_STATUSES = (Status.QUEUED, Status.SENDING, Status.DELAYED, Status.SCHEDULED)
 FAILURE_STATUSES = (Status.DELAYED, Status.FAILED, Status.BOUNCED)
-CLOSE_BUCKET_AFTER = timedelta(seconds=30)  # until then, what happened before may still be committed
-LATENCY_SAMPLE_SIZE = 1000  # mails: the latest that were sent
-LATENCY_EVENT_WINDOW = 20_000  # events
-FAILURE_SAMPLE_SIZE = 500  # mails: the latest of each status
+CLOSE_BUCKET_AFTER = timedelta(seconds=30)  # a transaction that began within the bucket may commit later
+LATENCY_SAMPLE_SIZE = 1000  # most recently sent emails
+LATENCY_EVENT_WINDOW = 20_000  # most recent events that are searched for sent emails
+FAILURE_SAMPLE_SIZE = 500  # most recent emails of each failure status
 MAX_SHOWN_EVENTS, MAX_SHOWN_FAILURES = 20, 5
-PYTHON_SMTP_ERROR = re.compile(r"\((\d{3}), b?['\"](.*?)['\"]\)")  # as Python writes a reply in an exception
+PYTHON_SMTP_ERROR = re.compile(r"\((\d{3}), b?['\"](.*?)['\"]\)")  # an SMTP reply as Python prints it in an exception
 EMAIL_ADDRESS = re.compile(r"<?[^\s<>]+@[^\s<>:;,]+>?")
 LONG_NUMBER = re.compile(r"\b(?=\w*\d)\w{8,}\b")
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """How finely time is divided, and into how many parts."""
+    """Length and number of the chart's buckets."""
 
     name: str
-    length: timedelta
-    parts: int
+    bucket_length: timedelta
+    bucket_count: int
 
-    def starts(self, now: datetime) -> list[datetime]:
-        """Where each part begins, the oldest first; the last has `now` in it."""
-        seconds = self.length.total_seconds()
+    def bucket_starts(self, now: datetime) -> list[datetime]:
+        """Return the start of each bucket, oldest first. The last bucket contains `now`."""
+        seconds = self.bucket_length.total_seconds()
         last = now.timestamp() // seconds * seconds
-        return [datetime.fromtimestamp(last - seconds * back, UTC) for back in reversed(range(self.parts))]
+        return [datetime.fromtimestamp(last - seconds * back, UTC) for back in reversed(range(self.bucket_count))]
 
 
 RESOLUTIONS = {
-    unit.name: unit
-    for unit in (
+    resolution.name: resolution
+    for resolution in (
         Resolution("minute", timedelta(minutes=1), 60),
         Resolution("hour", timedelta(hours=1), 24),
         Resolution("day", timedelta(days=1), 30),
@@ -58,58 +59,59 @@ RESOLUTIONS = {
 
 @dataclass(frozen=True)
 class Latency:
-    """From when a mail was accepted, or due, until the relay took it: in seconds, of the latest `mails`."""
+    """Seconds from submission, or from the scheduled time, until the relay accepted the email; `emails` is the sample size."""
 
-    mails: int
+    emails: int
     p50: float | None
     p95: float | None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a relay said, of how many of the latest mails that it did not take, and what became of the last of them."""
+    """A reply of the relay, the number of recent emails that received it, and the status of one of them."""
 
     reply: str
-    mails: int
+    emails: int
     status: str
 
 
 @dataclass(frozen=True)
 class QueueDepths:
-    """How many mails are in each passing status, and since when the first of those that wait does so."""
+    """Number of emails in each status of the queue, and the time since which the oldest queued email waits."""
 
     depths: Mapping[str, int]
-    oldest: datetime | None
+    oldest_queued_at: datetime | None
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """What was counted of a part of the time: all events before the id `upto`, and none will follow if it is `over`."""
+    """Event counts of one time span: all its events with an id below `end_id`. A `closed` bucket gets no more events."""
 
-    upto: int
-    count: dict[str, int]
-    over: bool
+    end_id: int
+    counts: dict[str, int]
+    closed: bool
 
 
-def bucket_counts(unit: Resolution, *, now: datetime) -> dict[datetime, dict[str, int]]:
-    """How many were sent, delayed and failed in each part of the time, the oldest first."""
-    keys = {start: f"outbox-counts:{unit.name}:{start.timestamp():.0f}" for start in unit.starts(now)}
-    remembered: dict[str, Bucket] = cache.get_many(keys.values())
-    counted, low, last = {}, 0, _last_event_id() + 1
+def bucket_counts(resolution: Resolution, *, now: datetime) -> dict[datetime, dict[str, int]]:
+    """Return the number of sent, delayed and failed emails by the start of their bucket, oldest first."""
+    keys = {start: f"dashboard-bucket:{resolution.name}:{start.timestamp():.0f}" for start in resolution.bucket_starts(now)}
+    cached: dict[str, Bucket] = cache.get_many(keys.values())
+    counts, low, high = {}, 0, last_event_id() + 1
     for start, key in keys.items():
-        part = remembered.get(key)
-        if part is None or not part.over:
-            begun = part or Bucket(
-                first_event_id_since(start, low=low, high=last), dict.fromkeys(SERIES_BY_EVENT_TYPE.values(), 0), over=False
-            )
-            part = _count_new_events(begun, end=start + unit.length, last=last, now=now)
-            cache.set(key, part, (unit.length * (unit.parts + 1)).total_seconds())
-        counted[start], low = part.count, part.upto
-    return counted
+        bucket = cached.get(key)
+        if bucket is None or not bucket.closed:
+            bucket = bucket or _empty_bucket(first_event_id_since(start, low=low, high=high))
+            bucket = _count_new_events(bucket, end=start + resolution.bucket_length, end_id=high, now=now)
+            cache.set(key, bucket, (resolution.bucket_length * (resolution.bucket_count + 1)).total_seconds())
+        counts[start], low = bucket.counts, bucket.end_id
+    return counts
 
 
 def first_event_id_since(moment: datetime, *, low: int, high: int) -> int:
-    """The id of the first event since then, between two ids. Events have their ids in the order in which they happened."""
+    """Return the id of the first event at or after `moment`, or `high` if there is none.
+
+    A binary search from `low` to `high`: event ids are in the order of their times.
+    """
     while low < high:
         middle = (low + high) // 2
         event = Event.objects.filter(id__gte=middle).order_by("id").values_list("id", "created_at").first()
@@ -121,71 +123,77 @@ def first_event_id_since(moment: datetime, *, low: int, high: int) -> int:
 
 
 def read_queue_depths() -> QueueDepths:
-    """What is to be sent."""
+    """Count the emails that are not sent yet."""
     depths = {status.value: Email.objects.filter(status=status).count() for status in QUEUE_STATUSES}
     return QueueDepths(depths, oldest_queued_at())
 
 
 def oldest_queued_at() -> datetime | None:
-    """Since when the first of the mails that could be sent waits, if any does. One that was retried waits since then."""
-    first = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("id", flat=True).first()
-    return Event.objects.filter(email_id=first).order_by("-id").values_list("created_at", flat=True).first() if first else None
+    """Return when the oldest queued email was queued (after a retry: queued again), or None if the queue is empty."""
+    email_id = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("id", flat=True).first()
+    if email_id is None:
+        return None
+    return Event.objects.filter(email_id=email_id).order_by("-id").values_list("created_at", flat=True).first()
 
 
 def read_latency(*, now: datetime) -> Latency:
-    """Of the mails that were sent in the last hour."""
-    last = _last_event_id() + 1
-    since = first_event_id_since(now - timedelta(hours=1), low=max(0, last - LATENCY_EVENT_WINDOW), high=last)
-    sent = Event.objects.filter(id__gte=since, type="email.sent").order_by("-id")
+    """Return the delivery latency of emails sent in the last hour."""
+    end_id = last_event_id() + 1
+    start_id = first_event_id_since(now - timedelta(hours=1), low=max(0, end_id - LATENCY_EVENT_WINDOW), high=end_id)
+    sent = Event.objects.filter(id__gte=start_id, type="email.sent").order_by("-id")
     times = sent.values_list("created_at", "email__created_at", "email__scheduled_at")[:LATENCY_SAMPLE_SIZE]
-    seconds = sorted(max(0.0, (at - max(accepted, due or accepted)).total_seconds()) for at, accepted, due in times)
+    seconds = sorted(
+        max(0.0, (sent_at - max(created_at, scheduled_at or created_at)).total_seconds())
+        for sent_at, created_at, scheduled_at in times
+    )
     return Latency(len(seconds), percentile(seconds, 50), percentile(seconds, 95))
 
 
 def top_failures() -> list[Failure]:
-    """The replies that most of the latest mails got which were not taken, the most frequent first."""
-    said: Counter[str] = Counter()
+    """Return the most frequent relay replies among recent delayed, failed and bounced emails, most frequent first."""
+    emails: Counter[str] = Counter()
     statuses: dict[str, str] = {}
     for status in FAILURE_STATUSES:
         errors = Email.objects.filter(status=status).order_by("-id").values_list("last_error", flat=True)[:FAILURE_SAMPLE_SIZE]
         for reply in map(generalize_reply, errors):
-            said[reply] += 1
+            emails[reply] += 1
             statuses[reply] = status.value
-    return [Failure(reply, mails, statuses[reply]) for reply, mails in said.most_common(MAX_SHOWN_FAILURES)]
+    return [Failure(reply, number, statuses[reply]) for reply, number in emails.most_common(MAX_SHOWN_FAILURES)]
 
 
 def relay_outages() -> list[RelayOutage]:
-    """The engines that found the relay not working."""
+    """Return the current relay outages, one for each worker that found the relay unavailable."""
     return list(RelayOutage.objects.order_by("started_at"))
 
 
 def latest_events() -> list[Event]:
-    """The last that happened, the newest first."""
+    """Return the latest events, newest first."""
     return list(Event.objects.order_by("-id").defer("smtp_transcript")[:MAX_SHOWN_EVENTS])
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """The value that so many per cent of them do not exceed (the nearest rank), if there are any."""
+    """Return the nearest-rank percentile of sorted values, or None if there are no values."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)] if ordered else None
 
 
 def generalize_reply(reply: str) -> str:
-    """What the relay said, as of any mail: addresses and long numbers are left out, so that equal ones are counted."""
-    if refused := PYTHON_SMTP_ERROR.search(reply):
-        reply = " ".join(refused.groups())
+    """Replace addresses and long numbers with "…", so that the same reply to different emails is counted as one."""
+    if match := PYTHON_SMTP_ERROR.search(reply):
+        reply = " ".join(match.groups())
     return LONG_NUMBER.sub("…", EMAIL_ADDRESS.sub("…", reply)).strip() or "No reply"
 
 
-def _count_new_events(part: Bucket, *, end: datetime, last: int, now: datetime) -> Bucket:
-    """Only what is new is counted: ids are in the order of the commits."""
-    upto = last if end > now else first_event_id_since(end, low=part.upto, high=last)
-    count = dict(part.count)
-    if part.upto < upto:
-        happened = Event.objects.filter(id__gte=part.upto, id__lt=upto, type__in=SERIES_BY_EVENT_TYPE).order_by()
-        for kind, number in happened.values_list("type").annotate(Count("id")):
-            count[SERIES_BY_EVENT_TYPE[kind]] += number
-    return Bucket(upto, count, over=end + CLOSE_BUCKET_AFTER < now)
+def _empty_bucket(end_id: int) -> Bucket:
+    return Bucket(end_id, dict.fromkeys(SERIES_BY_EVENT_TYPE.values(), 0), closed=False)
 
 
-def _last_event_id() -> int:
-    return Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
+def _count_new_events(bucket: Bucket, *, end: datetime, end_id: int, now: datetime) -> Bucket:
+    """Add the events since the last count. Event ids are in commit order, so no earlier id can appear later."""
+    if end <= now:
+        end_id = first_event_id_since(end, low=bucket.end_id, high=end_id)
+    counts = dict(bucket.counts)
+    if bucket.end_id < end_id:
+        events = Event.objects.filter(id__gte=bucket.end_id, id__lt=end_id, type__in=SERIES_BY_EVENT_TYPE).order_by()
+        for event_type, number in events.values_list("type").annotate(Count("id")):
+            counts[SERIES_BY_EVENT_TYPE[event_type]] += number
+    return Bucket(end_id, counts, closed=end + CLOSE_BUCKET_AFTER < now)

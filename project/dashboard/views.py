@@ -1,4 +1,4 @@
-"""The figures of the dashboard, for its script."""
+"""JSON view with the dashboard's numbers."""
 
 from dataclasses import asdict
 from typing import Any
@@ -19,44 +19,52 @@ from project.dashboard.stats import (
 )
 from project.delivery.models import RelayOutage
 from project.events.models import Event
+from project.transports.factory import is_local_only
 
-VIEW_PERMISSION = "emails.view_email"  # the permission to see it
+VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
 
 
 def stats_view(request: HttpRequest) -> JsonResponse:
-    """How it goes, by the minute, hour or day, and the last events: others follow on the socket, after `cursor`."""
+    """Return counts by minute, hour or day (`?resolution=`), the queue, latency, failures and the latest events.
+
+    Newer events follow on the WebSocket, after `cursor`.
+    """
     if not request.user.has_perm(VIEW_PERMISSION):
         raise PermissionDenied
-    unit = RESOLUTIONS.get(request.GET.get("unit", "minute"))
-    if unit is None:
+    resolution = RESOLUTIONS.get(request.GET.get("resolution", "minute"))
+    if resolution is None:
         raise Http404
     now, events = timezone.now(), latest_events()
-    parts = [{"start": start, **count} for start, count in bucket_counts(unit, now=now).items()]
-    told = {
+    stats = {
         "now": now,
         "cursor": events[0].pk if events else 0,
-        "counts": parts,
+        "buckets": [{"start": start, **counts} for start, counts in bucket_counts(resolution, now=now).items()],
         "queue": asdict(read_queue_depths()),
         "latency": asdict(read_latency(now=now)),
         "failures": [asdict(failure) for failure in top_failures()],
-        "transport": {"name": transport_name(), "pauses": [_pause(pause) for pause in relay_outages()]},
-        "events": [_event(event) for event in events],
+        "transport": {"name": transport_name(), "outages": [_outage_json(outage) for outage in relay_outages()]},
+        "events": [_event_json(event) for event in events],
     }
-    return JsonResponse(told, headers={"Cache-Control": "no-store"})
+    return JsonResponse(stats, headers={"Cache-Control": "no-store"})
 
 
 def transport_name() -> str:
-    """Where mail goes: to a relay, into the embedded mailbox, or what a Django backend does with it."""
-    if settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND:
+    """Return "Embedded mailbox", the relay's host and port, or the dotted path of another Django email backend."""
+    if is_local_only():
         return "Embedded mailbox"
     if settings.RELAY is not None:
         return f"{settings.RELAY.host}:{settings.RELAY.port}"
     return str(settings.EMAIL_BACKEND)
 
 
-def _pause(pause: RelayOutage) -> dict[str, Any]:
-    return {"since": pause.started_at, "until": pause.next_probe_at, "failures": pause.failures, "error": pause.error}
+def _outage_json(outage: RelayOutage) -> dict[str, Any]:
+    return {
+        "started_at": outage.started_at,
+        "next_probe_at": outage.next_probe_at,
+        "failures": outage.failures,
+        "error": outage.error,
+    }
 
 
-def _event(event: Event) -> dict[str, Any]:
+def _event_json(event: Event) -> dict[str, Any]:
     return {"id": event.pk, "type": event.type, "created_at": event.created_at, "data": event.data}

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""Django app of the delivery package."""
 
 from django.apps import AppConfig
 

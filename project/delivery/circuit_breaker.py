@@ -1,7 +1,7 @@
 """Circuit breaker for the relay: while the relay is unavailable, emails wait and use up no attempts.
 
-Closed: everything is sent. Open: nothing is, for a pause that doubles with each failure. Half-open, after the pause: one email
-is sent as a probe, and its result closes or reopens the breaker.
+Closed: all emails are sent. Open: no email is sent, for a pause that doubles with each failure. Half-open, after the pause: one
+email is sent as a probe, and its result closes or reopens the breaker.
 """
 
 from datetime import datetime
@@ -31,11 +31,11 @@ class CircuitBreaker:
         was_closed, self.failures, self.next_probe_at = self.failures == 0, 0, None
         return not was_closed
 
-    def capacity(self, wanted: int, *, in_flight: int, now: datetime) -> int:
-        """Return how many emails may be claimed: 0 while open; 1 when half-open (a probe); otherwise `wanted`."""
+    def capacity(self, limit: int, *, in_flight: int, now: datetime) -> int:
+        """Return how many emails may be claimed: 0 while open; at most 1 when half-open (a probe); otherwise `limit`."""
         if self._is_open(now):
             return 0
-        return max(0, 1 - in_flight) if self.failures else wanted
+        return max(0, 1 - in_flight) if self.failures else limit
 
     def _is_open(self, now: datetime) -> bool:
         # A pause that would last longer than the longest one is over: the clock was set back.

@@ -1,4 +1,7 @@
-"""Who sends what: an atomic claim of rows, so that no mail is in two hands at once (django-post_office#248, #326)."""
+"""Claims: atomic leases on rows, so that no two workers send the same email (django-post_office#248, #326).
+
+Delivery is at-least-once: the lease of a worker that dies expires, and another worker sends the email again.
+"""
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
@@ -16,8 +19,8 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-LEASE = timedelta(minutes=5)  # an engine that is alive renews it; of one on another machine, nothing else is known
-# What those who send use of a mail: to read the rest takes as long as half the claim.
+LEASE = timedelta(minutes=5)  # live workers renew it; it is the only sign of life from a worker on another machine
+# The fields that sending needs. Loading the others takes as long as half the claim.
 CLAIMED_FIELDS = (
     "id",
     "owner",
@@ -31,16 +34,16 @@ CLAIMED_FIELDS = (
     "recipient_results",
     "claimed_by",
 )
-# After its end, by which an engine that lives has tried its relay again: a relay may take ten minutes to time out.
+# After its next probe was due. A live worker has probed its relay again by then: a relay may take ten minutes to time out.
 OUTAGE_RETENTION = timedelta(minutes=15)
-MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # of mail in hand, more or less: a hundred mails may each be 15 MiB
+MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate size of one claim, because each of a hundred emails may have 15 MiB
 
 
 def claim_emails(worker: str, *, limit: int, now: datetime) -> list[Email]:
-    """Take up to `limit` queued mails, the oldest first, for `engine`. They count as one more attempt from here on.
+    """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each.
 
-    Leased, not finished: if the engine dies, another sends them again. Two mails are better than none. Recipients that are
-    suppressed are left out, and a mail that has no others is not among those given. None are given only if none are due.
+    Suppressed recipients are skipped. An email without any other recipients gets its final status here and is not returned.
+    The list is empty only if no email is due.
     """
     while ids := _due_ids(limit, now):
         if emails := _claim(ids, worker, now):
@@ -48,23 +51,23 @@ def claim_emails(worker: str, *, limit: int, now: datetime) -> list[Email]:
     return []
 
 
-def renew_leases(worker: str, held: Collection[UUID], *, now: datetime) -> int:
-    """Say that `engine` is alive, and still has these mails in hand. Gives how many it has.
+def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime) -> int:
+    """Extend the leases of the emails that `worker` still has in flight. Return how many were extended.
 
-    One whose outcome it could not write down is not among them: its lease runs out.
+    An email whose result could not be stored is no longer in flight, so its lease expires.
     """
-    mine = Email.objects.filter(id__in=held, status=Status.SENDING, claimed_by=worker)
-    return mine.update(lease_expires_at=now + LEASE)
+    claimed = Email.objects.filter(id__in=email_ids, status=Status.SENDING, claimed_by=worker)
+    return claimed.update(lease_expires_at=now + LEASE)
 
 
 def requeue_abandoned(dead_workers: Iterable[str], *, live: Iterable[str] = (), now: datetime) -> int:
-    """Put back what dead engines had in hand, and what was held beyond its lease. Gives how many.
+    """Requeue emails that are claimed by dead workers or whose lease has expired. Return how many.
 
-    A lease says nothing of engines that are known to be `living`: it runs out at once when the clock is set forward.
+    Expired leases of workers known to be `live` are ignored: all leases expire at once when the clock is set forward.
     """
     dead = list(dead_workers)
     abandoned = Q(claimed_by__in=dead) | (Q(lease_expires_at__lt=now) & ~Q(claimed_by__in=list(live)))
-    ids = list(_lock_unclaimed(Email.objects.filter(abandoned, status=Status.SENDING).order_by()).values_list("id", flat=True))
+    ids = list(_skip_locked(Email.objects.filter(abandoned, status=Status.SENDING).order_by()).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(status=Status.QUEUED, claimed_by="", lease_expires_at=None)
     record_status_events(Email.objects.filter(id__in=ids), now=now)
     RelayOutage.objects.filter(Q(worker__in=dead) | Q(next_probe_at__lt=now - OUTAGE_RETENTION)).delete()
@@ -72,45 +75,51 @@ def requeue_abandoned(dead_workers: Iterable[str], *, live: Iterable[str] = (), 
 
 
 def release_claims(emails: Sequence[Email], *, now: datetime) -> None:
-    """Put back what an engine claimed and did not begin. It was no attempt."""
-    held = Email.objects.select_for_update().filter(status=Status.SENDING, claimed_by=emails[0].claimed_by).order_by("id")
-    ids = list(held.filter(id__in=[email.id for email in emails]).values_list("id", flat=True))
+    """Requeue emails that one worker claimed but did not start to send. The attempt does not count."""
+    claimed = Email.objects.select_for_update().filter(status=Status.SENDING, claimed_by=emails[0].claimed_by).order_by("id")
+    ids = list(claimed.filter(id__in=[email.id for email in emails]).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(
         status=Status.QUEUED, attempts=F("attempts") - 1, claimed_by="", lease_expires_at=None
     )
     record_status_events(Email.objects.filter(id__in=ids), now=now)
 
 
+def next_due_at() -> datetime | None:
+    """Return when the next scheduled or delayed email is due."""
+    waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__isnull=False).order_by("next_attempt_at")
+    return waiting.values_list("next_attempt_at", flat=True).first()
+
+
 def _due_ids(limit: int, now: datetime) -> list[UUID]:
-    """What waited for its time, then what is queued: two queries, since each has its index, and `OR` would have none."""
+    """Return emails whose time has come, then queued ones. Two queries, because each has an index, and `OR` would use neither."""
     waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now).order_by("next_attempt_at")
     queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
-    found = _ids_and_sizes(waited, limit)
-    found += _ids_and_sizes(queued, limit - len(found))
+    due = _ids_and_sizes(waited, limit)
+    due += _ids_and_sizes(queued, limit - len(due))
     ids: list[UUID] = []
-    held = 0
-    for email_id, size in found:
-        held += size
-        if ids and held > MAX_CLAIMED_BYTES:
+    total_bytes = 0
+    for email_id, size in due:
+        total_bytes += size
+        if ids and total_bytes > MAX_CLAIMED_BYTES:
             break
         ids.append(email_id)
     return ids
 
 
 def _ids_and_sizes(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]]:
-    return list(_lock_unclaimed(emails).values_list("id", Length("raw_message__content"))[:limit])
+    return list(_skip_locked(emails).values_list("id", Length("raw_message__content"))[:limit])
 
 
-def _lock_unclaimed(emails: QuerySet[Email]) -> QuerySet[Email]:
-    """Locked, but for those that another transaction has. SQLite's, begun IMMEDIATE, holds all others off."""
+def _skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
+    """Lock the rows, skipping those locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
     if connection.features.has_select_for_update_skip_locked:
         return emails.select_for_update(skip_locked=True, of=("self",))
     return emails
 
 
 def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
-    claimed = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + LEASE, "next_attempt_at": None}
-    Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claimed)
+    claim = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + LEASE, "next_attempt_at": None}
+    Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claim)
     emails = list(
         Email.objects.filter(id__in=ids)
         .select_related("raw_message")
@@ -124,34 +133,27 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
 
 
 def _skip_suppressed(emails: Sequence[Email], now: datetime) -> list[NewEvent]:
-    """Settle those recipients, and the mails that have no others. Gives the events that say so."""
+    """Mark suppressed recipients, and finish emails that have no others. Return the events to append."""
     suppressed = find_suppressed({address for email in emails for address in email.recipients})
     events = []
     for email in emails:
-        if left_out := [
-            address for address in email.recipients if address in suppressed and address not in email.recipient_results
-        ]:
-            events.extend(_skip_recipients(email, left_out, now))
+        skipped = [address for address in email.recipients if address in suppressed and address not in email.recipient_results]
+        if skipped:
+            events.extend(_skip_recipients(email, skipped, now))
     return events
 
 
 def _skip_recipients(email: Email, addresses: list[str], now: datetime) -> list[NewEvent]:
     email.recipient_results |= dict.fromkeys(addresses, recipient_result(Status.SUPPRESSED))
-    if len(email.recipient_results) == len(email.recipients):  # nobody is left to send to
+    if len(email.recipient_results) == len(email.recipients):  # no recipients left to send to
         email.status, email.attempts = overall_status(email.recipient_results), email.attempts - 1
         email.claimed_by, email.lease_expires_at = "", None
         email.sent_at = now if email.status == Status.SENT else None
     email.save(update_fields=["recipient_results", "status", "attempts", "claimed_by", "lease_expires_at", "sent_at"])
     event = build_event(email, now=now, extra={"suppressed": addresses})
     event.type = f"email.{Status.SUPPRESSED}"
-    others = email.status not in (Status.SENDING, Status.SUPPRESSED)  # some were sent to before
-    reply = reply_for_status(Status(email.status), email.recipient_results)
-    if not others:
+    if email.status in (Status.SENDING, Status.SUPPRESSED):
         return [event]
+    # An earlier attempt reached other recipients, so the email ends with their status.
+    reply = reply_for_status(Status(email.status), email.recipient_results)
     return [event, build_event(email, now=now, smtp_code=reply.code if reply else None, response=reply.text if reply else None)]
-
-
-def next_due_at() -> datetime | None:
-    """When the next mail that waits for its time is due."""
-    waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__isnull=False).order_by("next_attempt_at")
-    return waiting.values_list("next_attempt_at", flat=True).first()

@@ -1,7 +1,9 @@
-"""What became of an attempt, and what that makes of the mail. Pure: the caller brings the time and the dice.
+"""Decisions after an attempt: the email's new status, the results of its recipients and the time of the next attempt.
 
-A mail has several recipients, and a relay may take it for one and refuse another. Those whose end is reached are `settled`;
-the others are still to be sent to. A mail is `sent` if the relay took it for anyone.
+Pure: the caller passes the current time and the random number.
+
+A relay may accept an email for some recipients and reject it for others. Recipients with a final result are in
+`recipient_results`; all others are pending. An email is `sent` if the relay accepted it for at least one recipient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +23,7 @@ RecipientResults = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code"
 
 @dataclass(frozen=True)
 class DeliveryState:
-    """How far a mail is: its envelope, the recipients whose end is reached, and how many tries it had, this one included."""
+    """The email before the decision: its recipients, their final results so far, and its attempts including this one."""
 
     recipients: Sequence[str]
     recipient_results: RecipientResults
@@ -29,15 +31,15 @@ class DeliveryState:
 
     @property
     def pending_recipients(self) -> list[str]:
-        """The recipients it is still to be sent to."""
+        """Return the recipients without a final result."""
         return [address for address in self.recipients if address not in self.recipient_results]
 
 
 @dataclass(frozen=True)
 class DeliveryDecision:
-    """What the mail is from now on, and the `reply` that explains it.
+    """The email after the attempt, and the relay's `reply` that explains its status.
 
-    `refusals` are what this try's were, `bounced` those of recipients that turned out not to exist.
+    `rejections` are the relay's rejections of recipients in this attempt. `bounced` are those of addresses that do not exist.
     """
 
     status: Status
@@ -51,92 +53,90 @@ class DeliveryDecision:
 
     @property
     def is_sent_to_all(self) -> bool:
-        """Whether the relay took it for everybody, as it does with nearly all."""
+        """Return whether the relay accepted the email for all recipients at once, the most common case."""
         return self.status == Status.SENT and not self.recipient_results
 
 
 def decide(
     result: SendResult,
-    progress: DeliveryState,
+    state: DeliveryState,
     *,
     now: datetime,
     jitter: float,
     delays: Sequence[timedelta] = DEFAULT_RETRY_DELAYS,
 ) -> DeliveryDecision:
-    """Decide what an attempt's outcome makes of the mail."""
-    if (
-        result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE
-    ):  # no mail would have gone: this was not one of its chances
-        return DeliveryDecision(
-            Status.QUEUED, progress.attempts - 1, result.error, progress.recipient_results, reply=result.reply
-        )
-    if not result.error and not result.rejections and not progress.recipient_results:
-        return DeliveryDecision(Status.SENT, progress.attempts, reply=result.reply)
-    at = next_attempt(attempts=progress.attempts, now=now, delays=delays, asked=_requested_delay(result), jitter=jitter)
-    pending = progress.pending_recipients
+    """Decide what the result of an attempt means for the email."""
+    if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
+        # The relay would have accepted no email at all, so this attempt does not count.
+        return DeliveryDecision(Status.QUEUED, state.attempts - 1, result.error, state.recipient_results, reply=result.reply)
+    if not result.error and not result.rejections and not state.recipient_results:
+        return DeliveryDecision(Status.SENT, state.attempts, reply=result.reply)
+    retry_at = next_attempt(
+        attempts=state.attempts, now=now, delays=delays, requested_delay=_requested_delay(result), jitter=jitter
+    )
+    pending = state.pending_recipients
     rejections = _rejections(result, pending)
-    ends = {address: _decide_recipient(rejections.get(address), result, chances=at is not None) for address in pending}
-    ended = {address: end for address, end in ends.items() if end is not None}
-    recipient_results = progress.recipient_results | ended
-    bounced = {address: rejections[address] for address, end in ended.items() if end["status"] == Status.BOUNCED}
-    error = _error_text(result, progress)
-    if len(recipient_results) < len(progress.recipients):
-        put_off = next(
-            (rejections[address] for address in pending if address in rejections and address not in ended), result.reply
-        )
-        return DeliveryDecision(Status.DELAYED, progress.attempts, error, recipient_results, at, bounced, rejections, put_off)
+    decided = {address: _decide_recipient(rejections.get(address), result, can_retry=retry_at is not None) for address in pending}
+    finished = {address: final for address, final in decided.items() if final is not None}
+    recipient_results = state.recipient_results | finished
+    bounced = {address: rejections[address] for address, final in finished.items() if final["status"] == Status.BOUNCED}
+    error = _error_text(result, state)
+    if len(recipient_results) < len(state.recipients):
+        delaying = (rejections[address] for address in pending if address in rejections and address not in finished)
+        reply = next(delaying, result.reply)
+        return DeliveryDecision(Status.DELAYED, state.attempts, error, recipient_results, retry_at, bounced, rejections, reply)
     status = overall_status(recipient_results)
-    reply = reply_for_status(status, ended) or reply_for_status(status, recipient_results)
-    return DeliveryDecision(status, progress.attempts, error, recipient_results, None, bounced, rejections, reply)
+    reply = reply_for_status(status, finished) or reply_for_status(status, recipient_results)
+    return DeliveryDecision(status, state.attempts, error, recipient_results, None, bounced, rejections, reply)
 
 
 def recipient_result(status: Status, reply: Reply | None = None) -> dict[str, Any]:
-    """The end of one recipient."""
+    """Return the final result of one recipient."""
     return {"status": status.value, "smtp_code": reply.code if reply else None, "response": reply.text if reply else None}
 
 
 def reply_for_status(status: Status, recipient_results: RecipientResults) -> Reply | None:
-    """What the relay said of a recipient that came to this end, if it said anything of one."""
-    said = (end for end in recipient_results.values() if end["status"] == status and end["smtp_code"] is not None)
-    return next((Reply(end["smtp_code"], end["response"]) for end in said), None)
+    """Return the relay's reply about the first recipient with this status, or None if there is no such reply."""
+    replied = (final for final in recipient_results.values() if final["status"] == status and final["smtp_code"] is not None)
+    return next((Reply(final["smtp_code"], final["response"]) for final in replied), None)
 
 
 def overall_status(recipient_results: RecipientResults) -> Status:
-    """The end of a mail whose recipients have all come to theirs."""
-    ends = {end["status"] for end in recipient_results.values()}
-    for status in (Status.SENT, Status.FAILED, Status.BOUNCED):  # the best, and of the others the one that can be tried again
-        if status in ends:
+    """Return the status of an email whose recipients all have a final result."""
+    statuses = {final["status"] for final in recipient_results.values()}
+    for status in (Status.SENT, Status.FAILED, Status.BOUNCED):  # the best first, then the one that can be retried
+        if status in statuses:
             return status
     return Status.SUPPRESSED
 
 
 def _requested_delay(result: SendResult) -> timedelta | None:
     replies = [*result.rejections.values(), *([result.reply] if result.reply else [])]
-    return max((wait for reply in replies if (wait := reply.requested_delay)), default=None)
+    return max((delay for reply in replies if (delay := reply.requested_delay)), default=None)
 
 
-def _error_text(result: SendResult, progress: DeliveryState) -> str:
-    """What went wrong, with the addresses unless all is said of all."""
-    said = {str(reply) for reply in result.rejections.values()}
-    if len(said) == 1 and len(result.rejections) == len(progress.recipients):
-        return said.pop()
-    told = [f"{address}: {reply}" for address, reply in result.rejections.items()]
-    return "; ".join([*told, result.error] if len(told) < len(progress.pending_recipients) and result.error else told)
+def _error_text(result: SendResult, state: DeliveryState) -> str:
+    """Return the errors, each with its address unless all recipients have the same error."""
+    distinct = {str(reply) for reply in result.rejections.values()}
+    if len(distinct) == 1 and len(result.rejections) == len(state.recipients):
+        return distinct.pop()
+    errors = [f"{address}: {reply}" for address, reply in result.rejections.items()]
+    return "; ".join([*errors, result.error] if len(errors) < len(state.pending_recipients) and result.error else errors)
 
 
 def _rejections(result: SendResult, pending: Sequence[str]) -> Mapping[str, Reply]:
-    """What was said of each recipient. Of a mail that goes to one, all is said of that one, but what is said of its sender."""
+    """Return the rejections by recipient. With one recipient, a failing reply is about that one unless it is about the sender."""
     if result.error and result.reply and len(pending) == 1 and not result.sender_rejected:
         return {pending[0]: result.reply, **result.rejections}
     return result.rejections
 
 
-def _decide_recipient(refusal: Reply | None, result: SendResult, *, chances: bool) -> dict[str, Any] | None:
-    """What became of one recipient, or None if it is to be tried again."""
-    if refusal is None and not result.error:
+def _decide_recipient(rejection: Reply | None, result: SendResult, *, can_retry: bool) -> dict[str, Any] | None:
+    """Return the final result of one recipient, or None to retry."""
+    if rejection is None and not result.error:
         return recipient_result(Status.SENT, result.reply)
-    may_pass = not refusal.is_permanent if refusal else result.failure_kind == FailureKind.TEMPORARY
-    if may_pass and chances:
+    is_temporary = not rejection.is_permanent if rejection else result.failure_kind == FailureKind.TEMPORARY
+    if is_temporary and can_retry:
         return None
-    is_bad = refusal is not None and is_bad_address(refusal)
-    return recipient_result(Status.BOUNCED if is_bad else Status.FAILED, refusal or result.reply)
+    is_bad = rejection is not None and is_bad_address(rejection)
+    return recipient_result(Status.BOUNCED if is_bad else Status.FAILED, rejection or result.reply)

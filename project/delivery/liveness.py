@@ -1,7 +1,7 @@
-"""Telling a dead engine from a busy one on this machine, without waiting for its leases to run out.
+"""Liveness locks: they show which delivery workers on this machine are alive, without waiting for leases to expire.
 
-An engine holds a lock on a file of its own for as long as its process lives; the operating system lets go of it
-however the process ends, `kill -9` included. Whoever can take the lock knows that the engine is dead.
+Each worker holds a lock (flock) on a file of its own. The operating system releases the lock however the process ends, even
+after `kill -9`, so a lock that can be acquired belongs to a dead worker.
 """
 
 import fcntl
@@ -12,47 +12,49 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-STARTUP_GRACE_SECONDS = 3600.0  # seconds after which whoever is still hidden does not start any more: it takes an instant
+STARTUP_GRACE_SECONDS = 3600.0  # a hidden file older than this is left over from a crash: starting takes an instant
 
 
 @contextmanager
 def hold_liveness_lock(folder: Path) -> Iterator[str]:
-    """Be an engine, by the name given, until the end of the block or of the process."""
+    """Create and lock a file for a new worker. Yield the worker's name, which is the file's name."""
     folder.mkdir(exist_ok=True)
     name = uuid4().hex
     hidden = folder / f".{name}"
     with hidden.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        hidden.rename(folder / name)  # only now: nobody ever sees it without its lock
+        hidden.rename(folder / name)  # after locking, so that the file is never visible without its lock
         yield name
 
 
 def dead_workers(folder: Path) -> list[str]:
-    """The names of those that ran here and run no more, until they are forgotten. Of other machines, nothing is known."""
+    """Return the names of dead workers of this machine, until `remove_dead`. Workers of other machines are unknown."""
     return [path.name for path in folder.iterdir() if _is_locked(path) is False]
 
 
 def live_workers(folder: Path) -> list[str]:
-    """The names of those that run here."""
+    """Return the names of the workers that run on this machine."""
     return [path.name for path in folder.iterdir() if _is_locked(path)]
 
 
 def remove_dead(names: Iterable[str], folder: Path) -> None:
-    """Strike dead engines off, once what they had in hand is back in the queue."""
+    """Delete the files of dead workers, once their emails are back in the queue."""
     for name in names:
-        with suppress(OSError):  # another was quicker, or may and this one may not: it stays dead
+        with suppress(
+            OSError
+        ):  # another worker deleted the file first, or this user may not: then the worker stays listed as dead
             (folder / name).unlink()
 
 
 def _is_locked(path: Path) -> bool | None:
-    """None if that cannot be told, as of an engine on another machine."""
+    """Return whether a worker's file is locked, or None if that cannot be determined."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return None  # another engine was quicker to forget it, or it is another user's
+        return None  # another worker deleted it, or it belongs to another user
     try:
         if path.name.startswith(".") and time.time() < os.fstat(descriptor).st_mtime + STARTUP_GRACE_SECONDS:
-            return None  # it just starts
+            return None  # the worker is just starting
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

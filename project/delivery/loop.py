@@ -1,4 +1,4 @@
-"""One run of an engine: look what is due, claim it, send it."""
+"""The delivery loop: one run of a worker that polls for due emails, claims them and passes them to the sender pool."""
 
 import asyncio
 import logging
@@ -24,166 +24,175 @@ from project.transports.smtp.error_classes import FailureKind
 
 logger = logging.getLogger(__name__)
 
-SWEEP_INTERVAL_SECONDS = 5.0  # seconds
-MIN_POLL_INTERVAL_SECONDS = 0.02  # seconds between looks that find little: what is accepted meanwhile is claimed together
-FAST_RELAY_SECONDS = 0.25  # seconds in which a quick relay is done with what was claimed: it is given twice as many
-MAX_QUEUED_EMAILS = 256  # mails that wait for a channel; a slow relay is never given so many
+SWEEP_INTERVAL_SECONDS = 5.0
+MIN_POLL_INTERVAL_SECONDS = 0.02  # between polls that find little, so that emails queued meanwhile are claimed together
+FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
+MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; a slow relay never gets so many
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class DeliveryLoop:
-    """The engine called `name` at work. It begins with `start` or `deliver_what_is_due`, and ends with `finish`."""
+    """One run of the worker called `name`, from `start` or `deliver_due` until `finish`."""
 
     def __init__(self, name: str, folder: Path, *, poll_interval: float) -> None:
+        """`folder` holds the liveness locks; `poll_interval` is in seconds."""
         self._name = name
         self._folder = folder
-        self._look_every = poll_interval
+        self._poll_interval = poll_interval
         self._breaker = CircuitBreaker()
-        self._senders = SenderPool(create_transport(), self._on_result)
-        self._depth = 2 * self._senders.max_connections  # mails to have in hand
-        self._wanted = asyncio.Event()  # there is something to look at
-        self._giving_back = asyncio.Lock()
-        self._looking: asyncio.Task[None] | None = None
-        self._ending = False
-        self._more = False  # the last look found something: there may be more
+        self._pool = SenderPool(create_transport(), self._on_result)
+        self._target = 2 * self._pool.max_connections  # how many emails should be in flight
+        self._wake_up = asyncio.Event()
+        self._release_lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._is_finishing = False
+        self._may_have_more = False  # the last poll claimed emails, so there may be more
         self._claimed_at = self._swept_at = -math.inf
 
     @property
-    def is_looking(self) -> bool:
-        """Whether its loop runs."""
-        return self._looking is not None and not self._looking.done()
+    def is_running(self) -> bool:
+        """Return whether the loop started by `start` still runs."""
+        return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Look for what is due until `finish`."""
-        self._looking = asyncio.create_task(self._look_forever())
+        """Poll for due emails until `finish`."""
+        self._task = asyncio.create_task(self._run())
 
     def wake(self) -> None:
-        """Look now: something was accepted."""
-        self._wanted.set()
+        """Poll now, because an email may be due."""
+        self._wake_up.set()
 
-    async def deliver_what_is_due(self) -> None:
-        """Deliver until nothing more is due, or the relay does not work."""
+    async def deliver_due(self) -> None:
+        """Deliver until nothing more is due or the relay is unavailable."""
         await self._sweep()
         while True:
-            self._wanted.clear()
+            self._wake_up.clear()
             await self._claim()
-            if self._breaker.failures or not self._senders.in_flight:
+            if self._breaker.failures or not self._pool.in_flight:
                 return
-            await self._wanted.wait()
+            await self._wake_up.wait()
 
     async def finish(self, grace: float) -> None:
-        """Let what is in hand be sent within `grace` seconds, and put the rest back."""
+        """Give emails in flight `grace` seconds to finish, and release the claims on those that are not being sent."""
         deadline = time.monotonic() + grace
-        self._ending = True
+        self._is_finishing = True
         self.wake()
-        if self._looking is not None:
-            await asyncio.wait({self._looking}, timeout=grace)
-            self._looking.cancel()
-        while self._senders.in_flight and (left := deadline - time.monotonic()) > 0:
-            self._wanted.clear()
-            await _wait(self._wanted, left)
-        await self._give_back()
-        if self._senders.in_flight:
-            logger.error("%d mails in hand after %g s of grace: the next start sends them again", self._senders.in_flight, grace)
-        await self._senders.stop()
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=grace)
+            self._task.cancel()
+        while self._pool.in_flight and (remaining := deadline - time.monotonic()) > 0:
+            self._wake_up.clear()
+            await _wait(self._wake_up, remaining)
+        await self._release_waiting()
+        if self._pool.in_flight:
+            logger.error(
+                "%d emails still in flight after the grace period of %g s; the next start sends them again",
+                self._pool.in_flight,
+                grace,
+            )
+        await self._pool.stop()
         if self._breaker.failures:
-            await self._attempt(save_outage, self._name, CircuitBreaker(), now=timezone.now())
+            await self._try_query(save_outage, self._name, CircuitBreaker(), now=timezone.now())
 
-    async def _look_forever(self) -> None:
-        while not self._ending:
-            self._wanted.clear()
-            await self._look()
-            await _wait(self._wanted, await self._seconds_until_something_is_due())
-            if not self._more:
+    async def _run(self) -> None:
+        while not self._is_finishing:
+            self._wake_up.clear()
+            await self._poll()
+            await _wait(self._wake_up, await self._seconds_until_next_poll())
+            if not self._may_have_more:
                 await asyncio.sleep(MIN_POLL_INTERVAL_SECONDS - (time.monotonic() - self._claimed_at))
-        await self._look()  # what was accepted just before the end still goes
+        await self._poll()  # emails queued just before the end are still sent
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
             await self._sweep()
             await self._claim()
         except Exception:
-            self._more = False
-            logger.exception("The engine will look again in %g s", self._look_every)
+            self._may_have_more = False
+            logger.exception("The delivery worker could not poll the queue; trying again in %g s", self._poll_interval)
 
     async def _sweep(self) -> None:
-        """Now and then, say that this engine is alive, and put back what no living one has in hand."""
+        """Once per sweep interval, renew this worker's leases and requeue emails that no live worker has claimed."""
         if time.monotonic() < self._swept_at + SWEEP_INTERVAL_SECONDS:
             return
-        if held := list(self._senders.in_flight_ids):
-            await run_in_transaction(renew_leases, self._name, held, now=timezone.now())
-        others = [name for name in live_workers(self._folder) if name != self._name]  # its own may be lost mails
+        if in_flight_ids := list(self._pool.in_flight_ids):
+            await run_in_transaction(renew_leases, self._name, in_flight_ids, now=timezone.now())
+        # Without its own name: an email that this worker claimed but lost track of is requeued when its lease expires.
+        others = [name for name in live_workers(self._folder) if name != self._name]
         dead = dead_workers(self._folder)
         if count := await run_in_transaction(requeue_abandoned, dead, live=others, now=timezone.now()):
-            logger.warning("Put %d abandoned mails back into the queue", count)
+            logger.warning("Requeued %d abandoned emails", count)
         remove_dead(dead, self._folder)
         self._swept_at = time.monotonic()
 
     async def _claim(self) -> None:
-        """Take in hand as many as there is room for."""
+        """Claim as many emails as there is room for, and start sending them."""
         if not self._has_room:
             return
-        room = self._breaker.capacity(
-            self._depth - self._senders.in_flight, in_flight=self._senders.in_flight, now=timezone.now()
-        )
-        emails = await run_in_transaction(self._claim_in_turn, room) if room else []
-        self._senders.submit(emails)
+        in_flight = self._pool.in_flight
+        limit = self._breaker.capacity(self._target - in_flight, in_flight=in_flight, now=timezone.now())
+        emails = await run_in_transaction(self._claim_now, limit) if limit else []
+        self._pool.submit(emails)
         if not self._breaker.capacity(1, in_flight=0, now=timezone.now()):
-            await self._give_back()  # a pause began while they were claimed
-        self._more = bool(emails)
-        was_quick, self._claimed_at = time.monotonic() < self._claimed_at + FAST_RELAY_SECONDS, time.monotonic()
-        if emails and len(emails) == room:
-            self._depth = self._depth * 2 if was_quick else self._depth // 2
-            self._depth = min(
-                max(self._depth, 2 * self._senders.max_connections), self._senders.max_connections + MAX_QUEUED_EMAILS
-            )
+            await self._release_waiting()  # the breaker opened during the claim
+        self._may_have_more = bool(emails)
+        previous, self._claimed_at = self._claimed_at, time.monotonic()
+        if emails and len(emails) == limit:
+            self._adapt_target(is_fast=self._claimed_at < previous + FAST_RELAY_SECONDS)
 
-    def _claim_in_turn(self, room: int) -> list[Email]:
-        """With the time of the turn: what is claimed may have been accepted while this one waited for it."""
-        return claim_emails(self._name, limit=room, now=timezone.now())
+    def _claim_now(self, limit: int) -> list[Email]:
+        """Claim with the time after the wait for the write lock, because emails may have been queued during that wait."""
+        return claim_emails(self._name, limit=limit, now=timezone.now())
+
+    def _adapt_target(self, *, is_fast: bool) -> None:
+        target = self._target * 2 if is_fast else self._target // 2
+        connections = self._pool.max_connections
+        self._target = min(max(target, 2 * connections), connections + MAX_QUEUED_EMAILS)
 
     @property
     def _has_room(self) -> bool:
-        """Whether a claim is worth its transaction. While there is none, all channels are busy."""
-        return self._senders.in_flight <= self._depth // 2
+        """Return whether a claim is worth its transaction. If not, all connections are busy."""
+        return self._pool.in_flight <= self._target // 2
 
-    async def _seconds_until_something_is_due(self) -> float:
-        """How long the loop may wait: until the time of what waits for one, and never longer than `look_every`."""
+    async def _seconds_until_next_poll(self) -> float:
+        """Return the time until the next email or probe is due, at most the poll interval."""
         due = self._breaker.next_probe_at
-        if due is None and not self._more:
-            due = await self._attempt(next_due_at)
-        return self._look_every if due is None else min(max((due - timezone.now()).total_seconds(), 0.0), self._look_every)
+        if due is None and not self._may_have_more:
+            due = await self._try_query(next_due_at)
+        if due is None:
+            return self._poll_interval
+        return min(max((due - timezone.now()).total_seconds(), 0.0), self._poll_interval)
 
     async def _on_result(self, result: SendResult) -> None:
         if update_breaker(self._breaker, result, now=timezone.now()):
             if self._breaker.next_probe_at is not None:
-                logger.error("The relay does not work; the next try is at %s", f"{self._breaker.next_probe_at:%H:%M:%S}")
-                await self._give_back()
-            await self._attempt(save_outage, self._name, self._breaker, now=timezone.now())
+                logger.error("The relay is unavailable; next attempt at %s", f"{self._breaker.next_probe_at:%H:%M:%S}")
+                await self._release_waiting()
+            await self._try_query(save_outage, self._name, self._breaker, now=timezone.now())
             self.wake()
-        if not self._senders.in_flight or (self._more and self._has_room):
+        if not self._pool.in_flight or (self._may_have_more and self._has_room):
             self.wake()
 
-    async def _give_back(self) -> None:
-        async with self._giving_back:  # `finish` waits for one that is under way, before it stops whoever is at it
-            if emails := self._senders.withdraw():
-                await self._attempt(release_claims, emails, now=timezone.now())
+    async def _release_waiting(self) -> None:
+        async with self._release_lock:  # `finish` must wait for a release in progress before it cancels the task that runs it
+            if emails := self._pool.withdraw():
+                await self._try_query(release_claims, emails, now=timezone.now())
 
-    async def _attempt(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Ask the database. None if it fails: the next sweep mends what was not written."""
+    async def _try_query(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Run `function` in a transaction. Return None if it fails: the next sweep repairs what could not be stored."""
         try:
             return await run_in_transaction(function, *args, **kwargs)
         except Exception:
-            logger.exception("The engine could not %s", function.__name__.replace("_", " "))
+            logger.exception("The delivery worker could not run %s", function.__name__)
             return None
 
 
-async def _wait(wanted: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # not wait_for: in Python 3.11 it may swallow a cancellation
-            await wanted.wait()
+            await event.wait()
 
 
 def update_breaker(breaker: CircuitBreaker, result: SendResult, *, now: datetime) -> bool:

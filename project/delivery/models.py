@@ -4,12 +4,12 @@ from django.db import models
 
 
 class RelayOutage(models.Model):
-    """That an engine found the relay not working, and when it tries again. There is none while all is well."""
+    """An outage of the relay that a worker has detected. The row is deleted as soon as the relay works again."""
 
     worker = models.CharField(max_length=32, primary_key=True)
     started_at = models.DateTimeField()
     next_probe_at = models.DateTimeField()
-    failures = models.PositiveIntegerField()  # in a row
+    failures = models.PositiveIntegerField()  # consecutive
     error = models.TextField()
 
     def __str__(self) -> str:

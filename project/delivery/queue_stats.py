@@ -1,4 +1,4 @@
-"""What is on its way, counted by indexes that have few entries, however many mails were sent."""
+"""Counts of the queue for metrics, read from partial indexes that stay small however many emails were sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from project.emails.status import NOT_SENT, Status
 
 @dataclass(frozen=True)
 class QueueStats:
-    """Mails by status (all but `sent`), since when the oldest queued one waits, and whether a relay is given a pause."""
+    """Emails by status (all but `sent`), the submission time of the oldest queued one, and whether a relay is paused."""
 
-    mails: Mapping[str, int]
-    waits_since: datetime | None
-    is_paused: bool
+    counts_by_status: Mapping[str, int]
+    oldest_queued_at: datetime | None
+    is_relay_paused: bool
 
 
 def read_queue_stats() -> QueueStats:
-    """How it stands now."""
-    mails = {status.value: Email.objects.filter(status=status).count() for status in NOT_SENT}
+    """Return the current counts."""
+    counts = {status.value: Email.objects.filter(status=status).count() for status in NOT_SENT}
     oldest = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("created_at", flat=True).first()
-    return QueueStats(mails, oldest, RelayOutage.objects.exists())
+    return QueueStats(counts, oldest, RelayOutage.objects.exists())

@@ -1,4 +1,4 @@
-"""Writing down what became of attempts, and what that makes of the mails."""
+"""Stores the results of attempts: the emails' new state, their events and new suppressions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from project.transports.simulator import is_simulated
 
 
 class LeaseLost(Exception):
-    """Another engine has taken over a mail. What became of it is for that one to say."""
+    """Another worker has claimed one of the emails meanwhile, and stores that email's result."""
 
 
-RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None}
+RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None}  # fields of an email without a claim
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """A try that has ended: the mail as it was claimed, and what became of it. `jitter` in [0, 1) spreads the next tries."""
+    """A finished attempt: the email as it was claimed, and the result. `jitter` in [0, 1) spreads retries."""
 
     email: Email
     result: SendResult
@@ -35,38 +35,38 @@ class Attempt:
 
 
 def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
-    """Write down what became of attempts of one engine, and tell it.
+    """Store the results of attempts of one worker, and append their events.
 
-    Raises `NotInHand` if it no longer has one of these mails in hand.
+    Raises `LeaseLost` if the worker no longer holds the claim on one of the emails.
     """
-    judged = [(attempt, _decide(attempt)) for attempt in attempts]
-    _update_sent([attempt for attempt, decision in judged if decision.is_sent_to_all])
-    for attempt, decision in judged:
+    decided = [(attempt, _decide(attempt)) for attempt in attempts]
+    _update_sent([attempt for attempt, decision in decided if decision.is_sent_to_all])
+    for attempt, decision in decided:
         if not decision.is_sent_to_all:
             _update(attempt, decision)
-    append_events([_build_event(attempt, decision) for attempt, decision in judged])
-    return [decision for _, decision in judged]
+    append_events([_build_event(attempt, decision) for attempt, decision in decided])
+    return [decision for _, decision in decided]
 
 
 def _decide(attempt: Attempt) -> DeliveryDecision:
     email = attempt.email
-    progress = DeliveryState(email.recipients, email.recipient_results, email.attempts)
-    return decide(attempt.result, progress, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
+    state = DeliveryState(email.recipients, email.recipient_results, email.attempts)
+    return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
 
 
 def _update_sent(attempts: Sequence[Attempt]) -> None:
-    """Nearly all mails are: they are written in one statement."""
+    """Store the most common result, sent to all recipients, with one statement for all emails."""
     if not attempts:
         return
     emails = [attempt.email for attempt in attempts]
-    mine = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
-    if mine.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **RELEASED) < len(emails):
+    claimed = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
+    if claimed.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **RELEASED) < len(emails):
         raise LeaseLost
 
 
 def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
-    mine = Email.objects.filter(id=attempt.email.id, status=Status.SENDING, claimed_by=attempt.email.claimed_by)
-    recorded = mine.update(
+    claimed = Email.objects.filter(id=attempt.email.id, status=Status.SENDING, claimed_by=attempt.email.claimed_by)
+    updated = claimed.update(
         status=decision.status,
         attempts=decision.attempts,
         last_error=decision.error,
@@ -75,15 +75,14 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
         sent_at=attempt.at if decision.status == Status.SENT else None,
         **RELEASED,
     )
-    if not recorded:
+    if not updated:
         raise LeaseLost
-    bad = {address: reply for address, reply in decision.bounced.items() if not is_simulated(address)}
-    suppress_all([NewSuppression(address, str(reply), attempt.email.id) for address, reply in bad.items()], now=attempt.at)
+    bounced = {address: reply for address, reply in decision.bounced.items() if not is_simulated(address)}
+    suppress_all([NewSuppression(address, str(reply), attempt.email.id) for address, reply in bounced.items()], now=attempt.at)
 
 
 def _build_event(attempt: Attempt, decision: DeliveryDecision) -> NewEvent:
-    refused = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in decision.rejections.items()}
-    extra = {"refused": refused} if refused else {}
+    rejected = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in decision.rejections.items()}
     return build_event(
         attempt.email,
         now=attempt.at,
@@ -92,5 +91,5 @@ def _build_event(attempt: Attempt, decision: DeliveryDecision) -> NewEvent:
         smtp_code=decision.reply.code if decision.reply else None,
         response=decision.reply.text if decision.reply else None,
         smtp_transcript=attempt.result.smtp_transcript,
-        extra=extra,
+        extra={"refused": rejected} if rejected else {},
     )

@@ -1,4 +1,7 @@
-"""What a caller may change about a mail that was accepted. Each change is one conditional UPDATE: it is made, or refused."""
+"""Actions on a submitted email: cancel, retry, reschedule.
+
+Each action is one conditional UPDATE, so of two actions at the same moment one takes effect and the other is rejected.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -14,61 +17,65 @@ from project.events.log import record_status_events, wake_worker_on_commit
 
 
 class NotOwner(DomainError):
-    """It is another's, and the caller may see it and no more."""
+    """The email belongs to another owner: the caller may see it, but not change it."""
 
-    code = "email_not_yours"
+    code = "not_owner"
 
 
 class EmailNotCancelable(DomainError):
-    """It is on its way, or has arrived, or was canceled before."""
+    """The email is neither queued nor scheduled."""
 
     code = "email_not_cancelable"
 
 
 class EmailNotRetryable(DomainError):
-    """It has not failed."""
+    """The email has not failed."""
 
     code = "email_not_retryable"
 
 
 class EmailNotReschedulable(DomainError):
-    """It is not waiting for its time."""
+    """The email is not scheduled."""
 
     code = "email_not_reschedulable"
 
 
 def cancel_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Keep a mail that waits from being sent. Raises `EmailNotFound`, `EmailNotCancelable`."""
+    """Cancel a queued or scheduled email. Raises `EmailNotFound`, `NotOwner`, `EmailNotCancelable`."""
     return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, status=Status.CANCELED, next_attempt_at=None)
 
 
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Send a failed mail again, with all its chances. Raises `EmailNotFound`, `EmailNotRetryable`."""
+    """Queue a failed email again, with all its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`."""
     return _change(
         email_id, principal, now, (Status.FAILED,), EmailNotRetryable, status=Status.QUEUED, attempts=0, recipient_results={}
     )
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:
-    """Send a scheduled mail at another time, with that for its date. Raises `EmailNotFound`, `EmailNotReschedulable`."""
+    """Move a scheduled email, and the Date of its message, to another time.
+
+    Raises `EmailNotFound`, `NotOwner`, `EmailNotReschedulable`.
+    """
     email = _change(email_id, principal, now, (Status.SCHEDULED,), EmailNotReschedulable, scheduled_at=at, next_attempt_at=at)
-    source = RawMessage.objects.get(email=email)
-    source.content = with_date(bytes(source.content), max(at, now))
-    source.save()
+    message = RawMessage.objects.get(email=email)
+    message.content = with_date(bytes(message.content), max(at, now))
+    message.save()
     wake_worker_on_commit()
     return email
 
 
-def _change(  # what all three have in common
-    email_id: UUID, principal: Principal, now: datetime, possible: tuple[Status, ...], refusal: type[DomainError], **changes: Any
+def _change(
+    email_id: UUID, principal: Principal, now: datetime, allowed: tuple[Status, ...], rejection: type[DomainError], **changes: Any
 ) -> Email:
-    own = changeable_by(principal).filter(id=email_id)
-    changed = own.filter(status__in=possible).update(**changes)
+    """Apply `changes` if the principal may change the email and its status is one of `allowed`; else raise `rejection`."""
+    changeable = changeable_by(principal).filter(id=email_id)
+    changed = changeable.filter(status__in=allowed).update(**changes)
     email = get_email(email_id, principal=principal)
-    if not changed and not own.exists():
-        raise NotOwner("This email is another's.")
+    if not changed and not changeable.exists():
+        raise NotOwner("You do not have permission to change this email.")
     if not changed:
-        raise refusal(f"This email is {email.status}.")
+        raise rejection(f"This email is {email.status}.")
     if "status" in changes:
         record_status_events([email], now=now)
     return email

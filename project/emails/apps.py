@@ -1,10 +1,10 @@
-"""The Django app."""
+"""Django app of the emails package."""
 
 from django.apps import AppConfig
 
 
 class EmailsConfig(AppConfig):
-    """Registers `project.emails`."""
+    """App configuration of `project.emails`."""
 
     name = "project.emails"
     verbose_name = "Emails"

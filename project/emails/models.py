@@ -1,4 +1,4 @@
-"""The tables: mail on its way, and the embedded mailbox."""
+"""Tables of emails: the email and its raw message, the recipients and tags to search by, and idempotency keys."""
 
 from typing import Any, ClassVar
 
@@ -10,45 +10,44 @@ from project.emails.status import NOT_SENT, Status
 
 
 class Email(models.Model):
-    """A mail that was accepted. This row, not any task, is the truth about what must be done."""
+    """A submitted email. This row, and not a task in some queue, decides what is still to be sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    owner = models.CharField(max_length=40, blank=True)  # whose it is: Principal.caller_id
+    owner = models.CharField(max_length=40, blank=True)  # Principal.owner_id; empty if submitted without a credential
     created_at = models.DateTimeField(default=timezone.now)
     status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Status], default=Status.QUEUED)
-    sender = models.CharField(max_length=320)
-    to = models.JSONField(default=list)  # as they were given, with names
+    sender = models.CharField(max_length=320)  # the From address, with its display name
+    to = models.JSONField(default=list)  # addresses as submitted, with display names; cc, bcc and reply_to too
     cc = models.JSONField(default=list, blank=True)
     bcc = models.JSONField(default=list, blank=True)
     reply_to = models.JSONField(default=list, blank=True)
-    recipients = models.JSONField()  # the bare addresses of all three, once each: the envelope
+    recipients = models.JSONField()  # the envelope: the bare addresses of to, cc and bcc, each once
     subject = models.CharField(max_length=998)
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)
-    template = models.ForeignKey(
-        "mail_templates.Template", models.PROTECT, null=True, blank=True
-    )  # the version that it was made from
+    # The template version that the email was rendered from.
+    template = models.ForeignKey("mail_templates.Template", models.PROTECT, null=True, blank=True)
     message_id = models.CharField(max_length=255)
-    scheduled_at = models.DateTimeField(null=True, blank=True)
-    next_attempt_at = models.DateTimeField(null=True, blank=True)  # for what waits for its time
+    scheduled_at = models.DateTimeField(null=True, blank=True)  # as requested; it stays after the email was sent
+    next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    recipient_results = models.JSONField(
-        default=dict, blank=True
-    )  # recipients whose end is not the mail's: project.delivery.decision
+    # Final results of single recipients, where the email's own status does not tell them:
+    # {address: {status, smtp_code, response}}.
+    recipient_results = models.JSONField(default=dict, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
-    claimed_by = models.CharField(max_length=32, blank=True)  # the engine that is sending it
-    lease_expires_at = models.DateTimeField(null=True, blank=True)  # when its claim ends, should it never be heard of again
+    claimed_by = models.CharField(max_length=32, blank=True)  # id of the delivery worker that is sending the email
+    lease_expires_at = models.DateTimeField(null=True, blank=True)  # when the claim ends if the worker stops renewing it
 
     class Meta:
-        ordering: ClassVar = ["-id"]  # ids are UUIDv7: in order of time
-        verbose_name = "e-mail"
+        ordering: ClassVar = ["-id"]  # ids are UUIDv7: they sort by time of creation
         indexes: ClassVar = [
             models.Index(fields=["owner", "-id"], name="email_owner"),
-            # By what SQLite knows again: it does not find the condition `status IN (…)` in a query's parameters.
+            # Conditioned on IS NOT NULL, because SQLite uses a partial index only if the query visibly implies its condition,
+            # and the bound parameters of `status IN (…)` do not.
             models.Index(fields=["next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_waiting"),
-            # Every status that few mails have, so that they are found among a million that were sent.
+            # One partial index per status that few emails have, to find them among a million sent emails.
             *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
         ]
 
@@ -57,28 +56,28 @@ class Email(models.Model):
 
     @property
     def pending_recipients(self) -> list[str]:
-        """The recipients it is still to be sent to."""
+        """Return the recipients without a final result: the email is still to be sent to them."""
         return [address for address in self.recipients if address not in self.recipient_results]
 
     @property
     def recipient_statuses(self) -> list[dict[str, Any]]:
-        """What has become of each recipient so far: its address, status, and what the relay said of it."""
-        as_the_mail = {"status": self.status, "smtp_code": None, "response": None}
-        return [{"address": address, **self.recipient_results.get(address, as_the_mail)} for address in self.recipients]
+        """Return for each recipient: `address`, `status`, and the relay's reply (`smtp_code`, `response`) or None."""
+        same_as_email = {"status": self.status, "smtp_code": None, "response": None}
+        return [{"address": address, **self.recipient_results.get(address, same_as_email)} for address in self.recipients]
 
 
 class RawMessage(models.Model):
-    """The bytes that are sent, made when the mail was accepted (RFC 5322). Beside the row, so that lists need not read them."""
+    """The message bytes to send (RFC 5322), built when the email is submitted. A table of its own keeps lists of emails fast."""
 
     email = models.OneToOneField(Email, models.CASCADE, primary_key=True, related_name="raw_message")
     content = models.BinaryField()
 
     def __str__(self) -> str:
-        return f"Source of {self.email_id}"
+        return f"Raw message of {self.email_id}"
 
 
 class Recipient(models.Model):
-    """That a mail goes to an address: by which it is found."""
+    """A recipient of an email, to search emails by address."""
 
     pk = models.CompositePrimaryKey("address", "email_id")
     address = models.CharField(max_length=320)
@@ -89,7 +88,7 @@ class Recipient(models.Model):
 
 
 class Tag(models.Model):
-    """That a mail has a tag: by which it is found."""
+    """A tag of an email, to search emails by key and value."""
 
     pk = models.CompositePrimaryKey("key", "value", "email_id")
     key = models.CharField(max_length=100)
@@ -101,11 +100,11 @@ class Tag(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """That a caller has asked for something under this key, and what came of it."""
+    """An idempotency key of one owner, with the response to the first request that used it."""
 
     owner = models.CharField(max_length=40)
     key = models.CharField(max_length=255)
-    fingerprint = models.CharField(max_length=64)  # of the request's body
+    fingerprint = models.CharField(max_length=64)  # SHA-256 of the request body
     response = models.JSONField()
     created_at = models.DateTimeField()
 

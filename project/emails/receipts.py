@@ -1,4 +1,4 @@
-"""The receipt that a caller gets for a submitted email."""
+"""Receipt for a submitted email."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from project.emails.models import Email
 
 @dataclass(frozen=True)
 class SubmissionReceipt:
-    """What `POST /api/emails` returns for one email. `created_at` is RFC 3339 in UTC.
+    """Receipt that `POST /api/emails` returns for one email. `created_at` is RFC 3339 in UTC.
 
     `replayed` is True if the receipt belongs to an earlier request with the same idempotency key.
     """
@@ -23,5 +23,5 @@ class SubmissionReceipt:
         return cls(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
 
     def to_json(self) -> dict[str, str]:
-        """Return what an idempotency key stores."""
+        """Return the receipt as an idempotency key stores it."""
         return {"id": self.id, "status": self.status, "created_at": self.created_at}

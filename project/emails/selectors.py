@@ -1,4 +1,4 @@
-"""The named reads."""
+"""Named reads of emails, limited to those that a principal may see or change."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -14,14 +14,14 @@ from project.events.models import Event
 
 
 class EmailNotFound(DomainError):
-    """There is no such e-mail, or it is another's."""
+    """The email does not exist, or the caller may not see it."""
 
     code = "email_not_found"
 
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which of many. `after` is the id of the last one seen."""
+    """One page of a list (keyset pagination): up to `limit` emails that follow the email with the id `after`."""
 
     after: UUID | None = None
     limit: int = 20
@@ -29,7 +29,7 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class EmailFilter:
-    """Which of all. `to` is a recipient's address, `tag` a key and its value."""
+    """Filter of a list of emails. `to` is a recipient's address, `tag` a pair of key and value."""
 
     status: str | None = None
     to: str | None = None
@@ -37,11 +37,11 @@ class EmailFilter:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether few are wanted, which an index of their own has."""
+        """Return whether the filter selects few emails, along an index of its own."""
         return self.to is not None or self.tag is not None or self.status in NOT_SENT
 
     def newest(self) -> QuerySet[Email]:
-        """Those that are wanted, the newest first, in an order that its index has."""
+        """Return the selected emails, newest first, ordered by a column of the index that finds them."""
         emails, order = Email.objects.all(), "-id"
         if self.status is not None:
             emails = emails.filter(status=self.status)
@@ -54,12 +54,12 @@ class EmailFilter:
 
 
 def visible_to(principal: Principal) -> QuerySet[Email]:
-    """What a caller may see: its own, and for signed-in staff all."""
+    """Return the emails that the principal may see: its own, or all emails for signed-in staff."""
     return Email.objects.all() if principal.can_view_all else _owned_by(principal)
 
 
 def changeable_by(principal: Principal) -> QuerySet[Email]:
-    """What a caller may change: its own, and for staff who may change mails all."""
+    """Return the emails that the principal may change: its own, or all emails for staff with that permission."""
     return Email.objects.all() if principal.can_change_all else _owned_by(principal)
 
 
@@ -68,24 +68,25 @@ def _owned_by(principal: Principal) -> QuerySet[Email]:
 
 
 def _with_template(emails: QuerySet[Email]) -> QuerySet[Email]:
-    """With the name and version of what they were made from, and not its text."""
+    """Join each email's template version, without its source text."""
     return emails.select_related("template").defer("template__subject", "template__text", "template__html")
 
 
 def get_email(email_id: UUID, *, principal: Principal) -> Email:
-    """One of the caller's. Raises `EmailNotFound`."""
+    """Return an email that the principal may see. Raises `EmailNotFound`."""
     email = _with_template(visible_to(principal)).filter(id=email_id).first()
     if email is None:
-        raise EmailNotFound("There is no such e-mail.")
+        raise EmailNotFound("Email not found.")
     return email
 
 
-def list_emails(wanted: EmailFilter, page: PageRequest, *, principal: Principal) -> list[Email]:
-    """The caller's, newest first: one more than the page holds, if there are more."""
-    emails = wanted.newest()
-    if not principal.can_view_all and wanted.is_narrow:
-        # No index has this: else a planner without statistics takes the caller's, and reads a million to find a few.
-        emails = emails.alias(whose=Coalesce("owner", Value(""))).filter(whose=principal.owner_id)
+def list_emails(filters: EmailFilter, page: PageRequest, *, principal: Principal) -> list[Email]:
+    """Return a page of the emails that the principal may see, newest first, and one more email if there is a next page."""
+    emails = filters.newest()
+    if not principal.can_view_all and filters.is_narrow:
+        # COALESCE keeps the planner off the owner index: without statistics it would choose that index, and read a million
+        # of the owner's emails to find a few.
+        emails = emails.alias(unindexed_owner=Coalesce("owner", Value(""))).filter(unindexed_owner=principal.owner_id)
     elif not principal.can_view_all:
         emails = emails.filter(owner=principal.owner_id)
     emails = _with_template(emails).defer("text", "html")
@@ -95,5 +96,5 @@ def list_emails(wanted: EmailFilter, page: PageRequest, *, principal: Principal)
 
 
 def list_email_events(email_id: UUID, *, principal: Principal) -> list[Event]:
-    """What happened to one of the caller's mails, oldest first. Raises `EmailNotFound`."""
+    """Return the events of an email that the principal may see, oldest first. Raises `EmailNotFound`."""
     return list(get_email(email_id, principal=principal).events.order_by("id"))

@@ -1,4 +1,4 @@
-"""The application's entry point for new emails: builds MIME outside the transaction, and lets concurrent callers share commits."""
+"""Entry point of the application for new emails: builds MIME outside the transaction; concurrent callers share commits."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

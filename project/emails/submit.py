@@ -19,12 +19,12 @@ from project.emails.receipts import SubmissionReceipt
 from project.emails.status import Status
 from project.events.log import append_events, build_event
 
-MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends no longer lines
+MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends lines no longer than this
 
 
 @dataclass(frozen=True)
 class NewEmail:
-    """An email to submit: its content, its owner and its time."""
+    """An email to submit: its content, owner and time."""
 
     draft: Draft
     owner_id: str = ""
@@ -69,18 +69,17 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         scheduled_at=new_email.scheduled_at,
         next_attempt_at=new_email.scheduled_at if is_scheduled else None,
     )
-    content = build_message(
-        draft, message_id=email.message_id, date=email.next_attempt_at or now
-    )  # the Date is never in the past
+    date = email.next_attempt_at or now  # never in the past
+    content = build_message(draft, message_id=email.message_id, date=date)
     return PreparedEmail(email, content, new_email.idempotency, new_email.quota_key)
 
 
 def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionReceipt | Exception]:
-    """Store emails of any callers, each once per idempotency key.
+    """Store emails, also of different owners, each once per idempotency key.
 
     Return for each email its receipt, or its error: `IdempotencyKeyReused` or `QuotaExceeded`.
     """
-    receipts = [_accept(each) for each in prepared]
+    receipts = [_claim_key_and_quota(each) for each in prepared]
     pairs = zip(prepared, receipts, strict=True)
     _store([each for each, receipt in pairs if isinstance(receipt, SubmissionReceipt) and not receipt.replayed])
     return receipts
@@ -130,9 +129,9 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     append_events([build_event(email, now=email.created_at) for email in emails])
 
 
-def _accept(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
-    """Check the idempotency key, then the quota. A replayed request does not count against the quota again."""
-    receipt = _check_key(prepared)
+def _claim_key_and_quota(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
+    """Claim the idempotency key, then consume the quota. A replayed request does not count against the quota again."""
+    receipt = _claim_key(prepared)
     if prepared.quota_key is None or not isinstance(receipt, SubmissionReceipt) or receipt.replayed:
         return receipt
     try:
@@ -144,7 +143,7 @@ def _accept(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
     return receipt
 
 
-def _check_key(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
+def _claim_key(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
     email, receipt = prepared.email, SubmissionReceipt.of(prepared.email)
     if prepared.idempotency is None:
         return receipt

@@ -1,10 +1,10 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
-    """Registers `project.events`."""
+    """The app `events`."""
 
     name = "project.events"
     verbose_name = "Events"

@@ -22,7 +22,7 @@ ORDER_LOCK_ID = 0x6D61696C7261696C  # of PostgreSQL's advisory lock; any number 
 
 
 class LoggedEmail(Protocol):
-    """What an event needs to know about its email."""
+    """The attributes of an email that its events need."""
 
     @property
     def id(self) -> UUID: ...
@@ -48,7 +48,7 @@ def record_status_events(emails: Iterable[LoggedEmail], *, now: datetime) -> Non
 def append_events(events: Sequence[NewEvent]) -> None:
     """Write events, and announce them after the commit. Must be the last step of a transaction.
 
-    Ids are in commit order, so a reader who has read up to an id has missed no event. PostgreSQL hands out ids before the commit,
+    Ids are in commit order, so a client that has read up to an id has missed no event. PostgreSQL assigns ids before the commit,
     so transactions that write events take an advisory lock one after the other. SQLite has a single writer anyway.
     """
     if not events:

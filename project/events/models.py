@@ -10,14 +10,14 @@ from django.utils import timezone
 
 
 class Event(models.Model):
-    """Something that happened to a mail: one for each change of its status, and never changed itself."""
+    """A status change of an email. Events are never updated."""
 
     email = models.ForeignKey("emails.Email", models.CASCADE, related_name="events")
-    owner = models.CharField(max_length=40, blank=True)  # the mail's: each may see its own
+    owner = models.CharField(max_length=40, blank=True)  # copied from the email, for access control
     type = models.CharField(max_length=32)
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
-    smtp_transcript = models.TextField(blank=True)  # what was said over SMTP in the try that this ends, line by line
+    smtp_transcript = models.TextField(blank=True)  # the SMTP dialogue of the attempt that this event ends
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -29,7 +29,7 @@ class Event(models.Model):
 
 @dataclass
 class NewEvent:
-    """An `Event` that is about to be written. To make a model's object takes several times as long, and each mail has three."""
+    """An event to insert. Faster to create than a model instance, and each email has about three events."""
 
     email_id: UUID
     owner: str

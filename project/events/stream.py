@@ -1,7 +1,7 @@
-"""Live events: one tail of the events' table per process, whatever the number of those who follow.
+"""Live events: one task per process polls the event table and passes new events to all subscribers.
 
-The table is the truth; a message of the channel layer is only a hint to look (it may be lost: channels_redis#62), and without
-one the tail looks every second. What it reads, it reads once, and hands to whoever wants it.
+The table is the only source of events. A message of the channel layer merely wakes the task early: such messages can be lost
+(channels_redis#62), so the task also polls every second. Each event is read and serialized once, for any number of subscribers.
 """
 
 import asyncio
@@ -22,146 +22,146 @@ from project.events.selectors import EventFilter, events_after, last_event_id
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_SECONDS = 1.0  # seconds
-PAGE_SIZE = 500  # events
-MAX_BUFFERED_EVENTS = 1000  # events that wait for a slow reader
+POLL_INTERVAL_SECONDS = 1.0
+PAGE_SIZE = 500  # events per query
+MAX_BUFFERED_EVENTS = 1000  # events that wait for one slow subscriber
 
 
 class SlowConsumer(Exception):
-    """A follower did not take its events in time. It may come again with the id of the last one that it took."""
+    """A subscriber's buffer is full. The client may reconnect with the id of the last event it received."""
 
 
 @dataclass(frozen=True)
 class StreamedEvent:
-    """An event, as it is told."""
+    """An event to send to subscribers."""
 
     event: Event
 
     @cached_property
     def json(self) -> str:
-        """The text, made once for all who follow."""
+        """The event as JSON, serialized once for all subscribers."""
         event = self.event
-        at = event.created_at.isoformat().replace("+00:00", "Z")
-        return json.dumps({"id": event.pk, "type": event.type, "created_at": at, "data": event.data})
+        created_at = event.created_at.isoformat().replace("+00:00", "Z")
+        return json.dumps({"id": event.pk, "type": event.type, "created_at": created_at, "data": event.data})
 
 
 class Subscriber:
-    """Whoever follows: what it wants (which may change), and what waits for it."""
+    """The filter of a client, which may be replaced at any time, and a buffer of the events that wait for the client."""
 
-    def __init__(self, wanted: EventFilter) -> None:
-        self.wanted = wanted
-        self.after = 0  # the last event that is not for it
-        self._waiting: deque[StreamedEvent] = deque()
-        self._something = asyncio.Event()
+    def __init__(self, event_filter: EventFilter) -> None:
+        self.filter = event_filter
+        self.after = 0  # events up to this id are not for this subscriber
+        self._buffer: deque[StreamedEvent] = deque()
+        self._changed = asyncio.Event()
         self.overflowed = asyncio.Event()
         self.has_ended = False
 
-    def offer(self, told: StreamedEvent) -> None:
-        """Put an event in line, if it is wanted."""
-        if self.overflowed.is_set() or told.event.pk <= self.after or not self.wanted.includes(told.event):
+    def offer(self, streamed: StreamedEvent) -> None:
+        """Buffer an event if it passes the filter."""
+        if self.overflowed.is_set() or streamed.event.pk <= self.after or not self.filter.matches(streamed.event):
             return
-        if len(self._waiting) >= MAX_BUFFERED_EVENTS:
+        if len(self._buffer) >= MAX_BUFFERED_EVENTS:
             self.overflowed.set()
-            self._waiting.clear()
+            self._buffer.clear()
         else:
-            self._waiting.append(told)
-        self._something.set()
+            self._buffer.append(streamed)
+        self._changed.set()
 
     def end(self) -> None:
-        """Let it take what waits, and no more."""
+        """End the subscription. Buffered events can still be taken."""
         self.has_ended = True
-        self._something.set()
+        self._changed.set()
 
     async def take(self) -> Sequence[StreamedEvent]:
-        """What waits, and if nothing does, the next. Empty if it has ended. Raises `TooSlow`."""
-        while not (self._waiting or self.overflowed.is_set() or self.has_ended):
-            self._something.clear()
-            await self._something.wait()
+        """Wait for events and return all that are buffered; nothing if the subscription has ended. Raises `SlowConsumer`."""
+        while not (self._buffer or self.overflowed.is_set() or self.has_ended):
+            self._changed.clear()
+            await self._changed.wait()
         if self.overflowed.is_set():
             raise SlowConsumer
-        taken = list(self._waiting)
-        self._waiting.clear()
-        return taken
+        events = list(self._buffer)
+        self._buffer.clear()
+        return events
 
 
 class EventStream:
-    """Follows the events' table. One per application; `running` is for the lifespan."""
+    """Polls the event table for all subscribers. One per application; `running` belongs in its lifespan."""
 
     def __init__(self) -> None:
-        self._cursor = 0  # the last event that was read, while anybody follows
-        self._followers: set[Subscriber] = set()
-        self._wanted = asyncio.Event()
+        self._cursor = 0  # id of the last event that was read; only meaningful while there are subscribers
+        self._subscribers: set[Subscriber] = set()
+        self._wake = asyncio.Event()
         self.is_stopping = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the table while this is open, and hear of it when the server is about to stop."""
-        loop, self._wanted, self.is_stopping, self._cursor = asyncio.get_running_loop(), asyncio.Event(), False, 0
-        following = asyncio.create_task(self._follow())
+        """Poll the table while this context is open. All subscriptions end when the server is about to stop."""
+        loop, self._wake, self.is_stopping, self._cursor = asyncio.get_running_loop(), asyncio.Event(), False, 0
+        polling = asyncio.create_task(self._poll())
         with (
-            events_committed.subscribed(lambda: loop.call_soon_threadsafe(self._wanted.set)),
+            events_committed.subscribed(lambda: loop.call_soon_threadsafe(self._wake.set)),
             server_stopping.subscribed(self.stop),
         ):
-            async with subscribe(EVENTS_TOPIC, self._wanted.set), publish_on(events_committed, topic=EVENTS_TOPIC):
+            async with subscribe(EVENTS_TOPIC, self._wake.set), publish_on(events_committed, topic=EVENTS_TOPIC):
                 try:
                     yield
                 finally:
                     self.stop()
                     self._end_all()
-                    following.cancel()
-                    await asyncio.gather(following, return_exceptions=True)
+                    polling.cancel()
+                    await asyncio.gather(polling, return_exceptions=True)
 
     @property
-    def subscribers(self) -> int:
-        """How many follow."""
-        return len(self._followers)
+    def subscriber_count(self) -> int:
+        """The number of subscribers."""
+        return len(self._subscribers)
 
     def stop(self) -> None:
-        """Let all who follow take what was committed, and end."""
+        """End all subscriptions after they have received every committed event."""
         self.is_stopping = True
-        self._wanted.set()
+        self._wake.set()
 
     def _end_all(self) -> None:
-        for subscriber in self._followers:
+        for subscriber in self._subscribers:
             subscriber.end()
 
-    async def now(self) -> int:
-        """The id of the last event."""
+    async def latest_id(self) -> int:
+        """Return the id of the last event."""
         return max(await run_in_transaction(last_event_id), self._cursor)
 
     def add(self, subscriber: Subscriber, *, after: int) -> None:
-        """Hand it what comes after an event that `now` gave, with nothing awaited since."""
-        if not self._followers:
-            self._cursor = max(self._cursor, after)  # nobody missed what was not read
+        """Start to pass events to a subscriber. `after` must come from `latest_id`, with no `await` since then."""
+        if not self._subscribers:
+            self._cursor = max(self._cursor, after)  # no subscriber needs the events up to `after`
         subscriber.after = after
-        self._followers.add(subscriber)
-        self._wanted.set()
+        self._subscribers.add(subscriber)
+        self._wake.set()
         if self.is_stopping:
             subscriber.end()
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Hand it nothing more."""
-        self._followers.discard(subscriber)
+        """Stop passing events to a subscriber."""
+        self._subscribers.discard(subscriber)
 
-    async def _follow(self) -> None:
+    async def _poll(self) -> None:
         while True:
             is_last = self.is_stopping
             try:
-                await self._read_what_is_new()
+                await self._read_new_events()
             except Exception:
-                logger.exception("The tail of the events will look again in %g s", POLL_INTERVAL_SECONDS)
+                logger.exception("Reading new events failed; trying again in %g s", POLL_INTERVAL_SECONDS)
             if is_last:
                 self._end_all()
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL_SECONDS):  # not wait_for: Python 3.11's may swallow a cancellation
-                    await self._wanted.wait()
-            self._wanted.clear()
+                    await self._wake.wait()
+            self._wake.clear()
 
-    async def _read_what_is_new(self) -> None:
-        while self._followers and (events := await run_in_transaction(events_after, self._cursor, limit=PAGE_SIZE)):
-            for told in map(StreamedEvent, events):
-                for subscriber in self._followers:
-                    subscriber.offer(told)
+    async def _read_new_events(self) -> None:
+        while self._subscribers and (events := await run_in_transaction(events_after, self._cursor, limit=PAGE_SIZE)):
+            for streamed in map(StreamedEvent, events):
+                for subscriber in self._subscribers:
+                    subscriber.offer(streamed)
             self._cursor = max(self._cursor, events[-1].pk)
             if len(events) < PAGE_SIZE:
                 return
@@ -169,55 +169,57 @@ class EventStream:
 
 @asynccontextmanager
 async def subscribe_to_events(
-    tail: EventStream, wanted: EventFilter, *, after: int | None = None
+    stream: EventStream, event_filter: EventFilter, *, after: int | None = None
 ) -> AsyncIterator["Subscription"]:
-    """Follow what is wanted: from now on or, with `after`, all that came after that event."""
-    subscriber, now = Subscriber(wanted), await tail.now()
+    """Subscribe to events from now on or, with `after`, to all events after that id: a replay, then the live events."""
+    subscriber, latest = Subscriber(event_filter), await stream.latest_id()
     if after is None:
-        tail.add(subscriber, after=now)
+        stream.add(subscriber, after=latest)
     try:
-        yield Subscription(tail, subscriber, now if after is None else min(after, now), replays=after is not None)
+        yield Subscription(stream, subscriber, latest if after is None else min(after, latest), replays=after is not None)
     finally:
-        tail.remove(subscriber)
+        stream.remove(subscriber)
 
 
 class Subscription:
-    """One who follows. `cursor` is the event after which its events come."""
+    """The events of one subscriber. All of them have an id greater than `cursor`."""
 
-    def __init__(self, tail: EventStream, subscriber: Subscriber, cursor: int, *, replays: bool) -> None:
+    def __init__(self, stream: EventStream, subscriber: Subscriber, cursor: int, *, replays: bool) -> None:
         self.subscriber = subscriber
         self.cursor = cursor
-        self._tail = tail
+        self._stream = stream
         self._replays = replays
 
     async def batches(self) -> AsyncIterator[Sequence[StreamedEvent]]:
-        """The events, some at a time, until it or the server is to end. Raises `TooSlow`."""
+        """Yield events in batches until the subscription ends or the server stops. Raises `SlowConsumer`."""
         if self._replays:
-            async for batch in self._replayed():
+            async for batch in self._replay():
                 yield batch
         while batch := await self.subscriber.take():
             yield batch
 
-    async def _replayed(self) -> AsyncIterator[Sequence[StreamedEvent]]:
-        """What the table has, up to where the tail takes over: no event is missed in between, and none comes twice."""
+    async def _replay(self) -> AsyncIterator[Sequence[StreamedEvent]]:
+        """Yield events from the table, and join the live stream without a gap or a duplicate."""
         position, joined = self.cursor, False
         while not joined and not self._is_over:
-            upto = await self._tail.now()
-            if joined := upto - position < PAGE_SIZE:  # so near that what comes while this is read has room to wait
-                self._tail.add(self.subscriber, after=upto)
-            async for batch in self._between(position, upto):
+            latest = await self._stream.latest_id()
+            if joined := latest - position < PAGE_SIZE:  # so few that the buffer has room for what is committed meanwhile
+                self._stream.add(self.subscriber, after=latest)
+            async for batch in self._read_between(position, latest):
                 yield batch
-            position = upto
+            position = latest
         if not joined:
             self.subscriber.end()
 
-    async def _between(self, position: int, upto: int) -> AsyncIterator[Sequence[StreamedEvent]]:
-        while position < upto and not self._is_over:
-            events = await run_in_transaction(events_after, position, upto=upto, wanted=self.subscriber.wanted, limit=PAGE_SIZE)
+    async def _read_between(self, position: int, last: int) -> AsyncIterator[Sequence[StreamedEvent]]:
+        while position < last and not self._is_over:
+            events = await run_in_transaction(
+                events_after, position, up_to=last, event_filter=self.subscriber.filter, limit=PAGE_SIZE
+            )
             if events:
                 yield [StreamedEvent(event) for event in events]
-            position = events[-1].pk if len(events) == PAGE_SIZE else upto
+            position = events[-1].pk if len(events) == PAGE_SIZE else last
 
     @property
     def _is_over(self) -> bool:
-        return self.subscriber.has_ended or self._tail.is_stopping
+        return self.subscriber.has_ended or self._stream.is_stopping

@@ -1,12 +1,12 @@
-"""Whom calls from an address are counted for. Pure."""
+"""The network that requests of a client are counted for: its IPv4 address, or the /64 network of its IPv6 address. Pure."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
-IPV6_PREFIX_LENGTH = 64  # bits of an IPv6 address: all that begin with them are one customer's, who has more than can be counted
+IPV6_PREFIX_LENGTH = 64  # bits: one customer typically owns a whole /64, too many addresses to count one by one
 
 
 def rate_limit_network(address: str | None) -> str | None:
-    """The address, or the first of its site's if it is an IPv6 one; None for what is no address, such as a Unix socket's."""
+    """Return the IPv4 address or the first address of the IPv6 network, or None for a client without an IP (a Unix socket)."""
     try:
         parsed = ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""How many sockets and streams somebody may have open. Counted by each process for itself: they live and die with it."""
+"""Limits the open WebSockets and event streams of each owner. Counted per process, because connections end with their process."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ _open_connections: Counter[str] = Counter()
 
 
 class TooManyConnections(RetryLater):
-    """Somebody has as many sockets and streams open as may be."""
+    """The owner has reached its limit of open WebSockets and streams."""
 
-    code = "too_many_sockets"
+    code = "too_many_connections"
 
 
 @contextmanager
-def connection_slot(whose: str) -> Iterator[None]:
-    """While this is open, hold one of somebody's places. Raises `TooManySockets` if none is free."""
-    most: int = settings.MAX_STREAMS_PER_CALLER
-    if most and _open_connections[whose] >= most:
-        raise TooManyConnections(f"There may be {most} sockets and streams of one caller at a time.", retry_after=1)
-    _open_connections[whose] += 1
+def connection_slot(owner: str) -> Iterator[None]:
+    """Occupy one of the owner's slots while this context is open. Raises `TooManyConnections` if none is free."""
+    limit: int = settings.MAX_STREAMS_PER_CALLER
+    if limit and _open_connections[owner] >= limit:
+        raise TooManyConnections(f"Too many open WebSockets and streams. The limit is {limit}.", retry_after=1)
+    _open_connections[owner] += 1
     try:
         yield
     finally:
-        _open_connections[whose] -= 1
-        if not _open_connections[whose]:
-            del _open_connections[whose]  # else everybody who ever came is remembered
+        _open_connections[owner] -= 1
+        if not _open_connections[owner]:
+            del _open_connections[owner]  # otherwise the counter would grow with every owner ever seen

@@ -1,7 +1,4 @@
-"""How often somebody may call, and how many mails a key may send a day.
-
-Calls are counted in this process, or in Redis if there are several; mails in the database.
-"""
+"""Rate limits, counted in this process, or in Redis so that several processes share them."""
 
 import logging
 from asyncio import AbstractEventLoop, get_running_loop
@@ -20,20 +17,20 @@ from limits.errors import StorageError
 from project.errors import RetryLater
 
 CallerKind = Literal["key", "user", "anonymous", "login"]
-REDIS_TIMEOUT_SECONDS = 1.0  # seconds
+REDIS_TIMEOUT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class RateLimited(RetryLater):
-    """Somebody calls too often."""
+    """The caller has exceeded its rate limit."""
 
     code = "rate_limited"
 
 
 @dataclass(frozen=True)
 class RateLimitStatus:
-    """What is left of a rate, until it begins anew in `reset` seconds."""
+    """A rate limit and its remaining requests until the window ends, `reset` seconds from now."""
 
     limit: int
     remaining: int
@@ -41,7 +38,7 @@ class RateLimitStatus:
 
     @property
     def headers(self) -> dict[str, str]:
-        """As clients are told (draft-ietf-httpapi-ratelimit-headers-07)."""
+        """Return the response headers of draft-ietf-httpapi-ratelimit-headers-07."""
         return {
             "RateLimit-Limit": str(self.limit),
             "RateLimit-Remaining": str(self.remaining),
@@ -50,7 +47,7 @@ class RateLimitStatus:
 
 
 async def hit(kind: CallerKind, name: str) -> RateLimitStatus | None:
-    """Count a call of one of a kind. Gives what is left, or None if calls of this kind have no limit. Raises `RateLimited`."""
+    """Count one request of a caller. Return the status of its limit, or None if this kind has no limit. Raises `RateLimited`."""
     rate = settings.RATE_LIMITS[kind]
     if rate is None:
         return None
@@ -58,22 +55,22 @@ async def hit(kind: CallerKind, name: str) -> RateLimitStatus | None:
         try:
             return await _hit_limiter(limiter, rate, kind, name)
         except StorageError as error:
-            logger.warning("Calls are counted by each process for itself: %s", error)
-    raise AssertionError("the memory is always there")
+            logger.warning("Redis is unavailable, so this process counts its requests alone: %s", error)
+    raise AssertionError("The in-memory limiter never fails.")
 
 
 async def _hit_limiter(limiter: FixedWindowRateLimiter, rate: RateLimitItem, kind: CallerKind, name: str) -> RateLimitStatus:
-    allowed = await limiter.hit(rate, kind, name)
-    stats = await limiter.get_window_stats(rate, kind, name)
-    left = RateLimitStatus(rate.amount, stats.remaining, max(0, ceil(stats.reset_time - time())))
-    if not allowed:
-        raise RateLimited(f"Too many calls: there may be {rate}.", retry_after=left.reset, headers=left.headers)
-    return left
+    is_allowed = await limiter.hit(rate, kind, name)
+    window = await limiter.get_window_stats(rate, kind, name)
+    status = RateLimitStatus(rate.amount, window.remaining, max(0, ceil(window.reset_time - time())))
+    if not is_allowed:
+        raise RateLimited(f"Too many requests. The limit is {rate}.", retry_after=status.reset, headers=status.headers)
+    return status
 
 
-@lru_cache(maxsize=1)  # connections belong to a loop, and a process has one
+@lru_cache(maxsize=1)  # connections belong to an event loop, and a process has one
 def _limiters(_loop: AbstractEventLoop, redis_url: str | None) -> list[FixedWindowRateLimiter]:
-    """To be tried in order: Redis, if there is one, and this process's memory while it cannot be reached."""
+    """Return the limiters in the order to try: Redis, if configured, then this process's memory while Redis is unavailable."""
     memory = MemoryStorage()
     if redis_url is None:
         return [FixedWindowRateLimiter(memory)]

@@ -1,10 +1,10 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 
 
 class MailTemplatesConfig(AppConfig):
-    """Registers `project.mail_templates`."""
+    """The app `mail_templates`."""
 
     name = "project.mail_templates"
     verbose_name = "Templates"

@@ -1,4 +1,7 @@
-"""The parts of a mail as templates in Liquid: what is wrong with one is told with its part and line. HTML alone escapes. Pure."""
+"""Compile and render the parts of an email as Liquid templates.
+
+Errors name the part and the line. Variables are escaped in the HTML part only. Nothing here does I/O.
+"""
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,9 +15,9 @@ from project.errors import DomainError
 from project.mail_templates.render_budget import OBJECT_SIZE, RenderBudget
 from project.mail_templates.sandbox import SandboxedContext, SandboxedEnvironment
 
-MAX_VARIABLES_SIZE = 1024 * 1024  # characters, of all variables together
-MAX_VARIABLES_DEPTH = 32  # of lists and objects in each other
-MAX_ERROR_LENGTH = 300  # characters of what is told: it may quote values
+MAX_VARIABLES_SIZE = 1024 * 1024  # characters of all variables together
+MAX_VARIABLES_DEPTH = 32  # levels of nested lists and objects
+MAX_ERROR_LENGTH = 300  # characters; an error message may quote values
 MAX_SUBJECT_LENGTH = 998  # characters: RFC 5322 section 2.1.1
 
 TemplateErrorType = Literal["template_syntax", "template_variable", "template_limit", "template_value"]
@@ -23,7 +26,7 @@ _TEXT_ENVIRONMENT, _HTML_ENVIRONMENT = SandboxedEnvironment(), SandboxedEnvironm
 
 
 class TemplateInvalid(DomainError):
-    """A template cannot be read, or not be rendered with these variables. Says which part, and what is wrong with it."""
+    """The template has an error, or cannot be rendered with these variables. `detail` names the part and the line."""
 
     code = "template_invalid"
 
@@ -37,7 +40,7 @@ class TemplateInvalid(DomainError):
 
 @dataclass(frozen=True)
 class EmailParts:
-    """The parts of a mail: their sources, or what became of them. An empty one is not there."""
+    """The parts of an email: template sources or rendered text. An empty string means that the part is missing."""
 
     subject: str = ""
     text: str = ""
@@ -45,46 +48,46 @@ class EmailParts:
 
 
 class CompiledTemplate:
-    """A template that was read, to be rendered any number of times. Raises `TemplateInvalid`."""
+    """A compiled template, which can be rendered any number of times. The constructor raises `TemplateInvalid`."""
 
     def __init__(self, sources: EmailParts) -> None:
         self.sources = sources
         self._templates = {}
         for part, source in asdict(sources).items():
             with _as_template_error(part, source):
-                self._templates[part] = (_HTML_ENVIRONMENT if part == "html" else _TEXT_ENVIRONMENT).parsed(source)
+                self._templates[part] = (_HTML_ENVIRONMENT if part == "html" else _TEXT_ENVIRONMENT).compile(source)
 
     def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> EmailParts:
-        """What the parts become with these variables, but those that are not wanted. Raises `TemplateInvalid`."""
-        ration = RenderBudget()
-        return EmailParts(**{part: self._rendered(part, variables, ration) for part in self._templates if part not in without})
+        """Render all parts, except those in `without`, with one shared budget. Raises `TemplateInvalid`."""
+        budget = RenderBudget()
+        return EmailParts(**{part: self._render_part(part, variables, budget) for part in self._templates if part not in without})
 
-    def _rendered(self, part: str, variables: Mapping[str, object], ration: RenderBudget) -> str:
+    def _render_part(self, part: str, variables: Mapping[str, object], budget: RenderBudget) -> str:
         template = self._templates[part]
-        context = SandboxedContext(template, variables, ration)
+        context = SandboxedContext(template, variables, budget)
         buffer = context.get_buffer()
         with _as_template_error(part, getattr(self.sources, part)):
             template.render_with_context(context, buffer)
         output = buffer.getvalue()
         if "\0" in output:
-            raise TemplateInvalid("a NUL character", part=part)
+            raise TemplateInvalid("output contains a NUL character", part=part)
         if part == "subject" and ("\r" in output or "\n" in output or len(output) > MAX_SUBJECT_LENGTH):
-            raise TemplateInvalid(f"not one line of up to {MAX_SUBJECT_LENGTH} characters", part=part)
+            raise TemplateInvalid(f"must be a single line of at most {MAX_SUBJECT_LENGTH} characters", part=part)
         return output
 
 
 @contextmanager
 def _as_template_error(part: str, source: str) -> Iterator[None]:
-    """Whatever goes wrong is `TemplateInvalid`."""
+    """Turn every exception into `TemplateInvalid`."""
     try:
         yield
     except LiquidError as error:
-        raise TemplateInvalid(str(error.message), part=part, line=_line_of(error, source), kind=_error_type(error)) from error
+        raise TemplateInvalid(str(error.message), part=part, line=_line_number(error, source), kind=_error_type(error)) from error
     except Exception as error:
-        raise TemplateInvalid("it has a value that cannot be used like this", part=part) from error
+        raise TemplateInvalid("contains a value that cannot be used this way", part=part) from error
 
 
-def _line_of(error: LiquidError, source: str) -> int | None:
+def _line_number(error: LiquidError, source: str) -> int | None:
     if error.token is None:
         return None
     start = error.token.start_index
@@ -100,23 +103,22 @@ def _error_type(error: LiquidError) -> TemplateErrorType:
 
 
 def check_variables(variables: dict[str, object]) -> dict[str, object]:
-    """The variables, if they are not too deep, not too large, Unicode, and numbers of JSON; else a ValueError, which says why."""
+    """Return the variables if they are valid JSON within the limits of size and depth. Raises `ValueError` with the reason."""
     level: list[object] = [variables]
     size, finite = 0, True
     for _ in range(MAX_VARIABLES_DEPTH):
         texts = [value for value in level if isinstance(value, str)]
         size += OBJECT_SIZE * len(level) + sum(map(len, texts))
         if size > MAX_VARIABLES_SIZE:
-            raise ValueError(f"Variables have together up to {MAX_VARIABLES_SIZE} characters.")
+            raise ValueError(f"Variables can have at most {MAX_VARIABLES_SIZE} characters in total.")
         _check_unicode("".join(texts))
         finite = finite and all(isfinite(value) for value in level if isinstance(value, float))
         level = [inner for value in level if isinstance(value, dict | list) for inner in _children(value)]
     if level:
-        raise ValueError(f"Lists and objects lie up to {MAX_VARIABLES_DEPTH} deep in each other.")
+        raise ValueError(f"Lists and objects can be nested at most {MAX_VARIABLES_DEPTH} levels deep.")
     if not finite:
-        raise ValueError(
-            f"{next(_find_non_finite(variables, ''))[:MAX_ERROR_LENGTH]} is no number of JSON: it is infinite, or none at all."
-        )
+        path = next(_find_non_finite(variables, ""))
+        raise ValueError(f"{path[:MAX_ERROR_LENGTH]} is not a valid JSON number (it is NaN or infinite).")
     return variables
 
 
@@ -128,20 +130,20 @@ def _children(value: dict[str, object] | list[object]) -> Iterator[object]:
         yield from value
 
 
-def _find_non_finite(value: object, place: str) -> Iterator[str]:
-    """Where numbers are that Python's reader takes and JSON does not have, or that are too large for it."""
+def _find_non_finite(value: object, path: str) -> Iterator[str]:
+    """Yield the path of each number that Python's JSON parser accepts but JSON does not have: NaN, infinity, or 1e999."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _find_non_finite(inner, f"{place}.{key}" if place else key)
+            yield from _find_non_finite(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _find_non_finite(inner, f"{place}[{index}]")
+            yield from _find_non_finite(inner, f"{path}[{index}]")
     elif isinstance(value, float) and not isfinite(value):
-        yield place
+        yield path
 
 
 def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError("A text of the variables holds half a surrogate pair.") from None  # JSON can carry it, UTF-8 cannot
+        raise ValueError("A string contains an unpaired surrogate.") from None  # valid in JSON as an escape, but not in UTF-8

@@ -1,4 +1,4 @@
-"""Templates and their versions."""
+"""Email templates and their versions."""
 
 from typing import ClassVar
 
@@ -7,11 +7,11 @@ from django.utils import timezone
 
 
 class Template(models.Model):
-    """One version of a template, in Liquid. It is never changed: an edit makes the next, so that what was sent can be told."""
+    """One version of a Liquid template. Never changed: an edit creates the next version, so each email keeps the one it used."""
 
     slug = models.SlugField(max_length=100)
     version = models.PositiveIntegerField()
-    is_current = models.BooleanField(default=True)  # no version is, once the template was deleted
+    is_current = models.BooleanField(default=True)  # False for all versions of a deleted template
     subject = models.CharField(max_length=998, blank=True)
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)

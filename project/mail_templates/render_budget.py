@@ -1,4 +1,4 @@
-"""What one rendering of a template may use: time, and how much text it makes on the way. Pure, but for the clock."""
+"""Limits of one rendering of a template: processor time, and the amount of text produced on the way."""
 
 from collections.abc import Callable
 from time import thread_time
@@ -7,46 +7,46 @@ from liquid import Token
 from liquid.exceptions import ResourceLimitError
 from liquid.filter import flatten
 
-MAX_CPU_SECONDS = 0.25  # of processor time, so that a busy machine fails no template
-MAX_TOTAL_CHARACTERS = 8 * 1024 * 1024  # characters that all filters and outputs make together
-MAX_VALUE_SIZE = 256 * 1024  # characters of what a filter takes or makes
-OBJECT_SIZE = 8  # what any other value counts for
+MAX_CPU_SECONDS = 0.25  # processor time, not wall clock: a busy machine must not make a template fail
+MAX_TOTAL_CHARACTERS = 8 * 1024 * 1024  # characters that all filters and outputs produce together
+MAX_VALUE_SIZE = 256 * 1024  # characters of one filter's input or output
+OBJECT_SIZE = 8  # characters that every value counts for, in addition to its text
 MAX_NUMBER_BITS = 256
 MAX_DATE_LENGTH = 100  # characters
 
 
 class RenderBudget:
-    """What one rendering may use."""
+    """The processor time and the characters that one rendering may still use."""
 
     def __init__(self) -> None:
         self._deadline = thread_time() + MAX_CPU_SECONDS
-        self._stuff = MAX_TOTAL_CHARACTERS
+        self._characters_left = MAX_TOTAL_CHARACTERS
 
     def check_time(self, token: Token | None = None) -> None:
-        """Raise ResourceLimitError once the time is over."""
+        """Raise `ResourceLimitError` if the time is used up."""
         if thread_time() > self._deadline:
-            raise ResourceLimitError("takes too long", token=token)
+            raise ResourceLimitError("takes too long to render", token=token)
 
-    def take(self, amount: int, token: Token | None = None) -> None:
-        """So many characters more are made. Raises ResourceLimitError if that is too much."""
-        self._stuff -= amount
-        if self._stuff < 0:
-            raise ResourceLimitError("makes too much text", token=token)
+    def consume(self, characters: int, token: Token | None = None) -> None:
+        """Count characters that are produced. Raises `ResourceLimitError` if the total is too large."""
+        self._characters_left -= characters
+        if self._characters_left < 0:
+            raise ResourceLimitError("produces too much text", token=token)
 
-    def take_for_filter(self, name: str, given: tuple[object, ...], token: Token | None) -> None:
-        """Before a filter is called: what it makes of what it is given, where that may be far more than that."""
-        for value in given:
-            _checked_size(value, token)
+    def consume_for_filter(self, name: str, arguments: tuple[object, ...], token: Token | None) -> None:
+        """Count a filter's output before the filter is called, if the output can be far larger than the input."""
+        for argument in arguments:
+            _checked_size(argument, token)
         if name in _OUTPUT_SIZE:
-            self.take(_OUTPUT_SIZE[name](*given), token)
+            self.consume(_OUTPUT_SIZE[name](*arguments), token)
 
-    def take_value(self, value: object, token: Token | None) -> None:
-        """A value was made."""
-        self.take(_checked_size(value, token), token)
+    def consume_value(self, value: object, token: Token | None) -> None:
+        """Count a value that a filter has produced."""
+        self.consume(_checked_size(value, token), token)
 
 
 def size_of(value: object) -> int:
-    """How large a value is, in characters, with all that is in it."""
+    """Return the size of a value in characters, including everything it contains."""
     if isinstance(value, str):
         return OBJECT_SIZE + len(value)
     if isinstance(value, int):
@@ -61,7 +61,7 @@ def size_of(value: object) -> int:
 def _checked_size(value: object, token: Token | None) -> int:
     size = size_of(value)
     if size > MAX_VALUE_SIZE:
-        raise ResourceLimitError("a filter with too large a value", token=token)
+        raise ResourceLimitError("the input or output of a filter is too large", token=token)
     return size
 
 
@@ -69,8 +69,8 @@ def _join_size(items: object, separator: object = " ", *_: object) -> int:
     return size_of(items) // OBJECT_SIZE * len(str(separator))
 
 
-def _replace_size(text: object, sought: object = "", by: object = "", *_: object) -> int:
-    return str(text).count(str(sought)) * len(str(by))
+def _replace_size(text: object, old: object = "", new: object = "", *_: object) -> int:
+    return str(text).count(str(old)) * len(str(new))
 
 
 def _split_size(text: object, *_: object) -> int:
@@ -82,12 +82,12 @@ def _uniq_size(items: object, *_: object) -> int:
 
 
 def _strip_html_size(text: object, *_: object) -> int:
-    return str(text).count("<") * len(str(text)) // 64  # Python's own parser may take quadratic time: CVE-2025-6069
+    return str(text).count("<") * len(str(text)) // 64  # Python's HTML parser can take quadratic time: CVE-2025-6069
 
 
-def _date_size(*given: object) -> int:
-    if any(len(str(each)) > MAX_DATE_LENGTH for each in given):  # a format may ask for any width
-        raise ResourceLimitError(f"a date, or the format of one, of more than {MAX_DATE_LENGTH} characters", token=None)
+def _date_size(*arguments: object) -> int:
+    if any(len(str(argument)) > MAX_DATE_LENGTH for argument in arguments):  # a format can request padding to any width
+        raise ResourceLimitError(f"a date or date format is longer than {MAX_DATE_LENGTH} characters", token=None)
     return 0
 
 

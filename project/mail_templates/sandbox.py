@@ -1,8 +1,7 @@
-"""Liquid that may come from anyone: a template sees nothing but its variables, takes no long time and little memory.
-Pure, but for the clock that stops it.
+"""Sandbox for Liquid templates of untrusted authors: a template sees only its variables, and its time and memory are limited.
 
-python-liquid limits nesting, loops and output. What it leaves open is closed here: what a single filter makes, how far a
-range goes, the time, and text that its regular expressions take quadratic time to read.
+python-liquid itself limits nesting, loops and output. This module adds limits on the size of filter results, the length of
+ranges, processor time, and source text that the library's regular expressions need quadratic time to parse.
 """
 
 import re
@@ -27,29 +26,29 @@ from liquid.utils import ReadOnlyChainMap
 
 from project.mail_templates.render_budget import RenderBudget, size_of
 
-MAX_OUTPUT_BYTES = 1024 * 1024  # bytes
+MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_RANGE = MAX_LOOP_ITERATIONS = 10_000
 
 MAX_SOURCE_LENGTH = 256 * 1024  # characters
-MAX_MARKUP_LENGTH, MAX_TAG_LENGTH = 32 * 1024, 4_000  # characters of all tags and outputs together, and of one
+MAX_MARKUP_LENGTH, MAX_TAG_LENGTH = 32 * 1024, 4_000  # characters: of all tags and outputs together, and of a single one
 _OPENING = re.compile(r"\{\{|\{%-?\s*(?:(?P<raw>raw|doc)\s*-?%\}|[#\w])|(?P<nameless>\{%)")
-_SLOW = re.compile(r"\s{101}|(?:[(\[][^(\[]*){51}")
+_SLOW_TO_PARSE = re.compile(r"\s{101}|(?:[(\[][^(\[]*){51}")
 
 _MISSING = object()
 
 
 class SandboxedContext(RenderContext):
-    """What a template sees: its variables, and what it assigned. One that is not there is an error, not an empty text."""
+    """Variables of one rendering: those passed in, and those the template assigns. An unknown variable is an error."""
 
-    def __init__(self, template: BoundTemplate, variables: Mapping[str, object], ration: RenderBudget) -> None:
-        self.ration = ration
+    def __init__(self, template: BoundTemplate, variables: Mapping[str, object], budget: RenderBudget) -> None:
+        self.budget = budget
         super().__init__(template, globals=variables)
         self.scope = ReadOnlyChainMap(self.locals, self.globals, self.counters)
 
     @property
-    def disabled_tags(self) -> list[str]:  # each node asks for them before it renders: all pass here
-        """None; but it is time to look at the clock."""
-        self.ration.check_time()
+    def disabled_tags(self) -> list[str]:  # every node reads this before it renders
+        """Return no tags, but check the time: this runs once for each node."""
+        self.budget.check_time()
         return []
 
     @disabled_tags.setter
@@ -57,8 +56,8 @@ class SandboxedContext(RenderContext):
         pass
 
     def get(self, path: list[object], *, token: Token | None, default: object = _MISSING) -> object:
-        """The value at a path."""
-        self.ration.check_time(token)
+        """Return the value at a path. Raises `UndefinedError`."""
+        self.budget.check_time(token)
         value = super().get(path, token=token, default=default)
         if value is _MISSING or is_undefined(value):
             name = "".join(f".{segment}" if isinstance(segment, str) else f"[{segment}]" for segment in path)
@@ -66,54 +65,54 @@ class SandboxedContext(RenderContext):
         return value
 
     def filter(self, name: str, token: Token | None) -> Callable[..., object]:
-        """A filter that takes from the ration."""
-        return partial(self._filtered, super().filter(name, token), name, token)
+        """Return a filter that consumes the budget."""
+        return partial(self._call_filter, super().filter(name, token), name, token)
 
-    def _filtered(
+    def _call_filter(
         self, function: Callable[..., object], name: str, token: Token | None, value: object, *args: object, **options: object
     ) -> object:
-        self.ration.check_time(token)
-        self.ration.take_for_filter(name, (value, *args, *options.values()), token)
+        self.budget.check_time(token)
+        self.budget.consume_for_filter(name, (value, *args, *options.values()), token)
         try:
-            made = function(value, *args, **options)
+            result = function(value, *args, **options)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, LiquidError) as error:
             if isinstance(error, LiquidError) and not isinstance(error.__cause__, TypeError):
                 raise
-            message = f"{name} cannot take such a value or arguments"  # the error's own text is Python's, for programmers
+            message = f"{name}: invalid value or arguments"  # the error's own text is a Python message, unclear to authors
             raise FilterArgumentError(message, token=token) from error
-        self.ration.take_value(made, token)
-        return made
+        self.budget.consume_value(result, token)
+        return result
 
     def get_buffer(self, buf: object = None) -> LimitedStringIO:
-        """A buffer that takes from the ration."""
-        return _Buffer(self.ration)
+        """Return an output buffer that consumes the budget."""
+        return _Buffer(self.budget)
 
     def cycle(self, key: object, length: int) -> int:
-        """Where in a cycle we are. Their names are kept, and so are taken from the ration."""
-        self.ration.take(size_of(key))
+        """Return the position in a cycle. Consumes the budget, because the context stores the name of each cycle."""
+        self.budget.consume(size_of(key))
         return super().cycle(key, length)
 
 
 class _Buffer(LimitedStringIO):
-    def __init__(self, ration: RenderBudget) -> None:
+    def __init__(self, budget: RenderBudget) -> None:
         super().__init__(MAX_OUTPUT_BYTES)
-        self._ration = ration
+        self._budget = budget
 
     def write(self, text: str) -> int:
-        self._ration.take(len(text))
+        self._budget.consume(len(text))
         return super().write(text)
 
 
-# What is read
+# Parsing
 
 
 class _Template(BoundTemplate):
     def make_partial_namespace(self, partial: bool, render_args: Mapping[str, object]) -> Mapping[str, object]:
-        return render_args  # the library adds a variable of its own, which would hide one of the same name
+        return render_args  # the library would add its own variable `partial`, which hides an author's variable of that name
 
 
 class SandboxedEnvironment(Environment):
-    """Liquid without tags that load other templates, and without text that takes long to read."""
+    """Liquid without the tags that load other templates. Rejects source text that is slow to parse."""
 
     block_nesting_limit = context_depth_limit = 30
     loop_iteration_limit = MAX_LOOP_ITERATIONS
@@ -121,18 +120,18 @@ class SandboxedEnvironment(Environment):
     template_class = _Template
 
     def setup_tags_and_filters(self, *, extra: bool = False) -> None:
-        """All of Liquid's, but `include` and `render`."""
+        """Register everything except the tags `include` and `render`."""
         super().setup_tags_and_filters(extra=extra)
         del self.tags["include"], self.tags["render"]
 
     def error(self, exc: Any, msg: str | None = None, token: Token | None = None) -> None:
-        """Raise it. If it is at the end of an expression, it is told as the place of its tag."""
+        """Raise an error. An error at the end of an expression has no position, so it gets that of its tag."""
         if isinstance(exc, LiquidError) and exc.token is not None and exc.token.start_index < 0:
             exc.token = token
         super().error(exc, msg, token)
 
-    def parsed(self, source: str) -> BoundTemplate:
-        """The template. Raises LiquidError."""
+    def compile(self, source: str) -> BoundTemplate:
+        """Parse a template and restrict its expressions. Raises `LiquidError`."""
         _check_markup(source)
         template = self.from_string(source)
         for expression in _expressions(template):
@@ -142,20 +141,20 @@ class SandboxedEnvironment(Environment):
 
 def _check_markup(source: str) -> None:
     if len(source) > MAX_SOURCE_LENGTH:
-        raise LiquidSyntaxError(f"longer than {MAX_SOURCE_LENGTH} characters", token=None)
+        raise LiquidSyntaxError(f"template is longer than {MAX_SOURCE_LENGTH} characters", token=None)
     left, opening = MAX_MARKUP_LENGTH, _OPENING.search(source)
     while opening is not None:
-        end = _end_of(opening, source)
+        end = _closing_position(opening, source)
         left -= 0 if opening["raw"] else end - opening.start()
-        if complaint := _markup_error(opening, end) or (
-            f"more than {MAX_MARKUP_LENGTH} characters of tags and outputs" if left < 0 else None
+        if problem := _markup_error(opening, end) or (
+            f"tags and outputs are longer than {MAX_MARKUP_LENGTH} characters in total" if left < 0 else None
         ):
-            raise LiquidSyntaxError(complaint, token=Token(TOKEN_TAG, opening[0], opening.start(), source))
+            raise LiquidSyntaxError(problem, token=Token(TOKEN_TAG, opening[0], opening.start(), source))
         opening = _OPENING.search(source, end + 2)
 
 
-def _end_of(opening: re.Match[str], source: str) -> int:
-    """Where what closes it begins, or -1."""
+def _closing_position(opening: re.Match[str], source: str) -> int:
+    """Return where the closing delimiter starts, or -1 if there is none."""
     if not opening["raw"]:
         return source.find("}}" if opening[0] == "{{" else "%}", opening.start() + 2)
     closing = re.compile(rf"\{{%-?\s*end{opening['raw']}\s*-?(?=%\}})").search(source, opening.end())
@@ -164,38 +163,40 @@ def _end_of(opening: re.Match[str], source: str) -> int:
 
 def _markup_error(opening: re.Match[str], end: int) -> str | None:
     if opening["nameless"]:
-        return "a tag without a name"
+        return "tag without a name"
     if end < 0:
-        return "a tag or output that is not closed"
+        return "unclosed tag or output"
     if opening["raw"]:
         return None
     if end - opening.start() > MAX_TAG_LENGTH:
-        return f"a tag or output of more than {MAX_TAG_LENGTH} characters"
-    return "more than 100 spaces or 50 brackets in a tag" if _SLOW.search(opening.string, opening.start(), end) else None
+        return f"tag or output is longer than {MAX_TAG_LENGTH} characters"
+    if _SLOW_TO_PARSE.search(opening.string, opening.start(), end):
+        return "tag or output has more than 100 spaces in a row, or more than 50 brackets"
+    return None
 
 
 def _expressions(template: BoundTemplate) -> Iterator[Expression]:
-    """All that are in a template, wherever."""
+    """Yield all expressions of a template, at any depth."""
     context = RenderContext(template)
-    waiting: list[Node | Expression] = list(template.nodes)
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, Expression):
-            yield found
-            waiting.extend(found.children())
+    stack: list[Node | Expression] = list(template.nodes)
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Expression):
+            yield item
+            stack.extend(item.children())
         else:
-            waiting.extend(found.expressions())
-            waiting.extend(found.children(context, include_partials=False))
+            stack.extend(item.expressions())
+            stack.extend(item.children(context, include_partials=False))
 
 
 def _restrict(expression: Expression, env: Environment) -> None:
     if isinstance(expression, RangeLiteral):
-        expression.__class__ = _Range  # the parser makes no other
+        expression.__class__ = _Range  # the parser has no hook to create another class
     elif isinstance(expression, LoopExpression):
-        expression.__class__ = _Loop  # likewise
+        expression.__class__ = _Loop
     elif isinstance(expression, FilteredExpression) and expression.filters:
-        for each in expression.filters:
-            each.validate_filter_arguments(env)
+        for filter_ in expression.filters:
+            filter_.validate_filter_arguments(env)
         if expression.filters[0].name == "default":
             expression.left = _Optional(expression.left)
 
@@ -204,10 +205,10 @@ class _Range(RangeLiteral):
     __slots__ = ()
 
     def evaluate(self, context: RenderContext) -> range:
-        found = super().evaluate(context)
-        if found.stop - found.start > MAX_RANGE:
-            raise ResourceLimitError(f"a range of more than {MAX_RANGE}", token=self.token)
-        return found
+        result = super().evaluate(context)
+        if result.stop - result.start > MAX_RANGE:
+            raise ResourceLimitError(f"range has more than {MAX_RANGE} items", token=self.token)
+        return result
 
 
 class _Loop(LoopExpression):
@@ -217,23 +218,23 @@ class _Loop(LoopExpression):
         try:
             return super()._slice(*args, **options)
         except ValueError as error:
-            raise LiquidTypeError("a limit or an offset below zero", token=self.token) from error
+            raise LiquidTypeError("limit and offset cannot be negative", token=self.token) from error
 
 
 class _Optional(Expression):
-    """What has a default, and so may be unknown."""
+    """An expression that may be an unknown variable, because the filter `default` follows it."""
 
-    __slots__ = ("of",)
+    __slots__ = ("expression",)
 
-    def __init__(self, of: Expression) -> None:
-        super().__init__(of.token)
-        self.of = of
+    def __init__(self, expression: Expression) -> None:
+        super().__init__(expression.token)
+        self.expression = expression
 
     def evaluate(self, context: RenderContext) -> object:
         try:
-            return self.of.evaluate(context)
+            return self.expression.evaluate(context)
         except UndefinedError:
             return None
 
     def children(self) -> list[Expression]:
-        return [self.of]
+        return [self.expression]

@@ -1,4 +1,4 @@
-"""Templates: versions that never change, of which the last is current unless the template was deleted."""
+"""Create, read and delete templates. Versions never change; the last one is current unless the template was deleted."""
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -15,14 +15,14 @@ from project.mail_templates.models import Template
 
 
 class TemplateNotFound(DomainError):
-    """There is no such template, or no longer."""
+    """The template does not exist, or was deleted."""
 
     code = "template_not_found"
 
 
 @dataclass(frozen=True)
 class RenderedTemplate:
-    """What a mail holds. A part is None if the template has none."""
+    """Rendered content of an email. A part is None if the template does not have it."""
 
     subject: str
     text: str | None
@@ -30,10 +30,10 @@ class RenderedTemplate:
 
 
 def put_template(slug: str, template: CompiledTemplate, *, now: datetime) -> Template:
-    """Make the next version, and make it the current one."""
+    """Create the next version and make it current."""
     with suppress(IntegrityError), transaction.atomic():
         return _next_version(slug, template.sources, now)
-    return _next_version(slug, template.sources, now)  # another has made the first version meanwhile: now there is one to lock
+    return _next_version(slug, template.sources, now)  # another request created version 1: now there is a row to lock
 
 
 def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
@@ -47,12 +47,12 @@ def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
 
 
 def _lock_versions(versions: QuerySet[Template]) -> bool:
-    """Wait until no other transaction changes them: all lock the first, which stays for ever. False if there is none yet."""
+    """Lock the first version, which is never deleted, to serialize changes of a template. Return False if there is none yet."""
     return versions.only("pk").select_for_update().order_by("version").first() is not None
 
 
 def get_template(slug: str) -> Template:
-    """The current version. Raises `TemplateNotFound`."""
+    """Return the current version. Raises `TemplateNotFound`."""
     template = Template.objects.filter(slug=slug, is_current=True).first()
     if template is None:
         raise TemplateNotFound(f"There is no template {slug}.")
@@ -60,14 +60,14 @@ def get_template(slug: str) -> Template:
 
 
 def delete_template(slug: str) -> None:
-    """Leave no version current. What was sent still knows its own. Raises `TemplateNotFound`."""
+    """Delete a template: no version stays current. Emails keep the version they used. Raises `TemplateNotFound`."""
     versions = Template.objects.filter(slug=slug)
     if not _lock_versions(versions) or not versions.filter(is_current=True).update(is_current=False):
         raise TemplateNotFound(f"There is no template {slug}.")
 
 
 def list_templates(*, after: str | None = None, limit: int = 20) -> list[Template]:
-    """The current versions after a slug, by slug and without their bodies: one more than `limit`, if there are more."""
+    """Return current versions in order of slug, starting after `after`, without bodies; `limit` + 1 of them if there are more."""
     templates = Template.objects.filter(is_current=True).defer("text", "html").order_by("slug")
     if after is not None:
         templates = templates.filter(slug__gt=after)
@@ -75,19 +75,19 @@ def list_templates(*, after: str | None = None, limit: int = 20) -> list[Templat
 
 
 class LoadedTemplate:
-    """A version that mails are made from. It is read when the first is, since that takes time and no database."""
+    """One version, compiled on the first render: compiling takes time, so it must not happen in the transaction that loads it."""
 
     def __init__(self, template: Template) -> None:
         self.template_id = template.pk
         self._sources = EmailParts(template.subject, template.text, template.html)
 
     @cached_property
-    def _parsed(self) -> CompiledTemplate:
+    def _compiled(self) -> CompiledTemplate:
         return CompiledTemplate(self._sources)
 
     def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> RenderedTemplate:
-        """What a mail holds with these variables, but the parts that are not wanted. Raises `TemplateInvalid`."""
-        parts = self._parsed.render(variables, without=without)
+        """Render all parts, except those in `without`. Raises `TemplateInvalid`."""
+        parts = self._compiled.render(variables, without=without)
         text, html = (
             part if source else None for part, source in ((parts.text, self._sources.text), (parts.html, self._sources.html))
         )
@@ -95,11 +95,11 @@ class LoadedTemplate:
 
 
 def load_template(slug: str) -> LoadedTemplate:
-    """The current version. Raises `TemplateNotFound`."""
+    """Load the current version. Raises `TemplateNotFound`."""
     return LoadedTemplate(get_template(slug))
 
 
 def load_templates(slugs: Iterable[str]) -> dict[str, LoadedTemplate]:
-    """The current versions of those that exist."""
+    """Load the current versions of several templates, by slug. Unknown slugs are left out."""
     templates = Template.objects.filter(slug__in=set(slugs), is_current=True)
     return {template.slug: LoadedTemplate(template) for template in templates}

@@ -21,7 +21,7 @@ delivery_seconds = prometheus.Histogram(
 
 
 class StatusChange(NamedTuple):
-    """What is counted of one event. `seconds` is the time since the email was submitted."""
+    """The counted fields of one event. `seconds` is the time since the email was submitted."""
 
     status: str
     smtp_code: int | None

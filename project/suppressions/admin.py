@@ -1,7 +1,7 @@
-"""The suppression list in the admin: looked through, added to, taken from, and moved as CSV."""
+"""Admin of the suppression list: search, add, remove, import and export as CSV."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress as ignored
+from contextlib import suppress as ignore
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
@@ -14,6 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import connection
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
+from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -31,7 +32,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """An address, and why it gets no mail."""
+    """Form for an address and the reason why it is suppressed."""
 
     class Meta:
         model = Suppression
@@ -39,7 +40,7 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
         widgets = {"reason": forms.TextInput(attrs={"class": "vTextField"})}
 
     def clean_address(self) -> str:
-        """In the form that the list is kept in."""
+        """Return the normalized address. Raises `ValidationError` if it is invalid."""
         try:
             return normalize_address(self.cleaned_data["address"].strip()).lower()
         except ValueError as error:
@@ -47,42 +48,42 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 
 
 class ImportForm(forms.Form):
-    """The file to be imported."""
+    """Form for the CSV file to import."""
 
-    file = forms.FileField(label="CSV file", help_text="UTF-8, a line each: address,reason. A header is not needed.")
+    file = forms.FileField(label="CSV file", help_text="UTF-8, one address,reason per line. A header is optional.")
 
 
 @admin.register(Suppression)
 class SuppressionAdmin(KeysetAdmin):
-    """Addresses that get no mail."""
+    """Admin of the suppression list."""
 
     form = SuppressionForm
     change_list_template = "admin/suppressions/suppression/suppression_list.html"
-    list_display = ("address", "reason", "created_at", "shown_by")
+    list_display = ("address", "reason", "created_at", "email_link")
     ordering = ("pk",)
     search_fields = ("address",)
-    search_help_text = "How the address begins."
+    search_help_text = "Search by the beginning of the address."
 
     def get_readonly_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
-        """What one is cannot be changed, only why it is here."""
-        return ("address", "created_at", "shown_by") if obj else ()
+        """Make everything except the reason of an existing entry read-only."""
+        return ("address", "created_at", "email_link") if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
-        """What there is to see."""
-        return ("address", "reason", "created_at", "shown_by") if obj else ("address", "reason")
+        """Return the fields of the form."""
+        return ("address", "reason", "created_at", "email_link") if obj else ("address", "reason")
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """By how it begins, along the index."""
-        start = search_term.strip().lower()
-        if not start:
+        """Search by prefix, so that the query uses the index."""
+        prefix = search_term.strip().lower()
+        if not prefix:
             return queryset, False
-        if connection.vendor == "sqlite":  # it uses no index for Django's LIKE
-            return queryset.filter(address__gte=start, address__lt=f"{start}\U0010ffff"), False
-        return queryset.filter(address__startswith=start), False
+        if connection.vendor == "sqlite":  # SQLite uses no index for Django's LIKE
+            return queryset.filter(address__gte=prefix, address__lt=f"{prefix}\U0010ffff"), False
+        return queryset.filter(address__startswith=prefix), False
 
-    @admin.display(description="e-mail", empty_value="")
-    def shown_by(self, suppression: Suppression) -> str:
-        """The mail that showed it."""
+    @admin.display(description="email", empty_value="")
+    def email_link(self, suppression: Suppression) -> str:
+        """Return a link to the email that bounced."""
         if suppression.email_id is None:
             return ""
         return format_html(
@@ -90,21 +91,21 @@ class SuppressionAdmin(KeysetAdmin):
         )
 
     def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        """As the API does."""
+        """Save the entry as the API does."""
         suppress(obj.address, reason=obj.reason, email_id=obj.email_id, now=timezone.now())
 
     def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
-        """As the API does; that somebody else was faster is as well."""
-        with ignored(SuppressionNotFound):
+        """Remove the entry as the API does. Ignore that another user has already removed it."""
+        with ignore(SuppressionNotFound):
             remove(obj.address)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Suppression]) -> None:
-        """Each as one."""
+        """Remove entries one by one, each in its own transaction."""
         for suppression in queryset:
             self.delete_model(request, suppression)
 
     def get_urls(self) -> list[URLPattern]:
-        """With those of the files."""
+        """Add the URLs of import and export."""
         own = [
             path("import/", self.admin_site.admin_view(self.import_view), name="suppressions_suppression_import"),
             path("export/", self.admin_site.admin_view(self.export_view), name="suppressions_suppression_export"),
@@ -112,7 +113,7 @@ class SuppressionAdmin(KeysetAdmin):
         return own + super().get_urls()
 
     def import_view(self, request: HttpRequest) -> HttpResponse:
-        """Ask for a file, or take it and tell what came of it."""
+        """Show the import form, or import the uploaded file."""
         if not self.has_add_permission(request):
             raise PermissionDenied
         form = ImportForm(request.POST, request.FILES) if request.method == "POST" else ImportForm()
@@ -120,35 +121,35 @@ class SuppressionAdmin(KeysetAdmin):
             context = {**self.admin_site.each_context(request), "title": "Import suppressions", "form": form, "opts": self.opts}
             return TemplateResponse(request, "admin/suppressions/suppression/import.html", context | {"media": self.media})
         file: UploadedFile[Any] = form.cleaned_data["file"]
-        self.tell(request, self.import_file(request, file))
+        self.report_import(request, self.import_file(request, file))
         return HttpResponseRedirect(reverse("admin:suppressions_suppression_changelist"))
 
     def import_file(self, request: HttpRequest, file: "UploadedFile[Any]") -> ImportResult:
-        """Take a file, and write down who brought it: one entry, since a file may have a hundred thousand lines."""
-        imported = import_csv(file, now=timezone.now())
-        if imported.taken:
+        """Import a file. Write a single log entry, because a file may have a hundred thousand lines."""
+        result = import_csv(file, now=timezone.now())
+        if result.imported:
             LogEntry.objects.create(
                 user=cast("User", request.user),
                 content_type=ContentType.objects.get_for_model(Suppression),
-                object_repr="A CSV file",
+                object_repr="CSV file",
                 action_flag=ADDITION,
-                change_message=f"Imported {imported.taken} addresses.",
+                change_message=_summary(result),
             )
-        return imported
+        return result
 
-    def tell(self, request: HttpRequest, imported: ImportResult) -> None:
-        """What came of a file."""
-        self.message_user(request, f"Imported {imported.taken} addresses.", messages.SUCCESS)
-        for line in imported.bad[:MAX_SHOWN_ERRORS]:
-            self.message_user(request, f"Line {line.number}: {line.reason}", messages.WARNING)
-        if (more := len(imported.bad) - MAX_SHOWN_ERRORS) > 0:
-            self.message_user(request, f"{more} more lines were not taken.", messages.WARNING)
+    def report_import(self, request: HttpRequest, result: ImportResult) -> None:
+        """Show what was imported, and the first lines that were skipped."""
+        self.message_user(request, _summary(result), messages.SUCCESS)
+        for line in result.invalid[:MAX_SHOWN_ERRORS]:
+            self.message_user(request, f"Skipped line {line.number}: {line.reason}", messages.WARNING)
+        if (more := len(result.invalid) - MAX_SHOWN_ERRORS) > 0:
+            self.message_user(request, f"Skipped {more} more line{pluralize(more)}.", messages.WARNING)
 
     def export_view(self, request: HttpRequest) -> StreamingHttpResponse:
-        """All of it, as a file."""
+        """Return the whole list as a CSV file."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        # By way of a file: a slow reader must not keep the database waiting, and the list may be longer than memory is good for.
+        # A temporary file, because a slow download must not keep a database query open, and the list may not fit into memory.
         file = TemporaryFile()  # noqa: SIM115  # closed with the response
         file.writelines(line.encode() for line in export_csv())
         file.seek(0)
@@ -157,15 +158,19 @@ class SuppressionAdmin(KeysetAdmin):
         return response
 
 
+def _summary(result: ImportResult) -> str:
+    return f"Imported {result.imported} address{pluralize(result.imported, 'es')}."
+
+
 class _FileChunks:
-    """A file as Django's asynchronous responses take it: a plain iterator, they would read to its end first."""
+    """An asynchronous iterator over a file: under ASGI, Django would first read a plain iterator to its end."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while piece := self._file.read(CHUNK_BYTES):
-            yield piece
+        while chunk := self._file.read(CHUNK_BYTES):
+            yield chunk
 
     def close(self) -> None:
         self._file.close()

@@ -1,10 +1,10 @@
-"""The Django app."""
+"""Django app configuration."""
 
 from django.apps import AppConfig
 
 
 class SuppressionsConfig(AppConfig):
-    """Registers `project.suppressions`."""
+    """The app `suppressions`."""
 
     name = "project.suppressions"
     verbose_name = "Suppressions"

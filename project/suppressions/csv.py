@@ -12,16 +12,17 @@ from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.models import Suppression
 from project.suppressions.store import NewSuppression, suppress_all
 
-COLUMNS = ("address", "reason", "created_at")  # of a CSV file; the last is told and not taken
-LINES_PER_TRANSACTION = 1_000  # of a file, in one transaction: written in about 20 ms
-# What makes a spreadsheet calculate, once more quoted or not; some begin a cell after each of these, too.
+COLUMNS = ("address", "reason", "created_at")  # of an export; an import ignores `created_at`
+LINES_PER_TRANSACTION = 1_000  # of an import; a transaction takes about 20 ms
+# CSV injection: a spreadsheet runs a cell as a formula if it starts with one of these characters, even after quotes or spaces.
+# Some spreadsheets also start a new cell after ; | or a tab.
 _FORMULA = r"""(?:^|(?<=[;|\t])){}(?=['"\s]*[=+\-@\t\r\n＝＋－＠])"""
 _UNESCAPED_FORMULA, _FORMULA_ESCAPE = re.compile(_FORMULA.format("")), re.compile(_FORMULA.format("'"))
 
 
 @dataclass(frozen=True)
 class InvalidLine:
-    """A line of a file that could not be taken, and why."""
+    """A line that could not be imported, and the reason."""
 
     number: int
     reason: str
@@ -29,42 +30,41 @@ class InvalidLine:
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What came of a file: how many of its lines were taken, and which were not."""
+    """The number of imported lines, and the lines that were skipped."""
 
-    taken: int
-    bad: tuple[InvalidLine, ...]
+    imported: int
+    invalid: tuple[InvalidLine, ...]
 
 
 def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
-    """Put a file's addresses on the list: UTF-8, a line each, `address,reason`, with or without a header.
+    """Add the addresses of a CSV file to the list: UTF-8, one `address,reason` per line, with or without a header.
 
-    All good lines are taken whatever the others are, since each line alone says that somebody wants no mail. The file is its
-    lines: an open file or an upload. It may be long, and others must get their turn to write meanwhile: some lines are read,
-    then written in a transaction of their own, then the next.
+    `file` yields lines, like an open file or an upload. Invalid lines are skipped and reported; they do not stop the import.
+    Lines are parsed outside of transactions and written in batches, so a long file does not block other writers.
     """
-    taken, bad = 0, list[InvalidLine]()
+    imported, invalid = 0, list[InvalidLine]()
     lines = _parse_lines(file)
-    while some := list(islice(lines, LINES_PER_TRANSACTION)):
-        entries = [line for line in some if isinstance(line, NewSuppression)]
-        bad += [line for line in some if isinstance(line, InvalidLine)]
+    while batch := list(islice(lines, LINES_PER_TRANSACTION)):
+        entries = [line for line in batch if isinstance(line, NewSuppression)]
+        invalid += [line for line in batch if isinstance(line, InvalidLine)]
         call_in_transaction(suppress_all, entries, now=now)
-        taken += len(entries)
-    return ImportResult(taken, tuple(bad))
+        imported += len(entries)
+    return ImportResult(imported, tuple(invalid))
 
 
 def export_csv() -> Iterator[str]:
-    """The whole list as CSV, line by line, a header first. It can be imported; no cell of it is a formula to a spreadsheet."""
+    """Yield the whole list as CSV lines, with a header. Cells are escaped against CSV injection; an import unescapes them."""
     writer = csv.writer(_Line())
     yield str(writer.writerow(COLUMNS))
     for address, reason, created_at in Suppression.objects.order_by("address").values_list(*COLUMNS).iterator():
-        # Each on one line, so that a quote which is never closed spoils no more than its own.
+        # One line per row: the import parses line by line, and an unclosed quote then damages only its own row.
         yield str(
             writer.writerow([_escape_formula(address), _escape_formula(" ".join(reason.splitlines())), created_at.isoformat()])
         )
 
 
 class _Line:
-    """A file that gives each line back."""
+    """A file-like object whose `write` returns the line, so that `csv.writer` returns it too."""
 
     def write(self, line: str) -> str:
         return line
@@ -86,10 +86,10 @@ def _is_header(line: str) -> bool:
 
 
 def _parse_line(line: str) -> NewSuppression:
-    """Raises ValueError or csv.Error, which say why, for a line that has no address."""
+    """Parse a line. Raises `ValueError` or `csv.Error` with the reason if it has no valid address."""
     address, reason = (_unescape_formula(cell) for cell in [*next(csv.reader([line])), ""][:2])
     if "\x00" in reason:
-        raise ValueError("the reason holds a NUL character")
+        raise ValueError("The reason contains a NUL character.")
     return NewSuppression(normalize_address(address.strip()), reason.strip())
 
 

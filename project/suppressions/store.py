@@ -1,7 +1,7 @@
-"""The suppression list: addresses that get no mail from us, one by one, many at once, and as CSV.
+"""The suppression list: add, remove and look up the addresses that must not receive email.
 
-It is kept and asked in lower case, local part and all. A relay may tell `Ada@example.com` from `ada@example.com` (RFC 5321
-section 2.4); no known one does, and a list that misses one of the two is useless.
+Addresses are stored and compared in lowercase, including the local part. A mail server may treat `Ada@example.com` and
+`ada@example.com` as different mailboxes (RFC 5321 section 2.4), but none is known to, and the list must match both.
 """
 
 from collections.abc import Iterable
@@ -15,18 +15,18 @@ from project.suppressions.models import Suppression
 
 MAX_REASON_LENGTH = 500  # characters
 
-_ADDRESSES_PER_QUERY = 30_000  # addresses in one query; SQLite takes 32,766 variables
+_ADDRESSES_PER_QUERY = 30_000  # SQLite allows 32,766 variables in a query
 
 
 class SuppressionNotFound(DomainError):
-    """The address is not on the list."""
+    """The address is not on the suppression list."""
 
     code = "suppression_not_found"
 
 
 @dataclass(frozen=True)
 class NewSuppression:
-    """An address that is to be on the list, in its normal form, why, and the mail that showed it."""
+    """An address to add, which must be normalized, with the reason and the email that bounced."""
 
     address: str
     reason: str = ""
@@ -34,19 +34,19 @@ class NewSuppression:
 
 
 def suppress(address: str, *, reason: str = "", email_id: UUID | None = None, now: datetime) -> Suppression:
-    """Put an address on the list, or change why it is there. Raises ValueError, which says why, for what is no address."""
+    """Add an address to the list, or update its reason. Raises `ValueError` with the problem if the address is invalid."""
     entry = NewSuppression(normalize_address(address), reason, email_id)
     suppress_all([entry], now=now)
     return get_suppression(entry.address)
 
 
 def suppress_all(entries: Iterable[NewSuppression], *, now: datetime) -> None:
-    """Put many on the list. Who is there stays since when it was, with the reason that came last."""
-    rows = {entry.address.lower(): entry for entry in entries}  # an address may be only once in one statement
+    """Add many addresses. An address that is already on the list keeps its `created_at` and gets the new reason."""
+    rows = {entry.address.lower(): entry for entry in entries}  # an upsert must not contain the same row twice
     Suppression.objects.bulk_create(
         [
             Suppression(address=address, reason=entry.reason[:MAX_REASON_LENGTH], email_id=entry.email_id, created_at=now)
-            for address, entry in sorted(rows.items())  # in order, so that no two wait for each other
+            for address, entry in sorted(rows.items())  # in a fixed order, to avoid deadlocks
         ],
         update_conflicts=True,
         unique_fields=["address"],
@@ -55,14 +55,14 @@ def suppress_all(entries: Iterable[NewSuppression], *, now: datetime) -> None:
 
 
 def remove(address: str) -> None:
-    """Take an address off the list. Raises `SuppressionNotFound`."""
+    """Remove an address from the list. Raises `SuppressionNotFound`."""
     deleted, _ = Suppression.objects.filter(address=address.lower()).delete()
     if not deleted:
         raise _not_found(address)
 
 
 def get_suppression(address: str) -> Suppression:
-    """One of the list. Raises `SuppressionNotFound`."""
+    """Return the entry of an address. Raises `SuppressionNotFound`."""
     suppression = Suppression.objects.filter(address=address.lower()).first()
     if suppression is None:
         raise _not_found(address)
@@ -70,7 +70,7 @@ def get_suppression(address: str) -> Suppression:
 
 
 def list_suppressions(*, after: str | None = None, limit: int = 20) -> list[Suppression]:
-    """Those after an address, in order: one more than `limit`, if there are more."""
+    """Return suppressions in order of address, starting after `after`; `limit` + 1 of them if there are more."""
     suppressions = Suppression.objects.order_by("address")
     if after is not None:
         suppressions = suppressions.filter(address__gt=after.lower())
@@ -78,17 +78,14 @@ def list_suppressions(*, after: str | None = None, limit: int = 20) -> list[Supp
 
 
 def find_suppressed(addresses: Iterable[str]) -> set[str]:
-    """Those of the addresses, as they were given, that are on the list in any case."""
-    asked = list(addresses)
-    keys = sorted({address.lower() for address in asked})
+    """Return the addresses that are on the list, spelled as in the argument. Ignores case."""
+    candidates = list(addresses)
+    keys = sorted({address.lower() for address in candidates})
     found: set[str] = set()
     for start in range(0, len(keys), _ADDRESSES_PER_QUERY):
-        some = Suppression.objects.filter(address__in=keys[start : start + _ADDRESSES_PER_QUERY])
-        found.update(some.values_list("address", flat=True))
-    return {address for address in asked if address.lower() in found}
-
-
-# CSV
+        matches = Suppression.objects.filter(address__in=keys[start : start + _ADDRESSES_PER_QUERY])
+        found.update(matches.values_list("address", flat=True))
+    return {address for address in candidates if address.lower() in found}
 
 
 def _not_found(address: str) -> SuppressionNotFound:

@@ -10,26 +10,26 @@ from project.transports.models import MailboxMessage
 
 @admin.register(MailboxMessage)
 class MailboxMessageAdmin(StoredMessageAdmin):
-    """Mail that arrived in the embedded mailbox."""
+    """Lists the messages in the embedded mailbox, and shows each as an email program would."""
 
     list_display = ("subject_line", "sender", "to", "received_at")
     list_display_links = ("subject_line",)
     change_form_template = "admin/transports/mailboxmessage/mailbox_message.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MailboxMessage]:
-        """Without what only a page shows."""
+        """Return the messages without their bodies, which only the page of one message loads."""
         return super().get_queryset(request).defer("text", "source")
 
-    def source_of(self, letter: MailboxMessage) -> bytes:
-        """As it came."""
-        return bytes(letter.source)
+    def raw_message(self, row: MailboxMessage) -> bytes:
+        """Return the message as it would have been sent over SMTP."""
+        return bytes(row.source)
 
     @admin.display(description="subject")
-    def subject_line(self, letter: MailboxMessage) -> str:
-        """Something to click on, in any case."""
-        return str(letter)
+    def subject_line(self, row: MailboxMessage) -> str:
+        """Return the subject, or a placeholder, so that there is always a link text."""
+        return str(row)
 
     @admin.display(description="to")
-    def to(self, letter: MailboxMessage) -> str:
-        """The recipients."""
-        return ", ".join(letter.recipients)
+    def to(self, row: MailboxMessage) -> str:
+        """Return the recipients, separated by commas."""
+        return ", ".join(row.recipients)

@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The Django app of the transports, which owns the table of the embedded mailbox."""
 
 from django.apps import AppConfig
 

@@ -1,4 +1,4 @@
-"""What a transport is to the engine: channels, each of which takes one mail at a time."""
+"""The interface between the delivery worker and a transport: connections that send one email at a time."""
 
 from typing import Protocol
 
@@ -9,37 +9,37 @@ from project.transports.smtp.replies import SENDER_REJECTED, describe_error, rej
 
 
 class Connection(Protocol):
-    """One way out. Whatever goes wrong is told in the outcome, and never raised."""
+    """One connection of a transport. It returns errors as results, and never raises them."""
 
     @property
     def is_open(self) -> bool:
-        """Whether it has a connection."""
+        """Return whether it is connected."""
 
     @property
     def is_connecting(self) -> bool:
-        """Whether it is just getting one."""
+        """Return whether it is opening a connection right now."""
 
     async def send(self, email: Email) -> SendResult:
-        """Hand over one mail, to those of its recipients that are not settled."""
+        """Send one email to those of its recipients that have no final result yet."""
 
     async def close(self) -> None:
-        """Let go of what is kept open. The next `send` opens it again."""
+        """Close the connection. The next `send` opens it again."""
 
 
 class Transport(Protocol):
-    """Where mail goes, by up to `channels` ways at the same time."""
+    """Sends emails over up to `max_connections` connections at the same time."""
 
     max_connections: int
 
     def create_connection(self) -> Connection:
-        """A new channel."""
+        """Return a new connection, which is not open yet."""
 
     def close(self) -> None:
-        """Let go of what its channels share."""
+        """Release what the connections share."""
 
 
 def failed_result(error: Exception, failure_kind: FailureKind, *, smtp_transcript: str = "") -> SendResult:
-    """The outcome that an exception makes."""
+    """Return the result of an attempt that raised `error`."""
     return SendResult(
         describe_error(error),
         failure_kind,

@@ -1,6 +1,6 @@
-"""Any Django e-mail backend as a transport: the embedded mailbox, django-anymail's for SES, Mailgun, Postmark …
+"""Transport for any Django email backend: the embedded mailbox, or django-anymail's for SES, Mailgun, Postmark and others.
 
-Backends are synchronous, and may wait long for a network: they run on threads of their own.
+Backends are synchronous and may wait for a network, so they run on their own threads.
 """
 
 from contextlib import closing
@@ -23,27 +23,27 @@ from project.transports.smtp.replies import rejections_from
 
 
 class NothingSentError(Exception):
-    """What a backend tells by its count alone."""
+    """A backend reported by its count, not by an exception, that it sent nothing."""
 
 
 class DjangoBackendTransport:
-    """Sends through the backend of Django's settings, by `channels` threads."""
+    """Sends through the backend of Django's settings, on up to `max_connections` threads."""
 
     def __init__(self, max_connections: int) -> None:
         self.max_connections = max_connections
         self._threads = ThreadPool("sender", max_connections, on_thread_exit=connections.close_all)
 
     def create_connection(self) -> "DjangoBackendConnection":
-        """A new channel."""
+        """Return a new connection that uses the transport's threads."""
         return DjangoBackendConnection(self._threads)
 
     def close(self) -> None:
-        """Let the threads go once they have done what they were given."""
+        """Let the threads end when they have finished their emails, without waiting for them."""
         self._threads.close(timeout=0)
 
 
 class DjangoBackendConnection:
-    """One of the threads; it has no connection of its own, since a backend is made for a mail."""
+    """Sends one email at a time on a thread. Never open, because every email gets a new backend instance."""
 
     def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads
@@ -51,20 +51,20 @@ class DjangoBackendConnection:
     is_open = is_connecting = False
 
     async def send(self, email: Email) -> SendResult:
-        """Hand over one mail."""
+        """Send one email on one of the threads."""
         return await self._threads.run(send_through_backend, email)
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is kept open."""
 
 
 def send_through_backend(email: Email) -> SendResult:
-    """Hand one mail to Django's backend. Any exception is that mail's own failure, and stops no other (django-mailer#48).
+    """Send one email through Django's backend. An exception fails this email only, and stops no other (django-mailer#48).
 
-    Unless no conversation comes about at all: that is the relay's failure, or the database's, and no mail's.
+    If the backend cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and no email fails.
     """
     try:
-        with managed_connections():  # the backend may keep its mail in the database, on this thread
+        with managed_connections():  # the backend may store emails in the database, on this thread
             email.refresh_from_db(fields=email.get_deferred_fields() & ADDRESS_FIELDS)
             connection = get_connection()
             if (error := _opening_error(connection)) is not None:
@@ -73,42 +73,42 @@ def send_through_backend(email: Email) -> SendResult:
                 message = RawEmailMessage(email, connection, recipients=email.pending_recipients)
                 _capture_rejections(connection, message)
                 return _send(message)
-    except DATABASE_UNAVAILABLE_ERRORS as error:  # nothing was sent: what fails in a backend that sends is told by `_send`
+    except DATABASE_UNAVAILABLE_ERRORS as error:  # raised before sending: `_send` catches the errors of a backend that sends
         return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
-    except Exception as error:  # noqa: BLE001  # whatever it is, it fails this mail alone
+    except Exception as error:  # noqa: BLE001  # any exception fails this email only
         return failed_result(error, classify_error(error))
 
 
 def _send(message: RawEmailMessage) -> SendResult:
     try:
         count = message.send()
-    except Exception as error:  # noqa: BLE001  # likewise
+    except Exception as error:  # noqa: BLE001  # any exception fails this email only
         result = failed_result(error, classify_error(error))
         return replace(result, rejections=rejections_from(message.collect_rejections()) or result.rejections)
     rejections = rejections_from(message.collect_rejections())
-    if count == 0:  # not None, which a backend that does not count gives
-        nothing = NothingSentError("the backend says that it sent no mail, and not why")
-        return replace(failed_result(nothing, FailureKind.TEMPORARY), rejections=rejections)
+    if count == 0:  # not None, which a backend returns that does not count
+        nothing_sent = NothingSentError("the backend reported that it sent no email, and gave no reason")
+        return replace(failed_result(nothing_sent, FailureKind.TEMPORARY), rejections=rejections)
     return SendResult(rejections=rejections)
 
 
 def _capture_rejections(connection: BaseEmailBackend, message: RawEmailMessage) -> None:
-    """Django's backend for SMTP drops what `sendmail` gives: whom of several the relay refused."""
+    """Store what `sendmail` returns: the recipients that the relay rejected. Django's SMTP backend ignores it."""
     if not isinstance(connection, SmtpBackend) or connection.connection is None:
         return
     smtp: Any = connection.connection
     sendmail = smtp.sendmail
 
-    def sendmail_heeded(*args: Any, **kwargs: Any) -> Any:
-        message.refused = sendmail(*args, **kwargs)
-        return message.refused
+    def capturing_sendmail(*args: Any, **kwargs: Any) -> Any:
+        message.rejected = sendmail(*args, **kwargs)
+        return message.rejected
 
-    smtp.sendmail = sendmail_heeded
+    smtp.sendmail = capturing_sendmail
 
 
 def _opening_error(connection: BaseEmailBackend) -> OSError | None:
     try:
         connection.open()
-    except OSError as error:  # smtplib's own are OSErrors too
+    except OSError as error:  # smtplib's exceptions are OSErrors too
         return error
     return None

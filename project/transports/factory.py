@@ -1,4 +1,4 @@
-"""Which transport Django's settings ask for."""
+"""Selects the transport that Django's settings ask for."""
 
 from django.conf import settings
 
@@ -7,17 +7,17 @@ from project.transports.django_backend import DjangoBackendTransport
 from project.transports.smtp.transport import SmtpTransport
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-CHECK_TAG = "transport"  # of the system checks that `serve`, `deliver` and `prepare` run before they start
-BACKEND_THREADS = 10  # for backends that wait
+CHECK_TAG = "transport"  # tag of the system checks that `serve`, `deliver` and `prepare` run before they start
+BACKEND_THREADS = 10  # a backend may block its thread for long
 
 
 def is_local_only() -> bool:
-    """Whether mail cannot leave this machine, since the transport is the embedded mailbox."""
+    """Return whether emails cannot leave this machine, because the transport is the embedded mailbox."""
     return settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
 
 
 def create_transport() -> Transport:
-    """A new transport: for the relay of EMAIL_URL our own, over kept connections; for any other backend Django's interface."""
+    """Return our own SMTP transport for the relay of EMAIL_URL, or one that wraps any other Django email backend."""
     if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
         return SmtpTransport(settings.RELAY)
     return DjangoBackendTransport(BACKEND_THREADS)

@@ -1,4 +1,4 @@
-"""The embedded mailbox: a Django e-mail backend that keeps what it is given in a table, to be read in the admin."""
+"""The embedded mailbox: a Django email backend that stores messages in a table, to be read in the admin."""
 
 import smtplib
 import time
@@ -15,39 +15,39 @@ from project.transports.simulator import SimulatedBehaviour, behaviour_for
 
 
 class MailboxBackend(BaseEmailBackend):
-    """For trying things out: nothing leaves this machine, and addresses at simulator.test fail as a relay's would."""
+    """Email backend for trials. No email leaves this machine; addresses at simulator.test fail as they would at a relay."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Keep each message, for the recipients that it is taken for. Gives how many; raises what smtplib would."""
+        """Store each message for the recipients that are accepted. Return how many were stored; raises what smtplib would."""
         return sum(self._send(message) for message in email_messages)
 
     def _send(self, message: EmailMessage) -> bool:
         try:
-            taken = _simulate(message)
+            accepted = _simulate(message)
         except smtplib.SMTPException:
             if self.fail_silently:
                 return False
             raise
-        kept = _to_row(message, taken)
+        row = _to_row(message, accepted)
         with acquire_write_lock():
-            kept.save()
+            row.save()
         return True
 
 
 def _simulate(message: EmailMessage) -> list[str]:
-    """Go through what a relay would do about it. Gives the recipients that are taken."""
+    """Behave as a relay does toward these recipients. Return the accepted recipients, or raise smtplib's exception."""
     attempt = message.attempt if isinstance(message, RawEmailMessage) else 1
     behaviours = {each: behaviour_for(parseaddr(each)[1], attempt) for each in message.recipients()}
-    refused = {each: _smtp_reply(behaviour) for each, behaviour in behaviours.items() if behaviour.refuses}
-    taken = {each: behaviour for each, behaviour in behaviours.items() if not behaviour.refuses}
-    if refused and not taken:
-        raise smtplib.SMTPRecipientsRefused(refused)
-    time.sleep(max((behaviour.seconds for behaviour in taken.values()), default=0))
-    if any(behaviour.hangs_up for behaviour in taken.values()):
+    rejected = {each: _smtp_reply(behaviour) for each, behaviour in behaviours.items() if behaviour.rejects}
+    accepted = {each: behaviour for each, behaviour in behaviours.items() if not behaviour.rejects}
+    if rejected and not accepted:
+        raise smtplib.SMTPRecipientsRefused(rejected)
+    time.sleep(max((behaviour.seconds for behaviour in accepted.values()), default=0))
+    if any(behaviour.disconnects for behaviour in accepted.values()):
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
     if isinstance(message, RawEmailMessage):
-        message.refused = refused
-    return list(taken)
+        message.rejected = rejected
+    return list(accepted)
 
 
 def _smtp_reply(behaviour: SimulatedBehaviour) -> tuple[int, bytes]:
@@ -55,12 +55,12 @@ def _smtp_reply(behaviour: SimulatedBehaviour) -> tuple[int, bytes]:
 
 
 def _to_row(message: EmailMessage, recipients: list[str]) -> MailboxMessage:
-    wire = message.message()
+    mime = message.message()
     return MailboxMessage(
-        message_id=wire["Message-ID"],
+        message_id=mime["Message-ID"],
         sender=message.from_email,
         recipients=recipients,
         subject=str(message.subject),
         text=str(message.body),
-        source=wire.as_bytes(),
+        source=mime.as_bytes(),
     )

@@ -1,4 +1,4 @@
-"""Messages in the embedded mailbox."""
+"""The table of the embedded mailbox."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class MailboxMessage(models.Model):
-    """A mail that came out at the embedded mailbox: it never left this machine."""
+    """A message that was delivered to the embedded mailbox, and never left this machine."""
 
     received_at = models.DateTimeField(auto_now_add=True)
     message_id = models.CharField(max_length=255, blank=True)
@@ -14,7 +14,7 @@ class MailboxMessage(models.Model):
     recipients = models.JSONField()
     subject = models.TextField(blank=True)
     text = models.TextField(blank=True)
-    source = models.BinaryField()  # the message as it would have gone over the wire (RFC 5322)
+    source = models.BinaryField()  # the message as it would have been sent over SMTP (RFC 5322)
 
     class Meta:
         ordering: ClassVar = ["-id"]

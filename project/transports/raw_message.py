@@ -1,4 +1,4 @@
-"""An accepted mail, as Django's e-mail backends take it."""
+"""An email of the queue as a Django `EmailMessage`, for Django's email backends."""
 
 from collections.abc import Sequence
 from email import message_from_bytes, policy
@@ -13,30 +13,30 @@ from django.core.mail.backends.base import BaseEmailBackend
 from project.emails.mime.headers import addr_spec, is_reserved_header
 from project.emails.models import Email
 
-ADDRESS_FIELDS = {"to", "cc", "bcc", "reply_to"}  # the addresses with their names, which SMTP has in the source
-# What the API of a service says of a recipient (django-anymail's words), as a relay would answer.
+ADDRESS_FIELDS = {"to", "cc", "bcc", "reply_to"}  # addresses with display names; SMTP needs only the raw message
+# The recipient statuses of django-anymail, as the replies that a relay would send.
 REJECTION_BY_STATUS = {
-    "invalid": (553, b"5.1.3 The service calls this address invalid"),
-    "rejected": (550, b"5.7.1 The service sends nothing to this address"),
+    "invalid": (553, b"5.1.3 The service reports that this address is invalid"),
+    "rejected": (550, b"5.7.1 The service rejected this address"),
     "failed": (451, b"4.3.0 The service could not send to this address"),
 }
 
 
-class _Wire(ParsedMessage):
-    """A message that was parsed, and is sent as the very bytes it was parsed from."""
+class _RawMessage(ParsedMessage):
+    """A parsed message that serializes to exactly the bytes it was parsed from."""
 
     source = b""
 
     def as_bytes(self, *args: Any, **kwargs: Any) -> bytes:  # Django's callers pass linesep
-        """What was accepted."""
+        """Return the stored bytes."""
         return self.source
 
 
 class RawEmailMessage(EmailMultiAlternatives):
-    """For SMTP the bytes that were stored at accept; for a service's API the parts that are in them.
+    """A Django email message made from the bytes stored at submission. SMTP backends send them; API backends read their parts.
 
-    It goes to `recipients` alone, which are fewer than the mail has if others were taken at an earlier try.
-    `attempt` is the number of this try, `refused` whom the backend had to leave out, as smtplib tells it.
+    It is sent to `recipients` only: recipients that an earlier attempt has settled are left out. `attempt` is the number of this
+    attempt; `rejected` are the recipients that the backend could not send to, in the form of smtplib's `sendmail`.
     """
 
     def __init__(self, email: Email, connection: BaseEmailBackend, *, recipients: Sequence[str]) -> None:
@@ -44,80 +44,80 @@ class RawEmailMessage(EmailMultiAlternatives):
         super().__init__(
             email.subject, from_email=email.sender, to=to, cc=cc, bcc=bcc, reply_to=email.reply_to, connection=connection
         )
-        # Read off the source when a backend asks for them, which one of SMTP does not: see __getattr__.
+        # Parsed when a backend reads them, which SMTP backends never do: see __getattr__.
         del self.body, self.alternatives, self.attachments, self.extra_headers
         self.attempt = email.attempts
-        self.refused: dict[str, tuple[int, bytes]] = {}
+        self.rejected: dict[str, tuple[int, bytes]] = {}
         self._source = bytes(email.raw_message.content)
         self._envelope = list(recipients)
 
     def __getattr__(self, name: str) -> Any:
-        """The text, the HTML, the files or the headers that the sender asked for."""
-        if name not in _READERS:
+        """Parse the text body, the HTML, the attachments or the custom headers at first access."""
+        if name not in _PARSERS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-        value = self.__dict__[name] = _READERS[name](self._wire)
+        value = self.__dict__[name] = _PARSERS[name](self._mime)
         return value
 
     def recipients(self) -> list[str]:
-        """The envelope."""
+        """Return the envelope recipients."""
         return self._envelope
 
     def message(self, **_kwargs: Any) -> Any:
-        """The message itself."""
-        return self._wire
+        """Return the MIME message."""
+        return self._mime
 
     def collect_rejections(self) -> dict[str, tuple[int, bytes]]:
-        """Whom the backend left out, and why: by `refused`, or by the status that django-anymail gives each recipient."""
-        told = getattr(getattr(self, "anymail_status", None), "recipients", {})
-        by_address = {address.lower(): _rejection(each.status, each.message_id) for address, each in told.items()}
-        by_status = {each: refusal for each in self._envelope if (refusal := by_address.get(each.lower())) is not None}
-        return {**self.refused, **by_status}
+        """Return the rejected recipients with their replies, from `rejected` and from django-anymail's recipient statuses."""
+        statuses = getattr(getattr(self, "anymail_status", None), "recipients", {})
+        by_address = {address.lower(): _rejection(each.status, each.message_id) for address, each in statuses.items()}
+        by_status = {each: rejection for each in self._envelope if (rejection := by_address.get(each.lower())) is not None}
+        return {**self.rejected, **by_status}
 
     @cached_property
-    def _wire(self) -> _Wire:
-        wire = cast("_Wire", message_from_bytes(self._source, _Wire, policy=policy.SMTP))
-        wire.source = self._source
-        return wire
+    def _mime(self) -> _RawMessage:
+        mime = cast("_RawMessage", message_from_bytes(self._source, _RawMessage, policy=policy.SMTP))
+        mime.source = self._source
+        return mime
 
 
 def _rejection(status: str | None, message_id: object) -> tuple[int, bytes] | None:
-    # If one address is invalid, Postmark sends to nobody, and says so of that one alone: the others have no id then.
+    # If one address is invalid, Postmark sends to no recipient and reports only that one; the others then have no message id.
     return REJECTION_BY_STATUS.get("failed" if status == "unknown" and message_id is None else str(status))
 
 
-def _body_text(wire: _Wire, subtype: str) -> str:
-    part = wire.get_body((subtype,))
+def _body_text(mime: _RawMessage, subtype: str) -> str:
+    part = mime.get_body((subtype,))
     return "" if part is None else str(part.get_content()).replace("\r\n", "\n").removesuffix("\n")
 
 
-def _body(wire: _Wire) -> str:
-    return _body_text(wire, "plain")
+def _body(mime: _RawMessage) -> str:
+    return _body_text(mime, "plain")
 
 
-def _alternatives(wire: _Wire) -> list[EmailAlternative]:
-    html = _body_text(wire, "html")
+def _alternatives(mime: _RawMessage) -> list[EmailAlternative]:
+    html = _body_text(mime, "html")
     return [EmailAlternative(html, "text/html")] if html else []
 
 
-def _headers(wire: _Wire) -> dict[str, str]:
-    own = {name: str(value) for name, value in wire.items() if not is_reserved_header(name)}
-    return {"Message-ID": str(wire["Message-ID"]), **own}
+def _headers(mime: _RawMessage) -> dict[str, str]:
+    own = {name: str(value) for name, value in mime.items() if not is_reserved_header(name)}
+    return {"Message-ID": str(mime["Message-ID"]), **own}
 
 
-def _attachments(wire: _Wire) -> list[MIMEBase]:
-    return [_attachment(part) for part in wire.walk() if part.get_content_disposition() in {"attachment", "inline"}]
+def _attachments(mime: _RawMessage) -> list[MIMEBase]:
+    return [_attachment(part) for part in mime.walk() if part.get_content_disposition() in {"attachment", "inline"}]
 
 
 def _attachment(part: ParsedMessage) -> MIMEBase:
-    """A part as the class that Django 5 and its backends know. All that it says of itself stays: a Content-ID, a charset."""
-    file = MIMEBase(part.get_content_maintype(), part.get_content_subtype(), policy=part.policy)
+    """Return a part as `MIMEBase`, which Django 5 and its backends expect, with all its headers, such as Content-ID."""
+    attachment = MIMEBase(part.get_content_maintype(), part.get_content_subtype(), policy=part.policy)
     for name, value in part.items():
-        del file[name]
-        file[name] = value
-    file.set_payload(part.get_payload())
-    if part.get_content_maintype() == "text" and not _is_decodable(part):
-        file.replace_header("Content-Type", "application/octet-stream")  # so does Django, lest a backend fails to read it
-    return file
+        del attachment[name]
+        attachment[name] = value
+    attachment.set_payload(part.get_payload())
+    if part.get_content_maintype() == "text" and not _is_decodable(part):  # a backend may fail to decode it; Django does the same
+        attachment.replace_header("Content-Type", "application/octet-stream")
+    return attachment
 
 
 def _is_decodable(part: ParsedMessage) -> bool:
@@ -128,4 +128,4 @@ def _is_decodable(part: ParsedMessage) -> bool:
     return True
 
 
-_READERS = {"body": _body, "alternatives": _alternatives, "attachments": _attachments, "extra_headers": _headers}
+_PARSERS = {"body": _body, "alternatives": _alternatives, "attachments": _attachments, "extra_headers": _headers}

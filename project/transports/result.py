@@ -9,10 +9,10 @@ from project.transports.smtp.replies import Reply
 
 @dataclass(frozen=True)
 class SendResult:
-    """What became of an attempt. `error` is empty if the transport took the mail for anyone, else `fault` says whose it is.
+    """The result of an attempt. `error` is empty if the transport accepted the email for at least one recipient.
 
-    `reply` is what the relay said of the mail (with `of_sender`: of its sender), `refusals` what it said of recipients that it
-    refused. `dialogue` is the SMTP conversation, a line for each command and reply.
+    `failure_kind` applies only if there is an `error`. `reply` is the relay's reply to the email, or to its sender if
+    `sender_rejected`; `rejections` are its replies to recipients. `smtp_transcript` has one line for each command and reply.
     """
 
     error: str = ""

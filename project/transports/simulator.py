@@ -1,30 +1,30 @@
-"""Addresses that behave: at simulator.test, so that every path of a mail can be tried with no relay. Pure."""
+"""Test addresses at simulator.test that bounce, delay or disconnect on purpose, so that no relay is needed to test it. Pure."""
 
 import re
 from dataclasses import dataclass
 
-DOMAIN = "simulator.test"  # nobody's, ever (RFC 2606)
-MAX_DELAY_SECONDS = 30  # seconds
-ACCEPTED_ATTEMPT = 3  # the try at which the full mailbox has room again
+DOMAIN = "simulator.test"  # .test is reserved for testing (RFC 2606)
+MAX_DELAY_SECONDS = 30
+ACCEPTED_ATTEMPT = 3  # the attempt at which the full mailbox accepts the email
 
 KNOWN_NAMES = ("delivered", "bounce", "full", "defer", f"slow+N (N seconds, up to {MAX_DELAY_SECONDS})", "drop")
 
 
 @dataclass(frozen=True)
 class SimulatedBehaviour:
-    """What a relay does about one recipient: it answers with `code` and `text`, and takes the mail after `seconds`.
+    """How a relay treats one recipient: it replies with `code` and `text`, and accepts the email after `seconds`.
 
-    With `hangs_up` it does not: the connection is lost while the mail is handed over.
+    With `disconnects`, the connection is lost during the message instead.
     """
 
     code: int = 250
     text: str = "2.1.5 Ok"
     seconds: int = 0
-    hangs_up: bool = False
+    disconnects: bool = False
 
     @property
-    def refuses(self) -> bool:
-        """Whether the recipient is not taken."""
+    def rejects(self) -> bool:
+        """Return whether the recipient is rejected, temporarily (4xx) or permanently (5xx)."""
         return self.code >= 400
 
 
@@ -32,14 +32,14 @@ ACCEPT = SimulatedBehaviour()
 
 
 def is_simulated(address: str) -> bool:
-    """Whether a bare address is one of these. They bounce whenever they are asked to: a bounce suppresses none of them."""
+    """Return whether the address is a test address. Test addresses that bounce are not added to the suppression list."""
     return address.lower().rpartition("@")[2] == DOMAIN
 
 
 def behaviour_for(address: str, attempt: int) -> SimulatedBehaviour:
-    """What becomes of a mail to this bare address at the `attempt`-th try. All other domains take everything.
+    """Return how the bare address behaves at the `attempt`-th attempt, counted from 1. All other domains accept everything.
 
-    `bounce+order42` is `bounce`: what follows a plus tells mails apart, or is slow's number.
+    Text after a plus is ignored (`bounce+order42` is `bounce`), except that it is the number of `slow`.
     """
     if not is_simulated(address):
         return ACCEPT
@@ -57,11 +57,11 @@ def behaviour_for(address: str, attempt: int) -> SimulatedBehaviour:
         case "slow":
             return _slow(detail.partition("+")[0])
         case "drop":
-            return SimulatedBehaviour(hangs_up=True)
-    return SimulatedBehaviour(550, f"5.1.1 The simulator knows {', '.join(KNOWN_NAMES)}")
+            return SimulatedBehaviour(disconnects=True)
+    return SimulatedBehaviour(550, f"5.1.1 Unknown test address. Use {', '.join(KNOWN_NAMES)}")
 
 
 def _slow(number: str) -> SimulatedBehaviour:
     if re.fullmatch("[0-9]{1,2}", number) and int(number) <= MAX_DELAY_SECONDS:
         return SimulatedBehaviour(seconds=int(number))
-    return SimulatedBehaviour(550, f"5.1.3 It is slow+N, with N from 0 to {MAX_DELAY_SECONDS} seconds, such as slow+5@{DOMAIN}")
+    return SimulatedBehaviour(550, f"5.1.3 Use slow+N, with N from 0 to {MAX_DELAY_SECONDS} seconds, such as slow+5@{DOMAIN}")

@@ -1,10 +1,10 @@
-"""The Django app."""
+"""App config of the web pages."""
 
 from django.apps import AppConfig
 
 
 class WebConfig(AppConfig):
-    """Registers `project.web`."""
+    """Register `project.web`."""
 
     name = "project.web"
     verbose_name = "Web pages"

@@ -1,4 +1,4 @@
-"""The pages before the back office: what this is and how it stands, for anybody; and the playground, for who is signed in."""
+"""The landing page with the service status, open to everyone, and the playground for signed-in staff."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,47 +14,47 @@ from project.events.selectors import last_event_id
 from project.transports.factory import is_local_only
 from project.transports.simulator import DOMAIN
 
-QUEUE_DELAY_WARNING = timedelta(minutes=2)  # that a mail which could be sent has waited
+QUEUE_DELAY_WARNING = timedelta(minutes=2)  # waiting time of the oldest queued email
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """How the service stands, in a word and a sentence that tell strangers nothing."""
+    """Public status of the service. It reveals no detail of the installation."""
 
     name: str
-    word: str
-    sentence: str
+    label: str
+    description: str
 
 
-WORKING = ServiceStatus("working", "Working", "Mail leaves as it comes in.")
-BEHIND = ServiceStatus("behind", "Behind", "Mail is taken in, and waits longer than it should.")
-PAUSED = ServiceStatus("paused", "Relay paused", "Mail is taken in, and leaves when the relay works again.")
-DOWN = ServiceStatus("down", "Not working", "The database does not answer.")
+OPERATIONAL = ServiceStatus("operational", "Operational", "Emails are delivered as they come in.")
+DELAYED = ServiceStatus("delayed", "Delayed", "Emails are accepted, but delivery takes longer than usual.")
+PAUSED = ServiceStatus("paused", "Paused", "Emails are accepted and stay queued until the relay is available again.")
+DOWN = ServiceStatus("down", "Down", "The database is not available.")
 
 
 def landing(request: HttpRequest) -> HttpResponse:
-    """What this is, whether it works, and where to go."""
-    return render(request, "landing.html", {"state": service_status(), "needs_key": not is_local_only()})
+    """Render the landing page: a description, the service status and links."""
+    return render(request, "landing.html", {"status": service_status(), "needs_key": not is_local_only()})
 
 
 def playground(request: HttpRequest) -> HttpResponse:
-    """Write a mail, and see what becomes of it. For who may enter the back office: project.urls."""
-    stays_here = settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
+    """Render a form that sends an email and follows its delivery. `project.urls` restricts the page to admin users."""
+    local_only = is_local_only()
     context = {
-        "stays_here": stays_here,
-        "sender": "Playground <play@example.com>" if stays_here else settings.DEFAULT_FROM_EMAIL,
-        "domain": DOMAIN,
+        "local_only": local_only,
+        "from_address": "Playground <play@example.com>" if local_only else settings.DEFAULT_FROM_EMAIL,
+        "simulator_domain": DOMAIN,
         "cursor": last_event_id(),
     }
     return render(request, "playground.html", context)
 
 
 def service_status() -> ServiceStatus:
-    """How it stands now."""
+    """Return the current status of the service."""
     try:
         if relay_outages():
             return PAUSED
         oldest = oldest_queued_at()
     except DatabaseError:
         return DOWN
-    return BEHIND if oldest is not None and timezone.now() - oldest > QUEUE_DELAY_WARNING else WORKING
+    return DELAYED if oldest is not None and timezone.now() - oldest > QUEUE_DELAY_WARNING else OPERATIONAL

@@ -1,4 +1,4 @@
-"""What people do in the back office, and what must hold of every page there."""
+"""Steps that several browser tests share: sign in, send an email, check accessibility."""
 
 from pathlib import Path
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 
 from tests.browser.chromium import Page
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 
 AXE = Path(__file__).with_name("axe.min.js").read_text(encoding="utf-8")  # axe-core, from npm: Mozilla Public License 2.0
 
 
 def sign_in(page: Page, password: str, path: str = "/admin/") -> None:
-    """Go to a page, as the administrator, who has to log in first."""
+    """Open a page that redirects to the login, and log in as the administrator."""
     page.goto(path)
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill(password)
@@ -20,24 +20,25 @@ def sign_in(page: Page, password: str, path: str = "/admin/") -> None:
     page.wait_for_url(lambda url: "/login/" not in url)
 
 
-def send(page: Page, url: str, **more: Any) -> str:
-    """Have a mail accepted by the API of the server there, for who is signed in at the page. Gives its id."""
-    mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Parcel", "text": "It left our house today."}
-    return str(post(page, url, "/api/emails", mail | more)["id"])
+def send(page: Page, url: str, **fields: Any) -> str:
+    """Send an email through the API of the server at `url`, with the page's session. Return the email's id."""
+    email = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Parcel", "text": "It left our house today."}
+    return str(post(page, url, "/api/emails", email | fields)["id"])
 
 
 def post(page: Page, url: str, path: str, body: Any) -> Any:
-    """Call the API, for who is signed in at the page."""
+    """Send a POST request to the API with the page's session. Return the decoded response body."""
     cookies = {str(cookie.get("name")): str(cookie.get("value")) for cookie in page.context.cookies()}
     headers = {"X-CSRFToken": cookies["csrftoken"], "Origin": url}
-    return httpx.post(url + path, json=body, cookies=cookies, headers=headers, timeout=PATIENCE).raise_for_status().json()
+    response = httpx.post(url + path, json=body, cookies=cookies, headers=headers, timeout=WAIT_TIMEOUT_SECONDS)
+    return response.raise_for_status().json()
 
 
-def serious(page: Page) -> list[str]:
-    """What axe-core finds wrong with a page that keeps people from using it."""
+def accessibility_violations(page: Page) -> list[str]:
+    """Return the serious and critical violations that axe-core finds on the page."""
     page.evaluate(AXE)
-    # What is new shines for a moment, and a contrast is judged by the colours of the moment.
+    # New entries are highlighted by an animation, and axe-core judges contrast by the current colors.
     page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
     found: list[dict[str, Any]] = page.evaluate("axe.run(document, {preload: false}).then((results) => results.violations)")
-    kept = [each for each in found if each["impact"] in ("serious", "critical")]
-    return [f"{each['id']}: {node['html'][:200]}" for each in kept for node in each["nodes"]]
+    violations = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [f"{each['id']}: {node['html'][:200]}" for each in violations for node in each["nodes"]]

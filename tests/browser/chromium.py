@@ -1,4 +1,4 @@
-"""A real Chromium, through Playwright. What a test needs of Playwright comes from here: without it, its module is skipped."""
+"""Chromium, driven by Playwright. Tests import Playwright from here, so that their modules are skipped if it is missing."""
 
 import shutil
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ ARGUMENTS = [
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """A browser with no window; closed at the end of the block."""
+    """Run a headless Chromium until the end of the block."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser

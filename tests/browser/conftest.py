@@ -1,6 +1,6 @@
-"""A browser, and a page that is watched.
+"""Fixtures for browser tests.
 
-Playwright is imported late: where it is missing, the test modules are skipped, and the rest of the tests must still run.
+Playwright is imported inside the fixtures: without it, these test modules are skipped, and all other tests must still run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.processes import PATIENCE, Server
+from tests.processes import WAIT_TIMEOUT_SECONDS, Server
 
 if TYPE_CHECKING:
     from tests.browser.chromium import Browser, BrowserContext, Page
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """One Chromium for this folder only: while Playwright runs, its event loop is in the way of other asynchronous tests."""
+    """Run one Chromium for this package only, because Playwright's running event loop disturbs other async tests."""
     from tests.browser.chromium import CHROMIUM, expect, launched
 
-    expect.set_options(timeout=PATIENCE * 1000)
+    expect.set_options(timeout=WAIT_TIMEOUT_SECONDS * 1000)
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with launched() as chromium:
@@ -32,30 +32,30 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
-    """A browser that has never been here: no cookies, nothing stored."""
-    with browser.new_context(base_url=server.url, color_scheme="light") as fresh:
-        fresh.set_default_timeout(PATIENCE * 1000)
-        yield fresh
+    """Return a fresh browser context, without cookies or stored data."""
+    with browser.new_context(base_url=server.url, color_scheme="light") as context:
+        context.set_default_timeout(WAIT_TIMEOUT_SECONDS * 1000)
+        yield context
 
 
 @pytest.fixture
-def watch(context: BrowserContext) -> PageErrors:
-    """What went wrong in this browser."""
+def page_errors(context: BrowserContext) -> PageErrors:
+    """Collect the errors of all pages in this context."""
     from tests.browser.page_errors import PageErrors
 
     return PageErrors(context)
 
 
 @pytest.fixture
-def page(context: BrowserContext, watch: PageErrors) -> Iterator[Page]:
-    """An empty page. Nothing may go wrong in it that the test has not said."""
+def page(context: BrowserContext, page_errors: PageErrors) -> Iterator[Page]:
+    """Return an empty page. The test fails if the page has an error that the test did not expect."""
     yield context.new_page()
-    assert watch.complaints() == []
+    assert page_errors.unexpected() == []
 
 
 @pytest.fixture
 def signed_in(page: Page) -> Page:
-    """The same page at the dashboard, for the administrator."""
+    """Return the page with the administrator signed in, at the dashboard."""
     from tests.browser.admin_pages import sign_in
 
     sign_in(page, PASSWORD)

@@ -1,19 +1,19 @@
-"""What must not happen while a page is open: errors in its console, failed answers, requests to another host."""
+"""Collects what must not happen while a page is open: console errors, failed responses, requests to other hosts."""
 
 from urllib.parse import urlsplit
 
 from tests.browser.chromium import BrowserContext, ConsoleMessage, Error, Request, Response
 
-OURS = "127.0.0.1"
+SERVER_HOST = "127.0.0.1"
 
 
 class PageErrors:
-    """Notes everything of that kind. What a test provokes on purpose, it says beforehand with `expect`."""
+    """Record the errors of all pages of a browser context, except those announced with `expect`."""
 
     def __init__(self, context: BrowserContext) -> None:
-        self.foreign: list[str] = []  # addresses on other hosts
+        self.foreign_urls: list[str] = []  # requested from other hosts
         self.errors: list[str] = []
-        self._expected: dict[str, int] = {}  # path: status
+        self._expected: dict[str, int] = {}  # status by path
         self._seen: set[str] = set()
         context.on("request", self._on_request)
         context.on("response", self._on_response)
@@ -21,18 +21,18 @@ class PageErrors:
         context.on("weberror", lambda error: self._on_page_error(error.error))
 
     def expect(self, status: int, path: str) -> None:
-        """Let that path fail so, and no other way. It must, then."""
+        """Expect a response with this status from the path. A response that never comes is an error."""
         self._expected[path] = status
 
-    def complaints(self) -> list[str]:
-        """All that went wrong."""
+    def unexpected(self) -> list[str]:
+        """Return all unexpected errors, and the expected responses that did not come."""
         missed = [f"no {status} from {path}" for path, status in self._expected.items() if path not in self._seen]
-        return [*(f"request to {url}" for url in self.foreign), *self.errors, *missed]
+        return [*(f"request to {url}" for url in self.foreign_urls), *self.errors, *missed]
 
     def _on_request(self, request: Request) -> None:
-        host = urlsplit(request.url).hostname  # data: and blob: have none
-        if host not in (OURS, None):
-            self.foreign.append(request.url)
+        host = urlsplit(request.url).hostname  # None for data: and blob: URLs
+        if host not in (SERVER_HOST, None):
+            self.foreign_urls.append(request.url)
 
     def _on_response(self, response: Response) -> None:
         path = urlsplit(response.url).path
@@ -42,7 +42,7 @@ class PageErrors:
             self.errors.append(f"{response.status} from {response.url}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # The browser says there once more what a failed response was: that is judged above.
+        # The console repeats the errors of expected paths, whose responses `_on_response` has already checked.
         if message.type == "error" and urlsplit(message.location["url"]).path not in self._expected:
             self.errors.append(f"console: {message.text}")
 

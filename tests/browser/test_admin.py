@@ -1,4 +1,4 @@
-"""The back office, and that the API knows who is signed in there."""
+"""Login to the admin, and the API with the admin's session."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def test_the_login_page_is_styled(page: Page) -> None:
     expect(page.locator("#header")).to_have_css("display", "flex")
 
 
-def test_a_wrong_password_does_not_sign_in(page: Page) -> None:
+def test_rejects_a_wrong_password(page: Page) -> None:
     page.goto("/admin/")
     page.get_by_label("Username").fill("admin")
     page.get_by_label("Password").fill("wrong")
@@ -26,20 +26,20 @@ def test_a_wrong_password_does_not_sign_in(page: Page) -> None:
     assert [cookie for cookie in page.context.cookies() if cookie.get("name") == "sessionid"] == []
 
 
-def test_logging_in_shows_the_dashboard(signed_in: Page) -> None:
-    expect(signed_in.get_by_role("heading", name="Back office")).to_be_visible()
+def test_login_opens_the_dashboard(signed_in: Page) -> None:
+    expect(signed_in.get_by_role("heading", name="Dashboard")).to_be_visible()
     expect(signed_in.get_by_role("link", name="Mailbox messages", exact=True)).to_be_visible()
 
 
-def test_the_api_knows_who_is_signed_in_at_the_admin(signed_in: Page) -> None:
+def test_the_api_accepts_the_session_of_the_admin(signed_in: Page) -> None:
     status, body = fetch_me(signed_in)
 
     assert status == 200
     assert (body["kind"], body["name"]) == ("session", "admin")
 
 
-def test_the_api_forgets_who_logged_out(signed_in: Page, watch: PageErrors) -> None:
-    watch.expect(401, "/api/me")
+def test_the_api_rejects_the_session_after_logout(signed_in: Page, page_errors: PageErrors) -> None:
+    page_errors.expect(401, "/api/me")
 
     signed_in.get_by_role("button", name="Log out").click()
 
@@ -48,8 +48,8 @@ def test_the_api_forgets_who_logged_out(signed_in: Page, watch: PageErrors) -> N
     assert (status, body["code"]) == (401, "not_authenticated")
 
 
-def test_a_mail_sent_with_the_api_can_be_read_in_the_mailbox(signed_in: Page, server: Server) -> None:
-    answer = server.post(
+def test_an_email_sent_through_the_api_is_in_the_mailbox(signed_in: Page, server: Server) -> None:
+    response = server.post(
         "/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4711\nIt left our house today."}
     )
     server.wait_for_log("Email sent successfully")
@@ -57,12 +57,12 @@ def test_a_mail_sent_with_the_api_can_be_read_in_the_mailbox(signed_in: Page, se
     signed_in.goto("/admin/transports/mailboxmessage/")
     signed_in.get_by_role("link", name="Parcel 4711").click()
 
-    assert answer.json() == {"message": "Email will be sent in the background"}
+    assert response.json() == {"message": "Email will be sent in the background"}
     expect(signed_in.get_by_text("It left our house today.")).to_be_visible()
     expect(signed_in.get_by_role("definition").get_by_text("ada@example.com")).to_be_visible()
 
 
 def fetch_me(page: Page) -> tuple[int, dict[str, Any]]:
-    """What a script of that page gets from GET /api/me."""
-    status, body = page.evaluate("fetch('/api/me').then(async (answer) => [answer.status, await answer.json()])")
+    """Return the status and the body of GET /api/me, fetched by a script on the page."""
+    status, body = page.evaluate("fetch('/api/me').then(async (response) => [response.status, await response.json()])")
     return status, body

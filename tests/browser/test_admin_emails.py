@@ -1,4 +1,4 @@
-"""A mail's page in the back office, in a browser: what its HTML shows, and that it cannot do more."""
+"""An email's page in the admin: it shows the HTML, and the HTML cannot run scripts or load anything from other hosts."""
 
 import socket
 from datetime import UTC, datetime, timedelta
@@ -17,59 +17,59 @@ HTML = """<style>h1 { color: rgb(0, 128, 128) }</style><h1>Parcel 4711</h1><img 
 TEXT = "It left our house today."
 
 
-def send(page: Page, server: Server, **more: Any) -> str:
-    """Have a mail with a picture accepted. Gives its id."""
+def send(page: Page, server: Server, **fields: Any) -> str:
+    """Send an email with an inline image. Return the email's id."""
     logo = {"filename": "logo.png", "content": PIXEL, "content_type": "image/png", "content_id": "logo"}
-    return admin_pages.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | more)
+    return admin_pages.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | fields)
 
 
-def test_the_html_of_a_mail_is_shown_with_its_pictures(signed_in: Page, server: Server) -> None:
+def test_shows_the_html_with_inline_images(signed_in: Page, server: Server) -> None:
     send(signed_in, server)
 
     signed_in.goto("/admin/emails/email/")
     signed_in.get_by_role("link", name="Parcel").first.click()
 
-    shown = signed_in.frame_locator(".letter-html")
-    expect(shown.get_by_role("heading", name="Parcel 4711")).to_have_css("color", "rgb(0, 128, 128)")
-    expect(shown.locator("#logo")).to_have_js_property("naturalWidth", 1)
-    expect(signed_in.locator(".letter-text")).to_contain_text(TEXT)
+    frame = signed_in.frame_locator(".message-html")
+    expect(frame.get_by_role("heading", name="Parcel 4711")).to_have_css("color", "rgb(0, 128, 128)")
+    expect(frame.locator("#logo")).to_have_js_property("naturalWidth", 1)
+    expect(signed_in.locator(".message-text")).to_contain_text(TEXT)
 
 
-def test_a_script_in_a_mail_does_not_run(signed_in: Page, server: Server, watch: PageErrors) -> None:
+def test_a_script_in_an_email_does_not_run(signed_in: Page, server: Server, page_errors: PageErrors) -> None:
     email_id = send(signed_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
-    watch.expect(200, f"/admin/emails/email/{email_id}/html/")  # and that the browser says there what it did not do
+    page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")  # with a console error about the blocked script
 
     signed_in.goto(f"/admin/emails/email/{email_id}/change/")
 
-    expect(signed_in.frame_locator(".letter-html").get_by_role("heading")).to_have_text("before")
+    expect(signed_in.frame_locator(".message-html").get_by_role("heading")).to_have_text("before")
 
 
-def test_nobody_hears_that_a_mail_is_read(signed_in: Page, server: Server) -> None:
+def test_opening_an_email_connects_to_no_other_host(signed_in: Page, server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(1)  # a frame's host is connected to within a fraction of it
+        listener.settimeout(1)  # a browser connects to a frame's host within a fraction of this
         page = f"https://reader-4711.localhost:{listener.getsockname()[1]}/"
         frames = f'<iframe src="{page}"></iframe><iframe srcdoc="<iframe src={page}>"></iframe><embed src="{page}">'
         email_id = send(signed_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')
 
         signed_in.goto(f"/admin/emails/email/{email_id}/change/")
-        expect(signed_in.frame_locator(".letter-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
+        expect(signed_in.frame_locator(".message-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
 
         with pytest.raises(TimeoutError):
             listener.accept()
 
 
-def test_a_click_in_a_mail_brings_no_foreign_page_into_ours(signed_in: Page, server: Server, watch: PageErrors) -> None:
+def test_a_link_in_an_email_opens_no_foreign_page_in_the_frame(signed_in: Page, server: Server, page_errors: PageErrors) -> None:
     email_id = send(signed_in, server)
-    watch.expect(200, f"/admin/emails/email/{email_id}/html/")
+    page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")
     signed_in.goto(f"/admin/emails/email/{email_id}/change/")
 
     with signed_in.expect_console_message(lambda message: "frame-src" in message.text):
-        signed_in.frame_locator(".letter-html").get_by_role("link", name="Track it").click()
+        signed_in.frame_locator(".message-html").get_by_role("link", name="Track it").click()
 
-    assert watch.foreign == []
+    assert page_errors.foreign_urls == []
 
 
-def test_a_scheduled_mail_is_canceled_with_a_button(signed_in: Page, server: Server) -> None:
+def test_cancels_a_scheduled_email(signed_in: Page, server: Server) -> None:
     send(signed_in, server, subject="Much later", scheduled_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
 
     signed_in.goto("/admin/emails/email/?status=scheduled")
@@ -77,5 +77,5 @@ def test_a_scheduled_mail_is_canceled_with_a_button(signed_in: Page, server: Ser
     signed_in.get_by_role("button", name="Cancel").click()
 
     expect(signed_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
-    expect(signed_in.locator(".letter-state .status")).to_have_text("canceled")
+    expect(signed_in.locator(".message-status .status")).to_have_text("canceled")
     expect(signed_in.get_by_role("button", name="Cancel")).to_have_count(0)

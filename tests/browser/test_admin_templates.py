@@ -1,4 +1,4 @@
-"""A template's page in the back office, in a browser: it is written and tried at once."""
+"""A template's form in the admin, with its preview."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.conftest import PASSWORD
 
 @pytest.fixture
 def form(page: Page) -> Page:
-    """At a new template that can be saved."""
+    """Return the form of a new template, filled in."""
     sign_in(page, PASSWORD, "/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     page.locator("#id_subject").fill("Welcome, {{ name }}")
@@ -17,7 +17,7 @@ def form(page: Page) -> Page:
     return page
 
 
-def test_a_preview_shows_what_is_not_yet_saved(form: Page) -> None:
+def test_previews_an_unsaved_template(form: Page) -> None:
     form.locator("#id_variables").fill('{"name": "Ada <3"}')
 
     form.get_by_role("button", name="Preview").click()
@@ -26,10 +26,10 @@ def test_a_preview_shows_what_is_not_yet_saved(form: Page) -> None:
     expect(preview.locator(".preview-subject")).to_have_text("Welcome, Ada <3")
     heading = preview.frame_locator("iframe").get_by_role("heading", name="Hi Ada <3")
     expect(heading).to_have_css("color", "rgb(0, 128, 128)")
-    expect(form.locator("#id_slug")).to_have_value("welcome")  # the form is still there
+    expect(form.locator("#id_slug")).to_have_value("welcome")  # the preview does not replace the form
 
 
-def test_a_preview_says_where_something_is_wrong(form: Page) -> None:
+def test_the_preview_shows_where_an_error_is(form: Page) -> None:
     form.get_by_role("button", name="Preview").click()
 
     expect(form.frame_locator("iframe[name=preview]").locator(".errornote")).to_have_text(
@@ -37,7 +37,7 @@ def test_a_preview_says_where_something_is_wrong(form: Page) -> None:
     )
 
 
-def test_what_is_saved_is_the_next_version(form: Page) -> None:
+def test_saving_creates_the_next_version(form: Page) -> None:
     form.get_by_role("button", name="Save and continue editing").click()
     form.locator("#id_subject").fill("Hello, {{ name }}")
     form.get_by_role("button", name="Save and continue editing").click()

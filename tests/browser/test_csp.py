@@ -1,4 +1,4 @@
-"""The pages under their Content-Security-Policy: all of them work, and an injected script does not."""
+"""Every page works under its Content-Security-Policy, and an injected script does not run."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,17 @@ from tests.browser.test_docs import try_it_out
 from tests.conftest import PASSWORD
 from tests.processes import Server
 
-REPORT = """addEventListener("securitypolicyviolation", (event) =>
+WaitUntilLoaded = Callable[[Page], None]
+
+REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation", (event) =>
   reportViolation(`${event.violatedDirective} ${event.blockedURI} ${event.sourceFile} on ${event.documentURI}`))"""
-INJECTED = """() => {
+INJECT_SCRIPTS = """() => {
   document.body.insertAdjacentHTML("beforeend", "<img src=data:, onerror='window.ran = true'>");
   const script = document.createElement("script");
   script.textContent = "window.ran = true";
   document.body.append(script);
 }"""
-BACK_OFFICE = [
+ADMIN_PAGES = [
     "/admin/",
     "/admin/emails/email/",
     "/admin/transports/mailboxmessage/",
@@ -33,81 +35,83 @@ BACK_OFFICE = [
 
 @pytest.fixture
 def violations(context: BrowserContext) -> list[str]:
-    """What the browser kept from happening, in any page of this context."""
+    """Collect the policy violations of all pages in this context."""
     found: list[str] = []
 
-    def note(text: str) -> None:  # Playwright marks what it is given, and `found.append` takes no mark
+    def report(text: str) -> None:  # a function, because Playwright sets an attribute on its handler
         found.append(text)
 
-    context.expose_function("reportViolation", note)
-    context.add_init_script(REPORT)
+    context.expose_function("reportViolation", report)
+    context.add_init_script(REPORT_VIOLATIONS)
     return found
 
 
 @pytest.fixture
-def settle(context: BrowserContext) -> Callable[[Page], None]:
-    """Wait until a page has loaded all it wants, and its reports are in."""
+def wait_until_loaded(context: BrowserContext) -> WaitUntilLoaded:
+    """Return a function that waits until a page has loaded everything and its reports have arrived."""
 
-    def settle(page: Page) -> None:
+    def wait_until_loaded(page: Page) -> None:
         page.wait_for_load_state("networkidle")
         page.evaluate("0")
 
-    return settle
+    return wait_until_loaded
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/docs", "/api/redoc"])
-def test_public_pages_break_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None], path: str) -> None:
+def test_public_pages_do_not_violate_the_policy(
+    page: Page, violations: list[str], wait_until_loaded: WaitUntilLoaded, path: str
+) -> None:
     page.goto(path)
 
-    settle(page)
+    wait_until_loaded(page)
 
     assert violations == []
 
 
-def test_the_back_office_breaks_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None]) -> None:
+def test_admin_pages_do_not_violate_the_policy(page: Page, violations: list[str], wait_until_loaded: WaitUntilLoaded) -> None:
     sign_in(page, PASSWORD)
 
-    for path in BACK_OFFICE:
+    for path in ADMIN_PAGES:
         page.goto(path)
-        settle(page)
+        wait_until_loaded(page)
 
     assert violations == []
 
 
-def test_a_mail_is_shown_in_a_frame_and_breaks_no_rule(
-    page: Page, server: Server, violations: list[str], settle: Callable[[Page], None]
+def test_an_email_page_with_its_frame_does_not_violate_the_policy(
+    page: Page, server: Server, violations: list[str], wait_until_loaded: WaitUntilLoaded
 ) -> None:
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4712\nIt left our house today."})
     sign_in(page, PASSWORD)
 
     page.goto("/admin/emails/email/")
     page.get_by_role("link", name="Parcel 4712").click()
-    settle(page)
+    wait_until_loaded(page)
 
     expect(page.get_by_text("It left our house today.").first).to_be_visible()
     assert violations == []
 
 
-def test_try_it_out_breaks_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None]) -> None:
+def test_try_it_out_does_not_violate_the_policy(page: Page, violations: list[str], wait_until_loaded: WaitUntilLoaded) -> None:
     page.goto("/api/docs")
-    call = try_it_out(page, "add")
-    call.get_by_placeholder("x").fill("3")
-    call.get_by_placeholder("y").fill("5")
+    operation = try_it_out(page, "add")
+    operation.get_by_placeholder("x").fill("3")
+    operation.get_by_placeholder("y").fill("5")
 
-    call.get_by_role("button", name="Execute").click()
+    operation.get_by_role("button", name="Execute").click()
 
-    expect(call.locator(".live-responses-table")).to_contain_text('"result": 8')
-    settle(page)
+    expect(operation.locator(".live-responses-table")).to_contain_text('"result": 8')
+    wait_until_loaded(page)
     assert violations == []
 
 
-def test_redocs_search_works_and_breaks_no_rule(page: Page, violations: list[str], settle: Callable[[Page], None]) -> None:
+def test_redoc_search_does_not_violate_the_policy(page: Page, violations: list[str], wait_until_loaded: WaitUntilLoaded) -> None:
     page.goto("/api/redoc")
 
     page.get_by_placeholder("Search").fill("token")
 
     expect(page.get_by_role("search").get_by_role("menuitem").first).to_be_visible()
-    settle(page)
+    wait_until_loaded(page)
     assert violations == []
 
 
@@ -116,14 +120,14 @@ def test_an_injected_script_does_not_run(context: BrowserContext, violations: li
     page = context.new_page()
     page.goto(path)
 
-    page.evaluate(INJECTED)
+    page.evaluate(INJECT_SCRIPTS)
     page.wait_for_timeout(0)
 
     assert page.evaluate("window.ran") is None
     assert any(violation.startswith("script-src") for violation in violations)
 
 
-def test_nobody_frames_us(context: BrowserContext, server: Server) -> None:
+def test_the_login_page_cannot_be_framed(context: BrowserContext, server: Server) -> None:
     page = context.new_page()
     page.goto("/api/health/live")
 

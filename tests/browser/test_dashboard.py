@@ -1,29 +1,33 @@
-"""The front page of the back office, in a browser: it tells what happens as it happens."""
+"""The dashboard: live events, stats, the chart, search, reconnects and bulk retries."""
 
 import re
 from typing import Literal
 
 import pytest
 
-from tests.browser.admin_pages import post, send, serious, sign_in
+from tests.browser.admin_pages import accessibility_violations, post, send, sign_in
 from tests.browser.chromium import Browser, Page, expect
 from tests.browser.page_errors import PageErrors
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import PATIENCE, Server, wait_for
+from tests.processes import WAIT_TIMEOUT_SECONDS, Server, wait_for
 
-# What a browser says in its console of a server that is restarted.
-AWAY = re.compile("net::ERR_CONNECTION_REFUSED|Connection closed before receiving a handshake response")
+# Console errors while a server restarts.
+CONNECTION_ERRORS = re.compile("net::ERR_CONNECTION_REFUSED|Connection closed before receiving a handshake response")
+DISABLE_LONG_TIMERS = """
+const setTimer = setTimeout;
+window.setTimeout = (callback, delay) => (delay < 10000 ? setTimer(callback, delay) : 0);
+"""
 
 
 @pytest.fixture
-def no_clock(page: Page) -> None:
-    """Nothing is asked for because ten seconds are over."""
-    page.add_init_script("const later = setTimeout; window.setTimeout = (what, when) => (when < 10000 ? later(what, when) : 0);")
+def no_periodic_refresh(page: Page) -> None:
+    """Disable the refresh every ten seconds, so that only events trigger one."""
+    page.add_init_script(DISABLE_LONG_TIMERS)
 
 
 @pytest.fixture
 def dashboard(page: Page) -> Page:
-    """Open, and live."""
+    """Return the page at the dashboard, connected."""
     sign_in(page, PASSWORD)
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("window.notReloaded = true")
@@ -31,23 +35,23 @@ def dashboard(page: Page) -> Page:
 
 
 def total(page: Page, name: str) -> int:
-    """How many the chart's legend says."""
+    """Return a total from the chart's legend."""
     return int(page.locator(f"[data-total={name}]").inner_text())
 
 
-@pytest.mark.usefixtures("no_clock")
-def test_the_dashboard_tells_of_a_mail_without_a_reload(dashboard: Page, server: Server) -> None:
+@pytest.mark.usefixtures("no_periodic_refresh")
+def test_shows_a_new_email_without_a_reload(dashboard: Page, server: Server) -> None:
     before = total(dashboard, "sent")
 
-    send(dashboard, server.url, subject="Seen at once")
+    send(dashboard, server.url, subject="Live email")
 
-    told = dashboard.locator("#events li").filter(has=dashboard.get_by_role("link", name="Seen at once")).locator(".status")
-    expect(told).to_have_text(["sent", "sending", "queued"])
+    statuses = dashboard.locator("#events li").filter(has=dashboard.get_by_role("link", name="Live email")).locator(".status")
+    expect(statuses).to_have_text(["sent", "sending", "queued"])
     expect(dashboard.locator("[data-total=sent]")).to_have_text(str(before + 1))
     assert dashboard.evaluate("window.notReloaded")
 
 
-def test_a_mail_sent_with_a_key_that_was_just_made_is_on_the_dashboard(dashboard: Page, server: Server) -> None:
+def test_shows_an_email_sent_with_a_new_key(dashboard: Page, server: Server) -> None:
     dashboard.goto("/admin/api_keys/apikey/add/")
     dashboard.get_by_label("Name:").fill("shop")
     dashboard.get_by_label("emails:send").check()
@@ -56,22 +60,22 @@ def test_a_mail_sent_with_a_key_that_was_just_made_is_on_the_dashboard(dashboard
     dashboard.goto("/admin/")
     expect(dashboard.locator("#live")).to_have_text("Live")
 
-    mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "With a key", "text": "Hi"}
-    server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {key}"}).raise_for_status()
+    email = {"from": "shop@example.com", "to": "ada@example.com", "subject": "With a key", "text": "Hi"}
+    server.post("/api/emails", json=email, headers={"Authorization": f"Bearer {key}"}).raise_for_status()
 
     expect(dashboard.locator("#events li").filter(has_text="With a key")).to_have_count(3)
 
 
-def test_the_dashboard_names_what_relays_refuse(dashboard: Page, server: Server) -> None:
+def test_shows_the_most_frequent_rejections(dashboard: Page, server: Server) -> None:
     send(dashboard, server.url, to="bounce@simulator.test")
 
     expect(dashboard.locator("#failures")).to_contain_text("550 5.1.1 No such mailbox")
     expect(dashboard.locator("[data-total=failed]")).not_to_have_text("0")
 
 
-def test_the_chart_is_also_a_table_and_is_divided_with_the_keyboard(dashboard: Page, server: Server) -> None:
-    dashboard.get_by_text("As a table").click()
-    rows = dashboard.get_by_role("region", name="Deliveries as a table").locator("tbody tr")
+def test_the_chart_has_a_table_and_keyboard_controls(dashboard: Page, server: Server) -> None:
+    dashboard.get_by_text("Show as table").click()
+    rows = dashboard.get_by_role("region", name="Deliveries table").locator("tbody tr")
     expect(rows).to_have_count(60)
 
     dashboard.get_by_role("radio", name="Minute").focus()
@@ -81,20 +85,20 @@ def test_the_chart_is_also_a_table_and_is_divided_with_the_keyboard(dashboard: P
     expect(rows.first.get_by_role("rowheader")).to_have_text(dashboard.evaluate("new Date().toISOString().slice(11, 14) + '00'"))
 
 
-def test_a_slash_leads_to_the_search(dashboard: Page, server: Server) -> None:
-    email_id = send(dashboard, server.url, subject="To be found")
+def test_a_slash_focuses_the_search(dashboard: Page, server: Server) -> None:
+    email_id = send(dashboard, server.url, subject="Search result")
 
     dashboard.keyboard.press("/")
     dashboard.keyboard.type(email_id)
     dashboard.keyboard.press("Enter")
 
     expect(dashboard.locator("#result_list tbody tr")).to_have_count(1)
-    expect(dashboard.get_by_role("link", name="To be found")).to_be_visible()
+    expect(dashboard.get_by_role("link", name="Search result")).to_be_visible()
 
 
-def test_a_slash_leads_to_the_search_of_a_list_too(dashboard: Page) -> None:
+def test_a_slash_focuses_the_search_of_a_list(dashboard: Page) -> None:
     dashboard.goto("/admin/suppressions/suppression/")
-    dashboard.locator("h1").click()  # away from where Django puts the cursor
+    dashboard.locator("h1").click()  # out of the field that Django focuses
 
     dashboard.keyboard.press("/")
 
@@ -102,12 +106,10 @@ def test_a_slash_leads_to_the_search_of_a_list_too(dashboard: Page) -> None:
     expect(dashboard.locator("#searchbar")).to_have_value("")
 
 
-def test_the_dashboard_goes_on_after_the_server_was_killed(
-    browser: Browser, start: StartServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reconnects_after_the_server_was_killed(browser: Browser, start: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
     first = start()
     context = browser.new_context(base_url=first.url)
-    watch, page = PageErrors(context), context.new_page()
+    page_errors, page = PageErrors(context), context.new_page()
     sign_in(page, PASSWORD)
     send(page, first.url, subject="Before")
     expect(page.locator("#events .status-sent")).to_have_count(1)
@@ -119,43 +121,43 @@ def test_the_dashboard_goes_on_after_the_server_was_killed(
     send(page, second.url, subject="After")
 
     expect(page.locator("#live")).to_have_text("Live")
-    told = page.locator("#events li .status")
-    expect(told).to_have_text(["sent", "sending", "queued"] * 2)
-    assert [said for said in watch.complaints() if not AWAY.search(said)] == []
+    statuses = page.locator("#events li .status")
+    expect(statuses).to_have_text(["sent", "sending", "queued"] * 2)
+    assert [error for error in page_errors.unexpected() if not CONNECTION_ERRORS.search(error)] == []
     context.close()
 
 
-def test_the_dashboard_says_when_somebody_is_signed_out(dashboard: Page, watch: PageErrors, server: Server) -> None:
+def test_shows_that_the_user_signed_out(dashboard: Page) -> None:
     with dashboard.context.new_page() as other:
         other.goto("/admin/")
         other.get_by_role("button", name="Log out").click()
         expect(other.get_by_role("heading", name="Logged out")).to_be_visible()
 
-    expect(dashboard.locator("#live")).to_have_text("Signed out: reload to sign in")
+    expect(dashboard.locator("#live")).to_have_text("Signed out: reload the page to sign in")
 
 
-def test_a_hundred_failed_mails_are_retried_with_progress(browser: Browser, start: StartServer) -> None:
-    first = start(RETRY_DELAYS="1s")  # the second refusal is the last
+def test_shows_the_progress_of_a_bulk_retry(browser: Browser, start: StartServer) -> None:
+    first = start(RETRY_DELAYS="1s")  # the second rejection is final
     with browser.new_context(base_url=first.url) as context:
         page = context.new_page()
         sign_in(page, PASSWORD)
-        mail = {"from": "shop@example.com", "to": "full@simulator.test", "text": "Hi"}
-        post(page, first.url, "/api/emails/batch", {"emails": [mail | {"subject": f"Mail {n}"} for n in range(100)]})
+        email = {"from": "shop@example.com", "to": "full@simulator.test", "text": "Hi"}
+        post(page, first.url, "/api/emails/batch", {"emails": [email | {"subject": f"Email {n}"} for n in range(100)]})
         expect(page.locator("[data-total=failed]")).to_have_text("100")
     first.terminate()
 
-    second = start(RETRY_DELAYS="1s,1s")  # at its third try, the mailbox has room
+    second = start(RETRY_DELAYS="1s,1s")  # the simulator accepts the third attempt
     with browser.new_context(base_url=second.url) as context:
         page = context.new_page()
         sign_in(page, PASSWORD, "/admin/emails/email/?status=failed")
         page.get_by_label("Select all objects on this page").check()
-        page.get_by_label("Action:").select_option(label="Retry the selected e-mails")
+        page.get_by_label("Action:").select_option(label="Retry the selected emails")
         page.get_by_title("Run the selected action").click()
 
-        expect(page.locator(".messagelist")).to_have_text("100 e-mails: Queued again.")
-        expect(page.locator(".summary")).to_have_text("100 of 100 done: 100 sent.", timeout=2 * PATIENCE * 1000)
-        expect(page.locator(".progress-mails .status-sent")).to_have_count(100)
-        assert serious(page) == []
+        expect(page.locator(".messagelist")).to_have_text("100 emails: Queued again.")
+        expect(page.locator(".summary")).to_have_text("100 of 100 done: 100 sent.", timeout=2 * WAIT_TIMEOUT_SECONDS * 1000)
+        expect(page.locator(".progress-emails .status-sent")).to_have_count(100)
+        assert accessibility_violations(page) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -167,14 +169,14 @@ def test_the_dashboard_is_accessible(dashboard: Page, server: Server, width: int
     expect(dashboard.locator("#failures")).to_contain_text("No such mailbox")
     dashboard.locator("#events li").first.evaluate("entry => Promise.all(entry.getAnimations().map(each => each.finished))")
 
-    assert serious(dashboard) == []
+    assert accessibility_violations(dashboard) == []
     assert dashboard.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_chart_follows_the_theme(dashboard: Page) -> None:
-    colour = "Chart.getChart(document.querySelector('canvas')).options.scales.x.ticks.color"
-    by_day = dashboard.evaluate(colour)
+    tick_color = "Chart.getChart(document.querySelector('canvas')).options.scales.x.ticks.color"
+    light = dashboard.evaluate(tick_color)
 
     dashboard.emulate_media(color_scheme="dark")
 
-    wait_for(lambda: dashboard.evaluate(colour) != by_day, "the chart is drawn in the colours of the night")
+    wait_for(lambda: dashboard.evaluate(tick_color) != light, "the chart uses the colors of the dark theme")

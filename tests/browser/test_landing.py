@@ -1,4 +1,4 @@
-"""The landing page, as people see it."""
+"""The landing page."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,17 @@ import pytest
 from tests.browser.chromium import Page, Route, expect
 from tests.processes import ROOT, Server
 
-MARK = Path("project/static/mailrail/logo.svg")
+LOGO = Path("project/web/static/mailrail/logo.svg")
 
-DOORS = {
-    "Back office": "/admin/",
+LINKS = {
+    "Admin": "/admin/",
     "API docs": "/api/docs",
     "Reference": "/api/redoc",
     "OpenAPI": "/api/openapi.json",
     "Health": "/api/health/ready",
 }
 
-# Each text with its contrast to the nearest background behind it.
+# Each text with its contrast to the nearest opaque background.
 CONTRASTS = """() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
   const background = (element) => {
@@ -39,38 +39,38 @@ CONTRASTS = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", DOORS)
-def test_the_landing_page_leads_to_every_door(page: Page, server: Server, name: str) -> None:
+@pytest.mark.parametrize("name", LINKS)
+def test_links_to_every_page(page: Page, server: Server, name: str) -> None:
     page.goto("/")
 
-    door = page.get_by_role("main").get_by_role("link", name=name)
+    link = page.get_by_role("main").get_by_role("link", name=name)
 
-    expect(door).to_have_attribute("href", DOORS[name])
-    assert server.get(DOORS[name]).status_code in (200, 302)  # the admin asks to log in
+    expect(link).to_have_attribute("href", LINKS[name])
+    assert server.get(LINKS[name]).status_code in (200, 302)  # the admin redirects to its login
 
 
 def test_the_landing_page_is_styled(page: Page) -> None:
     page.goto("/")
 
-    expect(page.locator(".doors")).to_have_css("display", "grid")
+    expect(page.locator(".link-cards")).to_have_css("display", "grid")
     expect(page.locator("body")).to_have_css("background-color", "rgb(250, 248, 244)")
-    assert page.locator(".brand img").evaluate("mark => mark.complete && mark.naturalWidth") == 32
+    assert page.locator(".brand img").evaluate("logo => logo.complete && logo.naturalWidth") == 32
 
 
-def test_the_landing_page_shows_a_curl_command_for_this_very_server(page: Page, server: Server) -> None:
+def test_shows_a_curl_command_for_this_server(page: Page, server: Server) -> None:
     page.goto("/")
 
     expect(page.locator(".command")).to_have_text(f'curl -X POST "{server.url}/api/send-email/?email=ada@example.com&message=Hi"')
 
 
-def test_browsers_that_ask_for_favicon_ico_get_the_mark(server: Server) -> None:
-    answer = server.get("/favicon.ico", follow_redirects=True)
+def test_favicon_ico_is_the_logo(server: Server) -> None:
+    response = server.get("/favicon.ico", follow_redirects=True)
 
-    assert answer.headers["Content-Type"] == "image/svg+xml"
-    assert answer.content == (ROOT / MARK).read_bytes()
+    assert response.headers["Content-Type"] == "image/svg+xml"
+    assert response.content == (ROOT / LOGO).read_bytes()
 
 
-def test_one_click_selects_the_command_without_prompt_and_answer(page: Page) -> None:
+def test_one_click_selects_only_the_command(page: Page) -> None:
     page.goto("/")
 
     page.locator(".command").click()
@@ -86,14 +86,14 @@ def test_the_landing_page_has_no_horizontal_scroll(page: Page, width: int) -> No
 
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert (
-        page.locator(".doors a, .rail li, .terminal").evaluate_all(
+        page.locator(".link-cards a, .steps li, .terminal").evaluate_all(
             "boxes => boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent)"
         )
         == []
     )
 
 
-def test_the_landing_page_is_dark_in_dark_mode(page: Page) -> None:
+def test_the_landing_page_has_a_dark_mode(page: Page) -> None:
     page.emulate_media(color_scheme="dark")
 
     page.goto("/")
@@ -103,7 +103,7 @@ def test_the_landing_page_is_dark_in_dark_mode(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_of_the_landing_page_has_contrast_enough(page: Page, scheme: Literal["light", "dark"]) -> None:
+def test_every_text_has_sufficient_contrast(page: Page, scheme: Literal["light", "dark"]) -> None:
     page.emulate_media(color_scheme=scheme)
 
     page.goto("/")
@@ -116,12 +116,12 @@ def test_every_text_of_the_landing_page_has_contrast_enough(page: Page, scheme: 
 def test_the_landing_page_works_under_a_strict_content_security_policy(page: Page) -> None:
     policy = "default-src 'none'; style-src 'self'; img-src 'self'"
 
-    def answer_with_policy(route: Route) -> None:
+    def respond_with_policy(route: Route) -> None:
         response = route.fetch()
         route.fulfill(response=response, headers={**response.headers, "content-security-policy": policy})
 
-    page.route(lambda url: url.endswith("/"), answer_with_policy)
+    page.route(lambda url: url.endswith("/"), respond_with_policy)
 
-    page.goto("/")  # a script, an inline style or another host would be an error in the console
+    page.goto("/")  # a script, an inline style or a request to another host would be a console error
 
-    expect(page.locator(".doors")).to_have_css("display", "grid")
+    expect(page.locator(".link-cards")).to_have_css("display", "grid")

@@ -1,4 +1,4 @@
-"""Everything that may be asked for, as the OpenAPI document has it, and everyone who may ask."""
+"""Operations of the OpenAPI document, and callers with every kind of credential, for the access matrix."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ from tests.conftest import PASSWORD
 from tests.fastapi_app.conftest import GetToken, SignIn, bearer
 
 PUBLIC = {"read_root", "greet", "add", "create_token", "get_liveness", "get_readiness"}
-FOR_STAFF_PAGES = {"get_metrics"}  # of programs, only the one with METRICS_TOKEN
-SAFE = {"GET"}
-# What the document has no example for, or one that would take long.
-PARAMS = {"greet": {"name": "Ada", "pause": "0"}}
+STAFF_SESSION_ONLY = {"get_metrics"}  # a program needs METRICS_TOKEN
+SAFE_METHODS = {"GET"}
+# For operations without an example in the document, or with a slow one.
+QUERY_PARAMS = {"greet": {"name": "Ada", "pause": "0"}}
 FORMS = {"create_token": {"username": "owner", "password": PASSWORD}}
-# What is answered to who may, if that is not the document's success: no engine runs here; and a mail that waits has not failed.
-ANSWERS = {"get_readiness": 503, "retry_email": 409}
+# The status for authorized callers, if not the documented success: no worker runs here, and a queued email cannot be retried.
+EXPECTED_STATUS = {"get_readiness": 503, "retry_email": 409}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One way to ask for something, and the scope that it needs; None if it needs a principal and no scope."""
+    """An operation of the API."""
 
     name: str
     method: str
@@ -41,36 +41,36 @@ class Operation:
 
     @property
     def scope(self) -> str | None:
-        """The only scope that it asks for."""
-        scopes = {scope for way in self.document.get("security", []) for needed in way.values() for scope in needed}
+        """Return the required scope, or None if the operation requires no scope."""
+        scopes = {scope for scheme in self.document.get("security", []) for required in scheme.values() for scope in required}
         assert len(scopes) <= 1
         return next(iter(scopes), None)
 
     @property
     def success(self) -> int:
-        """What is answered to who may."""
+        """Return the status for an authorized caller."""
         documented = next(int(status) for status in self.document["responses"] if status < "3")
-        return ANSWERS.get(self.name, documented)
+        return EXPECTED_STATUS.get(self.name, documented)
 
     @property
-    def is_about_one_mail(self) -> bool:
-        """Whether it names a mail that is somebody's."""
+    def is_about_one_email(self) -> bool:
+        """Return whether the path contains the id of an email."""
         return "{email_id}" in self.path
 
-    def ask(self, client: TestClient, headers: dict[str, str], email_id: object) -> Any:
-        """Send a valid request, as the document shows one."""
-        found: dict[str, str] = {
+    def send_request(self, client: TestClient, headers: dict[str, str], email_id: object) -> Any:
+        """Send a valid request, built from the document's examples."""
+        path_params: dict[str, str] = {
             each["name"]: str(_example(each)) for each in self.document.get("parameters", []) if each["in"] == "path"
         }
-        wanted = [each for each in self.document.get("parameters", []) if each["in"] == "query" and each.get("required")]
-        url = self.path.format(**found | {"email_id": email_id})
-        params = {each["name"]: str(_example(each)) for each in wanted} | PARAMS.get(self.name, {})
+        required = [each for each in self.document.get("parameters", []) if each["in"] == "query" and each.get("required")]
+        url = self.path.format(**path_params | {"email_id": email_id})
+        params = {each["name"]: str(_example(each)) for each in required} | QUERY_PARAMS.get(self.name, {})
         body = self.document.get("requestBody", {}).get("content", {}).get("application/json")
         return client.request(
             self.method,
             f"/api{url}",
             params=params,
-            json=None if body is None else _example_of(body["schema"]),
+            json=None if body is None else _example_body(body["schema"]),
             data=FORMS.get(self.name),
             headers=headers,
         )
@@ -81,16 +81,16 @@ def _example(parameter: dict[str, Any]) -> Any:
     return next(iter(examples.values()))["value"] if isinstance(examples, dict) else examples[0] if examples else "1"
 
 
-def _example_of(schema: dict[str, Any]) -> Any:
+def _example_body(schema: dict[str, Any]) -> Any:
     if "$ref" in schema:
-        return _example_of(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+        return _example_body(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
     if "examples" in schema:
         return schema["examples"][0]
     if schema.get("type") == "array":
-        return [_example_of(schema["items"])]
+        return [_example_body(schema["items"])]
     fields: dict[str, Any] = schema.get("properties", {})
     return {
-        name: _example_of(field) for name, field in fields.items() if "examples" in field or name in schema.get("required", [])
+        name: _example_body(field) for name, field in fields.items() if "examples" in field or name in schema.get("required", [])
     }
 
 
@@ -102,15 +102,15 @@ OPERATIONS = [
 ]
 PRIVATE = [operation for operation in OPERATIONS if operation.name not in PUBLIC]
 SCOPED = [operation for operation in PRIVATE if operation.scope]
-NAME = attrgetter("name")
+OPERATION_ID = attrgetter("name")
 
 
-# The cast
+# Callers
 
 
 @dataclass
 class AccessContext:
-    """What callers need to come in: the client whose cookies they set, and ways to get a credential."""
+    """The client and users of a test, with methods that create credentials."""
 
     client: TestClient
     owner: User
@@ -119,17 +119,17 @@ class AccessContext:
     sign_in: SignIn
 
     def key(self, *scopes: str, expires_at: datetime | None = None) -> dict[str, str]:
-        """A program's credential."""
+        """Return the headers of a request with a new API key."""
         return bearer(create_key("shop", scopes=scopes, expires_at=expires_at))
 
     def session(self, user: User, *, csrf: bool = True) -> dict[str, str]:
-        """A browser's cookies, and the header that shows that our own page asks."""
+        """Log in with a session cookie, and return the headers of a request, with the CSRF token unless `csrf` is false."""
         self.sign_in(user)
         self.client.cookies.set("csrftoken", "x" * 32)
         return {"X-CSRFToken": "x" * 32} if csrf else {}
 
     def allow(self, *permissions: str) -> User:
-        """Give the teammate these permissions alone."""
+        """Grant the teammate these permissions and no others."""
         names = [permission.rpartition(".")[2] for permission in permissions]
         self.teammate.user_permissions.set(Permission.objects.filter(codename__in=names))
         return self.teammate
@@ -143,72 +143,74 @@ def _other_permissions(scope: str | None) -> set[str]:
     return {permission for other in PERMISSIONS.values() for permission in other} - set(PERMISSIONS.get(scope or "", ()))
 
 
-def _who_may(stage: AccessContext, scope: str | None) -> User:
-    user = stage.allow(*PERMISSIONS.get(scope or "", ()))
+def _user_with_scope(context: AccessContext, scope: str | None) -> User:
+    user = context.allow(*PERMISSIONS.get(scope or "", ()))
     user.is_staff = False
     user.save()
     return user
 
 
-def _revoked(stage: AccessContext, _scope: str | None) -> dict[str, str]:
-    headers = stage.key(*SCOPES)
+def _revoked(context: AccessContext, _scope: str | None) -> dict[str, str]:
+    headers = context.key(*SCOPES)
     revoke_key(ApiKey.objects.get().prefix, now=timezone.now())
     return headers
 
 
-def _deleted(stage: AccessContext, _scope: str | None) -> dict[str, str]:
-    headers = stage.key(*SCOPES)
+def _deleted(context: AccessContext, _scope: str | None) -> dict[str, str]:
+    headers = context.key(*SCOPES)
     ApiKey.objects.all().delete()
     return headers
 
 
-def _bad(stage: AccessContext, _scope: str | None) -> dict[str, str]:
-    good = stage.key(*SCOPES)["Authorization"]
+def _bad(context: AccessContext, _scope: str | None) -> dict[str, str]:
+    good = context.key(*SCOPES)["Authorization"]
     return {"Authorization": good.swapcase().replace("bEARER MR_", "Bearer mr_")}
 
 
-def _deactivated_token(stage: AccessContext, _scope: str | None) -> dict[str, str]:
-    headers = bearer(stage.token(stage.owner))
+def _deactivated_token(context: AccessContext, _scope: str | None) -> dict[str, str]:
+    headers = bearer(context.token(context.owner))
     User.objects.update(is_active=False)
     return headers
 
 
-def _deactivated_session(stage: AccessContext, _scope: str | None) -> dict[str, str]:
-    headers = stage.session(stage.owner)
+def _deactivated_session(context: AccessContext, _scope: str | None) -> dict[str, str]:
+    headers = context.session(context.owner)
     User.objects.update(is_active=False)
     return headers
 
 
-def _expired_token(stage: AccessContext, _scope: str | None) -> dict[str, str]:
+def _expired_token(context: AccessContext, _scope: str | None) -> dict[str, str]:
     with patch("django.core.signing.time.time", return_value=timezone.now().timestamp() - LIFETIME_SECONDS - 5):
-        return bearer(stage.token(stage.owner))
+        return bearer(context.token(context.owner))
 
 
-Enter = Callable[[AccessContext, str | None], dict[str, str]]
+Authenticate = Callable[[AccessContext, str | None], dict[str, str]]
 
-STRANGERS: dict[str, Enter] = {
-    "nobody": lambda _stage, _scope: {},
+UNAUTHENTICATED: dict[str, Authenticate] = {
+    "anonymous": lambda _context, _scope: {},
     "bad key": _bad,
-    "expired key": lambda stage, _scope: stage.key(*SCOPES, expires_at=timezone.now() - timedelta(seconds=1)),
+    "expired key": lambda context, _scope: context.key(*SCOPES, expires_at=timezone.now() - timedelta(seconds=1)),
     "revoked key": _revoked,
     "deleted key": _deleted,
     "expired token": _expired_token,
     "deactivated user's token": _deactivated_token,
     "deactivated user's session": _deactivated_session,
-    "password": lambda _stage, _scope: {"Authorization": "Basic b3duZXI6Y29ycmVjdCBob3JzZQ=="},
+    "password": lambda _context, _scope: {"Authorization": "Basic b3duZXI6Y29ycmVjdCBob3JzZQ=="},
 }
-UNSCOPED: dict[str, Enter] = {
-    "key of all other scopes": lambda stage, scope: stage.key(*_other_scopes(scope)),
-    "token of all other scopes": lambda stage, scope: bearer(stage.token(stage.owner, *_other_scopes(scope))),
-    "token of a user without the permission": lambda stage, scope: bearer(stage.token(stage.allow(*_other_permissions(scope)))),
-    "session of a user without the permission": lambda stage, scope: stage.session(stage.allow(*_other_permissions(scope))),
+WITHOUT_SCOPE: dict[str, Authenticate] = {
+    "key of all other scopes": lambda context, scope: context.key(*_other_scopes(scope)),
+    "token of all other scopes": lambda context, scope: bearer(context.token(context.owner, *_other_scopes(scope))),
+    "token of a user without the permission": lambda context, scope: bearer(
+        context.token(context.allow(*_other_permissions(scope)))
+    ),
+    "session of a user without the permission": lambda context, scope: context.session(context.allow(*_other_permissions(scope))),
 }
-OTHERS: dict[str, Enter] = {  # who may, and whose mail it is not
-    "another's key": lambda stage, scope: stage.key(*([scope] if scope else [])),
-    "another's token": lambda stage, scope: bearer(stage.token(_who_may(stage, scope))),
-    "another's session": lambda stage, scope: stage.session(_who_may(stage, scope)),
+NON_OWNERS: dict[str, Authenticate] = {  # callers with the scope, who do not own the email
+    "another's key": lambda context, scope: context.key(*([scope] if scope else [])),
+    "another's token": lambda context, scope: bearer(context.token(_user_with_scope(context, scope))),
+    "another's session": lambda context, scope: context.session(_user_with_scope(context, scope)),
 }
-STAFF: dict[str, Enter] = {
-    "token": lambda stage, _scope: bearer(stage.token(stage.owner)),
-    "session": lambda stage, _scope: stage.session(stage.owner),
+STAFF: dict[str, Authenticate] = {
+    "token": lambda context, _scope: bearer(context.token(context.owner)),
+    "session": lambda context, _scope: context.session(context.owner),
 }

@@ -1,4 +1,4 @@
-"""What callers hold: tokens, keys and sessions; events as they happen; a transport with which mail leaves the machine."""
+"""Fixtures for callers' credentials, for live events, and for transports with which emails leave this machine."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -27,31 +27,31 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 
 def bearer(token: str) -> dict[str, str]:
-    """The header of a caller with a token."""
+    """Return the Authorization header for a token or API key."""
     return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.fixture
 def token(client: TestClient) -> GetToken:
-    """Get an access token as Authorize does. All of the user's scopes, if none is named."""
+    """Return a function that gets an access token for a user, with all of the user's scopes by default."""
 
     def get(user: User, *scopes: str) -> str:
         form = {"username": user.username, "password": PASSWORD, "scope": " ".join(scopes)}
-        text: str = client.post("/api/token", data=form).json()["access_token"]
-        return text
+        access_token: str = client.post("/api/token", data=form).json()["access_token"]
+        return access_token
 
     return get
 
 
 @pytest.fixture
 def headers(owner: User, token: GetToken) -> dict[str, str]:
-    """The administrator's credential."""
+    """Return the headers of a request by the owner, an administrator."""
     return bearer(token(owner))
 
 
 @pytest.fixture
 def stranger_headers(token: GetToken) -> dict[str, str]:
-    """Somebody who may send and read, and is no staff."""
+    """Return the headers of a user who may send and read emails, and is not staff."""
     user = User.objects.create_user("stranger", password=PASSWORD)
     for codename in ("add_email", "view_email"):
         user.user_permissions.add(Permission.objects.get(codename=codename))
@@ -60,7 +60,7 @@ def stranger_headers(token: GetToken) -> dict[str, str]:
 
 @pytest.fixture
 def sign_in(client: TestClient) -> SignIn:
-    """Sign a user in to Django, and give the API's client the same session cookie, as a browser has both."""
+    """Return a function that logs a user in to Django and gives the API client the session cookie, as in a browser."""
 
     def sign_in(user: User) -> Browser:
         browser = Browser()
@@ -73,7 +73,7 @@ def sign_in(client: TestClient) -> SignIn:
 
 @pytest.fixture
 def live() -> Iterator[TestClient]:
-    """The application with its tail, and without the engine, which would add events of its own."""
+    """Run the application with its event stream, and without the delivery worker, which would add events of its own."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -81,30 +81,30 @@ def live() -> Iterator[TestClient]:
             yield
         close_threads()
 
-    with_tail = Starlette(lifespan=lifespan)
+    with_event_stream = Starlette(lifespan=lifespan)
 
-    async def either(scope: Scope, receive: Receive, send: Send) -> None:
-        await (with_tail if scope["type"] == "lifespan" else application)(scope, receive, send)
+    async def route_scope(scope: Scope, receive: Receive, send: Send) -> None:
+        await (with_event_stream if scope["type"] == "lifespan" else application)(scope, receive, send)
 
-    with TestClient(either) as client:
+    with TestClient(route_scope) as client:
         yield client
 
 
 @pytest.fixture
 def events_key(db: None) -> str:
-    """A program's, that may read events."""
+    """Return an API key that may read events."""
     return create_key("shop", scopes=["events:read"])
 
 
 @pytest.fixture
 def real_transport(settings: Settings) -> None:
-    """Mail can leave the machine, so that sending needs a credential."""
+    """Configure a transport with which emails leave this machine, so that sending needs a credential."""
     settings.EMAIL_BACKEND = SMTP
 
 
 @pytest.fixture
 def relay(real_transport: None, sink: Sink, settings: Settings) -> Sink:
-    """A real SMTP server at the other end of the real transport."""
+    """Run an SMTP server and configure it as the relay."""
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
     settings.RELAY = Relay("127.0.0.1", sink.port)
     return sink

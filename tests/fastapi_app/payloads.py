@@ -1,11 +1,11 @@
-"""What the e-mail routes are sent."""
+"""Request bodies for the email routes."""
 
 from datetime import UTC, datetime, timedelta
 
 BODY = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
-BEFORE_ALL = "0001-01-01T00:00:00+14:00"  # in UTC, a year before the first
+BEFORE_YEAR_1 = "0001-01-01T00:00:00+14:00"  # in UTC, a time that Python's datetime cannot represent
 
 
 def soon() -> str:
-    """An hour from now."""
+    """Return the time in an hour, in ISO 8601."""
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()

@@ -1,7 +1,6 @@
-"""Who may do what: every operation of the OpenAPI document, asked for by everyone there is.
+"""Access matrix: every operation of the OpenAPI document, called by every kind of caller.
 
-401 comes before all else, so that a stranger learns neither what is there nor what would be valid; then 403, and only then 404
-and 422.
+401 comes first, so that unauthenticated callers learn neither what exists nor what is valid; then 403, and only then 404 and 422.
 """
 
 import re
@@ -31,28 +30,28 @@ from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.store import put_template
 from project.suppressions.store import suppress
 from tests.fastapi_app.access_matrix import (
-    FOR_STAFF_PAGES,
-    NAME,
+    NON_OWNERS,
+    OPERATION_ID,
     OPERATIONS,
-    OTHERS,
     PRIVATE,
     PUBLIC,
-    SAFE,
+    SAFE_METHODS,
     SCOPED,
     STAFF,
-    STRANGERS,
-    UNSCOPED,
+    STAFF_SESSION_ONLY,
+    UNAUTHENTICATED,
+    WITHOUT_SCOPE,
     AccessContext,
-    Enter,
+    Authenticate,
     Operation,
 )
 from tests.fastapi_app.conftest import GetToken, SignIn, bearer
 
-SECRET = "a letter of somebody else"
+SECRET = "confidential subject"
 
 
 @pytest.fixture
-def stage(
+def context(
     client: TestClient,
     owner: User,
     teammate: User,
@@ -61,134 +60,152 @@ def stage(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AccessContext:
-    """Mail can leave the machine, and whoever follows events is told that the server stops."""
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    """Return the context of a test in which emails can leave this machine, and event streams end at once."""
+    settings.EMAIL_BACKEND = "django.core.prepared.backends.locmem.EmailBackend"
     monkeypatch.setattr(app.state.event_stream, "is_stopping", True)
     return AccessContext(client, owner, teammate, token, sign_in)
 
 
 @pytest.fixture
-def email(lent: None) -> Email:
-    """Somebody's mail, which waits for its time, beside what belongs to all: a template and a suppression."""
+def email(shared_test_connection: None) -> Email:
+    """Create a scheduled email of another owner, and a template and a suppression, which have no owner."""
     now = datetime.now(UTC)
     draft = Draft("shop@example.com", to=("eve@example.com",), subject=SECRET, text="Hi")
-    mail = prepare_email(NewEmail(draft, owner_id="key:0", tags={"order": SECRET}, scheduled_at=now + timedelta(days=1)), now=now)
-    submit_batch([mail])
+    new = NewEmail(draft, owner_id="key:0", tags={"order": SECRET}, scheduled_at=now + timedelta(days=1))
+    prepared = prepare_email(new, now=now)
+    submit_batch([prepared])
     put_template("welcome", CompiledTemplate(EmailParts("Hi", "Hi {{ name }}", "")), now=now)
     suppress("ada@example.com", now=now)
-    return mail.email
+    return prepared.email
 
 
-def each(operations: list[Operation], callers: dict[str, Enter]) -> pytest.MarkDecorator:
-    """Every one of the operations with every one of the callers."""
-    pairs = [pytest.param(each, enter, id=f"{each.name} {name}") for each, (name, enter) in product(operations, callers.items())]
-    return pytest.mark.parametrize(("operation", "enter"), pairs)
+def each(operations: list[Operation], callers: dict[str, Authenticate]) -> pytest.MarkDecorator:
+    """Parametrize a test with each operation and each caller."""
+    pairs = [
+        pytest.param(each, authenticate, id=f"{each.name} {name}")
+        for each, (name, authenticate) in product(operations, callers.items())
+    ]
+    return pytest.mark.parametrize(("operation", "authenticate"), pairs)
 
 
 # The matrix
 
 
-@each(PRIVATE, STRANGERS)
-def test_who_proves_nothing_is_refused(stage: AccessContext, email: Email, operation: Operation, enter: Enter) -> None:
-    answer = operation.ask(stage.client, enter(stage, operation.scope), email.id)
+@each(PRIVATE, UNAUTHENTICATED)
+def test_rejects_unauthenticated_callers(
+    context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
+) -> None:
+    response = operation.send_request(context.client, authenticate(context, operation.scope), email.id)
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-
-
-@each(SCOPED, UNSCOPED)
-def test_who_lacks_the_scope_is_refused(stage: AccessContext, email: Email, operation: Operation, enter: Enter) -> None:
-    answer = operation.ask(stage.client, enter(stage, operation.scope), email.id)
-
-    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.method not in SAFE], ids=NAME)
-def test_a_session_alone_changes_nothing(stage: AccessContext, email: Email, operation: Operation) -> None:
-    answer = operation.ask(stage.client, stage.session(stage.owner, csrf=False), email.id)
+@each(SCOPED, WITHOUT_SCOPE)
+def test_rejects_callers_without_the_scope(
+    context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
+) -> None:
+    response = operation.send_request(context.client, authenticate(context, operation.scope), email.id)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "csrf_failed")
-
-
-@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.method in SAFE], ids=NAME)
-def test_a_session_alone_reads(stage: AccessContext, email: Email, operation: Operation) -> None:
-    answer = operation.ask(stage.client, stage.session(stage.owner, csrf=False), email.id)
-
-    assert answer.status_code == operation.success
+    assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
 
 
-@each(PRIVATE, OTHERS)
-def test_nothing_of_anothers_comes_back(stage: AccessContext, email: Email, operation: Operation, enter: Enter) -> None:
-    answer = operation.ask(stage.client, enter(stage, operation.scope), email.id)
+@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.method not in SAFE_METHODS], ids=OPERATION_ID)
+def test_rejects_unsafe_methods_of_a_session_without_csrf_token(
+    context: AccessContext, email: Email, operation: Operation
+) -> None:
+    response = operation.send_request(context.client, context.session(context.owner, csrf=False), email.id)
 
-    refusal = 403 if operation.name in FOR_STAFF_PAGES else 404 if operation.is_about_one_mail else None
-    assert answer.status_code == (refusal or operation.success)
-    assert SECRET not in answer.text
-    assert str(email.id) not in answer.text
+    assert (response.status_code, response.json()["code"]) == (403, "csrf_failed")
+
+
+@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.method in SAFE_METHODS], ids=OPERATION_ID)
+def test_allows_safe_methods_of_a_session_without_csrf_token(context: AccessContext, email: Email, operation: Operation) -> None:
+    response = operation.send_request(context.client, context.session(context.owner, csrf=False), email.id)
+
+    assert response.status_code == operation.success
+
+
+@each(PRIVATE, NON_OWNERS)
+def test_hides_emails_of_other_owners(
+    context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
+) -> None:
+    response = operation.send_request(context.client, authenticate(context, operation.scope), email.id)
+
+    rejection = 403 if operation.name in STAFF_SESSION_ONLY else 404 if operation.is_about_one_email else None
+    assert response.status_code == (rejection or operation.success)
+    assert SECRET not in response.text
+    assert str(email.id) not in response.text
 
 
 @each(PRIVATE, STAFF)
-def test_staff_with_all_permissions_may_do_all(stage: AccessContext, email: Email, operation: Operation, enter: Enter) -> None:
-    answer = operation.ask(stage.client, enter(stage, operation.scope), email.id)
+def test_allows_staff_with_all_permissions(
+    context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
+) -> None:
+    response = operation.send_request(context.client, authenticate(context, operation.scope), email.id)
 
-    is_refused = operation.name in FOR_STAFF_PAGES and enter is STAFF["token"]
-    assert answer.status_code == (403 if is_refused else operation.success)
+    is_rejected = operation.name in STAFF_SESSION_ONLY and authenticate is STAFF["token"]
+    assert response.status_code == (403 if is_rejected else operation.success)
 
 
-@each([operation for operation in OPERATIONS if operation.name in PUBLIC], STRANGERS)
-def test_what_is_public_asks_nobody(stage: AccessContext, email: Email, operation: Operation, enter: Enter) -> None:
-    headers = enter(stage, operation.scope)
+@each([operation for operation in OPERATIONS if operation.name in PUBLIC], UNAUTHENTICATED)
+def test_public_operations_ignore_credentials(
+    context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
+) -> None:
+    headers = authenticate(context, operation.scope)
     User.objects.update(is_active=True)
 
-    answer = operation.ask(stage.client, headers, email.id)
+    response = operation.send_request(context.client, headers, email.id)
 
-    assert answer.status_code == operation.success
-    assert SECRET not in answer.text
+    assert response.status_code == operation.success
+    assert SECRET not in response.text
 
 
 @pytest.mark.parametrize("query", ["to=eve@example.com", "status=scheduled", f"tag=order:{SECRET}", "after={after}", "limit=100"])
-def test_no_question_about_mails_reaches_anothers(stage: AccessContext, email: Email, query: str) -> None:
+def test_no_email_query_finds_emails_of_other_owners(context: AccessContext, email: Email, query: str) -> None:
     url = f"/api/emails?{query.format(after=UUID(int=2**128 - 1))}"
 
-    answer = stage.client.get(url, headers=stage.key("emails:read"))
+    response = context.client.get(url, headers=context.key("emails:read"))
 
-    assert answer.json() == {"data": [], "next": None}
-    assert len(stage.client.get(url, headers=bearer(stage.token(stage.owner))).json()["data"]) == 1
+    assert response.json() == {"data": [], "next": None}
+    assert len(context.client.get(url, headers=bearer(context.token(context.owner))).json()["data"]) == 1
 
 
 @pytest.mark.parametrize("query", ["email_id={email_id}", "after=0", "types=email.scheduled", "after=0&limit=1"])
-def test_no_question_about_events_reaches_anothers(stage: AccessContext, email: Email, query: str) -> None:
+def test_no_event_query_finds_events_of_other_owners(context: AccessContext, email: Email, query: str) -> None:
     url = f"/api/events?{query.format(email_id=email.id)}"
 
-    answer = stage.client.get(url, headers=stage.key("events:read"))
+    response = context.client.get(url, headers=context.key("events:read"))
 
-    assert answer.json() == {"data": [], "next": None}
-    assert len(stage.client.get(url, headers=bearer(stage.token(stage.owner))).json()["data"]) == 1
-
-
-# A user may no more here than in the admin
-
-MANAGE = {"cancel_email", "retry_email", "reschedule_email"}
+    assert response.json() == {"data": [], "next": None}
+    assert len(context.client.get(url, headers=bearer(context.token(context.owner))).json()["data"]) == 1
 
 
-@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.name in MANAGE], ids=NAME)
+# The API allows no more than the admin
+
+CHANGES_AN_EMAIL = {"cancel_email", "retry_email", "reschedule_email"}
+
+
+@pytest.mark.parametrize("operation", [each for each in PRIVATE if each.name in CHANGES_AN_EMAIL], ids=OPERATION_ID)
 @pytest.mark.parametrize(
-    ("more", "answers"), [((), (404, 404)), (("view_email",), (403, 403)), (("view_email", "change_email"), (200, 409))], ids=str
+    ("extra", "statuses"),
+    [((), (404, 404)), (("view_email",), (403, 403)), (("view_email", "change_email"), (200, 409))],
+    ids=str,
 )
-def test_staff_change_anothers_mail_as_in_the_admin(
-    stage: AccessContext, email: Email, operation: Operation, more: tuple[str, ...], answers: tuple[int, int]
+def test_staff_need_the_admins_permissions_to_change_emails_of_other_owners(
+    context: AccessContext, email: Email, operation: Operation, extra: tuple[str, ...], statuses: tuple[int, int]
 ) -> None:
-    headers = bearer(stage.token(stage.allow("add_email", *more)))
+    headers = bearer(context.token(context.allow("add_email", *extra)))
 
-    answer = operation.ask(stage.client, headers, email.id)
+    response = operation.send_request(context.client, headers, email.id)
 
-    assert answer.status_code == answers[operation.name == "retry_email"]
-    assert answer.status_code != 403 or answer.json()["code"] == "email_not_yours"
-    assert (SECRET in answer.text) == (answer.status_code == 200)
+    assert response.status_code == statuses[operation.name == "retry_email"]
+    assert response.status_code != 403 or response.json()["code"] == "not_owner"
+    assert (SECRET in response.text) == (response.status_code == 200)
 
 
-# What the admin asks for before it does the same.
-NEEDED = {
+# Permissions that the admin requires for the same action.
+REQUIRED_PERMISSIONS = {
     "put_template": ["add_template", "change_template"],
     "delete_template": ["delete_template"],
     "list_templates": ["view_template"],
@@ -200,23 +217,25 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize(("name", "lacking"), [(name, each) for name, needed in NEEDED.items() for each in needed])
-def test_staff_do_nothing_that_the_admin_would_refuse(stage: AccessContext, email: Email, name: str, lacking: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "missing"), [(name, each) for name, required in REQUIRED_PERMISSIONS.items() for each in required]
+)
+def test_a_scope_requires_all_of_the_admins_permissions(context: AccessContext, email: Email, name: str, missing: str) -> None:
     (operation,) = (each for each in OPERATIONS if each.name == name)
-    stage.teammate.user_permissions.set(Permission.objects.exclude(codename=lacking))
+    context.teammate.user_permissions.set(Permission.objects.exclude(codename=missing))
 
-    answer = operation.ask(stage.client, stage.session(stage.teammate), email.id)
+    response = operation.send_request(context.client, context.session(context.teammate), email.id)
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
-
-
-# The socket of the events
-
-SOCKET, OURS = "/api/ws/events", {"Origin": "http://testserver"}
+    assert (response.status_code, response.json()["code"]) == (403, "insufficient_scope")
 
 
-def closed(client: TestClient, headers: dict[str, str]) -> int:
-    """The code that the socket is closed with, after its client has said who it is if it is asked."""
+# The events WebSocket
+
+SOCKET, OWN_ORIGIN = "/api/ws/events", {"Origin": "http://testserver"}
+
+
+def close_code(client: TestClient, headers: dict[str, str]) -> int:
+    """Open the events WebSocket, try to authenticate with a bad token, and return the close code."""
     with client.websocket_connect(SOCKET, headers=headers) as socket:
         socket.send_json({"action": "authenticate", "token": "nonsense"})
         message = socket.receive()
@@ -224,105 +243,113 @@ def closed(client: TestClient, headers: dict[str, str]) -> int:
         return int(message["code"])
 
 
-@pytest.mark.parametrize("enter", STRANGERS.values(), ids=STRANGERS)
-def test_the_socket_is_closed_to_who_proves_nothing(stage: AccessContext, email: Email, enter: Enter) -> None:
-    headers = enter(stage, "events:read")
+@pytest.mark.parametrize("authenticate", UNAUTHENTICATED.values(), ids=UNAUTHENTICATED)
+def test_the_websocket_rejects_unauthenticated_callers(context: AccessContext, email: Email, authenticate: Authenticate) -> None:
+    headers = authenticate(context, "events:read")
 
-    code = closed(stage.client, headers | OURS)
+    code = close_code(context.client, headers | OWN_ORIGIN)
 
     assert code == 4401
 
 
-@pytest.mark.parametrize("enter", UNSCOPED.values(), ids=UNSCOPED)
-def test_the_socket_is_closed_to_who_lacks_the_scope(stage: AccessContext, email: Email, enter: Enter) -> None:
-    headers = enter(stage, "events:read")
+@pytest.mark.parametrize("authenticate", WITHOUT_SCOPE.values(), ids=WITHOUT_SCOPE)
+def test_the_websocket_rejects_callers_without_the_scope(
+    context: AccessContext, email: Email, authenticate: Authenticate
+) -> None:
+    headers = authenticate(context, "events:read")
 
-    code = closed(stage.client, headers | OURS)
+    code = close_code(context.client, headers | OWN_ORIGIN)
 
     assert code == 4403
 
 
-def test_the_socket_takes_a_cookie_from_a_browser_alone(stage: AccessContext) -> None:
-    headers = stage.session(stage.owner)
+def test_the_websocket_rejects_a_session_cookie_without_an_origin(context: AccessContext) -> None:
+    headers = context.session(context.owner)
 
-    code = closed(stage.client, headers)
+    code = close_code(context.client, headers)
 
     assert code == 4401
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://testserver.evil.example", "https://testserver"])
-@pytest.mark.parametrize("enter", STAFF.values(), ids=STAFF)
-def test_the_socket_is_shut_before_it_opens_to_a_foreign_page(stage: AccessContext, enter: Enter, origin: str) -> None:
-    headers = enter(stage, "events:read") | {"Origin": origin}
+@pytest.mark.parametrize("authenticate", STAFF.values(), ids=STAFF)
+def test_the_websocket_rejects_a_foreign_origin_before_accepting(
+    context: AccessContext, authenticate: Authenticate, origin: str
+) -> None:
+    headers = authenticate(context, "events:read") | {"Origin": origin}
 
-    with pytest.raises(WebSocketDisconnect), stage.client.websocket_connect(SOCKET, headers=headers):
+    with pytest.raises(WebSocketDisconnect), context.client.websocket_connect(SOCKET, headers=headers):
         pass
 
 
-# The order of refusals
+# The order of rejections
 
 
-@each(PRIVATE, {"nobody": STRANGERS["nobody"], "bad key": STRANGERS["bad key"]})
-def test_a_stranger_does_not_learn_what_is_valid_or_there(stage: AccessContext, operation: Operation, enter: Enter) -> None:
+@each(PRIVATE, {name: UNAUTHENTICATED[name] for name in ("anonymous", "bad key")})
+def test_authentication_is_checked_before_validation(
+    context: AccessContext, operation: Operation, authenticate: Authenticate
+) -> None:
     url = operation.path.replace("{", "no such ").replace("}", "")
 
-    answer = stage.client.request(operation.method, f"/api{url}", params={"limit": "no"}, json=["no"], headers=enter(stage, None))
+    response = context.client.request(
+        operation.method, f"/api{url}", params={"limit": "no"}, json=["no"], headers=authenticate(context, None)
+    )
 
-    assert answer.status_code == 401
-
-
-@each(SCOPED, {"key": UNSCOPED["key of all other scopes"]})
-def test_who_lacks_the_scope_does_not_learn_it_either(stage: AccessContext, operation: Operation, enter: Enter) -> None:
-    url, headers = operation.path.replace("{", "no such ").replace("}", ""), enter(stage, operation.scope)
-
-    answer = stage.client.request(operation.method, f"/api{url}", params={"limit": "no"}, json=["no"], headers=headers)
-
-    assert answer.status_code == 403
+    assert response.status_code == 401
 
 
-# What asks nobody says so here
+@each(SCOPED, {"key": WITHOUT_SCOPE["key of all other scopes"]})
+def test_scopes_are_checked_before_validation(context: AccessContext, operation: Operation, authenticate: Authenticate) -> None:
+    url, headers = operation.path.replace("{", "no such ").replace("}", ""), authenticate(context, operation.scope)
+
+    response = context.client.request(operation.method, f"/api{url}", params={"limit": "no"}, json=["no"], headers=headers)
+
+    assert response.status_code == 403
+
+
+# Every public route is listed here
 
 ROUTES: list[Any] = [context.original_route for context in iter_route_contexts(app.routes)]
 DOCS = ["/docs", "/docs/swagger.js", "/docs/files", "/redoc", "/redoc/redoc.css", "/redoc/redoc.js"]
 OPEN_PAGES = ["/", "/favicon.ico", "/admin/login/", "/admin/logout/"]
 
 
-def asks(route: APIRoute) -> bool:
-    """Whether a route has a principal."""
-    left = list(route.dependant.dependencies)
-    while left:
-        dependency = left.pop()
+def requires_caller(route: APIRoute) -> bool:
+    """Return whether one of the route's dependencies authenticates the caller."""
+    pending = list(route.dependant.dependencies)
+    while pending:
+        dependency = pending.pop()
         if dependency.call in {optional_caller, require_metrics_access}:
             return True
-        left += dependency.dependencies
+        pending += dependency.dependencies
     return False
 
 
 def test_no_route_is_public_by_mistake() -> None:
-    public = {route.operation_id for route in ROUTES if isinstance(route, APIRoute) and not asks(route)}
+    public = {route.operation_id for route in ROUTES if isinstance(route, APIRoute) and not requires_caller(route)}
 
     assert public == PUBLIC
     assert {operation.name for operation in OPERATIONS if "security" not in operation.document} == PUBLIC
 
 
-def test_nothing_else_is_served_but_the_document_and_the_sockets() -> None:
-    others = {str(getattr(route, "path", route)) for route in ROUTES if not isinstance(route, APIRoute)}
+def test_serves_only_known_routes_besides_the_operations() -> None:
+    other_paths = {str(getattr(route, "path", route)) for route in ROUTES if not isinstance(route, APIRoute)}
 
-    assert others == {"/openapi.json", "/ws", "/ws/events", *DOCS}
+    assert other_paths == {"/openapi.json", "/ws", "/ws/events", *DOCS}
 
 
-def test_every_page_of_django_but_these_asks_who_it_is(stage: AccessContext) -> None:
+def test_all_other_django_pages_require_a_login(context: AccessContext) -> None:
     pages = {url: Browser().get(url) for url in set(_pages(get_resolver())) - set(OPEN_PAGES)}
 
     assert len(pages) > 30
     assert {
-        url: answer.status_code for url, answer in pages.items() if "/admin/login/?next=" not in answer.get("Location", "")
+        url: response.status_code for url, response in pages.items() if "/admin/login/?next=" not in response.get("Location", "")
     } == {}
 
 
-def _pages(resolver: URLResolver, before: str = "/") -> Iterator[str]:
+def _pages(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
     for pattern in resolver.url_patterns:
-        url = before + re.sub(r"<[^>]+>", "1", str(pattern.pattern)) if not _is_regex(pattern) else None
+        url = prefix + re.sub(r"<[^>]+>", "1", str(pattern.pattern)) if not _is_regex(pattern) else None
         if isinstance(pattern, URLResolver) and url is not None:
             yield from _pages(pattern, url)
         elif url is not None:

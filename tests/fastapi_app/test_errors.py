@@ -1,4 +1,4 @@
-"""Errors keep their shape, whoever raises them."""
+"""All errors have the same shape, whichever layer raises them."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -37,16 +37,16 @@ def test_an_error_has_a_detail_and_a_code(client: TestClient, method: str, path:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [*(asked[:3] for asked in CODES), ("GET", "/api/add?x=abc", 422), ("POST", "/api/token", 422)]
+    ("method", "path", "status"), [*(each[:3] for each in CODES), ("GET", "/api/add?x=abc", 422), ("POST", "/api/token", 422)]
 )
-def test_nobody_keeps_an_error(client: TestClient, method: str, path: str, status: int) -> None:
+def test_no_error_may_be_cached(client: TestClient, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
 
     assert (answer.status_code, answer.headers.get("Cache-Control")) == (status, "no-store")
 
 
 @pytest.mark.parametrize(("text", "csrf", "status"), [("Hi", "", 403), ("{% if %}", "x" * 32, 422)])
-def test_nobody_keeps_what_a_session_is_refused(
+def test_no_error_of_a_session_may_be_cached(
     client: TestClient, owner: User, sign_in: SignIn, text: str, csrf: str, status: int
 ) -> None:
     sign_in(owner)
@@ -58,7 +58,7 @@ def test_nobody_keeps_what_a_session_is_refused(
 
 
 @pytest.mark.parametrize(("path", "methods"), [("/api/emails", "GET, POST"), ("/api/docs", "GET, HEAD")])
-def test_a_405_names_all_the_methods_of_the_path(client: TestClient, path: str, methods: str) -> None:
+def test_a_405_lists_all_methods_of_the_path(client: TestClient, path: str, methods: str) -> None:
     answer = client.delete(path)
 
     assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
@@ -71,17 +71,17 @@ def test_a_missing_scope_has_a_detail_and_a_code(client: TestClient, teammate: U
     answer = client.post("/api/send-email/", params=params, headers=bearer(token(teammate)))
 
     assert answer.status_code == 403
-    assert answer.json() == {"detail": "This needs the scope emails:send.", "code": "missing_scope"}
+    assert answer.json() == {"detail": "Missing required scope: emails:send.", "code": "insufficient_scope"}
 
 
-def test_a_wrong_method_tells_the_right_ones(client: TestClient) -> None:
+def test_a_405_lists_the_only_method(client: TestClient) -> None:
     answer = client.delete("/api/token")
 
     assert answer.headers["Allow"] == "POST"
 
 
 @pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_while_the_database_is_away_the_answer_says_when_to_come_again(
+def test_an_unavailable_database_is_a_503_with_retry_after(
     client: TestClient, owner: User, token: GetToken, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = bearer(token(owner))
@@ -97,38 +97,38 @@ def test_while_the_database_is_away_the_answer_says_when_to_come_again(
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def in_pieces(size: int) -> Iterator[bytes]:
-    """A body whose length nothing announces."""
+def chunked(size: int) -> Iterator[bytes]:
+    """Yield a body of this size, without a Content-Length."""
     yield from (b"x" * 1024 * 1024 for _ in range(size // 1024 // 1024))
     yield b"x" * (size % (1024 * 1024))
 
 
 @pytest.mark.pitfall(5)
 @pytest.mark.parametrize(
-    "content", [b"x" * (MAX_REQUEST_BYTES + 1), in_pieces(MAX_REQUEST_BYTES + 1)], ids=["announced", "in pieces"]
+    "content", [b"x" * (MAX_REQUEST_BYTES + 1), chunked(MAX_REQUEST_BYTES + 1)], ids=["content-length", "chunked"]
 )
-def test_a_body_that_is_too_long_is_refused(client: TestClient, content: Any) -> None:
+def test_rejects_an_oversized_body(client: TestClient, content: Any) -> None:
     answer = client.post("/api/token", content=content, headers=FORM)
 
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json().keys() == {"detail", "code"}
-    assert answer.json()["code"] == "content_too_large"  # whatever this version of Python calls it
+    assert answer.json()["code"] == "content_too_large"  # the same for all Python versions
 
 
-def test_a_body_of_the_full_length_is_read() -> None:
+def test_accepts_a_body_of_the_maximum_size() -> None:
     app = create_app()
 
     @app.post("/size")
     async def size(request: Request) -> int:
         return len(await request.body())
 
-    answer = TestClient(app).post("/size", content=in_pieces(MAX_REQUEST_BYTES))
+    answer = TestClient(app).post("/size", content=chunked(MAX_REQUEST_BYTES))
 
     assert answer.json() == MAX_REQUEST_BYTES
 
 
-def test_a_bug_tells_nothing_but_its_code() -> None:
+def test_an_unhandled_error_reveals_only_its_code() -> None:
     app = create_app()
 
     @app.get("/bug")
@@ -138,11 +138,11 @@ def test_a_bug_tells_nothing_but_its_code() -> None:
     answer = TestClient(app, raise_server_exceptions=False).get("/bug")
 
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "Something went wrong here.", "code": "internal_error"}
+    assert answer.json() == {"detail": "Internal server error.", "code": "internal_error"}
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_a_bug_is_raised_again_for_the_log() -> None:
+def test_an_unhandled_error_is_raised_again_so_that_the_server_logs_it() -> None:
     app = create_app()
 
     @app.get("/bug")
@@ -162,7 +162,7 @@ def test_a_bug_is_raised_again_for_the_log() -> None:
         ("POST", "/api/token"),
     ],
 )
-def test_values_that_do_not_fit_are_told_as_loc_msg_and_type(client: TestClient, method: str, path: str) -> None:
+def test_validation_errors_have_loc_msg_and_type(client: TestClient, method: str, path: str) -> None:
     answer = client.request(method, path)
 
     assert answer.status_code == 422

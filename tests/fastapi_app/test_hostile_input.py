@@ -1,4 +1,4 @@
-"""Bodies made to break their reader, and templates that reach out."""
+"""Hostile input: malformed bodies, NUL characters, zip bombs and templates that try to escape the sandbox."""
 
 import gzip
 import io
@@ -14,13 +14,13 @@ from starlette.testclient import TestClient
 from project.emails.models import Email, RawMessage
 from project.suppressions.models import Suppression
 
-MAIL: dict[str, Any] = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
-DEEP = 50_000
+EMAIL: dict[str, Any] = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
+DEPTH = 50_000
 
 
 def nested(opening: str, closing: str, inner: str = "1") -> str:
-    """JSON, so many levels deep."""
-    return opening * DEEP + inner + closing * DEEP
+    """Return JSON with `DEPTH` nested levels."""
+    return opening * DEPTH + inner + closing * DEPTH
 
 
 BODIES = [
@@ -28,7 +28,7 @@ BODIES = [
     nested('{"a":', "}"),
     '{"from": "a@b.example", "to": ' + nested("[", "]") + "}",
     '{"from": "a@b.example", "to": "b@b.example", "template": "x", "variables": ' + nested('{"a":', "}") + "}",
-    "[" * DEEP,
+    "[" * DEPTH,
     '{"from": ' + "9" * 10_000 + "}",
     '{"from": 1e999, "to": NaN, "text": -Infinity}',
     '{"from": "\\ud800", "to": "\\udc00@b.example", "text": "\\ud800"}',
@@ -42,34 +42,34 @@ BODIES = [
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: body[:12])
 @pytest.mark.parametrize("path", ["/emails", "/emails/batch", "/templates/x/preview"])
-def test_a_body_that_is_too_deep_or_none_is_refused(client: TestClient, headers: dict[str, str], path: str, body: str) -> None:
-    answer = client.post(f"/api{path}", content=body.encode(), headers=headers | {"Content-Type": "application/json"})
+def test_rejects_malformed_and_deeply_nested_bodies(client: TestClient, headers: dict[str, str], path: str, body: str) -> None:
+    response = client.post(f"/api{path}", content=body.encode(), headers=headers | {"Content-Type": "application/json"})
 
-    assert answer.status_code in {400, 404, 422}
-    assert len(answer.content) < 10_000
+    assert response.status_code in {400, 404, 422}
+    assert len(response.content) < 10_000
     assert not Email.objects.exists()
 
 
-def test_a_body_is_not_unpacked(client: TestClient, headers: dict[str, str]) -> None:
-    packed = gzip.compress(json.dumps(MAIL).encode())
-    kind = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+def test_does_not_decompress_a_body(client: TestClient, headers: dict[str, str]) -> None:
+    compressed = gzip.compress(json.dumps(EMAIL).encode())
+    content_headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
-    answer = client.post("/api/emails", content=packed, headers=headers | kind)
+    response = client.post("/api/emails", content=compressed, headers=headers | content_headers)
 
-    assert answer.status_code in {400, 415, 422}
+    assert response.status_code in {400, 415, 422}
 
 
-def test_an_attached_archive_is_not_looked_into(client: TestClient, headers: dict[str, str]) -> None:
+def test_does_not_unpack_an_attached_archive(client: TestClient, headers: dict[str, str]) -> None:
     bomb = io.BytesIO()
     with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("../../etc/passwd", b"\0" * 20_000_000)
-    file = {"filename": "../../a.zip", "content": b64encode(bomb.getvalue()).decode(), "content_type": "application/zip"}
+    attachment = {"filename": "../../a.zip", "content": b64encode(bomb.getvalue()).decode(), "content_type": "application/zip"}
 
-    answer = client.post("/api/emails", json=MAIL | {"attachments": [file]}, headers=headers)
+    response = client.post("/api/emails", json=EMAIL | {"attachments": [attachment]}, headers=headers)
 
     source = bytes(RawMessage.objects.get().content)
     (part,) = message_from_bytes(source, policy=policy.default).iter_attachments()
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert part.get_payload(decode=True) == bomb.getvalue()
     assert len(source) < 2 * len(bomb.getvalue()) + 2000
 
@@ -86,19 +86,19 @@ NULS = [
     ("PUT", "/suppressions/a@b.example", {"reason": "\0"}),
     ("GET", "/suppressions?after=%00", None),
     ("PUT", "/templates/x", {"text": "\0"}),
-    ("POST", "/emails", MAIL | {"text": "\0"}),
-    ("POST", "/emails", MAIL | {"tags": {"\0": "x"}}),
-    ("POST", "/emails", MAIL | {"template": "x\0"}),
+    ("POST", "/emails", EMAIL | {"text": "\0"}),
+    ("POST", "/emails", EMAIL | {"tags": {"\0": "x"}}),
+    ("POST", "/emails", EMAIL | {"template": "x\0"}),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "body"), NULS, ids=lambda value: str(value)[:40])
-def test_a_nul_is_refused_before_the_database_sees_it(
+def test_rejects_nul_characters(
     client: TestClient, headers: dict[str, str], method: str, path: str, body: dict[str, Any] | None
 ) -> None:
-    answer = client.request(method, f"/api{path}", json=body, headers=headers)
+    response = client.request(method, f"/api{path}", json=body, headers=headers)
 
-    assert answer.status_code == 422
+    assert response.status_code == 422
 
 
 @pytest.mark.parametrize(
@@ -113,18 +113,18 @@ def test_a_nul_is_refused_before_the_database_sees_it(
         ("GET", "/health/live%0A", 404),
     ],
 )
-def test_a_line_break_at_the_end_of_a_path_is_not_overlooked(
+def test_rejects_a_line_break_at_the_end_of_a_path(
     client: TestClient, headers: dict[str, str], method: str, path: str, status: int
 ) -> None:
     Suppression.objects.create(address="ada@example.com")
 
-    answer = client.request(method, f"/api{path}", headers=headers)
+    response = client.request(method, f"/api{path}", headers=headers)
 
-    assert (answer.status_code, answer.json().get("code")) == (status, "not_found" if status == 404 else None)
+    assert (response.status_code, response.json().get("code")) == (status, "not_found" if status == 404 else None)
     assert Suppression.objects.count() == 1
 
 
-# Templates that reach out
+# Sandbox escapes
 
 ESCAPES = [
     "{{ name.__class__ }}",
@@ -144,10 +144,10 @@ ESCAPES = [
 
 
 @pytest.mark.parametrize("source", ESCAPES)
-def test_a_template_reaches_nothing_but_its_variables(client: TestClient, headers: dict[str, str], source: str) -> None:
+def test_a_template_can_only_access_its_variables(client: TestClient, headers: dict[str, str], source: str) -> None:
     put = client.put("/api/templates/escape", json={"text": source}, headers=headers)
 
-    shown = client.post("/api/templates/escape/preview", json={"variables": {"name": "Ada"}}, headers=headers)
+    preview = client.post("/api/templates/escape/preview", json={"variables": {"name": "Ada"}}, headers=headers)
 
-    assert 422 in {put.status_code, shown.status_code}
-    assert shown.status_code in {404, 422}
+    assert 422 in {put.status_code, preview.status_code}
+    assert preview.status_code in {404, 422}

@@ -1,4 +1,4 @@
-"""OpenAPI: what a client can be generated from, and pages that work with no internet."""
+"""The OpenAPI document is complete enough to generate a client from, and its pages work without internet access."""
 
 import re
 from collections.abc import Iterator
@@ -23,33 +23,33 @@ IDS = [operation.get("operationId", "?") for operation in OPERATIONS]
 every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=IDS)
 
 
-def resolved(part: Any) -> Any:
-    """A part of the schema, with what it refers to in place."""
+def resolve(part: Any) -> Any:
+    """Return a part of the schema with its references replaced by their targets."""
     if isinstance(part, list):
-        return [resolved(item) for item in part]
+        return [resolve(item) for item in part]
     if not isinstance(part, dict):
         return part
     if "$ref" in part:
-        return resolved(SCHEMA["components"]["schemas"][part["$ref"].rpartition("/")[2]])
-    return {key: resolved(value) for key, value in part.items()}
+        return resolve(SCHEMA["components"]["schemas"][part["$ref"].rpartition("/")[2]])
+    return {key: resolve(value) for key, value in part.items()}
 
 
 def keys(part: Any) -> Iterator[str]:
-    """Every key in a part of the schema."""
+    """Yield every key in a part of the schema."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
         yield from keys(item)
     yield from part if isinstance(part, dict) else ()
 
 
-def named(name: str) -> dict[str, Any]:
-    """One operation."""
+def operation_named(name: str) -> dict[str, Any]:
+    """Return the operation with this id."""
     operation: dict[str, Any]
     (operation,) = (operation for operation in OPERATIONS if operation["operationId"] == name)
     return operation
 
 
 def model(operation: dict[str, Any], status: int) -> str:
-    """The name of what it answers with; of what may be either, the first."""
+    """Return the name of the response model; of a union, the first one."""
     schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
     return str(schema.get("anyOf", [schema])[0]["$ref"]).rpartition("/")[2]
 
@@ -58,25 +58,25 @@ def model(operation: dict[str, Any], status: int) -> str:
 
 
 @every_operation
-def test_an_operation_says_what_it_is(operation: dict[str, Any]) -> None:
+def test_an_operation_has_a_summary_a_description_and_tags(operation: dict[str, Any]) -> None:
     assert operation["summary"]
     assert operation["description"]
     assert operation["tags"]
 
 
 @every_operation
-def test_an_operation_has_a_name_for_clients(operation: dict[str, Any]) -> None:
+def test_an_operation_id_is_a_good_method_name(operation: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", operation["operationId"])
 
 
-def test_the_names_are_unique() -> None:
+def test_operation_ids_are_unique() -> None:
     names = [operation["operationId"] for operation in OPERATIONS]
 
     assert len(set(names)) == len(names)
 
 
 @every_operation
-def test_an_operation_has_a_model_for_its_answer(operation: dict[str, Any]) -> None:
+def test_an_operation_has_a_response_model(operation: dict[str, Any]) -> None:
     (success,) = (int(status) for status in operation["responses"] if status.startswith("2"))
 
     is_text = {"text/event-stream", "text/plain"} & operation["responses"][str(success)].get("content", {}).keys()
@@ -84,7 +84,7 @@ def test_an_operation_has_a_model_for_its_answer(operation: dict[str, Any]) -> N
 
 
 @every_operation
-def test_an_operation_that_takes_values_tells_how_it_refuses_them(operation: dict[str, Any]) -> None:
+def test_an_operation_with_parameters_declares_422(operation: dict[str, Any]) -> None:
     takes_values = "parameters" in operation or "requestBody" in operation
 
     assert ("422" in operation["responses"]) == takes_values
@@ -92,51 +92,51 @@ def test_an_operation_that_takes_values_tells_how_it_refuses_them(operation: dic
 
 
 @every_operation
-def test_an_operation_that_takes_a_body_tells_how_it_refuses_one(operation: dict[str, Any]) -> None:
-    assert ("400" in operation["responses"]) == ("requestBody" in operation)  # neither UTF-8 nor a form
+def test_an_operation_with_a_body_declares_400(operation: dict[str, Any]) -> None:
+    assert ("400" in operation["responses"]) == ("requestBody" in operation)  # a body that is neither UTF-8 nor a form
 
 
 @pytest.mark.parametrize(("method", "operation"), CALLS, ids=IDS)
-def test_an_operation_that_may_be_sent_too_much_tells_so(method: str, operation: dict[str, Any]) -> None:
-    assert ("413" in operation["responses"]) == (method != "get")  # whether it takes a body or not
+def test_an_operation_other_than_get_declares_413(method: str, operation: dict[str, Any]) -> None:
+    assert ("413" in operation["responses"]) == (method != "get")  # any request may have a body
 
 
 @every_operation
-def test_a_401_tells_how_to_say_who_is_calling(operation: dict[str, Any]) -> None:
+def test_a_401_declares_its_challenge(operation: dict[str, Any]) -> None:
     challenges = [r["headers"]["WWW-Authenticate"] for status, r in operation["responses"].items() if status == "401"]
 
     assert challenges in ([], [{"required": True, "schema": {"const": "Bearer"}}])
 
 
-def test_sending_tells_what_may_follow() -> None:
-    accepted = named("send_email")["responses"]["202"]
+def test_sending_links_to_the_next_operations() -> None:
+    accepted = operation_named("send_email")["responses"]["202"]
     names = {operation["operationId"] for operation in OPERATIONS}
 
     assert {link["operationId"] for link in accepted["links"].values()} < names
 
 
 @pytest.mark.parametrize("name", ["send_email", "send_emails"])
-def test_sending_tells_of_idempotency(name: str) -> None:
-    operation = named(name)
+def test_sending_documents_idempotency(name: str) -> None:
+    operation = operation_named(name)
 
     assert "Idempotency-Key" in [parameter["name"] for parameter in operation["parameters"]]
     assert "Idempotent-Replayed" in operation["responses"]["202"]["headers"]
     assert "idempotency_key_reused" in operation["responses"]["422"]["description"]
 
 
-def test_metrics_are_for_their_own_token_and_sessions() -> None:
-    assert named("get_metrics")["security"] == [{"metrics": []}, {"session": []}]
+def test_metrics_declare_their_own_token_and_the_session() -> None:
+    assert operation_named("get_metrics")["security"] == [{"metrics": []}, {"session": []}]
     assert SCHEMA["components"]["securitySchemes"]["metrics"]["scheme"] == "bearer"
 
 
 def test_the_stream_has_a_schema() -> None:
-    (content,) = named("stream_events")["responses"]["200"]["content"].values()
+    (content,) = operation_named("stream_events")["responses"]["200"]["content"].values()
 
     assert (content["schema"]["type"], "examples" in content["schema"]) == ("string", True)
 
 
 @pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to"])
-def test_mailboxes_are_a_list_or_one(name: str) -> None:
+def test_a_mailbox_field_takes_a_list_or_one_string(name: str) -> None:
     one, many = SCHEMA["components"]["schemas"]["EmailIn"]["properties"][name]["anyOf"]
 
     assert one == many["items"]
@@ -144,26 +144,26 @@ def test_mailboxes_are_a_list_or_one(name: str) -> None:
     assert (many.get("minItems"), many["maxItems"]) == (1 if name == "to" else None, 50)
 
 
-def test_a_model_shows_an_example_of_each_of_its_fields() -> None:
-    silent = [
+def test_every_field_of_a_model_has_an_example() -> None:
+    missing = [
         f"{name}.{field}"
         for name, model in SCHEMA["components"]["schemas"].items()
         for field, value in model.get("properties", {}).items()
         if not ({"examples", "const", "default", "$ref"} & value.keys() or value.get("type") == "null")
         and not {"$ref", "oneOf"} & value.get("items", {}).keys()
-        and not name.startswith("Body_")  # FastAPI's own, of a form
+        and not name.startswith("Body_")  # FastAPI's own model of a form
     ]
 
-    assert silent == []
+    assert missing == []
 
 
 @every_operation
-def test_an_operation_that_asks_who_is_calling_tells_how_it_refuses(operation: dict[str, Any]) -> None:
-    scopes = {scope for way in operation.get("security", []) for needed in way.values() for scope in needed}
+def test_an_authenticated_operation_declares_401_and_403(operation: dict[str, Any]) -> None:
+    scopes = {scope for scheme in operation.get("security", []) for scopes_needed in scheme.values() for scope in scopes_needed}
 
     assert "401" in operation["responses"] or "security" not in operation
-    may_refuse = bool(scopes) or operation["operationId"] == "get_metrics"  # which is for staff
-    assert ("403" in operation["responses"]) == may_refuse or "security" not in operation
+    needs_permission = bool(scopes) or operation["operationId"] == "get_metrics"  # needs a staff session
+    assert ("403" in operation["responses"]) == needs_permission or "security" not in operation
 
 
 @every_operation
@@ -174,22 +174,22 @@ def test_an_operation_has_a_model_for_every_error(operation: dict[str, Any]) -> 
 
 
 @every_operation
-def test_an_operation_shows_an_example(operation: dict[str, Any]) -> None:
+def test_an_operation_has_an_example(operation: dict[str, Any]) -> None:
     errors = {status for status in operation["responses"] if status >= "4"}
-    told = {**operation, "responses": {s: r for s, r in operation["responses"].items() if s not in errors}}
+    successes = {**operation, "responses": {s: r for s, r in operation["responses"].items() if s not in errors}}
 
-    assert "examples" in set(keys(resolved(told)))
+    assert "examples" in set(keys(resolve(successes)))
 
 
 @every_operation
-def test_a_value_that_must_be_given_shows_an_example(operation: dict[str, Any]) -> None:
-    silent = [p["name"] for p in operation.get("parameters", []) if p["required"] and "examples" not in set(keys(resolved(p)))]
+def test_a_required_parameter_has_an_example(operation: dict[str, Any]) -> None:
+    missing = [p["name"] for p in operation.get("parameters", []) if p["required"] and "examples" not in set(keys(resolve(p)))]
 
-    assert silent == []
+    assert missing == []
 
 
 @pytest.mark.pitfall(20)
-def test_every_route_hands_its_background_tasks_over() -> None:
+def test_every_route_is_a_background_route() -> None:
     routes = [context.original_route for context in iter_route_contexts(app.routes)]
     ours = [route for route in routes if isinstance(route, APIRoute)]
 
@@ -201,14 +201,14 @@ def test_every_route_hands_its_background_tasks_over() -> None:
 
 
 @pytest.mark.pitfall(16)
-def test_the_document_says_where_the_server_is(client: TestClient) -> None:
+def test_the_document_names_the_server_prefix(client: TestClient) -> None:
     document = client.get("/api/openapi.json").json()
 
     assert document["servers"] == [{"url": "/api"}]
 
 
 @pytest.mark.pitfall(16)
-def test_the_document_tells_paths_that_answer(client: TestClient) -> None:
+def test_every_path_of_the_document_exists(client: TestClient) -> None:
     document = client.get("/api/openapi.json").json()
     (server,) = document["servers"]
     paths = [path for path, operations in document["paths"].items() if "get" in operations]
@@ -218,7 +218,7 @@ def test_the_document_tells_paths_that_answer(client: TestClient) -> None:
     assert 404 not in answers.values()
 
 
-def test_the_document_tells_how_to_authorize(client: TestClient) -> None:
+def test_the_document_declares_the_security_schemes(client: TestClient) -> None:
     schemes = client.get("/api/openapi.json").json()["components"]["securitySchemes"]
 
     assert schemes["token"]["flows"] == {"password": {"tokenUrl": "/api/token", "scopes": SCOPES}}
@@ -228,15 +228,15 @@ def test_the_document_tells_how_to_authorize(client: TestClient) -> None:
 # The pages
 
 
-def links(page: str) -> list[str]:
-    """What a page makes a browser fetch."""
+def fetched_urls(page: str) -> list[str]:
+    """Return the URLs that a page makes a browser fetch."""
     return re.findall(r"""(?:src|href|spec-url)="([^"]+)"|url: '([^']+)'""", page)
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_gets_all_it_needs_from_us(client: TestClient, path: str) -> None:
+def test_a_page_loads_everything_from_this_server(client: TestClient, path: str) -> None:
     page = client.get(path)
-    fetched = ["".join(link) for link in links(page.text)]
+    fetched = ["".join(url) for url in fetched_urls(page.text)]
 
     assert page.status_code == 200
     assert len(fetched) >= 3
@@ -248,17 +248,17 @@ def test_a_page_mentions_no_other_host(client: TestClient, path: str) -> None:
     page = client.get(path).text
 
     assert re.findall(r"(?:https?:)?//[\w.-]+\.[a-z]+", page) == []
-    assert {urlsplit("".join(link)).netloc for link in links(page)} == {""}
+    assert {urlsplit("".join(link)).netloc for link in fetched_urls(page)} == {""}
 
 
-def test_redoc_does_not_fetch_its_makers_logo(client: TestClient) -> None:
+def test_redoc_does_not_fetch_its_vendors_logo(client: TestClient) -> None:
     script = client.get("/api/redoc/redoc.js")
 
     assert script.headers["Content-Type"].startswith("text/javascript")
     assert "cdn.redoc.ly" not in script.text
 
 
-def test_swagger_ui_remembers_who_is_authorized(client: TestClient) -> None:
+def test_swagger_ui_keeps_the_authorization(client: TestClient) -> None:
     page = client.get("/api/docs/swagger.js").text
 
     assert "persistAuthorization: true" in page

@@ -1,4 +1,4 @@
-"""A page of a list: as many as are asked for, of one more if there are more."""
+"""Cursor pagination: one extra row shows that there is a next page."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from fastapi_app.pagination import CursorPage
     ("rows", "data", "next_"),
     [("", [], None), ("a", ["a"], None), ("ab", ["a", "b"], None), ("abc", ["a", "b"], "B")],
 )
-def test_a_page_names_what_comes_next_only_if_more_comes(rows: str, data: list[str], next_: str | None) -> None:
+def test_a_page_has_a_cursor_only_if_there_is_a_next_page(rows: str, data: list[str], next_: str | None) -> None:
     page = CursorPage[str].of([*rows], 2, cursor=str.upper)
 
     assert page.model_dump() == {"data": data, "next": next_}

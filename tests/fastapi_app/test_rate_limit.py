@@ -1,4 +1,4 @@
-"""Too many calls, and too many failed logins: 429, and when to come again."""
+"""Rate limits and login lockout: 429 with `Retry-After`."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -26,7 +26,7 @@ SEND = "/api/send-email/?email=ada@example.com&message=Hi"
 
 @pytest.fixture
 def client(client: TestClient) -> Iterator[TestClient]:
-    """The application in one event loop, as a server has it: what is counted is kept from call to call."""
+    """Run the application in one event loop, as a server does, so that requests share the counters."""
     with start_blocking_portal(**client.async_backend) as portal:
         client.portal = portal
         yield client
@@ -34,181 +34,187 @@ def client(client: TestClient) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def limit(settings: Settings) -> Any:
-    """Set the rate of a kind of calls."""
+def set_rates(settings: Settings) -> Any:
+    """Return a function that sets rate limits by kind of caller."""
 
-    def limit(**rates: str) -> None:
+    def set_rates(**rates: str) -> None:
         settings.RATE_LIMITS = {**settings.RATE_LIMITS, **{kind: parse_rate(rate) for kind, rate in rates.items()}}
 
-    return limit
+    return set_rates
 
 
 @pytest.fixture
 def key(db: None) -> dict[str, str]:
-    """The header of a program."""
+    """Return the headers of a request with an API key."""
     return bearer(create_key("shop", scopes=["emails:read"]))
 
 
-def calling_from(client: TestClient, address: str, *, proxies: list[str] | None = None) -> TestClient:
-    """The same server, called from an address."""
-    caller = TestClient(ProxyHeadersMiddleware(client.app, proxies or []), client=(address, 4711), raise_server_exceptions=False)
-    caller.portal = client.portal
-    return caller
+def client_from(client: TestClient, ip_address: str, *, proxies: list[str] | None = None) -> TestClient:
+    """Return a client of the same server with an IP address."""
+    client_at_ip = TestClient(
+        ProxyHeadersMiddleware(client.app, proxies or []), client=(ip_address, 4711), raise_server_exceptions=False
+    )
+    client_at_ip.portal = client.portal
+    return client_at_ip
 
 
-def log_in(client: TestClient, password: str, username: str = "owner", **headers: str) -> httpx2.Response:
-    """Ask for a token."""
+def request_token(client: TestClient, password: str, username: str = "owner", **headers: str) -> httpx2.Response:
+    """Request an access token."""
     return client.post("/api/token", data={"username": username, "password": password}, headers=headers)
 
 
-def assert_told_to_wait(answer: httpx2.Response, code: str) -> None:
-    """It is a 429 that says why, and for how long."""
-    assert (answer.status_code, answer.json()["code"]) == (429, code)
-    assert int(answer.headers["Retry-After"]) > 0
+def assert_retry_later(response: httpx2.Response, code: str) -> None:
+    """Check that the response is a 429 with this code and a `Retry-After` header."""
+    assert (response.status_code, response.json()["code"]) == (429, code)
+    assert int(response.headers["Retry-After"]) > 0
 
 
-# Rates
+# Rate limits
 
 
-def test_too_many_calls_without_a_credential_are_refused(client: TestClient, limit: Any) -> None:
-    limit(anonymous="2/minute")
+def test_rejects_too_many_anonymous_requests(client: TestClient, set_rates: Any) -> None:
+    set_rates(anonymous="2/minute")
     assert [client.post(SEND).status_code for _ in range(2)] == [200, 200]
 
-    answer = client.post(SEND)
+    response = client.post(SEND)
 
-    assert_told_to_wait(answer, "rate_limited")
-    assert (answer.headers["RateLimit-Limit"], answer.headers["RateLimit-Remaining"]) == ("2", "0")
-    assert answer.headers["RateLimit-Reset"] == answer.headers["Retry-After"]
-
-
-def test_another_address_is_counted_alone(client: TestClient, limit: Any) -> None:
-    limit(anonymous="1/minute")
-    calling_from(client, EVE).post(SEND)
-
-    assert calling_from(client, EVE).post(SEND).status_code == 429
-    assert calling_from(client, ADA).post(SEND).status_code == 200
+    assert_retry_later(response, "rate_limited")
+    assert (response.headers["RateLimit-Limit"], response.headers["RateLimit-Remaining"]) == ("2", "0")
+    assert response.headers["RateLimit-Reset"] == response.headers["Retry-After"]
 
 
-def test_a_bad_credential_counts_as_none(client: TestClient, limit: Any) -> None:
-    limit(anonymous="1/minute")
+def test_counts_each_ip_address_separately(client: TestClient, set_rates: Any) -> None:
+    set_rates(anonymous="1/minute")
+    client_from(client, EVE).post(SEND)
+
+    assert client_from(client, EVE).post(SEND).status_code == 429
+    assert client_from(client, ADA).post(SEND).status_code == 200
+
+
+def test_counts_a_request_with_a_bad_credential_as_anonymous(client: TestClient, set_rates: Any) -> None:
+    set_rates(anonymous="1/minute")
     assert client.get("/api/me", headers=bearer("nonsense")).status_code == 401
 
-    assert_told_to_wait(client.get("/api/me", headers=bearer("nonsense")), "rate_limited")
+    assert_retry_later(client.get("/api/me", headers=bearer("nonsense")), "rate_limited")
 
 
-def test_a_key_has_a_rate_of_its_own_wherever_it_is_used(client: TestClient, key: dict[str, str], limit: Any) -> None:
-    limit(key="2/minute", anonymous="1/minute")
-    answers = [calling_from(client, address).get("/api/me", headers=key) for address in (ADA, EVE, PROXY)]
+def test_counts_a_key_across_ip_addresses(client: TestClient, key: dict[str, str], set_rates: Any) -> None:
+    set_rates(key="2/minute", anonymous="1/minute")
+    responses = [client_from(client, ip_address).get("/api/me", headers=key) for ip_address in (ADA, EVE, PROXY)]
 
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    assert answers[0].headers["RateLimit-Remaining"] == "1"
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[0].headers["RateLimit-Remaining"] == "1"
 
 
-def test_a_user_is_counted_by_token_and_session_together(
-    client: TestClient, owner: User, token: GetToken, sign_in: SignIn, limit: Any
+def test_counts_tokens_and_sessions_of_a_user_together(
+    client: TestClient, owner: User, token: GetToken, sign_in: SignIn, set_rates: Any
 ) -> None:
-    limit(user="1/minute")
+    set_rates(user="1/minute")
     assert client.get("/api/me", headers=bearer(token(owner))).status_code == 200
 
     sign_in(owner)
 
-    assert_told_to_wait(client.get("/api/me"), "rate_limited")
+    assert_retry_later(client.get("/api/me"), "rate_limited")
 
 
-def test_a_key_has_no_limit_unless_told_so(client: TestClient, key: dict[str, str]) -> None:
-    answer = client.get("/api/me", headers=key)
+def test_a_key_has_no_limit_by_default(client: TestClient, key: dict[str, str]) -> None:
+    response = client.get("/api/me", headers=key)
 
-    assert answer.status_code == 200
-    assert "RateLimit-Limit" not in answer.headers
-
-
-def test_an_address_gets_so_many_tokens(client: TestClient, owner: User, limit: Any) -> None:
-    limit(login="1/minute")
-    assert log_in(calling_from(client, EVE), PASSWORD).status_code == 200
-
-    assert_told_to_wait(log_in(calling_from(client, EVE), PASSWORD, "teammate"), "rate_limited")
+    assert response.status_code == 200
+    assert "RateLimit-Limit" not in response.headers
 
 
-def test_a_user_gets_so_many_tokens_from_wherever(client: TestClient, owner: User, limit: Any) -> None:
-    limit(login="1/minute")
-    assert log_in(calling_from(client, EVE), PASSWORD).status_code == 200
+def test_limits_the_logins_of_an_ip_address(client: TestClient, owner: User, set_rates: Any) -> None:
+    set_rates(login="1/minute")
+    assert request_token(client_from(client, EVE), PASSWORD).status_code == 200
 
-    assert_told_to_wait(log_in(calling_from(client, ADA), PASSWORD), "rate_limited")
+    assert_retry_later(request_token(client_from(client, EVE), PASSWORD, "teammate"), "rate_limited")
+
+
+def test_limits_the_logins_of_a_user_across_ip_addresses(client: TestClient, owner: User, set_rates: Any) -> None:
+    set_rates(login="1/minute")
+    assert request_token(client_from(client, EVE), PASSWORD).status_code == 200
+
+    assert_retry_later(request_token(client_from(client, ADA), PASSWORD), "rate_limited")
 
 
 # Failed logins
 
 
 @pytest.fixture
-def two_failures(settings: Settings) -> None:
-    """It takes few of them to lock."""
+def lock_after_two_failures(settings: Settings) -> None:
+    """Lock after two failed logins."""
     settings.AXES_FAILURE_LIMIT = 2
 
 
-def test_failed_logins_lock_the_user_from_wherever(client: TestClient, owner: User, two_failures: None) -> None:
-    assert log_in(calling_from(client, EVE), "wrong").status_code == 401
-    assert_told_to_wait(log_in(calling_from(client, PROXY), "wrong"), "locked_out")
+def test_failed_logins_lock_the_user_for_all_ip_addresses(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+    assert request_token(client_from(client, EVE), "wrong").status_code == 401
+    assert_retry_later(request_token(client_from(client, PROXY), "wrong"), "locked_out")
 
-    answer = log_in(calling_from(client, ADA), PASSWORD)
+    response = request_token(client_from(client, ADA), PASSWORD)
 
-    assert_told_to_wait(answer, "locked_out")
-    assert 290 <= int(answer.headers["Retry-After"]) <= 300
+    assert_retry_later(response, "locked_out")
+    assert 290 <= int(response.headers["Retry-After"]) <= 300
 
 
-def test_failed_logins_lock_the_address_for_every_user(client: TestClient, owner: User, two_failures: None) -> None:
+def test_failed_logins_lock_the_ip_address_for_all_users(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for name in ("alice", "bob"):
-        log_in(calling_from(client, EVE), "wrong", name)
+        request_token(client_from(client, EVE), "wrong", name)
 
-    assert_told_to_wait(log_in(calling_from(client, EVE), PASSWORD), "locked_out")
-    assert log_in(calling_from(client, ADA), PASSWORD).status_code == 200
+    assert_retry_later(request_token(client_from(client, EVE), PASSWORD), "locked_out")
+    assert request_token(client_from(client, ADA), PASSWORD).status_code == 200
 
 
-def test_who_keeps_trying_does_not_keep_the_user_out(client: TestClient, owner: User, two_failures: None) -> None:
+def test_attempts_during_a_lockout_do_not_extend_it(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for _ in range(3):
-        log_in(calling_from(client, EVE), "wrong")
+        request_token(client_from(client, EVE), "wrong")
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=270))
-    log_in(calling_from(client, EVE), "wrong")
+    request_token(client_from(client, EVE), "wrong")
     AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=60))
 
-    assert log_in(calling_from(client, EVE), PASSWORD).status_code == 200
+    assert request_token(client_from(client, EVE), PASSWORD).status_code == 200
 
 
-def test_a_login_forgets_the_failures_before_it(client: TestClient, owner: User, two_failures: None) -> None:
+def test_a_login_resets_the_failures(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for password in ("wrong", PASSWORD, "wrong"):
-        log_in(client, password)
+        request_token(client, password)
 
-    assert log_in(client, PASSWORD).status_code == 200
+    assert request_token(client, PASSWORD).status_code == 200
 
 
-@pytest.mark.parametrize("address", [EVE, PROXY])
-def test_a_login_of_ones_own_does_not_forget_the_failures_at_another(
-    client: TestClient, owner: User, teammate: User, two_failures: None, address: str
+@pytest.mark.parametrize("ip_address", [EVE, PROXY])
+def test_a_login_does_not_reset_the_failures_of_another_user(
+    client: TestClient, owner: User, teammate: User, lock_after_two_failures: None, ip_address: str
 ) -> None:
-    eve = calling_from(client, EVE)
-    log_in(eve, "wrong")
-    assert log_in(eve, PASSWORD, "teammate").status_code == 200
+    eve = client_from(client, EVE)
+    request_token(eve, "wrong")
+    assert request_token(eve, PASSWORD, "teammate").status_code == 200
 
-    assert_told_to_wait(log_in(calling_from(client, address), "wrong"), "locked_out")
+    assert_retry_later(request_token(client_from(client, ip_address), "wrong"), "locked_out")
 
 
-def test_a_login_in_the_admin_does_not_forget_the_failures_at_another(owner: User, teammate: User, two_failures: None) -> None:
+def test_a_login_in_the_admin_does_not_reset_the_failures_of_another_user(
+    owner: User, teammate: User, lock_after_two_failures: None
+) -> None:
     forms = [{"username": name, "password": password} for name, password in (("owner", "wrong"), ("teammate", PASSWORD))]
 
-    answers = [Browser(REMOTE_ADDR=EVE).post("/admin/login/", form).status_code for form in (*forms, forms[0])]
+    responses = [Browser(REMOTE_ADDR=EVE).post("/admin/login/", form).status_code for form in (*forms, forms[0])]
 
-    assert answers == [200, 302, 429]
-
-
-def test_a_login_does_not_forget_what_another_address_failed(client: TestClient, owner: User, two_failures: None) -> None:
-    log_in(calling_from(client, EVE), "wrong")
-    assert log_in(calling_from(client, ADA), PASSWORD).status_code == 200
-
-    assert_told_to_wait(log_in(calling_from(client, EVE), "wrong"), "locked_out")
+    assert responses == [200, 302, 429]
 
 
-def test_the_admin_and_the_api_lock_together(client: TestClient, owner: User, two_failures: None) -> None:
+def test_a_login_does_not_reset_the_failures_of_another_ip_address(
+    client: TestClient, owner: User, lock_after_two_failures: None
+) -> None:
+    request_token(client_from(client, EVE), "wrong")
+    assert request_token(client_from(client, ADA), PASSWORD).status_code == 200
+
+    assert_retry_later(request_token(client_from(client, EVE), "wrong"), "locked_out")
+
+
+def test_the_admin_and_the_api_share_the_lockout(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for _ in range(2):
-        log_in(client, "wrong")
+        request_token(client, "wrong")
 
     page = Browser().post("/admin/login/", {"username": "owner", "password": PASSWORD})
 
@@ -217,25 +223,27 @@ def test_the_admin_and_the_api_lock_together(client: TestClient, owner: User, tw
     assert "Try again in 5 minutes" in page.content.decode()
 
 
-def test_a_stranger_does_not_choose_the_address_that_is_locked(client: TestClient, owner: User, two_failures: None) -> None:
-    stranger = calling_from(client, EVE)
-    for name, told in (("alice", "192.0.2.1"), ("bob", "192.0.2.2")):
-        log_in(stranger, "wrong", name, **{"X-Forwarded-For": told})
+def test_an_untrusted_client_cannot_choose_the_locked_ip_address(
+    client: TestClient, owner: User, lock_after_two_failures: None
+) -> None:
+    stranger = client_from(client, EVE)
+    for name, forwarded in (("alice", "192.0.2.1"), ("bob", "192.0.2.2")):
+        request_token(stranger, "wrong", name, **{"X-Forwarded-For": forwarded})
 
-    assert_told_to_wait(log_in(stranger, PASSWORD, **{"X-Forwarded-For": "192.0.2.3"}), "locked_out")
+    assert_retry_later(request_token(stranger, PASSWORD, **{"X-Forwarded-For": "192.0.2.3"}), "locked_out")
 
 
-def test_behind_a_trusted_proxy_its_client_is_locked(client: TestClient, owner: User, two_failures: None) -> None:
-    proxy = calling_from(client, PROXY, proxies=[PROXY])
+def test_locks_the_client_of_a_trusted_proxy(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+    proxy = client_from(client, PROXY, proxies=[PROXY])
     for name in ("alice", "bob"):
-        log_in(proxy, "wrong", name, **{"X-Forwarded-For": f"192.0.2.1, {EVE}"})
+        request_token(proxy, "wrong", name, **{"X-Forwarded-For": f"192.0.2.1, {EVE}"})
 
-    assert log_in(proxy, PASSWORD, **{"X-Forwarded-For": ADA}).status_code == 200
-    assert_told_to_wait(log_in(proxy, PASSWORD, **{"X-Forwarded-For": EVE}), "locked_out")
+    assert request_token(proxy, PASSWORD, **{"X-Forwarded-For": ADA}).status_code == 200
+    assert_retry_later(request_token(proxy, PASSWORD, **{"X-Forwarded-For": EVE}), "locked_out")
 
 
-def test_a_name_that_nobody_can_have_is_wrong_and_no_more(client: TestClient, db: None) -> None:
-    answer = log_in(client, PASSWORD, "x" * 10_000)
+def test_an_impossible_username_is_not_counted_as_a_failure(client: TestClient, db: None) -> None:
+    response = request_token(client, PASSWORD, "x" * 10_000)
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
     assert not AccessAttempt.objects.exists()

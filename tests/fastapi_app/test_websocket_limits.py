@@ -1,4 +1,4 @@
-"""Whom a socket without a credential is counted for. At its end, and with one: tests/servers/test_socket_limits.py."""
+"""Connection limits of anonymous WebSockets. See tests/servers/test_websocket_limits.py for authenticated ones."""
 
 import pytest
 from pytest_django import Settings
@@ -8,36 +8,36 @@ from starlette.websockets import WebSocketDisconnect
 from project.asgi import application
 
 ECHO = "/api/ws"
-HEARD = "Message text was: Hi"
+ECHOED = "Message text was: Hi"
 
 
-def coming_from(address: str) -> TestClient:
-    """A client at an address."""
-    return TestClient(application, client=(address, 4711))
+def client_from(ip_address: str) -> TestClient:
+    """Return a client with an IP address."""
+    return TestClient(application, client=(ip_address, 4711))
 
 
-def answer(client: TestClient) -> str | int:
-    """What a new socket of this client is told, or the code with which it is closed."""
+def echo_or_close_code(client: TestClient) -> str | int:
+    """Open a WebSocket and return the echo of a message, or the close code."""
     with client.websocket_connect(ECHO) as websocket:
         try:
             websocket.send_text("Hi")
             return websocket.receive_text()
-        except WebSocketDisconnect as closed:
-            return closed.code
+        except WebSocketDisconnect as error:
+            return error.code
 
 
 @pytest.mark.parametrize(
-    ("first", "other", "told"),
+    ("first", "other", "expected"),
     [
         ("192.0.2.1", "192.0.2.1", 1013),
-        ("192.0.2.1", "192.0.2.2", HEARD),
-        ("2001:db8::1", "2001:db8::2", 1013),  # one customer has all of them
-        ("2001:db8::1", "2001:db8:0:1::1", HEARD),
+        ("192.0.2.1", "192.0.2.2", ECHOED),
+        ("2001:db8::1", "2001:db8::2", 1013),  # in the same /64 network
+        ("2001:db8::1", "2001:db8:0:1::1", ECHOED),
     ],
 )
-def test_an_address_has_places_of_its_own(settings: Settings, first: str, other: str, told: str | int) -> None:
+def test_limits_anonymous_websockets_per_network(settings: Settings, first: str, other: str, expected: str | int) -> None:
     settings.MAX_STREAMS_PER_CALLER = 1
 
-    with coming_from(first).websocket_connect(ECHO):
-        assert answer(coming_from(other)) == told
-    assert answer(coming_from(other)) == HEARD
+    with client_from(first).websocket_connect(ECHO):
+        assert echo_or_close_code(client_from(other)) == expected
+    assert echo_or_close_code(client_from(other)) == ECHOED

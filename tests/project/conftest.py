@@ -1,4 +1,4 @@
-"""Mail on its way, as the outbox's tests need it; and who looks at it in the back office."""
+"""Fixtures of the Django half: emails in the queue, and a browser in which the owner is signed in."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from project.emails.models import Email
 from project.emails.submit import submit_text_message
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-WORKER = "engine"
+WORKER = "worker"
 
 Accept = Callable[..., Email]
 Claim = Callable[..., Email]
@@ -20,15 +20,15 @@ Claim = Callable[..., Email]
 
 @pytest.fixture
 def browser(owner: User) -> Client:
-    """Where the owner is signed in."""
+    """A test client in which the owner is signed in."""
     browser = Client()
     browser.force_login(owner)
     return browser
 
 
 @pytest.fixture
-def accept(lent: None) -> Accept:
-    """Queue a mail to Ada."""
+def accept(shared_test_connection: None) -> Accept:
+    """Queue a text message, to Ada by default."""
 
     def accept(text: str = "Hi", address: str = "ada@example.com") -> Email:
         return Email.objects.get(id=submit_text_message(address=address, text=text))
@@ -38,7 +38,7 @@ def accept(lent: None) -> Accept:
 
 @pytest.fixture
 def claim(accept: Accept) -> Claim:
-    """Queue a mail, and take it in hand for an engine."""
+    """Queue a text message, and claim it for a worker."""
 
     def claim(text: str = "Hi", worker: str = WORKER, now: datetime = NOW) -> Email:
         accept(text)

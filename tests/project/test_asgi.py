@@ -1,57 +1,57 @@
-"""The router: what is served by whom."""
+"""The router: which paths Django serves, and which FastAPI."""
 
 import pytest
 from starlette.testclient import TestClient
 
-DJANGO = "Not Found"  # the title of Django's page; FastAPI's answer is JSON
+DJANGO_404_TITLE = "Not Found"  # FastAPI responds with JSON instead
 
 
-def test_the_root_is_djangos_landing_page(client: TestClient) -> None:
-    answer = client.get("/")
+def test_django_serves_the_landing_page(client: TestClient) -> None:
+    response = client.get("/")
 
-    assert answer.status_code == 200
-    assert "/api/docs" in answer.text
-    assert "/admin/" in answer.text
+    assert response.status_code == 200
+    assert "/api/docs" in response.text
+    assert "/admin/" in response.text
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/health/live"])
 @pytest.mark.pitfall(16)
-def test_api_and_below_is_fastapis(client: TestClient, path: str) -> None:
-    answer = client.get(path)
+def test_fastapi_serves_api_and_below(client: TestClient, path: str) -> None:
+    response = client.get(path)
 
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"] == "application/json"
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
 
 
 @pytest.mark.pitfall(16)
-def test_api_without_its_slash_leads_to_it(client: TestClient) -> None:
-    answer = client.get("/api", follow_redirects=False)
+def test_api_without_a_slash_redirects_to_api_with_a_slash(client: TestClient) -> None:
+    response = client.get("/api", follow_redirects=False)
 
-    assert (answer.status_code, answer.headers["Location"]) == (307, "http://testserver/api/")
+    assert (response.status_code, response.headers["Location"]) == (307, "http://testserver/api/")
 
 
 @pytest.mark.parametrize("path", ["/apix", "/apix/add", "/ap", "/API/", "//api/", "/api-docs", "/docs"])
 @pytest.mark.pitfall(16)
-def test_what_only_looks_like_api_is_djangos(client: TestClient, path: str) -> None:
-    answer = client.get(f"http://testserver{path}")
+def test_django_serves_paths_that_only_look_like_api(client: TestClient, path: str) -> None:
+    response = client.get(f"http://testserver{path}")
 
-    assert answer.status_code == 404
-    assert f"<title>{DJANGO}</title>" in answer.text
-
-
-def test_the_admin_is_djangos(client: TestClient) -> None:
-    answer = client.get("/admin/login/")
-
-    assert answer.status_code == 200
-    assert "Mailrail" in answer.text
+    assert response.status_code == 404
+    assert f"<title>{DJANGO_404_TITLE}</title>" in response.text
 
 
-def test_a_route_of_fastapi_is_not_reachable_twice(client: TestClient) -> None:
+def test_django_serves_the_admin(client: TestClient) -> None:
+    response = client.get("/admin/login/")
+
+    assert response.status_code == 200
+    assert "Mailrail" in response.text
+
+
+def test_a_fastapi_route_is_reachable_at_one_path_only(client: TestClient) -> None:
     assert client.get("/api/api/add?x=1&y=1").status_code == 404
     assert client.get("/add?x=1&y=1").status_code == 404
 
 
-def test_a_browser_that_asks_for_an_icon_is_led_to_ours(client: TestClient) -> None:
-    answer = client.get("/favicon.ico", follow_redirects=False)
+def test_the_favicon_redirects_to_the_logo(client: TestClient) -> None:
+    response = client.get("/favicon.ico", follow_redirects=False)
 
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/static/mailrail/logo.svg")
+    assert (response.status_code, response.headers["Location"]) == (302, "/static/mailrail/logo.svg")

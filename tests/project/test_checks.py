@@ -1,4 +1,4 @@
-"""What `manage.py check --deploy` refuses, and that it passes what the README says to set."""
+"""System checks: `manage.py check --deploy` rejects unsafe settings, and passes the settings of docs/production.md."""
 
 import os
 import re
@@ -20,24 +20,24 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 @pytest.fixture
 def relayed(settings: Settings) -> Settings:
-    """Mail leaves this machine."""
+    """Settings with which email leaves this machine."""
     settings.EMAIL_BACKEND = SMTP
     return settings
 
 
 def transport_errors() -> list[str]:
-    """The ids of what stops `serve` and `prepare`."""
-    return [str(found.id) for found in run_checks(tags=[CHECK_TAG])]
+    """Return the ids of the errors that stop `serve` and `prepare`."""
+    return [str(error.id) for error in run_checks(tags=[CHECK_TAG])]
 
 
 def deployment_errors() -> list[str]:
-    """The ids of what `check --deploy` refuses, of ours."""
-    found = [str(each.id) for each in run_checks(include_deployment_checks=True)]
-    return [name for name in found if name.startswith("mailrail.")]
+    """Return the ids of Mailrail's errors in `check --deploy`."""
+    ids = [str(error.id) for error in run_checks(include_deployment_checks=True)]
+    return [name for name in ids if name.startswith("mailrail.")]
 
 
 def check_deploy(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run it with these environment variables, and no others of ours."""
+    """Run `check --deploy` with these environment variables, and no others of Mailrail's."""
     ours = {name.upper() for name in Environment.model_fields} | {"DJANGO_SETTINGS_MODULE"}
     others = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
@@ -45,7 +45,7 @@ def check_deploy(folder: Path, **environment: str) -> "subprocess.CompletedProce
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_trial_on_ones_own_machine_is_not_refused(settings: Settings) -> None:
+def test_a_local_trial_passes(settings: Settings) -> None:
     settings.DEBUG = True
     settings.ALLOWED_HOSTS = ["*"]
 
@@ -53,31 +53,31 @@ def test_a_trial_on_ones_own_machine_is_not_refused(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize("name", ["no.such.Backend", "django.core.mail.EmailMessage", "django.core.mail.send_mail"])
-def test_a_backend_that_is_none_is_refused(settings: Settings, name: str) -> None:
+def test_reports_an_invalid_email_backend(settings: Settings, name: str) -> None:
     settings.EMAIL_BACKEND = name
 
     assert "mailrail.E014" in transport_errors()
 
 
-def test_a_relay_alone_is_not_refused(relayed: Settings) -> None:
+def test_a_relay_with_default_settings_passes(relayed: Settings) -> None:
     relayed.RELAY = parse_email_url("smtp://relay.example.com")
 
     assert transport_errors() == []
 
 
-def test_refuses_debug_pages_beside_a_real_transport(relayed: Settings) -> None:
+def test_reports_debug_if_email_leaves_the_machine(relayed: Settings) -> None:
     relayed.DEBUG = True
 
     assert transport_errors() == ["mailrail.E001"]
 
 
-def test_refuses_any_host_beside_a_real_transport(relayed: Settings) -> None:
+def test_reports_wildcard_hosts_if_email_leaves_the_machine(relayed: Settings) -> None:
     relayed.ALLOWED_HOSTS = ["localhost", "*"]
 
     assert transport_errors() == ["mailrail.E002"]
 
 
-def test_refuses_a_real_transport_in_place_of_the_mailbox_since_anybody_could_send(relayed: Settings) -> None:
+def test_reports_a_mailbox_backend_that_sends(relayed: Settings) -> None:
     relayed.MAILBOX_BACKEND = SMTP
 
     assert transport_errors() == ["mailrail.E003"]
@@ -95,20 +95,20 @@ def test_refuses_a_real_transport_in_place_of_the_mailbox_since_anybody_could_se
         ("smtps://ada:pw@relay.example.com", []),
     ],
 )
-def test_refuses_to_send_the_relays_password_in_the_clear(relayed: Settings, url: str, errors: list[str]) -> None:
+def test_reports_a_relay_login_without_tls(relayed: Settings, url: str, errors: list[str]) -> None:
     relayed.RELAY = parse_email_url(url)
 
     assert transport_errors() == errors
 
 
 @pytest.mark.parametrize("key", ["k3y" * 10, "a1" * 30, "django-insecure-" + "abcdefghij" * 4, "Change me, abcdefghij" * 3])
-def test_refuses_a_short_or_default_secret(relayed: Settings, key: str) -> None:
+def test_reports_a_short_or_default_secret_key(relayed: Settings, key: str) -> None:
     relayed.SECRET_KEY = key
 
     assert transport_errors() == ["mailrail.E005"]
 
 
-def test_refuses_to_deploy_what_is_only_good_for_a_trial(settings: Settings) -> None:
+def test_deployment_checks_report_the_settings_of_a_trial(settings: Settings) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     settings.SECRET_KEY = "django-insecure-" + "abcdefghij" * 4
     settings.ENV = Environment(public_url="http://mail.example.com")
@@ -116,14 +116,14 @@ def test_refuses_to_deploy_what_is_only_good_for_a_trial(settings: Settings) -> 
     assert deployment_errors() == ["mailrail.E002", "mailrail.E005"]
 
 
-def test_refuses_to_deploy_a_channel_layer_in_memory_with_several_processes(settings: Settings) -> None:
+def test_reports_an_in_memory_channel_layer_with_an_external_worker(settings: Settings) -> None:
     settings.DELIVERY_WORKER = "external"
     settings.ENV = Environment(public_url="http://mail.example.com")
 
     assert deployment_errors() == ["mailrail.E006"]
 
 
-def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: Settings) -> None:
+def test_an_external_worker_with_a_shared_channel_layer_passes(settings: Settings) -> None:
     settings.DELIVERY_WORKER = "external"
     settings.ENV = Environment(public_url="http://mail.example.com")
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}}
@@ -140,7 +140,7 @@ def test_takes_several_processes_with_a_channel_layer_that_they_share(settings: 
         ("http://mail.example.com", [], []),
     ],
 )
-def test_refuses_to_deploy_without_tls_unless_told_so(
+def test_reports_an_undecided_or_incomplete_tls_setup(
     settings: Settings, url: str | None, proxies: list[str], errors: list[str]
 ) -> None:
     settings.ENV = Environment(public_url=url)
@@ -151,7 +151,7 @@ def test_refuses_to_deploy_without_tls_unless_told_so(
 
 @pytest.fixture
 def deployed(settings: Settings) -> Settings:
-    """Nothing is refused."""
+    """Settings of a correct deployment."""
     settings.ENV = Environment(public_url="https://mail.example.com")
     settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8", "unix"]
     return settings
@@ -169,28 +169,28 @@ def deployed(settings: Settings) -> Settings:
         ("AXES_ENABLED", False, "013"),
     ],
 )
-def test_refuses_to_deploy_what_is_as_good_as_no_bound(deployed: Settings, name: str, value: object, error: str) -> None:
+def test_reports_a_limit_that_is_too_broad(deployed: Settings, name: str, value: object, error: str) -> None:
     setattr(deployed, name, value)
 
     assert deployment_errors() == [f"mailrail.E{error}"]
 
 
-def test_takes_wildcards_for_a_domain_of_ones_own(deployed: Settings) -> None:
+def test_wildcards_of_a_full_domain_pass(deployed: Settings) -> None:
     deployed.CSRF_TRUSTED_ORIGINS = ["https://*.example.com", "https://shop.example.com:8443"]
     deployed.ALLOWED_HOSTS = [".example.com", "[::1]", "localhost"]
 
     assert deployment_errors() == []
 
 
-def test_takes_an_origin_without_tls_where_there_is_none(deployed: Settings) -> None:
+def test_an_origin_without_tls_passes_if_the_server_has_no_tls(deployed: Settings) -> None:
     deployed.ENV = Environment(public_url="http://mail.example.com")
     deployed.CSRF_TRUSTED_ORIGINS = ["http://shop.example.com"]
 
     assert deployment_errors() == []
 
 
-def test_the_production_settings_of_the_readme_pass_without_a_warning(tmp_path: Path) -> None:
-    section = (ROOT / "README.md").read_text().partition("\n## In production\n")[2].partition("\n## ")[0]
+def test_the_settings_of_the_production_page_pass_without_a_warning(tmp_path: Path) -> None:
+    section = (ROOT / "docs" / "production.md").read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
     environment = dict(re.findall(r"^([A-Z_]+)=(\S+)$", section, re.MULTILINE))
 
     checked = check_deploy(tmp_path, **environment)
@@ -200,7 +200,7 @@ def test_the_production_settings_of_the_readme_pass_without_a_warning(tmp_path: 
     assert checked.stdout.startswith("System check identified no issues")
 
 
-def test_check_deploy_fails_on_the_settings_of_a_trial(tmp_path: Path) -> None:
+def test_check_deploy_fails_with_the_settings_of_a_trial(tmp_path: Path) -> None:
     checked = check_deploy(tmp_path)
 
     assert checked.returncode == 1

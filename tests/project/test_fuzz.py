@@ -1,6 +1,6 @@
-"""Whatever comes from outside is read, or refused by name: Hypothesis thinks of what that may be.
+"""Fuzz tests: any input from outside is accepted or rejected with the expected error.
 
-`FUZZ_EXAMPLES=20000 pytest tests/project/test_fuzz.py` is the long run, with other input each time.
+For a long run with random input: `FUZZ_EXAMPLES=20000 pytest tests/project/test_fuzz.py`.
 """
 
 import asyncio
@@ -32,14 +32,14 @@ from project.transports.smtp.replies import MAX_REQUESTED_DELAY, MAX_TEXT_LENGTH
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 LONG_RUN = "FUZZ_EXAMPLES" in os.environ
 AT = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
-MAIL = {"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"}
+EMAIL = {"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"}
 HEADERS = ["From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIME-Version"]
 
 
-def any_input(part: int = 1) -> examples:
-    """Many examples, or a part of them for what takes long."""
+def any_input(divisor: int = 1) -> examples:
+    """Return the Hypothesis settings. Slow tests divide the number of examples."""
     return examples(
-        max_examples=max(1, EXAMPLES // part),
+        max_examples=max(1, EXAMPLES // divisor),
         derandomize=not LONG_RUN,
         database=None,
         deadline=None,
@@ -47,24 +47,26 @@ def any_input(part: int = 1) -> examples:
     )
 
 
-def made_of(*pieces: str) -> st.SearchStrategy[str]:
-    """Texts of these pieces and of others, so that one nearly fits."""
+def built_from(*pieces: str) -> st.SearchStrategy[str]:
+    """Return a strategy for texts of these pieces and random text, so that many are almost valid."""
     return st.lists(st.sampled_from(pieces) | st.text(max_size=5), max_size=12).map("".join)
 
 
-mailboxes = made_of(
+mailboxes = built_from(
     "ada", "@", "example.com", "bücher.example", "<", ">", '"', "\\", ".", " ", ",", "\r\n", "\n", "\0", "[127.0.0.1]", "(x)"
 )
-lines = made_of("X-Thing", "Bcc: eve@evil.example", ":", " ", "\r\n", "\n", "\r", "\0", "=?utf-8?q?=0A?=", "\u2028", "\x85", "é")
+lines = built_from(
+    "X-Thing", "Bcc: eve@evil.example", ":", " ", "\r\n", "\n", "\r", "\0", "=?utf-8?q?=0A?=", "\u2028", "\x85", "é"
+)
 texts = st.tuples(lines, lines)
-said = made_of(
+reply_texts = built_from(
     "250", "550 ", "5.1.1", "#5.5.0", "-", "\r\n", "\n", "try again in", " 5 minutes", "00:05:00", "9" * 30, "\x1b[31m", "\0"
 )
-urls = made_of(
+urls = built_from(
     "smtp", "smtps", "+starttls", "://", "mailbox", "user", ":", "@", "host", "2525", "/", "?", "timeout=", "9", "%", "[", "#"
 )
-delays = made_of("1", "9" * 9, "m", "h", "d", "s", ",", " ", "-", ".", "٣")
-sources = made_of(
+delays = built_from("1", "9" * 9, "m", "h", "d", "s", ",", " ", "-", ".", "٣")
+sources = built_from(
     "{{",
     "}}",
     "{%",
@@ -89,7 +91,7 @@ sources = made_of(
 
 @any_input()
 @given(mailboxes)
-def test_an_address_has_a_normal_form_or_is_refused(text: str) -> None:
+def test_an_address_is_normalized_or_rejected(text: str) -> None:
     try:
         normal = normalize_address(text)
     except ValueError:
@@ -103,7 +105,7 @@ def test_an_address_has_a_normal_form_or_is_refused(text: str) -> None:
 
 @any_input()
 @given(mailboxes)
-def test_a_mailbox_has_a_normal_form_that_a_mail_can_hold_or_is_refused(text: str) -> None:
+def test_a_mailbox_is_normalized_for_a_message_or_rejected(text: str) -> None:
     try:
         normal = normalize_mailbox(text)
     except ValueError:
@@ -115,7 +117,7 @@ def test_a_mailbox_has_a_normal_form_that_a_mail_can_hold_or_is_refused(text: st
 
 @any_input()
 @given(lines, lines)
-def test_a_header_is_one_line_or_is_refused(name: str, value: str) -> None:
+def test_a_header_is_one_line_or_rejected(name: str, value: str) -> None:
     try:
         check_header(name, value)
     except ValueError:
@@ -127,7 +129,7 @@ def test_a_header_is_one_line_or_is_refused(name: str, value: str) -> None:
 
 @any_input(2)
 @given(texts, lines, lines, st.lists(mailboxes | lines, max_size=3), lines)
-def test_nothing_of_a_mail_becomes_a_header_that_nobody_asked_for(
+def test_no_input_adds_an_unrequested_header(
     given_texts: tuple[str, str], name: str, value: str, addresses: list[str], file: str
 ) -> None:
     to, files = ("ada@example.com", *addresses), (Attachment(file, b"x", content_id=file or None),)
@@ -150,12 +152,12 @@ def test_nothing_of_a_mail_becomes_a_header_that_nobody_asked_for(
     assert [each for each in message_from_bytes(raw, policy=policy.SMTP) if each != "Content-Type"] == [*HEADERS, name]
 
 
-# What a relay says
+# SMTP replies
 
 
 @any_input()
-@given(st.integers(), said)
-def test_a_reply_is_one_printable_line_and_asks_for_no_absurd_wait(code: int, text: str) -> None:
+@given(st.integers(), reply_texts)
+def test_a_reply_is_one_printable_line_with_a_plausible_delay(code: int, text: str) -> None:
     reply = Reply(code, text)
 
     assert reply.text.isprintable()
@@ -163,18 +165,18 @@ def test_a_reply_is_one_printable_line_and_asks_for_no_absurd_wait(code: int, te
     assert reply.requested_delay is None or timedelta() < reply.requested_delay <= MAX_REQUESTED_DELAY
 
 
-class Line(asyncio.Transport):
-    """A connection with nobody at its end."""
+class FakeTransport(asyncio.Transport):
+    """An asyncio transport without a peer. It records whether it was aborted."""
 
     def __init__(self) -> None:
         super().__init__()
         self.aborted = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Whoever listens is called by the test."""
+        """Do nothing: the test calls the protocol itself."""
 
     def abort(self) -> None:
-        """Hang up at once."""
+        """Record the abort."""
         self.aborted = True
 
 
@@ -185,30 +187,30 @@ bursts = st.binary(max_size=50) | st.sampled_from(
 
 @any_input()
 @given(st.lists(bursts, max_size=30))
-def test_a_relay_may_say_anything_and_is_hung_up_on_before_it_fills_the_memory(chunks: list[bytes]) -> None:
-    line = Line()
-    conversation = SmtpConnection(line, timeout=1, data_done_timeout=1, pipelining=True, size=True)
+def test_a_relay_that_sends_too_much_is_disconnected(chunks: list[bytes]) -> None:
+    transport = FakeTransport()
+    connection = SmtpConnection(transport, timeout=1, data_done_timeout=1, pipelining=True, size=True)
 
     for chunk in chunks:
-        conversation.data_received(chunk)
-        kept = (len(conversation._unread), len(conversation._lines), len(conversation._replies))
-        assert line.aborted or all(
-            some <= most for some, most in zip(kept, (MAX_REPLY_LINE_BYTES, MAX_REPLY_LINES, MAX_UNREAD_REPLIES), strict=True)
+        connection.data_received(chunk)
+        sizes = (len(connection._unread), len(connection._lines), len(connection._replies))
+        assert transport.aborted or all(
+            size <= limit for size, limit in zip(sizes, (MAX_REPLY_LINE_BYTES, MAX_REPLY_LINES, MAX_UNREAD_REPLIES), strict=True)
         )
-        if line.aborted:
+        if transport.aborted:
             break
 
-    assert all(-1 <= code <= 999 for code, _text in conversation._replies)
+    assert all(-1 <= code <= 999 for code, _text in connection._replies)
 
 
 @any_input()
 @given(
     st.lists(st.sampled_from([b"250 OK\r\n", b"250-a\r\n250 b\r\n", b"550 5.1.1 No\n", b"nonsense\r\n"]), max_size=10), st.data()
 )
-def test_how_a_relays_words_are_cut_changes_nothing(replies: list[bytes], data: st.DataObject) -> None:
+def test_replies_do_not_depend_on_how_the_stream_is_split(replies: list[bytes], data: st.DataObject) -> None:
     text = b"".join(replies)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(text)), max_size=10)) | {0, len(text)})
-    whole, cut = (SmtpConnection(Line(), timeout=1, data_done_timeout=1, pipelining=True, size=True) for _ in range(2))
+    whole, cut = (SmtpConnection(FakeTransport(), timeout=1, data_done_timeout=1, pipelining=True, size=True) for _ in range(2))
 
     whole.data_received(text)
     for start, end in pairwise(cuts):
@@ -221,38 +223,40 @@ def test_how_a_relays_words_are_cut_changes_nothing(replies: list[bytes], data: 
 # Files and settings
 
 
-rows = made_of("ada@example.com", "bob@example.com", ",", '"', "\r\n", "\n", "\r", "address,reason", "'=1+1", "\0", ";", "\ufeff")
+rows = built_from(
+    "ada@example.com", "bob@example.com", ",", '"', "\r\n", "\n", "\r", "address,reason", "'=1+1", "\0", ";", "\ufeff"
+)
 
 
 @any_input(2)
 @given(st.binary(max_size=60) | rows.map(lambda text: text.encode("utf-8", "surrogatepass")))
-def test_a_file_of_suppressions_is_taken_line_by_line(lent: None, content: bytes) -> None:
+def test_a_suppression_file_is_imported_line_by_line(shared_test_connection: None, content: bytes) -> None:
     Suppression.objects.all().delete()
     file = content.splitlines(keepends=True)
 
-    imported = import_csv(file, now=AT)
+    result = import_csv(file, now=AT)
 
     stored = list(Suppression.objects.values_list("address", flat=True))
-    assert imported.taken + len(imported.bad) <= len(file)
-    assert len(stored) <= imported.taken
+    assert result.imported + len(result.invalid) <= len(file)
+    assert len(stored) <= result.imported
     assert [normalize_address(address).lower() for address in stored] == stored
 
 
 @any_input()
 @given(urls, urls)
-def test_an_email_url_names_a_relay_or_is_refused_without_its_password(before: str, after: str) -> None:
+def test_an_email_url_is_parsed_or_rejected_without_showing_its_password(before: str, after: str) -> None:
     try:
-        told: Relay | ValueError | None = parse_email_url(f"{before}://user:secret@{after}")
+        result: Relay | ValueError | None = parse_email_url(f"{before}://user:secret@{after}")
     except ValueError as error:
-        told = error
+        result = error
 
-    assert "secret" not in repr(told)
-    assert isinstance(told, ValueError) or (isinstance(told, Relay) and told.host and 0 < told.port < 2**16)
+    assert "secret" not in repr(result)
+    assert isinstance(result, ValueError) or (isinstance(result, Relay) and result.host and 0 < result.port < 2**16)
 
 
 @any_input()
 @given(delays)
-def test_delays_are_read_or_refused(text: str) -> None:
+def test_delays_are_parsed_or_rejected(text: str) -> None:
     try:
         parsed = parse_durations(text)
     except ValueError:
@@ -270,35 +274,35 @@ header_values = st.binary(max_size=300).map(lambda value: re.sub(rb"[\r\n\0]", b
 
 
 @pytest.fixture
-def key(lent: None) -> str:
-    """A program's."""
+def key(shared_test_connection: None) -> str:
+    """An API key that may send."""
     return create_key("shop", scopes=["emails:send"])
 
 
 @any_input(5)
 @given(header_values)
-def test_an_idempotency_key_is_taken_or_refused(client: TestClient, key: str, value: bytes) -> None:
+def test_an_idempotency_key_is_accepted_or_rejected(client: TestClient, key: str, value: bytes) -> None:
     headers: Any = {b"Authorization": f"Bearer {key}".encode(), b"Idempotency-Key": value}
 
-    answer = client.post("/api/emails", json=MAIL, headers=headers)
+    response = client.post("/api/emails", json=EMAIL, headers=headers)
 
-    fits = re.fullmatch(rb"[\x20-\x7e]{1,255}", value) is not None
-    assert answer.status_code == (202 if fits else 422)
+    is_valid = re.fullmatch(rb"[\x20-\x7e]{1,255}", value) is not None
+    assert response.status_code == (202 if is_valid else 422)
 
 
 @any_input(2)
 @given(header_values)
-def test_an_authorization_that_is_none_is_refused(client: TestClient, value: bytes) -> None:
+def test_rejects_an_invalid_authorization_header(client: TestClient, value: bytes) -> None:
     headers: Any = {b"Authorization": b"Bearer " + value}
 
-    answer = client.get("/api/me", headers=headers)
+    response = client.get("/api/me", headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
+    assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
 
 
 @any_input(2)
 @given(sources, st.text(max_size=10))
-def test_a_template_is_rendered_or_refused(source: str, name: str) -> None:
+def test_a_template_is_rendered_or_rejected(source: str, name: str) -> None:
     try:
         rendered = CompiledTemplate(EmailParts(source, source, source)).render({"name": name})
     except TemplateInvalid:

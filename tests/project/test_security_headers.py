@@ -1,4 +1,4 @@
-"""Security headers on what both halves answer."""
+"""Security headers on the responses of both halves."""
 
 import pytest
 from starlette.applications import Starlette
@@ -9,37 +9,37 @@ from starlette.testclient import TestClient
 
 from project.bridge.middleware.security_headers import SecurityHeadersMiddleware, content_security_policy, security_headers
 
-OWN = "default-src 'none'"
+OWN_POLICY = "default-src 'none'"
 
 
 async def plain(_request: Request) -> Response:
-    """Says nothing of its own."""
+    """Return plain text without security headers."""
     return Response("Hi")
 
 
 async def strict(_request: Request) -> Response:
-    """Brings a policy."""
-    return HTMLResponse("Hi", headers={"Content-Security-Policy": OWN, "X-Frame-Options": "SAMEORIGIN"})
+    """Return a page with its own policy."""
+    return HTMLResponse("Hi", headers={"Content-Security-Policy": OWN_POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
 
 async def page(_request: Request) -> Response:
-    """A page that says so in capitals."""
+    """Return a page whose content type is in capitals."""
     return Response("Hi", headers={"CONTENT-TYPE": "TEXT/HTML; charset=utf-8"})
 
 
 def browser(base_url: str = "http://testserver", hsts_seconds: int = 0) -> TestClient:
-    """Before a small application with these headers."""
+    """Return a client of a small application behind the middleware."""
     app = Starlette(routes=[Route("/", plain), Route("/strict", strict), Route("/page", page)])
-    guarded = SecurityHeadersMiddleware(app, security_headers(content_security_policy()), hsts_seconds=hsts_seconds)
-    return TestClient(guarded, base_url=base_url)
+    secured = SecurityHeadersMiddleware(app, security_headers(content_security_policy()), hsts_seconds=hsts_seconds)
+    return TestClient(secured, base_url=base_url)
 
 
-FOR_ALL = {
+ALL_RESPONSES = {
     "content-security-policy": content_security_policy(),
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
 }
-FOR_PAGES = {
+HTML_PAGES = {
     "x-frame-options": "DENY",
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -47,23 +47,23 @@ FOR_PAGES = {
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/nowhere", "/api/docs"])
-def test_every_page_has_the_headers(client: TestClient, path: str) -> None:
-    assert {**FOR_ALL, **FOR_PAGES}.items() <= client.get(path).headers.items()
+def test_every_html_page_has_all_headers(client: TestClient, path: str) -> None:
+    assert {**ALL_RESPONSES, **HTML_PAGES}.items() <= client.get(path).headers.items()
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/nowhere", "/api/openapi.json", "/api/docs/swagger.js"])
-def test_every_other_answer_has_those_that_matter_beside_a_page(client: TestClient, path: str) -> None:
+def test_every_other_response_has_the_headers_that_apply_to_it(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
 
-    assert FOR_ALL.items() <= headers.items()
-    assert headers.keys() & FOR_PAGES.keys() == set()
+    assert ALL_RESPONSES.items() <= headers.items()
+    assert headers.keys() & HTML_PAGES.keys() == set()
 
 
-def test_a_page_is_known_by_its_type_however_that_is_written() -> None:
-    assert FOR_PAGES.items() <= browser().get("/page").headers.items()
+def test_recognizes_html_by_its_content_type_in_any_case() -> None:
+    assert HTML_PAGES.items() <= browser().get("/page").headers.items()
 
 
-def test_the_policy_allows_no_script_but_files_of_ours_and_no_frame_around_us() -> None:
+def test_the_policy_allows_only_our_own_scripts_and_no_framing() -> None:
     policy = content_security_policy().split("; ")
 
     assert {"default-src 'self'", "script-src 'self'", "style-src 'self'"} <= set(policy)
@@ -71,23 +71,23 @@ def test_the_policy_allows_no_script_but_files_of_ours_and_no_frame_around_us() 
     assert "unsafe" not in content_security_policy()
 
 
-def test_only_redoc_has_styles_of_its_own(client: TestClient) -> None:
+def test_only_redoc_may_use_inline_styles(client: TestClient) -> None:
     policy = client.get("/api/redoc").headers["Content-Security-Policy"]
 
     assert policy == content_security_policy(style_src="'self' 'unsafe-inline'", worker_src="blob:")
 
 
-def test_an_answers_own_header_wins() -> None:
+def test_a_header_of_the_response_takes_precedence() -> None:
     headers = browser().get("/strict").headers
 
-    assert headers.get_list("Content-Security-Policy") == [OWN]
+    assert headers.get_list("Content-Security-Policy") == [OWN_POLICY]
     assert headers.get_list("X-Frame-Options") == ["SAMEORIGIN"]
     assert headers["Referrer-Policy"] == "same-origin"
 
 
 @pytest.mark.parametrize(
-    ("base_url", "seconds", "told"),
+    ("base_url", "seconds", "header"),
     [("https://testserver", 60, "max-age=60"), ("http://testserver", 60, None), ("https://testserver", 0, None)],
 )
-def test_browsers_are_told_to_come_over_tls_where_they_do_already(base_url: str, seconds: int, told: str | None) -> None:
-    assert browser(base_url, seconds).get("/").headers.get("Strict-Transport-Security") == told
+def test_hsts_is_sent_over_tls_only(base_url: str, seconds: int, header: str | None) -> None:
+    assert browser(base_url, seconds).get("/").headers.get("Strict-Transport-Security") == header

@@ -1,4 +1,4 @@
-"""Django's settings, as they follow from the environment of a process."""
+"""Django's settings, derived from the environment of a process."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from project.config.environment import Environment
 from tests.processes import ROOT
 
-SHOW = """
+PRINT_SETTINGS = """
 import json
 from project import settings
 print(json.dumps({name: value for name, value in vars(settings).items() if name.isupper()}, default=str))
@@ -20,20 +20,22 @@ print(json.dumps({name: value for name, value in vars(settings).items() if name.
 
 
 def settings_of(folder: Path, **environment: str) -> Any:
-    """Those of a process with these environment variables, and no others of ours."""
+    """Return the settings of a process with these environment variables, and no others of Mailrail's."""
     ours = {name.upper() for name in Environment.model_fields}
     others = {name: value for name, value in os.environ.items() if name not in ours}
     env = {**others, "DATA_DIR": str(folder), **environment}
-    shown = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, env=env, capture_output=True, text=True, check=True)
-    return json.loads(shown.stdout)
+    process = subprocess.run(
+        [sys.executable, "-c", PRINT_SETTINGS], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    return json.loads(process.stdout)
 
 
-def mail_settings(folder: Path, **environment: str) -> dict[str, object]:
-    """Those that say where mail goes."""
+def email_settings(folder: Path, **environment: str) -> dict[str, object]:
+    """Return the settings that decide where emails are sent."""
     return {name: value for name, value in settings_of(folder, **environment).items() if name.startswith("EMAIL_")}
 
 
-def test_processes_share_a_channel_layer_if_there_is_a_redis(tmp_path: Path) -> None:
+def test_redis_url_sets_a_shared_channel_layer(tmp_path: Path) -> None:
     alone, together = (settings_of(tmp_path, **env)["CHANNEL_LAYERS"]["default"] for env in ({}, {"REDIS_URL": "rediss://cache"}))
 
     assert alone == {"BACKEND": "channels.layers.InMemoryChannelLayer"}
@@ -41,8 +43,8 @@ def test_processes_share_a_channel_layer_if_there_is_a_redis(tmp_path: Path) -> 
     assert together["CONFIG"]["hosts"][0]["address"] == "rediss://cache"
 
 
-def test_mail_goes_to_the_embedded_mailbox_unless_told_otherwise(tmp_path: Path) -> None:
-    assert mail_settings(tmp_path) == {"EMAIL_BACKEND": "project.transports.mailbox_backend.MailboxBackend"}
+def test_the_default_backend_is_the_embedded_mailbox(tmp_path: Path) -> None:
+    assert email_settings(tmp_path) == {"EMAIL_BACKEND": "project.transports.mailbox_backend.MailboxBackend"}
 
 
 @pytest.mark.parametrize(
@@ -53,8 +55,8 @@ def test_mail_goes_to_the_embedded_mailbox_unless_told_otherwise(tmp_path: Path)
         ("smtps://ada:p%40ss@relay?timeout=5", 465, False, True),
     ],
 )
-def test_mail_goes_to_the_relay_of_the_url(tmp_path: Path, url: str, port: int, starttls: bool, implicit_tls: bool) -> None:
-    assert mail_settings(tmp_path, EMAIL_URL=url) == {
+def test_email_url_sets_the_relay(tmp_path: Path, url: str, port: int, starttls: bool, implicit_tls: bool) -> None:
+    assert email_settings(tmp_path, EMAIL_URL=url) == {
         "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
         "EMAIL_HOST": "relay",
         "EMAIL_PORT": port,
@@ -67,20 +69,20 @@ def test_mail_goes_to_the_relay_of_the_url(tmp_path: Path, url: str, port: int, 
 
 
 @pytest.mark.parametrize("url", ["", "smtp://relay"])
-def test_a_named_backend_goes_before_the_url(tmp_path: Path, url: str) -> None:
+def test_email_backend_takes_precedence_over_email_url(tmp_path: Path, url: str) -> None:
     backend = "django.core.mail.backends.dummy.EmailBackend"
 
-    assert mail_settings(tmp_path, EMAIL_URL=url, EMAIL_BACKEND=backend)["EMAIL_BACKEND"] == backend
+    assert email_settings(tmp_path, EMAIL_URL=url, EMAIL_BACKEND=backend)["EMAIL_BACKEND"] == backend
 
 
-def test_the_database_is_a_file_among_the_data_unless_told_otherwise(tmp_path: Path) -> None:
+def test_the_default_database_is_a_file_in_the_data_directory(tmp_path: Path) -> None:
     database = settings_of(tmp_path)["DATABASES"]["default"]
 
     assert (database["ENGINE"], database["NAME"]) == ("django.db.backends.sqlite3", str(tmp_path / "mailrail.sqlite3"))
     assert (database["OPTIONS"]["transaction_mode"], database["CONN_MAX_AGE"]) == ("IMMEDIATE", 0)
 
 
-def test_the_database_is_that_of_the_url(tmp_path: Path) -> None:
+def test_database_url_sets_the_database(tmp_path: Path) -> None:
     database = settings_of(tmp_path, DATABASE_URL="postgres://ada:pw@db:5433/mail")["DATABASES"]["default"]
 
     assert (database["ENGINE"], database["HOST"], database["PORT"]) == ("django.db.backends.postgresql", "db", 5433)

@@ -1,4 +1,4 @@
-"""A small application around the bridge, with what Mailrail has no route for. It knows nothing of mail: so may yours.
+"""A small application around the bridge, with routes that Mailrail itself does not need. It contains nothing about email.
 
 `python -m tests.servers.bridge_app -p PORT tests.servers.bridge_app:application` serves it with the bridge's server class.
 """
@@ -29,52 +29,52 @@ from project.bridge.server.lifespan import LifespanUnderDaphne
 
 router = APIRouter(route_class=BackgroundRoute)
 MEBIBYTE = 1024 * 1024
-app_hears = asyncio.Event()
+may_receive = asyncio.Event()
 
 
-def say(text: str) -> None:
-    """To the log, at once."""
+def log(text: str) -> None:
+    """Print to the log and flush."""
     print(text, flush=True)  # noqa: T201
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    """Tells of its phases, and fails or dawdles when it is told to."""
-    say("lifespan: starting")
-    await asyncio.sleep(float(os.environ.get("PROBE_STARTUP", "0")))
-    if os.environ.get("PROBE_FAILS"):
-        raise RuntimeError("the start-up was told to fail")
+    """Log each phase. Environment variables make the start slow, or make it fail."""
+    log("lifespan: starting")
+    await asyncio.sleep(float(os.environ.get("BRIDGE_APP_STARTUP_SECONDS", "0")))
+    if os.environ.get("BRIDGE_APP_FAIL_STARTUP"):
+        raise RuntimeError("this start was set to fail")
     app.state.started = True
-    async with background_tasks_owned_by(app, grace=float(os.environ.get("PROBE_GRACE", "25"))):
-        say("lifespan: started")
+    async with background_tasks_owned_by(app, grace=float(os.environ.get("BRIDGE_APP_GRACE", "25"))):
+        log("lifespan: started")
         yield {"answer": 42}
     await asyncio.sleep(0.2)
-    say("lifespan: stopped")
+    log("lifespan: stopped")
 
 
 @router.get("/started")
 async def started(request: Request) -> dict[str, Any]:
-    """What the lifespan left for requests."""
+    """Return what the lifespan stored for requests."""
     return {"started": request.app.state.started, "answer": request.state.answer}
 
 
 async def sleeper(name: str, seconds: float) -> None:
-    """An asynchronous task."""
-    say(f"{name}: begun")
+    """Log, sleep, and log again, as a coroutine."""
+    log(f"{name}: started")
     await asyncio.sleep(seconds)
-    say(f"{name}: ended")
+    log(f"{name}: finished")
 
 
 def sync_sleeper(name: str, seconds: float) -> None:
-    """A synchronous task."""
-    say(f"{name}: begun")
+    """Log, sleep, and log again, as a synchronous function."""
+    log(f"{name}: started")
     time.sleep(seconds)
-    say(f"{name}: ended")
+    log(f"{name}: finished")
 
 
 def failing_task() -> None:
-    """A task that fails."""
-    raise RuntimeError("the task was told to fail")
+    """Raise RuntimeError."""
+    raise RuntimeError("this task was set to fail")
 
 
 TASKS = {"async": sleeper, "sync": sync_sleeper}
@@ -82,7 +82,7 @@ TASKS = {"async": sleeper, "sync": sync_sleeper}
 
 @router.post("/tasks")
 async def tasks(background_tasks: BackgroundTasks, kind: str, seconds: float, fail_first: bool = False) -> dict[str, str]:
-    """Queue a long task, and a short one behind it."""
+    """Queue a long background task, and a short one after it."""
     if fail_first:
         background_tasks.add_task(failing_task)
     background_tasks.add_task(TASKS[kind], f"{kind} first", seconds)
@@ -91,104 +91,104 @@ async def tasks(background_tasks: BackgroundTasks, kind: str, seconds: float, fa
 
 
 def sync_dependency() -> Iterator[int]:
-    """A synchronous dependency with an end."""
+    """A synchronous dependency with `yield`."""
     yield threading.get_ident()
 
 
 @router.get("/thread")
 def thread(dependency: Annotated[int, Depends(sync_dependency)]) -> dict[str, int]:
-    """Which thread a `def` endpoint runs on."""
+    """Return the threads that a `def` endpoint and its dependency run on."""
     return {"endpoint": threading.get_ident(), "dependency": dependency}
 
 
 @router.get("/slow")
 async def slow(seconds: float) -> dict[str, float]:
-    """Answer after a while."""
-    say("slow: begun")
+    """Respond after `seconds`."""
+    log("slow: started")
     await asyncio.sleep(seconds)
     return {"slept": seconds}
 
 
-@router.get("/half")
-async def half() -> StreamingResponse:
-    """Fail in the middle of an answer."""
+@router.get("/fail-halfway")
+async def fail_halfway() -> StreamingResponse:
+    """Fail in the middle of a response."""
 
     async def body() -> AsyncIterator[bytes]:
-        yield b"half of it"
-        raise RuntimeError("the other half was told to fail")
+        yield b"the first half"
+        raise RuntimeError("the second half was set to fail")
 
     return StreamingResponse(body())
 
 
 @router.post("/size")
 async def size(request: Request) -> int:
-    """How long the body is."""
-    say("size: called")
+    """Return the length of the request body."""
+    log("size: called")
     return len(await request.body())
 
 
 @router.get("/stream")
 async def stream(mebibytes: int) -> StreamingResponse:
-    """A long answer, piece by piece."""
+    """Return a long response in chunks."""
 
     async def body() -> AsyncIterator[bytes]:
         for number in range(mebibytes):
             yield bytes([number % 256]) * MEBIBYTE
-        say("stream: ended")
+        log("stream: finished")
 
     return StreamingResponse(body())
 
 
 @router.get("/long")
 async def long(mebibytes: int) -> Response:
-    """A long answer, in one piece."""
+    """Return a long response in one chunk."""
     return Response(b"".join(bytes([number % 256]) * MEBIBYTE for number in range(mebibytes)))
 
 
 @router.websocket("/flood")
 async def flood(websocket: WebSocket, mebibytes: int) -> None:
-    """Send and send."""
+    """Send as fast as possible."""
     await websocket.accept()
     for _ in range(mebibytes):
         await websocket.send_bytes(bytes(MEBIBYTE))
-    say("flood: ended")
+    log("flood: finished")
     await websocket.close()
 
 
-@router.websocket("/deaf")
-async def deaf(websocket: WebSocket) -> None:
-    """Hear nothing for a while, then count what was said until the first empty message."""
+@router.websocket("/receive-later")
+async def receive_later(websocket: WebSocket) -> None:
+    """Receive nothing until `/start-receiving` is called, then count the messages before the first empty one."""
     await websocket.accept()
-    await app_hears.wait()
+    await may_receive.wait()
     count = 0
     while await websocket.receive_bytes():
         count += 1
     await websocket.send_text(str(count))
 
 
-@router.post("/hear")
-async def hear() -> None:
-    """End the deafness of `/deaf`."""
-    app_hears.set()
+@router.post("/start-receiving")
+async def start_receiving() -> None:
+    """Let `/receive-later` receive."""
+    may_receive.set()
 
 
 @router.websocket("/close/{code}")
 async def close(websocket: WebSocket, code: int) -> None:
-    """Close with a code."""
+    """Close with `code`."""
     await websocket.accept()
-    await websocket.close(code, "as you wish")
+    await websocket.close(code, "as requested")
 
 
 @router.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
-    """Echo for ever."""
+    """Echo until the client disconnects."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)
 
 
 def create_app() -> FastAPI:
-    """The application."""
+    """Return the application."""
     app = FastAPI(lifespan=lifespan)
     app.include_router(router)
     return app
@@ -200,9 +200,9 @@ _app = create_app()
 async def _router(scope: Scope, receive: Receive, send: Send) -> None:
     if scope.get("path") == "/raise":
         raise RuntimeError("outside FastAPI")
-    if scope.get("path") == "/tarry":
+    if scope.get("path") == "/work-after-response":
         await PlainTextResponse("done")(scope, receive, send)
-        await sleeper("tarry", 1)
+        await sleeper("after response", 1)
         return
     await CloseCodeMiddleware(_app)(scope, receive, send) if scope["type"] == "websocket" else await _app(scope, receive, send)
 
@@ -217,5 +217,5 @@ if __name__ == "__main__":
     from project.bridge.server.connection_limits import ConnectionLimits
     from project.bridge.server.daphne_server import DaphneCommandLine
 
-    limits = ConnectionLimits(**json.loads(os.environ.get("PROBE_LIMITS", "{}")))
-    DaphneCommandLine(shutdown_grace=float(os.environ.get("PROBE_GRACE", "25")), limits=limits).run(sys.argv[1:])
+    limits = ConnectionLimits(**json.loads(os.environ.get("BRIDGE_APP_LIMITS", "{}")))
+    DaphneCommandLine(shutdown_grace=float(os.environ.get("BRIDGE_APP_GRACE", "25")), limits=limits).run(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""`manage.py` with very long poll intervals, so that only a notification makes the event stream or the worker look.
+"""`manage.py` with very long poll intervals, so that only notifications wake the event stream and the worker.
 
 `python -m tests.servers.notify_only deliver`
 """

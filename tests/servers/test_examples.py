@@ -1,4 +1,4 @@
-"""The notes against real servers: one black-box suite for each that they name, and for our own."""
+"""The FastAPI notes against real servers: one black-box suite for every server they name, and for our own."""
 
 import asyncio
 from http.client import HTTPConnection
@@ -9,14 +9,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import PATIENCE, SERVERS, Server, wait_for
+from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, wait_for
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module", params=sorted(SERVERS))
 def server_kind(request: pytest.FixtureRequest) -> str:
-    """Each in its turn, for all tests of this module."""
+    """Run all tests of this module against each server."""
     return str(request.param)
 
 
@@ -30,7 +30,7 @@ def test_asyncio_greets_many_in_one_pause(server: Server) -> None:
     assert 0.5 <= answer["elapsed"] < 25
 
 
-def test_openapi_says_where_it_is_served(server: Server) -> None:
+def test_openapi_names_the_server_prefix(server: Server) -> None:
     document = server.get("/api/openapi.json").json()
 
     assert document["servers"] == [{"url": "/api"}]
@@ -44,7 +44,7 @@ def test_types_are_checked(server: Server) -> None:
     assert (bad.status_code, bad.json()["detail"][0]["loc"]) == (422, ["query", "y"])
 
 
-def test_depends_gives_the_root_its_message(server: Server) -> None:
+def test_depends_provides_the_message_of_the_root(server: Server) -> None:
     assert server.get("/api/").json() == {"message": "Hello, Dependency Injection"}
 
 
@@ -84,41 +84,41 @@ async def test_websocket_closes_cleanly_on_a_bad_frame(server: Server, message: 
 
 @pytest.mark.pitfall(16)
 @pytest.mark.parametrize("path", ["/ws", "/api/nothing", "/apix/ws", "/api"])
-async def test_websocket_of_an_unknown_path_is_refused(server: Server, path: str) -> None:
-    with pytest.raises(InvalidStatus) as refused:
+async def test_websocket_rejects_an_unknown_path(server: Server, path: str) -> None:
+    with pytest.raises(InvalidStatus) as rejection:
         await connect(server.ws_url + path)
 
-    assert refused.value.response.status_code == 403
+    assert rejection.value.response.status_code == 403
     assert "Traceback" not in server.log
 
 
 @pytest.mark.pitfall(18)
-async def test_websocket_of_a_foreign_page_is_refused(server: Server) -> None:
+async def test_websocket_rejects_foreign_origins(server: Server) -> None:
     for origin in ("http://evil.example", f"http://127.0.0.1:{server.port + 1}", f"https://127.0.0.1:{server.port}", "null"):
-        with pytest.raises(InvalidStatus) as refused:
+        with pytest.raises(InvalidStatus) as rejection:
             await connect(f"{server.ws_url}/api/ws", additional_headers={"Origin": origin})
-        assert refused.value.response.status_code == 403
+        assert rejection.value.response.status_code == 403
 
 
 @pytest.mark.pitfall(18)
-async def test_websocket_of_our_own_page_or_of_none_is_accepted(server: Server) -> None:
+async def test_websocket_accepts_our_own_pages_and_clients_without_an_origin(server: Server) -> None:
     for headers in ({"Origin": server.url}, {}):
         async with connect(f"{server.ws_url}/api/ws", additional_headers=headers) as socket:
             await socket.send("hello")
             assert await socket.recv() == "Message text was: hello"
 
 
-def test_background_tasks_send_the_mail(server: Server) -> None:
+def test_background_tasks_send_the_email(server: Server) -> None:
     before = server.log.count("Email sent successfully")
 
     answer = server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
     assert answer.json() == {"message": "Email will be sent in the background"}
     server.wait_for_log("Sending email to ada@example.com: Hi")
-    wait_for(lambda: server.log.count("Email sent successfully") == before + 1, "the mail is sent")
+    wait_for(lambda: server.log.count("Email sent successfully") == before + 1, "the email is sent")
 
 
-def test_security_refuses_by_the_right_code(server: Server) -> None:
+def test_security_rejects_with_the_right_status(server: Server) -> None:
     token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
 
     def me(**headers: str) -> httpx.Response:
@@ -141,9 +141,9 @@ def test_the_prefix_ends_at_a_slash(server: Server) -> None:
 
 
 @pytest.mark.pitfall(16)
-def test_no_trick_with_a_path_leads_from_one_half_to_the_other(server: Server) -> None:
+def test_no_ambiguous_path_crosses_from_one_half_to_the_other(server: Server) -> None:
     for path in ("/api/../admin/login/", "/api/%2e%2e/admin/login/", "//admin/login/", "/api//add?x=1&y=1", "/%2fapi/add"):
-        client = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)  # sends a path as it is
+        client = HTTPConnection("127.0.0.1", server.port, timeout=WAIT_TIMEOUT_SECONDS)  # httpx would normalize the path
         client.request("GET", path)
         assert (path, client.getresponse().status) == (path, 404)
         client.close()
@@ -158,22 +158,22 @@ def test_the_admin_is_styled(server: Server) -> None:
     assert (style.status_code, style.headers["content-type"].partition(";")[0]) == (200, "text/css")
 
 
-def test_it_is_ready(server: Server) -> None:
+def test_is_ready(server: Server) -> None:
     assert server.get("/api/health/live").json() == {"status": "ok"}
     assert server.get("/api/health/ready").json() == {
         "status": "ok",
-        "checks": {"database": "ok", "channel_layer": "ok", "engine": "ok"},
+        "checks": {"database": "ok", "channel_layer": "ok", "delivery": "ok"},
     }
 
 
 @pytest.mark.parametrize("kind", sorted(SERVERS))
-def test_ends_cleanly(start: StartServer, kind: str) -> None:
+def test_shuts_down_cleanly(start: StartServer, kind: str) -> None:
     server = start(kind)
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
     code = server.terminate()
 
-    assert code in (0, -15)  # Uvicorn raises the signal again when it is done
+    assert code in (0, -15)  # Uvicorn re-raises the signal after its shutdown
     assert "Email sent successfully" in server.log
     assert "Traceback" not in server.log
     assert "never awaited" not in server.log

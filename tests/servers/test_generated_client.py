@@ -1,4 +1,4 @@
-"""A custom client, as the notes have it: generated from the OpenAPI document, then used against the running server."""
+"""A client generated from the OpenAPI document, as the FastAPI notes suggest, used against the running server."""
 
 import importlib
 import subprocess
@@ -16,7 +16,7 @@ PACKAGE = "generated_client"
 
 @pytest.fixture(scope="module")
 def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A client package, made from what the server says of itself."""
+    """Generate a client package from the running server's document."""
     folder = tmp_path_factory.mktemp("generated")
     document, config = folder / "openapi.json", folder / "config.yaml"
     document.write_bytes(server.get("/api/openapi.json").content)
@@ -31,15 +31,15 @@ def generated(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture
 def client(server: Server, generated: None) -> Iterator[Any]:
-    """A client of nobody in particular."""
+    """Return an unauthenticated client."""
     with module("client").Client(base_url=f"{server.url}/api", raise_on_unexpected_status=True) as client:
         yield client
 
 
-def test_openapi_makes_a_client_that_works(client: Any) -> None:
-    greetings = module("api.notes.greet").sync(client=client, name=["Ada", "Bob"], pause=0)
-    total = module("api.notes.add").sync(client=client, x=3, y=5)
-    sent = module("api.notes.send_email_in_background").sync(client=client, email="ada@example.com", message="Hi")
+def test_a_client_generated_from_the_document_works(client: Any) -> None:
+    greetings = module("api.examples.greet").sync(client=client, name=["Ada", "Bob"], pause=0)
+    total = module("api.examples.add").sync(client=client, x=3, y=5)
+    sent = module("api.examples.send_email_in_background").sync(client=client, email="ada@example.com", message="Hi")
 
     assert [greeting.hello for greeting in greetings.greetings] == ["Hello, Ada!", "Hello, Bob!"]
     assert (total.result, sent.message) == (8, "Email will be sent in the background")
@@ -56,5 +56,5 @@ def test_the_generated_client_signs_in(server: Server, client: Any) -> None:
 
 
 def module(name: str) -> Any:
-    """One of the generated package's."""
+    """Import a module of the generated package."""
     return importlib.import_module(f"{PACKAGE}.{name}")

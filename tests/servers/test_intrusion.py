@@ -1,4 +1,4 @@
-"""Ways into what is not for strangers, against the real servers: paths that are read in two ways, sockets of foreign pages."""
+"""Attempts to reach private pages and files on real servers: ambiguous paths, and WebSockets from foreign pages."""
 
 import re
 import socket
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import PATIENCE, Server
+from tests.processes import WAIT_TIMEOUT_SECONDS, Server
 
-BACK_OFFICE = [
+ADMIN_PATHS = [
     "/api/../admin/",
     "/api/%2e%2e/admin/",
     "/api/..%2fadmin/",
@@ -25,7 +25,7 @@ BACK_OFFICE = [
     "/admin%2f",
     "/admin/..%2fadmin/",
 ]
-MAILS = [
+EMAIL_PATHS = [
     "/api/emails",
     "//api/emails",
     "/api//emails",
@@ -41,7 +41,7 @@ MAILS = [
     "/static/../api/emails",
     "/api/emails?limit=1#x",
 ]
-FILES = [
+FILE_PATHS = [
     "/static/../manage.py",
     "/static/%2e%2e/manage.py",
     "/static/..%2fmanage.py",
@@ -61,35 +61,35 @@ UPGRADE = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 
 
 @pytest.fixture(scope="module", params=["serve", "daphne"])
 def server_kind(request: pytest.FixtureRequest) -> str:
-    """Ours, and the stock one."""
+    """Run the tests with our server class, and with stock Daphne."""
     return str(request.param)
 
 
-def answer(server: Server, target: str) -> tuple[int, str]:
-    """The status and all of what is answered to this very target, which clients would tidy up."""
-    with asked(server, target, "Connection: close") as connection:
+def response_to(server: Server, target: str) -> tuple[int, str]:
+    """Return the status and the whole response to exactly this target, which HTTP clients would normalize."""
+    with send_request(server, target, "Connection: close") as connection:
         text = connection.makefile("rb").read().decode(errors="replace")
     return int(text.split()[1]), text
 
 
-def asked(server: Server, target: str, *headers: str) -> socket.socket:
-    """A connection on which this was asked."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE)
+def send_request(server: Server, target: str, *headers: str) -> socket.socket:
+    """Send a GET request, and return its connection."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=WAIT_TIMEOUT_SECONDS)
     connection.sendall("\r\n".join([f"GET {target} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode())
     return connection
 
 
-@pytest.mark.parametrize("target", BACK_OFFICE)
-def test_no_path_leads_around_the_login(server: Server, target: str) -> None:
-    status, text = answer(server, target)
+@pytest.mark.parametrize("target", ADMIN_PATHS)
+def test_no_path_bypasses_the_login(server: Server, target: str) -> None:
+    status, text = response_to(server, target)
 
     assert status in {302, 400, 404}
     assert status != 302 or "/admin/login/?next=" in text
 
 
-@pytest.mark.parametrize("target", MAILS)
-def test_no_path_leads_around_the_credential(server: Server, target: str) -> None:
-    status, text = answer(server, target)
+@pytest.mark.parametrize("target", EMAIL_PATHS)
+def test_no_path_bypasses_authentication(server: Server, target: str) -> None:
+    status, text = response_to(server, target)
 
     assert status in {302, 307, 400, 401, 404}
     assert status != 302 or "/admin/login/?next=" in text
@@ -97,9 +97,9 @@ def test_no_path_leads_around_the_credential(server: Server, target: str) -> Non
     assert '"data"' not in text
 
 
-@pytest.mark.parametrize("target", FILES)
-def test_no_path_leads_to_a_file_that_is_not_served(server: Server, target: str) -> None:
-    status, text = answer(server, target)
+@pytest.mark.parametrize("target", FILE_PATHS)
+def test_no_path_leads_to_a_private_file(server: Server, target: str) -> None:
+    status, text = response_to(server, target)
 
     assert status in {400, 404}
     assert not re.search(r"root:|DJANGO_SETTINGS_MODULE|import ", text)
@@ -107,19 +107,21 @@ def test_no_path_leads_to_a_file_that_is_not_served(server: Server, target: str)
 
 @pytest.mark.parametrize("path", ["/api/ws", "/api/ws/events"])
 @pytest.mark.parametrize(("origin", "opens"), [("https://evil.example", False), ("null", False), (None, True)])
-def test_a_foreign_page_opens_no_socket(server: Server, path: str, origin: str | None, opens: bool) -> None:
+def test_a_foreign_page_cannot_open_a_websocket(server: Server, path: str, origin: str | None, opens: bool) -> None:
     headers = [*UPGRADE, *([] if origin is None else [f"Origin: {origin}"])]
 
-    with asked(server, path, *headers) as connection:
+    with send_request(server, path, *headers) as connection:
         status = int(connection.makefile("rb").readline().split()[1])
 
     assert status == (101 if opens else 403)
 
 
-def test_the_signing_key_is_nowhere_that_is_served(server: Server, installation: Path) -> None:
+def test_no_response_contains_the_secret_key(server: Server, installation: Path) -> None:
     secret = (installation / "secret_key").read_text().strip()
 
-    answers = [answer(server, target)[1] for target in ("/", "/api/openapi.json", "/api/docs", "/admin/login/", "/nowhere")]
+    responses = [
+        response_to(server, target)[1] for target in ("/", "/api/openapi.json", "/api/docs", "/admin/login/", "/nowhere")
+    ]
 
     assert len(secret) >= 50
-    assert not [text for text in answers if secret in text]
+    assert not [text for text in responses if secret in text]

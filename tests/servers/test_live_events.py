@@ -1,4 +1,4 @@
-"""Live events of a real server: many sockets, at speed, and across its end."""
+"""Live events of a real server: many clients under load, slow clients, shutdown, and Server-Sent Events."""
 
 import asyncio
 import json
@@ -19,48 +19,48 @@ from websockets.frames import Close
 
 from fastapi_app.events.reauthorization import RECHECK_INTERVAL_SECONDS
 from tests.conftest import StartServer
-from tests.processes import BASE_ENV, PATIENCE, ROOT, Server
+from tests.processes import BASE_ENV, ROOT, WAIT_TIMEOUT_SECONDS, Server
 
-MAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
-LONG = {**MAIL, "subject": "x" * 900}
-SLOW = "Too slow: come again with the id of the last event."
-WRITERS, BATCH = 4, 20
-MAILS = 1680
-FILTERS = {"": 3, "&types=email.sent": 1, "&types=email.queued,email.sending": 2}  # of a mail's events, how many pass
+EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It has been shipped."}
+LONG_EMAIL = {**EMAIL, "subject": "x" * 900}
+TOO_SLOW_REASON = "Too slow. Reconnect with the id of the last event you received."
+WRITERS, BATCH_SIZE = 4, 20
+EMAILS = 1680
+FILTERS = {"": 3, "&types=email.sent": 1, "&types=email.queued,email.sending": 2}  # query: number of events per email
 SEED = 5
 
 
 def create_key(data: Path, name: str = "shop") -> str:
-    """A key that may send, and read events."""
+    """Create an API key that may send emails and read events."""
     return manage(data, "create_api_key", name, "--scope", "emails:send", "--scope", "events:read")
 
 
 def manage(data: Path, *arguments: str) -> str:
-    """Run a command, in a process of its own. Gives what it printed."""
+    """Run a management command in its own process, and return its output."""
     command = [sys.executable, "manage.py", *arguments]
     env = {**BASE_ENV, "DATA_DIR": str(data), "PATH": ""}
     return subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header of a caller with a key."""
+    """Return the Authorization header for a key."""
     return {"Authorization": f"Bearer {key}"}
 
 
-def send(server: Server, key: str, count: int = 1, mail: dict[str, Any] = MAIL) -> list[str]:
-    """Send mails in one batch. Gives their ids."""
-    answer = server.post("/api/emails/batch", json={"emails": [mail] * count}, headers=bearer(key))
-    return [email["id"] for email in answer.raise_for_status().json()["data"]]
+def send(server: Server, key: str, count: int = 1, email: dict[str, Any] = EMAIL) -> list[str]:
+    """Send emails in one batch, and return their ids."""
+    response = server.post("/api/emails/batch", json={"emails": [email] * count}, headers=bearer(key))
+    return [accepted["id"] for accepted in response.raise_for_status().json()["data"]]
 
 
-def send_many(server: Server, key: str, count: int, mail: dict[str, Any] = MAIL) -> None:
-    """Send mails in many batches."""
-    for begin in range(0, count, BATCH):
-        send(server, key, min(BATCH, count - begin), mail)
+def send_many(server: Server, key: str, count: int) -> None:
+    """Send emails in many batches."""
+    for start in range(0, count, BATCH_SIZE):
+        send(server, key, min(BATCH_SIZE, count - start))
 
 
-def told(server: Server, key: str, query: str = "") -> list[int]:
-    """The ids of the events that the table has, page by page."""
+def list_event_ids(server: Server, key: str, query: str = "") -> list[int]:
+    """Return the ids of all stored events, read page by page."""
     ids: list[int] = []
     after: str | None = "0"
     with server.client(headers=bearer(key)) as client:
@@ -72,23 +72,23 @@ def told(server: Server, key: str, query: str = "") -> list[int]:
 
 
 @asynccontextmanager
-async def listening(server: Server, key: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
-    """A socket that has heard that it is ready."""
-    options = {"max_queue": None, **options}  # with one that is full, this client sees no close
+async def open_event_socket(server: Server, key: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
+    """Open a WebSocket of events, and wait until it is ready."""
+    options = {"max_queue": None, **options}  # while its queue is full, this client does not notice a close
     async with connect(f"{server.ws_url}/api/ws/events?{query}", additional_headers=bearer(key), **options) as websocket:
         assert json.loads(await websocket.recv())["type"] == "ready"
         yield websocket
 
 
-async def heard(websocket: ClientConnection, count: int) -> list[dict[str, Any]]:
-    """The next events."""
-    async with asyncio.timeout(PATIENCE):
+async def receive_events(websocket: ClientConnection, count: int) -> list[dict[str, Any]]:
+    """Return the next events."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         return [json.loads(await websocket.recv()) for _ in range(count)]
 
 
-async def end(websocket: ClientConnection) -> Close | None:
-    """How it is closed, after whatever comes before."""
-    async with asyncio.timeout(PATIENCE):
+async def wait_for_close(websocket: ClientConnection) -> Close | None:
+    """Read until the connection closes, and return the close frame."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         try:
             while True:
                 await websocket.recv()
@@ -96,131 +96,134 @@ async def end(websocket: ClientConnection) -> Close | None:
             return closed.rcvd
 
 
-# Many, at speed
+# Many clients under load
 
 
 @dataclass
 class Reader:
-    """A socket with a filter, which breaks off at random, and comes again with the id of the last event that it has."""
+    """A client that disconnects at random, and reconnects with the id of the last event it received."""
 
     key: str
     query: str
-    dice: random.Random
-    heard: list[int] = field(default_factory=list)
-    visits: int = 0
+    rng: random.Random
+    received: list[int] = field(default_factory=list)
+    connections: int = 0
 
     async def read(self, server: Server) -> None:
-        """Read on and on."""
+        """Read until cancelled."""
         while True:
-            self.visits += 1
-            last = self.heard[-1] if self.heard else 0
-            async with listening(server, self.key, f"after={last}{self.query}") as websocket:
-                for _ in range(self.dice.randrange(1, 400)):
-                    self.heard.append(json.loads(await websocket.recv())["id"])
-                if self.dice.random() < 0.5:
+            self.connections += 1
+            last = self.received[-1] if self.received else 0
+            async with open_event_socket(server, self.key, f"after={last}{self.query}") as websocket:
+                for _ in range(self.rng.randrange(1, 400)):
+                    self.received.append(json.loads(await websocket.recv())["id"])
+                if self.rng.random() < 0.5:
                     websocket.transport.abort()
 
 
 @pytest.mark.anyio
-async def test_each_of_many_hears_its_events_in_order_however_often_it_comes_again(start: StartServer, data: Path) -> None:
-    keys, dice = [create_key(data, f"writer {number}") for number in range(WRITERS)], random.Random(SEED)  # noqa: S311  # no secrets
-    readers = [Reader(dice.choice(keys), dice.choice([*FILTERS]), random.Random(seed)) for seed in range(20)]  # noqa: S311  # no secrets
+async def test_clients_receive_all_events_in_order_across_reconnects(start: StartServer, data: Path) -> None:
+    rng = random.Random(SEED)  # noqa: S311  # not secret
+    keys = [create_key(data, f"writer {number}") for number in range(WRITERS)]
+    readers = [Reader(rng.choice(keys), rng.choice([*FILTERS]), random.Random(seed)) for seed in range(20)]  # noqa: S311
     server = start(LOG_LEVEL="WARNING")
     tasks = [asyncio.create_task(reader.read(server)) for reader in readers]
 
-    await asyncio.gather(*(asyncio.to_thread(send_many, server, key, MAILS // WRITERS) for key in keys))
+    await asyncio.gather(*(asyncio.to_thread(send_many, server, key, EMAILS // WRITERS) for key in keys))
     for reader in readers:
-        async with asyncio.timeout(PATIENCE):
-            while len(reader.heard) < MAILS // WRITERS * FILTERS[reader.query]:
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+            while len(reader.received) < EMAILS // WRITERS * FILTERS[reader.query]:
                 assert not [task.exception() for task in tasks if task.done()]
                 await asyncio.sleep(0.01)
-        assert reader.heard == await asyncio.to_thread(told, server, reader.key, reader.query)
+        assert reader.received == await asyncio.to_thread(list_event_ids, server, reader.key, reader.query)
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    assert sum(reader.visits for reader in readers) > len(readers)
+    assert sum(reader.connections for reader in readers) > len(readers)
 
 
-# Slow, idle, and to the end
+# Slow clients, idle clients, shutdown
 
 
 @pytest.mark.anyio
-async def test_who_is_too_slow_is_closed_with_4408_and_the_others_hear_everything(start: StartServer, data: Path) -> None:
+async def test_a_slow_client_is_closed_with_4408_and_others_receive_everything(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external", LOG_LEVEL="WARNING")
-    with socket.create_connection(("127.0.0.1", server.port)) as narrow:
-        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        narrow.setblocking(False)
+    with socket.create_connection(("127.0.0.1", server.port)) as small_buffer:
+        small_buffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        small_buffer.setblocking(False)
         async with AsyncExitStack() as sockets:
-            slow = await sockets.enter_async_context(listening(server, key, sock=narrow, max_queue=1, ping_interval=None))
-            others = [await sockets.enter_async_context(listening(server, key)) for _ in range(8)]
+            slow = await sockets.enter_async_context(
+                open_event_socket(server, key, sock=small_buffer, max_queue=1, ping_interval=None)
+            )
+            others = [await sockets.enter_async_context(open_event_socket(server, key)) for _ in range(8)]
 
             while "too slow" not in server.log:
-                await asyncio.to_thread(send, server, key, 100, LONG)
-            everything = await asyncio.to_thread(told, server, key)
+                await asyncio.to_thread(send, server, key, 100, LONG_EMAIL)
+            expected = await asyncio.to_thread(list_event_ids, server, key)
 
-            assert await end(slow) == Close(4408, SLOW)
+            assert await wait_for_close(slow) == Close(4408, TOO_SLOW_REASON)
             for other in others:
-                assert [event["id"] for event in await heard(other, len(everything))] == everything
+                assert [event["id"] for event in await receive_events(other, len(expected))] == expected
 
 
 @pytest.mark.anyio
-async def test_a_thousand_idle_sockets_hear_of_one_event(start: StartServer, data: Path) -> None:
+async def test_a_thousand_idle_clients_receive_an_event(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external", LOG_LEVEL="WARNING")
     async with AsyncExitStack() as sockets:
-        idle = [await sockets.enter_async_context(listening(server, key, compression=None)) for _ in range(1000)]
+        idle = [await sockets.enter_async_context(open_event_socket(server, key, compression=None)) for _ in range(1000)]
         (email_id,) = await asyncio.to_thread(send, server, key)
 
-        told = {event["data"]["email_id"] for websocket in idle for event in await heard(websocket, 1)}
+        received = {event["data"]["email_id"] for websocket in idle for event in await receive_events(websocket, 1)}
 
-    assert told == {email_id}
+    assert received == {email_id}
 
 
 @pytest.mark.anyio
-async def test_at_the_end_of_the_server_sockets_hear_what_was_committed_and_then_1012(start: StartServer, data: Path) -> None:
+async def test_a_stopping_server_sends_committed_events_and_then_closes_with_1012(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external")
-    async with listening(server, key) as websocket:
+    async with open_event_socket(server, key) as websocket:
         ids = await asyncio.to_thread(send, server, key, 200)
         server.process.terminate()
 
-        events = await heard(websocket, len(ids))
+        events = await receive_events(websocket, len(ids))
 
         assert [event["data"]["email_id"] for event in events] == ids
-        assert await end(websocket) == Close(1012, "The server restarts.")
+        assert await wait_for_close(websocket) == Close(1012, "The server is restarting.")
     assert await asyncio.to_thread(server.wait) == 0
 
 
 @pytest.mark.anyio
 @pytest.mark.pitfall(19)
-async def test_a_key_that_another_process_ends_closes_its_socket(start: StartServer, data: Path) -> None:
+async def test_a_key_rotated_by_another_process_closes_its_websocket(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start()
-    async with listening(server, key) as websocket:
+    async with open_event_socket(server, key) as websocket:
         await asyncio.to_thread(manage, data, "rotate_api_key", key[3:11], "--overlap", "0s")
 
-        async with asyncio.timeout(RECHECK_INTERVAL_SECONDS / 2):  # sooner than it would be by asking now and then
-            assert getattr(await end(websocket), "code", None) == 4401
+        async with asyncio.timeout(RECHECK_INTERVAL_SECONDS / 2):  # sooner than periodic checks alone would
+            assert getattr(await wait_for_close(websocket), "code", None) == 4401
 
 
 # Server-Sent Events
 
 
-def test_a_stream_goes_on_after_the_last_event_that_came(start: StartServer, data: Path) -> None:
+def test_a_stream_resumes_after_the_last_event_id(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external")
     ids = send(server, key, 3)
-    with streaming(server, key) as stream:
+    with open_stream(server, key) as stream:
         ids += send(server, key, 2)
-        now = [next(stream) for _ in range(2)]
-    first, *_ = told(server, key)
+        live = [next(stream) for _ in range(2)]
+    first, *_ = list_event_ids(server, key)
 
-    with streaming(server, key, {"Last-Event-ID": str(first)}) as stream:
-        since = [next(stream) for _ in range(4)]
+    with open_stream(server, key, {"Last-Event-ID": str(first)}) as stream:
+        replayed = [next(stream) for _ in range(4)]
 
-    assert [event["data"]["email_id"] for event in now] == ids[3:]
-    assert [event["data"]["email_id"] for event in since] == ids[1:]
+    assert [event["data"]["email_id"] for event in live] == ids[3:]
+    assert [event["data"]["email_id"] for event in replayed] == ids[1:]
 
 
-def test_a_stream_ends_with_the_server(start: StartServer, data: Path) -> None:
+def test_a_stream_ends_when_the_server_stops(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external")
-    with streaming(server, key) as stream:
+    with open_stream(server, key) as stream:
         (email_id,) = send(server, key)
         server.process.terminate()
 
@@ -229,21 +232,21 @@ def test_a_stream_ends_with_the_server(start: StartServer, data: Path) -> None:
 
 
 @pytest.mark.pitfall(19)
-def test_a_stream_ends_with_its_key(start: StartServer, data: Path) -> None:
+def test_a_stream_ends_when_its_key_is_rotated(start: StartServer, data: Path) -> None:
     key, server = create_key(data), start(DELIVERY_WORKER="external")
-    with streaming(server, key) as stream:
+    with open_stream(server, key) as stream:
         manage(data, "rotate_api_key", key[3:11], "--overlap", "0s")
 
         assert list(stream) == []
 
 
 @contextmanager
-def streaming(server: Server, key: str, headers: Mapping[str, str] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    """The events of a stream, as they come, once it is ready."""
+def open_stream(server: Server, key: str, headers: Mapping[str, str] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
+    """Open a stream, wait until it is ready, and return an iterator over its events."""
     with (
         server.client(headers={**bearer(key), **(headers or {})}) as client,
-        client.stream("GET", "/api/events/stream") as answer,
+        client.stream("GET", "/api/events/stream") as response,
     ):
-        lines = answer.iter_lines()
+        lines = response.iter_lines()
         assert next(lines).startswith(": ready")
         yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))

@@ -1,4 +1,4 @@
-"""The same code on PostgreSQL, which comes and goes."""
+"""Mailrail on PostgreSQL, including a database that becomes unavailable and comes back."""
 
 import re
 import subprocess
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs Postgre
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[PostgreSQL]:
-    """A cluster for this module."""
+    """Run a cluster for this module."""
     with cluster() as server:
         yield server
 
 
 @pytest.fixture
 def installation(postgresql: PostgreSQL, tmp_path: Path) -> dict[str, str]:
-    """The environment of a prepared one on it."""
+    """Prepare an installation on PostgreSQL, and return its environment variables."""
     env = {"DATA_DIR": str(tmp_path), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
     environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **env}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True)
@@ -38,29 +38,29 @@ def installation(postgresql: PostgreSQL, tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def server(installation: dict[str, str], tmp_path: Path) -> Iterator[Server]:
-    """Mailrail on it."""
+    """Run Mailrail on PostgreSQL."""
     with running(SERVERS["serve"], log=tmp_path / "log", env=installation) as server:
         yield server
 
 
 @pytest.mark.pitfall(9)
-def test_survives_a_database_that_goes_away_and_comes_back(server: Server, postgresql: PostgreSQL) -> None:
+def test_survives_a_database_restart(server: Server, postgresql: PostgreSQL) -> None:
     for _ in range(POOL_SIZE):
         server.get("/api/health/ready")
 
     postgresql.stop()
-    gone = server.get("/api/health/ready")
+    while_down = server.get("/api/health/ready")
     postgresql.start()
-    back = server.get("/api/health/ready")
+    after_restart = server.get("/api/health/ready")
 
-    assert (gone.status_code, gone.json()["checks"]["database"]) == (503, "OperationalError")
-    assert (back.status_code, back.json()["status"]) == (200, "ok")
+    assert (while_down.status_code, while_down.json()["checks"]["database"]) == (503, "OperationalError")
+    assert (after_restart.status_code, after_restart.json()["status"]) == (200, "ok")
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "still here"})
     server.wait_for_log("Email sent successfully")
 
 
 @pytest.mark.pitfall(9)
-def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
+def test_an_email_sent_while_the_database_was_down_is_not_sent_again(
     installation: dict[str, str], postgresql: PostgreSQL, tmp_path: Path
 ) -> None:
     with (
@@ -69,11 +69,11 @@ def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
     ):
         sink.hold()
         token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
-        mail = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
-        answers = [
-            server.post("/api/emails", json=mail, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)
+        email = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
+        statuses = [
+            server.post("/api/emails", json=email, headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(3)
         ]
-        wait_for(lambda: sink.in_flight == 3, "the mails are in the relay's hands", lambda: server.log)
+        wait_for(lambda: sink.in_flight == 3, "the relay has received the emails", lambda: server.log)
 
         postgresql.stop()
         sink.release()
@@ -81,29 +81,29 @@ def test_what_was_sent_while_the_database_was_away_is_not_sent_again(
         postgresql.start()
         server.wait_for_log("Email sent successfully", times=3)
 
-    assert (answers, len(sink.mails)) == ([202] * 3, 3)
+    assert (statuses, len(sink.emails)) == ([202] * 3, 3)
 
 
 @pytest.mark.pitfall(9)
-def test_an_idle_connection_that_died_is_never_trusted_with_a_transaction(server: Server, postgresql: PostgreSQL) -> None:
+def test_a_dead_idle_connection_is_not_used_for_a_transaction(server: Server, postgresql: PostgreSQL) -> None:
     for _ in range(2 * POOL_SIZE):
         server.post("/api/send-email/", params={"email": "ada@example.com", "message": "warm up"})
     server.wait_for_log("Email sent successfully", times=2 * POOL_SIZE)
 
     postgresql.stop()
     postgresql.start()
-    # Nothing was asked while it was away, so no connection is known to be dead. Each that was idle for so long is asked first.
+    # No query was sent while the database was down, so no connection is known to be dead. Idle connections are pinged first.
     started = time.monotonic()
     wait_for(lambda: time.monotonic() > started + PING_AFTER_IDLE_SECONDS, "the pool was idle")
-    answers = [
+    responses = [
         server.post("/api/send-email/", params={"email": "ada@example.com", "message": "again"}) for _ in range(2 * POOL_SIZE)
     ]
 
-    assert [answer.status_code for answer in answers] == [200] * (2 * POOL_SIZE)
+    assert [response.status_code for response in responses] == [200] * (2 * POOL_SIZE)
 
 
 @pytest.mark.pitfall("11b")
-def test_many_requests_need_few_connections(server: Server, postgresql: PostgreSQL) -> None:
+def test_many_requests_use_few_connections(server: Server, postgresql: PostgreSQL) -> None:
     session = _signed_in(server)
 
     def both_halves(_number: int) -> tuple[int, int]:
@@ -115,11 +115,11 @@ def test_many_requests_need_few_connections(server: Server, postgresql: PostgreS
         statuses = set(clients.map(both_halves, range(100)))
 
     assert statuses == {(200, 200)}
-    wait_for(lambda: _only_the_pools_keep_connections(postgresql), "only the pools keep connections")
+    wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
 
 
 @pytest.mark.pitfall("11b")
-def test_what_staff_do_leaves_no_connection_behind(server: Server, postgresql: PostgreSQL) -> None:
+def test_admin_requests_leave_no_connections_open(server: Server, postgresql: PostgreSQL) -> None:
     page = "/admin/suppressions/suppression/import/"
     with server.client(cookies=_signed_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
@@ -127,11 +127,11 @@ def test_what_staff_do_leaves_no_connection_behind(server: Server, postgresql: P
         statuses = {browser.post(page, data=data, files=files).status_code for _ in range(2 * POOL_SIZE + 1)}
 
     assert statuses == {302}
-    wait_for(lambda: _only_the_pools_keep_connections(postgresql), "only the pools keep connections")
+    wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
 
 
-def _only_the_pools_keep_connections(postgresql: PostgreSQL) -> bool:
-    """The server's pool, and that of the process beside it."""
+def _only_pools_keep_connections(postgresql: PostgreSQL) -> bool:
+    """Return whether only the thread pools of the server and of its worker process keep connections."""
     count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
     return int(postgresql.query(count)) <= 2 * POOL_SIZE
 

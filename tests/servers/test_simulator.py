@@ -1,4 +1,4 @@
-"""Addresses that behave, through the API of a server that has no relay: every path of a mail can be tried."""
+"""The test addresses at simulator.test, sent to through the API of a server without a relay."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,87 +10,87 @@ import httpx
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.processes import PATIENCE, SERVERS, running, wait_for
+from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, running, wait_for
 
-ON_THE_WAY = {"queued", "sending", "delayed"}
+UNFINISHED = {"queued", "sending", "delayed"}
 
 
 @pytest.fixture(scope="module")
 def api(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """The API of a server that tries four times, soon."""
+    """Return a client of the API of a server that makes four attempts, one second apart."""
     folder = tmp_path_factory.mktemp("simulator")
     env = {"DATA_DIR": str(shutil.copytree(installation, folder / "data")), "RETRY_DELAYS": "1s,1s,1s"}
     with running(SERVERS["serve"], log=folder / "log", env=env) as server:
         token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()
         headers = {"Authorization": f"Bearer {token['access_token']}"}
-        with httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=PATIENCE) as api:
+        with httpx.Client(base_url=f"{server.url}/api", headers=headers, timeout=WAIT_TIMEOUT_SECONDS) as api:
             yield api
 
 
 def test_delivered_is_sent(api: httpx.Client) -> None:
-    email = _end(api, _send(api, "delivered@simulator.test"))
+    email = _wait_until_final(api, _send(api, "delivered@simulator.test"))
 
     assert (email["status"], email["attempts"], email["last_error"]) == ("sent", 1, "")
 
 
-def test_bounce_is_bounced_each_time(api: httpx.Client) -> None:
-    emails = [_end(api, _send(api, "bounce+ada@simulator.test")) for _ in range(2)]
+def test_bounce_is_bounced_every_time(api: httpx.Client) -> None:
+    emails = [_wait_until_final(api, _send(api, "bounce+ada@simulator.test")) for _ in range(2)]
 
     assert [(email["status"], email["last_error"]) for email in emails] == [("bounced", "550 5.1.1 No such mailbox")] * 2
 
 
-def test_an_address_of_the_simulator_is_suppressed_by_hand(api: httpx.Client) -> None:
+def test_a_test_address_can_be_suppressed_manually(api: httpx.Client) -> None:
     api.put("/suppressions/bounce+eve@simulator.test", json={"reason": "to see"}).raise_for_status()
 
-    email = _end(api, _send(api, "bounce+eve@simulator.test"))
+    email = _wait_until_final(api, _send(api, "bounce+eve@simulator.test"))
 
     assert (email["status"], email["attempts"]) == ("suppressed", 0)
 
 
-def test_full_is_taken_at_the_third_try(api: httpx.Client) -> None:
+def test_full_is_sent_at_the_third_attempt(api: httpx.Client) -> None:
     email_id = _send(api, "full@simulator.test")
 
-    email = _end(api, email_id)
+    email = _wait_until_final(api, email_id)
 
     assert (email["status"], email["attempts"]) == ("sent", 3)
-    tried = ["email.sending", "email.delayed"]
-    assert _types(api, email_id) == ["email.queued", *tried, *tried, "email.sending", "email.sent"]
+    failed_attempt = ["email.sending", "email.delayed"]
+    assert _types(api, email_id) == ["email.queued", *failed_attempt, *failed_attempt, "email.sending", "email.sent"]
 
 
-def test_defer_is_delayed_and_fails_in_the_end(api: httpx.Client) -> None:
+def test_defer_is_delayed_and_fails_finally(api: httpx.Client) -> None:
     email_id = _send(api, "defer@simulator.test")
 
-    email = _end(api, email_id)
+    email = _wait_until_final(api, email_id)
 
     assert (email["status"], email["attempts"], email["next_attempt_at"]) == ("failed", 4, None)
     assert "451" in email["last_error"]
     assert _types(api, email_id).count("email.delayed") == 3
 
 
-def test_slow_takes_its_time(api: httpx.Client) -> None:
-    email = _end(api, _send(api, "slow+1@simulator.test"))
+def test_slow_is_sent_after_its_delay(api: httpx.Client) -> None:
+    email = _wait_until_final(api, _send(api, "slow+1@simulator.test"))
 
-    took = datetime.fromisoformat(email["sent_at"]) - datetime.fromisoformat(email["created_at"])
-    assert (email["status"], took >= timedelta(seconds=1)) == ("sent", True)
+    duration = datetime.fromisoformat(email["sent_at"]) - datetime.fromisoformat(email["created_at"])
+    assert (email["status"], duration >= timedelta(seconds=1)) == ("sent", True)
 
 
-def test_drop_is_delayed_since_the_connection_was_lost(api: httpx.Client) -> None:
+def test_drop_is_delayed_because_the_connection_was_lost(api: httpx.Client) -> None:
     email_id = _send(api, "drop@simulator.test")
 
-    wait_for(lambda: "email.delayed" in _types(api, email_id), "it is delayed")
+    wait_for(lambda: "email.delayed" in _types(api, email_id), "the email is delayed")
 
     assert "SMTPServerDisconnected" in api.get(f"/emails/{email_id}").json()["last_error"]
-    assert _end(api, email_id)["status"] == "failed"
+    assert _wait_until_final(api, email_id)["status"] == "failed"
 
 
-def test_of_several_recipients_each_comes_to_an_end_of_its_own(api: httpx.Client) -> None:
-    email = _end(api, _send(api, "delivered@simulator.test", "bounce+bob@simulator.test", "full+eve@simulator.test"))
+def test_every_recipient_gets_its_own_final_status(api: httpx.Client) -> None:
+    email = _wait_until_final(api, _send(api, "delivered@simulator.test", "bounce+bob@simulator.test", "full+eve@simulator.test"))
 
     assert email["status"] == "sent"
-    ends = {each["address"].partition("@")[0]: (each["status"], each["smtp_code"]) for each in email["recipients"]}
-    assert ends["bounce+bob"] == ("bounced", 550)
-    assert {ends["delivered"][0], ends["full+eve"][0]} == {"sent"}
-    assert email["attempts"] == 3  # the one that was taken at once got it once
+    results = {each["address"].partition("@")[0]: (each["status"], each["smtp_code"]) for each in email["recipients"]}
+    assert results["bounce+bob"] == ("bounced", 550)
+    assert {results["delivered"][0], results["full+eve"][0]} == {"sent"}
+    assert email["attempts"] == 3  # the recipient accepted at once received it once
 
 
 def _send(api: httpx.Client, *to: str) -> str:
@@ -99,12 +99,12 @@ def _send(api: httpx.Client, *to: str) -> str:
     return email_id
 
 
-def _end(api: httpx.Client, email_id: str) -> dict[str, Any]:
+def _wait_until_final(api: httpx.Client, email_id: str) -> dict[str, Any]:
     def email() -> dict[str, Any]:
         found: dict[str, Any] = api.get(f"/emails/{email_id}").json()
         return found
 
-    wait_for(lambda: email()["status"] not in ON_THE_WAY, "it comes to an end", lambda: str(email()))
+    wait_for(lambda: email()["status"] not in UNFINISHED, "the email has a final status", lambda: str(email()))
     return email()
 
 

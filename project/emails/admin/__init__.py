@@ -1,4 +1,4 @@
-"""Emails in the admin: search, look, retry and cancel. Emails are created through the API."""
+"""Emails in the admin: search, view, retry and cancel. New emails come only from the API."""
 
 from project.emails.admin import email_admin
 

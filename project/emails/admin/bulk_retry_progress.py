@@ -1,4 +1,4 @@
-"""Mails that were queued again together, on a page where their progress can be watched."""
+"""Progress page for emails that were retried together."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,25 +13,25 @@ from django.urls import reverse
 from project.emails.models import Email
 from project.events.selectors import last_event_id
 
-SESSION_KEY = "watched_emails"  # in the session: a hundred ids are too many for an address
+SESSION_KEY = "retried_emails"  # ids, in the session because a hundred of them are too many for a URL
 
 
 def redirect_to_progress(request: HttpRequest, emails: Iterable[Email]) -> HttpResponse:
-    """Go and watch these."""
+    """Store the emails' ids in the session, and redirect to their progress page."""
     request.session[SESSION_KEY] = [str(email.pk) for email in emails]
     return HttpResponseRedirect(reverse("admin:emails_email_progress"))
 
 
 def progress_view(request: HttpRequest, admin: "ModelAdmin[Email]") -> HttpResponse:
-    """The mails that somebody queued again last, and how they stand; what comes after `cursor` is told on the socket."""
+    """Show the emails that the user retried last. Events after `cursor` reach the page through the WebSocket."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
-    cursor = last_event_id()  # first: what happens while the mails are read is told again
+    cursor = last_event_id()  # read before the emails, so that no event in between is missed
     ids = [UUID(email_id) for email_id in request.session.get(SESSION_KEY, ())]
     emails = Email.objects.filter(pk__in=ids).only("subject", "recipients", "status", "last_error")
     context: dict[str, Any] = {
         **admin.admin_site.each_context(request),
-        "title": "Retried e-mails",
+        "title": "Retried emails",
         "opts": admin.opts,
         "media": admin.media,
         "emails": emails,

@@ -1,4 +1,4 @@
-"""The e-mails in the admin: found, looked at, retried and canceled, by the same functions that the API calls."""
+"""Emails in the admin. Retry and cancel call the same functions as the API."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -33,26 +33,29 @@ from project.events.selectors import last_event_id
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done to a mail, and how that is told."""
+    """An action on emails: the function that applies it, its success message, and the statuses that allow it."""
 
-    change: Callable[..., Email]
-    done: str
-    possible: tuple[Status, ...]
+    apply: Callable[..., Email]
+    success: str
+    allowed: tuple[Status, ...]
 
 
-MAX_NAMED_EMAILS = 5  # mails that a message has room for
-ACTIONS = {"retry": Action(retry_email, "Queued again", (Status.FAILED,)), "cancel": Action(cancel_email, "Canceled", CANCELABLE)}
+MAX_NAMED_EMAILS = 5  # emails that a message lists by subject; of more it gives only the number
+ACTIONS = {
+    "retry": Action(retry_email, "Queued again.", (Status.FAILED,)),
+    "cancel": Action(cancel_email, "Canceled.", CANCELABLE),
+}
 
 
 class EmailChangeList(KeysetChangeList):
-    """The e-mails of a page, with the names of who sent them."""
+    """A page of emails, with the names of their owners."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """By id: where a tag is asked for, by that column of its index, or SQLite would sort all that have it."""
+        """Order by id; with a tag filter by that column of the tag's index, or SQLite would sort all matching emails."""
         return ["-tag__email_id"] if self.params.get(TagFilter.parameter_name) else super().get_ordering(request, queryset)
 
     def get_results(self, request: HttpRequest) -> None:
-        """One page."""
+        """Read the page's emails, and add `owner_name` to each."""
         super().get_results(request)
         names = owner_names({email.owner for email in self.result_list})
         for email in self.result_list:
@@ -61,26 +64,26 @@ class EmailChangeList(KeysetChangeList):
 
 @admin.register(Email)
 class EmailAdmin(StoredMessageAdmin):
-    """Mail on its way."""
+    """Submitted emails."""
 
-    list_display = ("subject_line", "state", "to_line", "by", "accepted")
+    list_display = ("subject_line", "status_badge", "to_line", "created_by", "created")
     list_display_links = ("subject_line",)
     list_filter = (StatusFilter, OwnerFilter, DayFilter, TagFilter)
     search_fields = ("id",)
-    search_help_text = "A recipient's address, an id, or a Message-ID."
+    search_help_text = "Search by recipient address, email ID or Message-ID."
     actions = ("retry", "cancel")
     change_form_template = "admin/emails/email/email_detail.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Email]:
-        """Without what is long: a page shows the source."""
+        """Leave out the long columns: the page of one email shows its raw message."""
         return super().get_queryset(request).defer("text", "html")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """The list that knows names."""
+        """Return the change list that adds the owners' names."""
         return EmailChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """By what has an index, and by nothing else."""
+        """Search by id, Message-ID or recipient, because these have an index."""
         term = search_term.strip().strip("<>")
         if not term:
             return queryset, False
@@ -89,127 +92,122 @@ class EmailAdmin(StoredMessageAdmin):
         try:
             found = queryset.filter(recipient__address=normalize_address(term))
         except ValueError:
-            messages.warning(request, "E-mails are found by a recipient's whole address, by id, or by Message-ID.")
+            messages.warning(request, "Search by a complete recipient address, an email ID or a Message-ID.")
             return queryset.none(), False
-        return found.order_by("-recipient__email_id"), False  # as it is in the index: nothing is left to be sorted
+        return found.order_by("-recipient__email_id"), False  # the order of the index, so that the database need not sort
 
-    def source_of(self, letter: Email) -> bytes:
-        """What is sent."""
-        return bytes(letter.raw_message.content)
+    def raw_message(self, row: Email) -> bytes:
+        """Return the message that is sent."""
+        return bytes(row.raw_message.content)
 
     # Columns
 
     @admin.display(description="subject")
     def subject_line(self, email: Email) -> str:
-        """Something to click on, in any case."""
+        """Return the subject, or a placeholder, because the column is the link to the email."""
         return email.subject or "No subject"
 
     @admin.display(description="to")
     def to_line(self, email: Email) -> str:
-        """The first recipient, and how many more."""
+        """Return the first recipient and the number of others."""
         first, *others = email.recipients
         return f"{first} and {len(others)} more" if others else str(first)
 
     @admin.display(description="status")
-    def state(self, email: Email) -> str:
-        """The status, in its colour."""
+    def status_badge(self, email: Email) -> str:
+        """Return the status as a colored badge."""
         return format_html('<span class="status status-{0}">{0}</span>', email.status)
 
-    @admin.display(description="key", empty_value="")
-    def by(self, email: Email) -> str:
-        """Who sent it."""
+    @admin.display(description="created by", empty_value="")
+    def created_by(self, email: Email) -> str:
+        """Return the name of the API key or user that created the email."""
         return str(getattr(email, "owner_name", email.owner))
 
-    @admin.display(description="accepted")
-    def accepted(self, email: Email) -> str:
-        """When, to the second."""
+    @admin.display(description="created")
+    def created(self, email: Email) -> str:
+        """Return the local date and time in two elements, which a narrow column wraps between."""
         day, time = f"{timezone.localtime(email.created_at):%Y-%m-%d %H:%M:%S}".split()
-        return format_html("<time>{}</time> <time>{}</time>", day, time)  # which a narrow column sets below each other
+        return format_html("<time>{}</time> <time>{}</time>", day, time)
 
-    # What can be done
+    # Actions
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Never: what was accepted is canceled, or delivered."""
+        """Return False: emails are canceled, never deleted."""
         return False
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Whether somebody may retry and cancel."""
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may retry and cancel emails."""
         return request.user.has_perm("emails.change_email")
 
-    @admin.action(description="Retry the selected e-mails", permissions=["operate"])
+    @admin.action(description="Retry the selected emails", permissions=["manage"])
     def retry(self, request: HttpRequest, emails: QuerySet[Email]) -> HttpResponse | None:
-        """Send them again; if they are many, there is a page to watch them on."""
-        done = self.operate(request, ACTIONS["retry"], emails)
-        return redirect_to_progress(request, done) if len(done) > 1 else None
+        """Retry failed emails. If there are several, redirect to a page that shows their progress."""
+        retried = self.apply_action(request, ACTIONS["retry"], emails)
+        return redirect_to_progress(request, retried) if len(retried) > 1 else None
 
-    @admin.action(description="Cancel the selected e-mails", permissions=["operate"])
+    @admin.action(description="Cancel the selected emails", permissions=["manage"])
     def cancel(self, request: HttpRequest, emails: QuerySet[Email]) -> None:
-        """Keep them from being sent."""
-        self.operate(request, ACTIONS["cancel"], emails)
+        """Cancel queued and scheduled emails."""
+        self.apply_action(request, ACTIONS["cancel"], emails)
 
-    def operate(self, request: HttpRequest, verb: Action, emails: Iterable[Email]) -> list[Email]:
-        """Do it to each, and tell what came of each. Gives those to which it was done."""
-        told: dict[tuple[int, str], list[str]] = {}
-        done: list[Email] = []
+    def apply_action(self, request: HttpRequest, action: Action, emails: Iterable[Email]) -> list[Email]:
+        """Apply the action to each email, log and report the results, and return the emails that changed."""
+        subjects_by_result: dict[tuple[int, str], list[str]] = {}
+        changed: list[Email] = []
+        principal = session_principal(cast("User", request.user))
         for email in emails:
             try:
-                call_in_transaction(
-                    verb.change, email.id, principal=session_principal(cast("User", request.user)), now=timezone.now()
-                )
-            except DomainError as refusal:
-                told.setdefault((messages.WARNING, refusal.detail), []).append(self.subject_line(email))
+                call_in_transaction(action.apply, email.id, principal=principal, now=timezone.now())
+            except DomainError as rejection:
+                result = (messages.WARNING, rejection.detail)
             else:
-                done.append(email)
-                self.log_change(request, email, f"{verb.done}.")
-                told.setdefault((messages.SUCCESS, f"{verb.done}."), []).append(self.subject_line(email))
-        for (level, what), subjects in told.items():
-            self.message_user(request, f"{summarize(subjects)}: {what}", level)
-        return done
+                changed.append(email)
+                self.log_change(request, email, action.success)
+                result = (messages.SUCCESS, action.success)
+            subjects_by_result.setdefault(result, []).append(self.subject_line(email))
+        for (level, text), subjects in subjects_by_result.items():
+            self.message_user(request, f"{summarize(subjects)}: {text}", level)
+        return changed
 
     def get_urls(self) -> list[URLPattern]:
-        """With those of the buttons, and of the pages about many mails."""
-        own = [
-            path("progress/", self.admin_site.admin_view(progress_view), {"admin": self}, "emails_email_progress"),
-        ]
-        own += [
-            path(
-                f"<path:object_id>/{name}/", self.admin_site.admin_view(self.button_view), {"verb": name}, f"emails_email_{name}"
-            )
-            for name in ACTIONS
-        ]
+        """Add the URLs of the progress page and of the buttons on an email's page."""
+        own = [path("progress/", self.admin_site.admin_view(progress_view), {"admin": self}, "emails_email_progress")]
+        for name in ACTIONS:
+            view = self.admin_site.admin_view(self.action_view)
+            own.append(path(f"<path:object_id>/{name}/", view, {"action_name": name}, f"emails_email_{name}"))
         return own + super().get_urls()
 
-    def button_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """Do it to the mail of a page, and go back there."""
+    def action_view(self, request: HttpRequest, object_id: str, action_name: str) -> HttpResponse:
+        """Apply an action to one email, and redirect to the email's page."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        if not self.has_operate_permission(request):
+        if not self.has_manage_permission(request):
             raise PermissionDenied
-        email: Email = self.letter(request, object_id)
-        self.operate(request, ACTIONS[verb], [email])
+        email: Email = self.get_row_or_404(request, object_id)
+        self.apply_action(request, ACTIONS[action_name], [email])
         return HttpResponseRedirect(reverse("admin:emails_email_change", args=[quote(email.pk)]))
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """The page, with what happened to the mail and what can be done to it."""
+        """Render the email's page with its events, its recipients and the actions that are possible now."""
         email: Email = kwargs["obj"]
-        may = self.has_operate_permission(request)
+        may_manage = self.has_manage_permission(request)
         context |= {
             "owner_name": owner_names({email.owner}).get(email.owner, email.owner),
-            "cursor": last_event_id(),  # first: what happens while the rest is read is told again
+            "cursor": last_event_id(),  # read before the events, so that no event in between is missed
             "events": list(email.events.all()),
-            "ends": recipient_rows(email),
-            "verbs": [name for name, verb in ACTIONS.items() if may and email.status in verb.possible],
+            "recipient_rows": recipient_rows(email),
+            "possible_actions": [name for name, action in ACTIONS.items() if may_manage and email.status in action.allowed],
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
 
 def summarize(subjects: list[str]) -> str:
-    """Which mails these are or, if they are many, how many."""
-    return ", ".join(f"“{subject}”" for subject in subjects) if len(subjects) <= MAX_NAMED_EMAILS else f"{len(subjects)} e-mails"
+    """Return the subjects in quotes, or only their number if there are more than `MAX_NAMED_EMAILS`."""
+    return ", ".join(f"“{subject}”" for subject in subjects) if len(subjects) <= MAX_NAMED_EMAILS else f"{len(subjects)} emails"
 
 
 def parse_email_id(term: str) -> UUID | None:
-    """The id that is written there, alone or as the `id@domain` of a Message-ID."""
+    """Return the email id in `id` or in a Message-ID `id@domain`, or None."""
     try:
         return UUID(term.partition("@")[0])
     except ValueError:
@@ -217,7 +215,7 @@ def parse_email_id(term: str) -> UUID | None:
 
 
 def owner_names(owners: Iterable[str]) -> dict[str, str]:
-    """What keys and people are called, by `caller_id`."""
+    """Return the names of API keys and users by owner id (`key:1`, `user:1`)."""
     pks: dict[str, list[int]] = {"key": [], "user": []}
     for owner in owners:
         kind, _, pk = owner.partition(":")
@@ -229,7 +227,7 @@ def owner_names(owners: Iterable[str]) -> dict[str, str]:
 
 
 def recipient_rows(email: Email) -> list[dict[str, Any]]:
-    """How it ended for each recipient, if not for all in the same way."""
+    """Return each recipient's address, status and reply if the results differ between recipients, else an empty list."""
     if not email.recipient_results:
         return []
     return [

@@ -1,4 +1,4 @@
-"""By what the e-mails can be filtered: each by an index."""
+"""Filters of the list of emails. Each one is served by an index."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -20,35 +20,35 @@ Choices = list[tuple[str, str]]
 
 
 class StatusFilter(admin.SimpleListFilter):
-    """What became of it."""
+    """Filter by status."""
 
     title = "status"
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """All that there are."""
+        """Return all statuses."""
         return [(status.value, status.value) for status in Status]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Those of the status."""
+        """Return the emails with the chosen status."""
         status = self.value()
         return queryset if status is None else queryset.filter(status=status)
 
 
 class OwnerFilter(admin.SimpleListFilter):
-    """Whose it is: a key's, or a person's."""
+    """Filter by owner: an API key or a user."""
 
-    title = "key"
+    title = "API key or user"
     parameter_name = "owner"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """The keys, then the people."""
+        """Return the API keys, then the staff users."""
         keys = [(f"key:{pk}", name) for pk, name in ApiKey.objects.order_by("name").values_list("pk", "name")]
         users = User.objects.filter(is_staff=True).order_by("username").values_list("pk", "username")
-        return [*keys, *((f"user:{pk}", name) for pk, name in users), ("none", "No key")]
+        return [*keys, *((f"user:{pk}", name) for pk, name in users), ("none", "None")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Those of the caller."""
+        """Return the emails of the chosen owner, or those without one."""
         owner = self.value()
         if owner is None:
             return queryset
@@ -56,83 +56,83 @@ class OwnerFilter(admin.SimpleListFilter):
 
 
 class InputFilter(admin.SimpleListFilter):
-    """A filter by what somebody types, not only by what there is to choose."""
+    """Base filter with a text field, in addition to choices. Subclasses implement `filter_by`."""
 
     template = "admin/emails/filter_with_input.html"
     input_type = "text"
     placeholder = ""
-    refusal = ""
+    error_message = ""
 
     def __init__(self, request: HttpRequest, params: dict[str, list[str]], model: type[Model], model_admin: ModelAdmin) -> None:  # type: ignore[type-arg]  # not generic at run time
         super().__init__(request, params, model, model_admin)
-        gone = {self.parameter_name, AFTER_PARAMETER, "e", "p"}
-        self.others = [pair for pair in request.GET.items() if pair[0] not in gone]  # they stay when the form is sent
+        replaced = {self.parameter_name, AFTER_PARAMETER, "e", "p"}
+        self.other_parameters = [pair for pair in request.GET.items() if pair[0] not in replaced]  # hidden fields of the form
 
     def has_output(self) -> bool:
-        """Always: there is the field."""
+        """Return True: the text field is always shown."""
         return True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Nothing to choose."""
+        """Return no choices by default."""
         return []
 
     def typed(self) -> str:
-        """What is in the field."""
+        """Return the value for the text field: empty if it is one of the choices."""
         value = self.value() or ""
         return "" if value in dict(self.lookup_choices) else value
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Those that fit; none, and a word why, if it means nothing."""
+        """Return the matching emails; for an invalid value none, with a warning."""
         value = self.value()
         if not value:
             return queryset
         try:
-            return self.fitting(queryset, value)
+            return self.filter_by(value, queryset)
         except ValueError:
-            messages.warning(request, self.refusal)
+            messages.warning(request, self.error_message)
             return queryset.none()
 
-    def fitting(self, queryset: QuerySet[Email], value: str) -> QuerySet[Email]:
-        """Those that fit. Raises ValueError for what means nothing."""
+    def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
+        """Return the emails that match the value. Raises ValueError if the value is invalid."""
         raise NotImplementedError
 
 
 class DayFilter(InputFilter):
-    """When it was accepted: by a range of ids, since a UUIDv7 begins with the time."""
+    """Filter by day of submission: a range of ids, because a UUIDv7 starts with the time."""
 
     title = "day"
     parameter_name = "day"
     input_type = "date"
-    refusal = "A day is written like 2026-12-01."
+    error_message = "Enter a day like 2026-12-01."
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """The usual ones."""
+        """Return the usual ranges of days."""
         return [("today", "Today"), ("yesterday", "Yesterday"), ("week", "Past 7 days"), ("month", "This month")]
 
-    def fitting(self, queryset: QuerySet[Email], value: str) -> QuerySet[Email]:
-        """Those of the days."""
+    def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
+        """Return the emails that were submitted on these days. Raises ValueError."""
         first, last = parse_day_range(value, today=timezone.localdate())
         return queryset.filter(pk__gte=first_id_of_day(first), pk__lt=first_id_after_day(last))
 
 
 class TagFilter(InputFilter):
-    """A tag, key and value."""
+    """Filter by a tag's key and value."""
 
     title = "tag"
     parameter_name = "tag"
     placeholder = "order:42"
-    refusal = "A tag is written like order:42."
+    error_message = "Enter a tag like order:42."
 
-    def fitting(self, queryset: QuerySet[Email], value: str) -> QuerySet[Email]:
-        """Those that have it."""
-        key, colon, wanted = value.strip().partition(":")
+    def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
+        """Return the emails with the tag `key:value`. Raises ValueError."""
+        tag_key, colon, tag_value = value.strip().partition(":")
         if not colon:
             raise ValueError(value)
-        return queryset.filter(tag__key=key, tag__value=wanted)
+        return queryset.filter(tag__key=tag_key, tag__value=tag_value)
 
 
 def parse_day_range(name: str, *, today: date) -> tuple[date, date]:
-    """The first and the last day of a name, or of a date. Raises ValueError."""
+    """Return the first and last day of a named range, or of an ISO date. Raises ValueError."""
     if name == "today":
         return today, today
     if name == "yesterday":
@@ -146,12 +146,12 @@ def parse_day_range(name: str, *, today: date) -> tuple[date, date]:
 
 
 def first_id_after_day(day: date) -> UUID:
-    """The least UUIDv7 that a later day can have."""
+    """Return the smallest UUIDv7 of the next day; after the last possible day, the largest UUID."""
     return first_id_of_day(day + timedelta(days=1)) if day < date.max else UUID(int=2**128 - 1)
 
 
 def first_id_of_day(day: date) -> UUID:
-    """The least UUIDv7 that the day can have (RFC 9562, 5.7): milliseconds in its first 48 bits."""
+    """Return the smallest UUIDv7 of the day: its first 48 bits are milliseconds (RFC 9562 section 5.7)."""
     midnight = timezone.make_aware(datetime.combine(day, time.min))
     milliseconds = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return UUID(int=max(milliseconds, 0) << 80)

@@ -1,4 +1,4 @@
-"""What a mail holds, read from its source (RFC 5322). Pure."""
+"""Message parser: text, HTML, attachments and headers of a raw message (RFC 5322). Pure."""
 
 import base64
 import re
@@ -10,13 +10,13 @@ from html import unescape
 from typing import cast
 from urllib.parse import unquote
 
-MAX_INLINE_IMAGE_CHARACTERS = 32 * 1024 * 1024  # characters in one HTML; the pictures of a mail, each once, are fewer
+MAX_INLINE_IMAGE_CHARACTERS = 32 * 1024 * 1024  # of `data:` URLs in one HTML part; an email's images, each once, need less
 _CID = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class MessagePart:
-    """An attachment, or a picture of the HTML."""
+    """An attachment or inline image of a message."""
 
     name: str
     content_type: str
@@ -25,57 +25,60 @@ class MessagePart:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Return the size in bytes."""
         return len(self.content)
 
     def as_url(self) -> str:
-        """All of it, as `data:`."""
+        """Return the content as a `data:` URL."""
         return f"data:{self.content_type};base64,{base64.b64encode(self.content).decode()}"
 
 
 @dataclass(frozen=True)
 class ParsedMessage:
-    """A mail, taken apart. What it has no text or HTML for is empty."""
+    """The parts of a message. `text` and `html` are empty if the message has none."""
 
     headers: tuple[tuple[str, str], ...]
     text: str
     html: str
-    files: tuple[MessagePart, ...]
+    attachments: tuple[MessagePart, ...]
 
     def html_with_inline_images(self) -> str:
-        """The HTML, with the pictures that came along in it as `data:`, so that it needs nothing else.
+        """Return the HTML with its `cid:` images as `data:` URLs, so that it needs no other resource.
 
-        A picture may be in it many times: what would be longer than `PICTURES` in all is left out.
+        An image may be used many times: once all URLs together would exceed `MAX_INLINE_IMAGE_CHARACTERS`, further ones stay
+        `cid:`.
         """
-        pictures = {file.content_id: file for file in self.files if file.content_id and file.content_type.startswith("image/")}
-        urls = {content_id: file.as_url() for content_id, file in pictures.items()}
-        left = MAX_INLINE_IMAGE_CHARACTERS
+        images = {
+            part.content_id: part for part in self.attachments if part.content_id and part.content_type.startswith("image/")
+        }
+        urls = {content_id: image.as_url() for content_id, image in images.items()}
+        characters_left = MAX_INLINE_IMAGE_CHARACTERS
 
-        def data_of(match: re.Match[str]) -> str:
-            nonlocal left
+        def replace_cid(match: re.Match[str]) -> str:
+            nonlocal characters_left
             url = urls.get(unquote(unescape(match[1])))
-            if url is None or len(url) > left:
+            if url is None or len(url) > characters_left:
                 return match[0]
-            left -= len(url)
+            characters_left -= len(url)
             return url
 
-        return _CID.sub(data_of, self.html)
+        return _CID.sub(replace_cid, self.html)
 
 
-def parse_message(source: bytes) -> ParsedMessage:
-    """Take a mail apart. Whatever it is, this shows what can be shown of it."""
-    mail = message_from_bytes(source, policy=policy.default)
+def parse_message(raw: bytes) -> ParsedMessage:
+    """Parse a raw message. Never raises: of a malformed message it returns the parts that can be read."""
+    message = message_from_bytes(raw, policy=policy.default)
     bodies: dict[str, str] = {}
-    files = []
-    for part in _leaves(mail):
-        kind = part.get_content_type()
-        if kind in {"text/plain", "text/html"} and kind not in bodies and not part.is_attachment():
-            bodies[kind] = _decode_text(part)
+    attachments = []
+    for part in _leaves(message):
+        content_type = part.get_content_type()
+        if content_type in {"text/plain", "text/html"} and content_type not in bodies and not part.is_attachment():
+            bodies[content_type] = _decode_text(part)
         else:
             content_id = str(part.get("Content-ID", "")).strip().removeprefix("<").removesuffix(">")
-            files.append(MessagePart(part.get_filename() or "", kind, _payload(part), content_id))
-    headers = tuple((name, str(value)) for name, value in mail.items())
-    return ParsedMessage(headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), tuple(files))
+            attachments.append(MessagePart(part.get_filename() or "", content_type, _payload(part), content_id))
+    headers = tuple((name, str(value)) for name, value in message.items())
+    return ParsedMessage(headers, bodies.get("text/plain", ""), bodies.get("text/html", ""), tuple(attachments))
 
 
 def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
@@ -87,7 +90,7 @@ def _leaves(part: EmailMessage) -> Iterator[EmailMessage]:
 
 
 def _payload(part: EmailMessage) -> bytes:
-    if part.is_multipart():  # a mail within the mail
+    if part.is_multipart():  # a message within the message (message/rfc822)
         return b"".join(each.as_bytes() for each in cast("list[EmailMessage]", part.get_payload()))
     return cast("bytes", part.get_payload(decode=True))
 

@@ -1,4 +1,4 @@
-"""One mail's page: what it holds, its HTML in a frame that can do nothing, and its source."""
+"""Admin page of one message: its parts, its HTML in a sandboxed frame, and its source for download."""
 
 from typing import Any
 
@@ -13,17 +13,17 @@ from project.emails.admin.message_parser import parse_message
 
 
 class StoredMessageAdmin(ReadOnlyAdmin):
-    """Mail whose source is kept."""
+    """Base admin of models that store a raw message. Subclasses implement `raw_message`."""
 
     change_form_template = "admin/emails/message.html"
     fields = ("subject",)  # Django's own form is not shown
 
-    def source_of(self, letter: Any) -> bytes:
-        """The bytes of one mail."""
+    def raw_message(self, row: Any) -> bytes:
+        """Return the raw message of one row."""
         raise NotImplementedError
 
     def get_urls(self) -> list[URLPattern]:
-        """Those of a mail's parts, before Django's, which would take them for ids."""
+        """Return the URLs of the message's HTML and source, before Django's, which would read them as ids."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         own = [
             path("<path:object_id>/html/", self.admin_site.admin_view(self.html_view), name=f"{name}_html"),
@@ -31,38 +31,38 @@ class StoredMessageAdmin(ReadOnlyAdmin):
         ]
         return own + super().get_urls()
 
-    def letter(self, request: HttpRequest, object_id: str) -> Any:
-        """The mail that an address names, for who may see it."""
-        letter = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, letter):
+    def get_row_or_404(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the row with the quoted id from a URL. Raises `PermissionDenied`, `Http404`."""
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, row):
             raise PermissionDenied
-        if letter is None:
+        if row is None:
             raise Http404
-        return letter
+        return row
 
     def html_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Its HTML, to be framed."""
-        contents = parse_message(self.source_of(self.letter(request, object_id)))
-        return sandboxed_html_response(contents.html_with_inline_images(), remote_images="images" in request.GET)
+        """Return the message's HTML, for a frame."""
+        message = parse_message(self.raw_message(self.get_row_or_404(request, object_id)))
+        return sandboxed_html_response(message.html_with_inline_images(), remote_images="images" in request.GET)
 
     def source_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Its source, to be kept as a file."""
-        letter = self.letter(request, object_id)
-        response = HttpResponse(self.source_of(letter), content_type="message/rfc822")
-        response["Content-Disposition"] = f'attachment; filename="{letter.pk}.eml"'
+        """Return the raw message as a download."""
+        row = self.get_row_or_404(request, object_id)
+        response = HttpResponse(self.raw_message(row), content_type="message/rfc822")
+        response["Content-Disposition"] = f'attachment; filename="{row.pk}.eml"'
         return response
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Django's page, with what the mail holds."""
-        letter: Any = kwargs.get("obj")
-        if letter is not None:
+        """Render Django's change page with the parsed message in its context."""
+        row: Any = kwargs.get("obj")
+        if row is not None:
             context |= {
-                "title": letter.subject or "No subject",
+                "title": row.subject or "No subject",
                 "subtitle": None,
-                "contents": parse_message(self.source_of(letter)),
+                "parsed_message": parse_message(self.raw_message(row)),
                 "images": "?images=1" if "images" in request.GET else "",
                 "html_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_html",
                 "source_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_source",
-                "quoted_id": quote(letter.pk),
+                "quoted_id": quote(row.pk),
             }
         return super().render_change_form(request, context, *args, **kwargs)

@@ -45,7 +45,6 @@ class Migration(migrations.Migration):
                 ('template', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, to='mail_templates.template')),
             ],
             options={
-                'verbose_name': 'e-mail',
                 'ordering': ['-id'],
             },
         ),

@@ -1,4 +1,4 @@
-"""A mail as the bytes that a relay is given (RFC 5322, RFC 2045 to 2049). Pure."""
+"""MIME builder: turns a draft into the message bytes that a relay receives (RFC 5322, RFC 2045 to 2049). Pure."""
 
 import binascii
 import hashlib
@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote
 
 from project.emails.mime.css_inliner import inline_css
 from project.emails.mime.headers import (
+    ASCII_WORDS,
     ENCODED_WORD,
     FOLD_WIDTH,
     MAX_LINE_LENGTH,
     MAX_UNENCODED_NAME,
-    WORDS,
     addr_spec,
     check_header,
     check_line,
@@ -30,9 +30,9 @@ from project.emails.mime.headers import (
 )
 from project.emails.mime.html_to_text import html_to_text
 
-MAX_MESSAGE_ID_LENGTH = 250
+MAX_MESSAGE_ID_LENGTH = 250  # characters, without the brackets
 _MESSAGE_ID = re.compile(f"[!-;=?-~]{{1,{MAX_MESSAGE_ID_LENGTH}}}")
-# Also for readers whose \w has letters that are not ASCII (JSON Schema).
+# Without \w, because this pattern is also published in JSON Schema, where \w may match non-ASCII letters.
 MEDIA_TYPE = (
     r"([a-zA-Z0-9_!#$&^.+-]{1,127})/[a-zA-Z0-9_!#$&^.+-]{1,127}"
     r'(?:; ?[a-zA-Z0-9_-]+=(?:[a-zA-Z0-9_.+-]+|"[ !#-\[\]-~]*"))*'
@@ -43,7 +43,7 @@ _MEDIA_TYPE = re.compile(MEDIA_TYPE)
 
 @dataclass(frozen=True)
 class Attachment:
-    """A file of a mail; with a `content_id` that the HTML shows as `cid:`, a picture inside it."""
+    """An attached file. If the HTML refers to its `content_id` as `cid:…`, the file is an inline image."""
 
     filename: str
     content: bytes
@@ -53,7 +53,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Draft:
-    """What the sender asks for; addresses are `Name <a@b>` or `a@b`."""
+    """The content of an email to build. Addresses are `Name <a@b>` or `a@b`."""
 
     sender: str
     to: tuple[str, ...] = ()
@@ -68,25 +68,25 @@ class Draft:
 
 
 def build_message(draft: Draft, *, message_id: str, date: datetime) -> bytes:
-    """The mail, ready to be sent: 7 bits, CRLF, no line too long. Raises ValueError for what no mail can hold."""
+    """Return the message, ready to send: 7-bit, with CRLF, no line too long. Raises ValueError if no message can carry it."""
     for address in draft.bcc:
-        addr_spec(address)  # refused like the others, though never written
+        addr_spec(address)  # checked like the others, but never written
     head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
     return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
 
 
 def with_date(content: bytes, date: datetime) -> bytes:
-    """A mail that was built, with another date: the first line that begins so, since a folded one begins with a space."""
+    """Return a built message with another date, in the first `Date:` line; a folded line would start with a space."""
     line = f"\r\nDate: {_date(date.replace(microsecond=0))}\r\n".encode("ascii")
     return re.sub(rb"\r\nDate: [^\r]*\r\n", line, content, count=1)
 
 
 def envelope_recipients(draft: Draft) -> list[str]:
-    """The recipients of the envelope, each once."""
+    """Return the recipients of the envelope: the bare addresses of to, cc and bcc, each once. Raises ValueError."""
     return list(dict.fromkeys(addr_spec(address) for address in (*draft.to, *draft.cc, *draft.bcc)))
 
 
-_date = lru_cache(format_datetime)  # of this second, mostly
+_date = lru_cache(format_datetime)  # most calls are for the current second
 
 
 def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, str]]:
@@ -95,28 +95,28 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
         if addresses:
             yield name, format_address_list(name, addresses)
     subject = check_line(draft.subject)
-    yield "Subject", fold("Subject", encode_words("Subject", subject, longest=FOLD_WIDTH))
+    yield "Subject", fold("Subject", encode_words("Subject", subject, max_length=FOLD_WIDTH))
     yield "Date", date
     if not (message_id[:1] == "<" and message_id[-1:] == ">" and _MESSAGE_ID.fullmatch(message_id[1:-1])):
-        raise ValueError("A Message-ID is <id@domain> in printable ASCII.")
+        raise ValueError("A Message-ID must be <id@domain> in printable ASCII.")
     yield "Message-ID", message_id
     yield "MIME-Version", "1.0"
     for name, value in draft.headers.items():
         check_header(name, value)
-        # A long word may be an address of the web (List-Unsubscribe), which nobody would decode: left as it is if it can be.
-        yield name, fold(name, encode_words(name, value, longest=MAX_LINE_LENGTH))
+        # A long word may be a URL (List-Unsubscribe), which mail readers do not decode: it is not encoded if that is possible.
+        yield name, fold(name, encode_words(name, value, max_length=MAX_LINE_LENGTH))
 
 
-# Parts: headers, an empty line, and the content. They are written here, since the email package takes most of its time to
-# look for line ends that need none.
+# A part is its headers, an empty line and the content. They are written here, because the email package spends most of its
+# time searching for line ends to convert.
 
 
 def _body(draft: Draft, *, boundary: str) -> bytes:
     if draft.text is None and draft.html is None:
-        raise ValueError("A mail has a text or HTML.")
-    shown = _cids(draft.html or "") if draft.attachments else ()
-    inline = [each for each in draft.attachments if _content_id(each) in shown]
-    others = [_attachment_part(each, "attachment") for each in draft.attachments if _content_id(each) not in shown]
+        raise ValueError("An email must have a text or an HTML part.")
+    inline_ids = _referenced_content_ids(draft.html or "") if draft.attachments else ()
+    inline = [each for each in draft.attachments if _content_id(each) in inline_ids]
+    attached = [_attachment_part(each, "attachment") for each in draft.attachments if _content_id(each) not in inline_ids]
     text = html_to_text(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
     body = _text_part("plain", text)
     if draft.html is not None:
@@ -126,23 +126,23 @@ def _body(draft: Draft, *, boundary: str) -> bytes:
                 "related", [html, *(_attachment_part(each, "inline") for each in inline)], boundary, '\r\n type="text/html";'
             )
         body = _multipart("alternative", [body, html], boundary)
-    return _multipart("mixed", [body, *others], boundary) if others else body
+    return _multipart("mixed", [body, *attached], boundary) if attached else body
 
 
-def _multipart(subtype: str, parts: list[bytes], boundary: str, more: str = "") -> bytes:
-    # `=_` is neither quoted-printable nor base64, so no part can hold its boundary (RFC 2045 section 6.7).
+def _multipart(subtype: str, parts: list[bytes], boundary: str, parameters: str = "") -> bytes:
+    # `=_` occurs in neither quoted-printable nor base64, so no part can contain the boundary (RFC 2045 section 6.7).
     boundary = f"=_{subtype}_{boundary}"
-    first = f'Content-Type: multipart/{subtype};{more}\r\n boundary="{boundary}"\r\n\r\n--{boundary}\r\n'
+    first = f'Content-Type: multipart/{subtype};{parameters}\r\n boundary="{boundary}"\r\n\r\n--{boundary}\r\n'
     between, last = f"\r\n--{boundary}\r\n", f"\r\n--{boundary}--\r\n"
     return b"".join([first.encode("ascii"), between.encode("ascii").join(parts), last.encode("ascii")])
 
 
 def _text_part(subtype: str, text: str) -> bytes:
-    # str.splitlines() knows more line ends than mail does.
+    # str.splitlines() also splits at characters that are not line ends in SMTP.
     content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
     content = content if content.endswith(b"\r\n") else content + b"\r\n"
-    readable = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
-    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if readable else ("base64", _base64(content))
+    mostly_ascii = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
+    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if mostly_ascii else ("base64", _base64(content))
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     return head.encode("ascii") + encoded
 
@@ -150,8 +150,8 @@ def _text_part(subtype: str, text: str) -> bytes:
 def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
     matched = _MEDIA_TYPE.fullmatch(attachment.content_type)
     if not matched or len(attachment.content_type) > MAX_MEDIA_TYPE_LENGTH:
-        raise ValueError("A content type is type/subtype, in ASCII.")
-    # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and nothing else keeps its octets.
+        raise ValueError("A content type must be type/subtype in ASCII.")
+    # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and no other encoding keeps the octets.
     composite = matched[1].lower() in {"message", "multipart"}
     head = f"Content-Type: {'application/octet-stream' if composite else attachment.content_type}\r\n"
     head += "Content-Transfer-Encoding: base64\r\n"
@@ -163,14 +163,14 @@ def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
 
 def _base64(content: bytes) -> bytes:
     encoded = binascii.b2a_base64(content, newline=False)
-    # The last one is empty, so that the one before it has an end too.
+    # The last line is empty, so that the line before it ends with CRLF too.
     return b"\r\n".join([encoded[start : start + FOLD_WIDTH] for start in range(0, len(encoded) + FOLD_WIDTH, FOLD_WIDTH)])
 
 
 def _filename(name: str) -> str:
     if not name:
         return ""
-    if len(name) <= MAX_UNENCODED_NAME and WORDS.fullmatch(name) and not ENCODED_WORD.search(name):
+    if len(name) <= MAX_UNENCODED_NAME and ASCII_WORDS.fullmatch(name) and not ENCODED_WORD.search(name):
         return f";\r\n filename={quote_string(name)}"
     pieces = [quote(chunk, safe="") for chunk in split_octets(name, 18)]  # RFC 2231
     if len(pieces) == 1:
@@ -184,9 +184,9 @@ def _content_id(attachment: Attachment) -> str | None:
         return None
     content_id = attachment.content_id.removeprefix("<").removesuffix(">")
     if not _MESSAGE_ID.fullmatch(content_id):
-        raise ValueError("A content_id is printable ASCII without spaces.")
+        raise ValueError("A content_id must be printable ASCII without spaces.")
     return content_id
 
 
-def _cids(html: str) -> set[str]:
+def _referenced_content_ids(html: str) -> set[str]:
     return {unquote(unescape(cid)) for cid in re.findall(r"""\bcid:([^\s"'<>)]+)""", html, re.IGNORECASE)}

@@ -1,18 +1,22 @@
-"""The style sheets of a mail, written into its elements, since some readers of mail drop them. It fetches nothing. Pure."""
+"""CSS inliner: copies the rules of `<style>` elements into `style` attributes, because some mail readers drop style sheets.
+
+It makes no network requests and reads no files. Pure.
+"""
 
 import re
 
 from css_inline import CSSInliner, InlineError
 
-MAX_HTML_LENGTH = 200_000  # characters; Gmail cuts a mail off after half of that
-# The library goes into each element with 700 bytes of the stack, and where that ends, so does the process: with the usual 8 MiB,
-# eleven thousand elements deep. It also takes the square of their number. So many tags need 1.4 MiB at most.
+MAX_HTML_LENGTH = 200_000  # characters; Gmail clips an email after half of that
+# The library recurses into elements and uses 700 bytes of the stack for each level. At the end of the stack the process dies:
+# with the usual 8 MiB, at a depth of eleven thousand elements. It also takes time quadratic in their number. With this many
+# tags it needs 1.4 MiB at most.
 MAX_TAGS = 2_000
-# The library tries each selector on each element, and looks for each property among those that an element has by then: minutes
-# for a sheet of eleven thousand properties that there are not, in which nobody else has the interpreter. So much takes some
-# tenths of a second, and is more than mails have that Gmail shows with their styles (16 KB of them).
+# The library tries each selector on each element, and searches each property among those that the element already has. It holds
+# the GIL meanwhile: for minutes, with a sheet of eleven thousand made-up properties. With these limits it takes some tenths of
+# a second, and they allow more than the 16 KB of styles that Gmail supports.
 MAX_CHARACTERS_TIMES_TAGS = 20_000_000
-MAX_RULES_SQUARED_TIMES_TAGS = 800_000_000  # selectors and declarations, each counted once
+MAX_RULES_SQUARED_TIMES_TAGS = 800_000_000  # distinct selectors and declarations
 
 _INLINER = CSSInliner(keep_style_tags=True, keep_link_tags=True, load_remote_stylesheets=False)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -27,22 +31,23 @@ _CONDITION = re.compile(r"<!--(\[(?:if [^<>]*|endif)\])-->", re.IGNORECASE)
 
 
 def inline_css(html: str) -> str:
-    """The HTML with the rules of its style elements as style attributes too. The elements stay, for media queries and `:hover`.
+    """Return the HTML with the rules of its style elements also as style attributes.
 
-    HTML without them is given back as it is, and so is what is too large, or beyond the library.
+    The style elements stay, for media queries and `:hover`. HTML without style elements is returned unchanged, and so is HTML
+    that is too large, or that the library cannot process.
     """
     if len(html) > MAX_HTML_LENGTH or not _STYLE.search(_COMMENT.sub("", html)) or _is_too_expensive(html):
         return html
     try:
-        written = _INLINER.inline(_FOR_OTHER_MEDIA.sub('<style data-css-inline="ignore"', html))
-    except InlineError:  # a style attribute that makes no sense; a browser passes over it
+        inlined = _INLINER.inline(_FOR_OTHER_MEDIA.sub('<style data-css-inline="ignore"', html))
+    except InlineError:  # a malformed style attribute, which a browser ignores
         return html
-    written = _CONDITION.sub(r"<!\1>", written)  # Outlook's <![if mso]>, which HTML's own rules read as a comment
-    doctype = _DOCTYPE.match(html)  # the library writes its own, by which a reader may lay the mail out in another way
-    return _DOCTYPE.sub(lambda _: doctype[0], written, count=1) if doctype else written
+    inlined = _CONDITION.sub(r"<!\1>", inlined)  # Outlook's <![if mso]>, which HTML's own rules read as a comment
+    doctype = _DOCTYPE.match(html)  # the library writes a doctype of its own, which could change the layout mode
+    return _DOCTYPE.sub(lambda _: doctype[0], inlined, count=1) if doctype else inlined
 
 
 def _is_too_expensive(html: str) -> bool:
     tags, sheets = len(_TAG.findall(html)), "".join(_STYLE.findall(html))
-    pieces = len(set(_RULE_SEPARATOR.split(sheets)))
-    return tags > MAX_TAGS or tags * len(sheets) > MAX_CHARACTERS_TIMES_TAGS or tags * pieces**2 > MAX_RULES_SQUARED_TIMES_TAGS
+    rules = len(set(_RULE_SEPARATOR.split(sheets)))
+    return tags > MAX_TAGS or tags * len(sheets) > MAX_CHARACTERS_TIMES_TAGS or tags * rules**2 > MAX_RULES_SQUARED_TIMES_TAGS

@@ -1,34 +1,32 @@
-"""The text of HTML, for who reads text. Pure."""
+"""Plain text of an HTML part, for mail readers that show text. Pure."""
 
 import re
 from html.parser import HTMLParser
 
-MAX_HTML_LENGTH = (
-    256 * 1024
-)  # characters that are read: more than anybody reads, and some tenths of a second in which others wait
+MAX_HTML_LENGTH = 256 * 1024  # characters; parsing more would hold the GIL for longer than some tenths of a second
 
 _SKIPPED = frozenset(["head", "script", "style", "template", "title"])
 _LINES = re.compile("address|article|aside|dd|div|dt|footer|form|header|hr|li|main|nav|ol|section|table|tr|ul")
 _PARAGRAPHS = re.compile("blockquote|h[1-6]|p|pre")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_DECLARATION = re.compile(r"<![^>]*(?:>|\Z)")  # such as Outlook's <![if]>; the parser's own reading of them can fail
-_UNCLOSED = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # the parser takes quadratic time to find that a tag has no end (CVE-2025-6069)
+_DECLARATION = re.compile(r"<![^>]*(?:>|\Z)")  # such as Outlook's <![if]>, on which the parser itself can fail
+_UNCLOSED = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # the parser takes quadratic time for tags without an end (CVE-2025-6069)
 
 _CUT_OFF_TAG = re.compile(r"<[^<>]*\Z")
 
 
 def html_to_text(html: str) -> str:
-    """What a reader of the HTML would see, for one who reads text: of its first `LENGTH` characters."""
-    reader = _TextExtractor()
-    begun = html if len(html) <= MAX_HTML_LENGTH else _CUT_OFF_TAG.sub("", html[:MAX_HTML_LENGTH])
-    reader.feed(_UNCLOSED.sub("&lt;", _DECLARATION.sub("", _COMMENT.sub("", begun))))
-    reader.close()
-    lines = (re.sub(r" +", " ", line).strip(" ") for line in "".join(reader.pieces).split("\n"))
+    """Return the visible text of the HTML, of its first `MAX_HTML_LENGTH` characters."""
+    extractor = _TextExtractor()
+    start = html if len(html) <= MAX_HTML_LENGTH else _CUT_OFF_TAG.sub("", html[:MAX_HTML_LENGTH])
+    extractor.feed(_UNCLOSED.sub("&lt;", _DECLARATION.sub("", _COMMENT.sub("", start))))
+    extractor.close()
+    lines = (re.sub(r" +", " ", line).strip(" ") for line in "".join(extractor.pieces).split("\n"))
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
 
 
 class _TextExtractor(HTMLParser):
-    """Collects what is seen."""
+    """Collects the visible text in `pieces`."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -38,7 +36,7 @@ class _TextExtractor(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "body":
-            self._skipped = None  # </head> may be left out
+            self._skipped = None  # </head> is optional
         if self._skipped is not None:
             return
         if tag in _SKIPPED:
@@ -47,7 +45,7 @@ class _TextExtractor(HTMLParser):
             self._link = (dict(attrs).get("href") or "").strip(), len(self.pieces)
         elif tag == "img":
             self.handle_data(dict(attrs).get("alt") or "")
-        self._space(tag)
+        self._break_line(tag)
         if tag == "li":
             self.pieces.append("- ")
 
@@ -57,23 +55,23 @@ class _TextExtractor(HTMLParser):
             return
         if tag == "a" and self._link is not None:
             (href, start), self._link = self._link, None
-            seen = "".join(self.pieces[start:]).strip()
-            if href.startswith(("http:", "https:", "mailto:")) and seen not in {href, href.removeprefix("mailto:")}:
-                self.pieces.append(f" ({href})" if seen else href)
+            text = "".join(self.pieces[start:]).strip()
+            if href.startswith(("http:", "https:", "mailto:")) and text not in {href, href.removeprefix("mailto:")}:
+                self.pieces.append(f" ({href})" if text else href)
         if tag not in {"br", "li", "tr"}:
-            self._space(tag)
+            self._break_line(tag)
 
     def handle_data(self, data: str) -> None:
         if self._skipped is None:
             self.pieces.append(re.sub(r"[ \t\r\n\f]+", " ", data))
 
-    def _space(self, tag: str) -> None:
-        begun = "".join(self.pieces[-2:]).rstrip(" ")[-1:] not in {"", "\n"}
+    def _break_line(self, tag: str) -> None:
+        line_has_text = "".join(self.pieces[-2:]).rstrip(" ")[-1:] not in {"", "\n"}
         if _PARAGRAPHS.fullmatch(tag):
             if self.pieces[-1:] == ["- "]:
                 return  # <li><p>
             self.pieces.append("\n\n")
-        elif tag == "br" or (begun and _LINES.fullmatch(tag)):
+        elif tag == "br" or (line_has_text and _LINES.fullmatch(tag)):
             self.pieces.append("\n")
         elif tag in {"td", "th"}:
             self.pieces.append(" ")

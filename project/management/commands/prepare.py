@@ -1,6 +1,4 @@
-"""`python manage.py prepare`: all that must have been done before the first start, in one process. Running it again does
-no harm.
-"""
+"""`python manage.py prepare`: everything a new installation needs before its first start, in one process. Idempotent."""
 
 from typing import Any
 
@@ -10,24 +8,27 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from project.accounts.first_admin import create_first_admin
+from project.config.database_schema import refuse_incompatible_database
 from project.transports.factory import is_local_only
 
 
 class Command(BaseCommand):
-    """Tables, the first administrator, static files."""
+    """Prepares the database, the first administrator and the static files."""
 
-    help = "Migrate the database, create the first administrator and collect the static files."
+    help = "Migrate the database, create the first administrator and collect the static files. Safe to run again."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do each; say the administrator's password if it had to be made up."""
+        """Run the steps in order. Prints the administrator's password if it was generated."""
+        refuse_incompatible_database()
         call_command("migrate", interactive=False, verbosity=0)
         env = settings.ENV
         password = env.admin_password.get_secret_value() if env.admin_password else None
         is_trial = is_local_only() and env.public_url is None
         try:
-            made_up = create_first_admin(username=env.admin_username, password=password, any_password=is_trial)
+            generated = create_first_admin(username=env.admin_username, password=password, any_password=is_trial)
         except ValidationError as error:
-            raise CommandError(f"ADMIN_PASSWORD: {' '.join(error.messages)} Unset it, and one is made up.") from None
-        if made_up:
-            self.stdout.write(f"First administrator: {env.admin_username}, password {made_up} (shown only now)")
+            message = " ".join(error.messages)
+            raise CommandError(f"ADMIN_PASSWORD: {message} Leave it unset to have a password generated.") from None
+        if generated:
+            self.stdout.write(f"First administrator: {env.admin_username}, password {generated} (shown only now)")
         call_command("collectstatic", interactive=False, verbosity=0)

@@ -1,7 +1,7 @@
-"""The conversation about mails on an SMTP connection: RFC 5321, with the commands of a mail sent together (RFC 2920).
+"""SMTP commands that send an email over an open connection: RFC 5321, with command pipelining (RFC 2920).
 
-aiosmtplib opens the connection, with TLS and login. What follows is said here, since it waits for the answer to each command
-before it sends the next: four times the way to the relay and back for each mail, where two are enough.
+aiosmtplib opens the connection, including TLS and login. The commands of an email are sent here, because aiosmtplib waits for the
+reply to each command before it sends the next: four round trips for each email, where pipelining needs two.
 """
 
 import asyncio
@@ -21,129 +21,133 @@ from aiosmtplib import (
 
 from project.transports.smtp.replies import MessageRejected
 
-MAX_REPLY_LINE_BYTES = 8192  # bytes of a reply's line; RFC 5321 section 4.5.3.1.5 has 512
-MAX_REPLY_LINES = 100  # of a reply
-MAX_UNREAD_REPLIES = 100  # that nobody has read yet; the longest envelope of the API asks for 52
-WRITE_CHUNK_BYTES = 64 * 1024  # bytes of a mail that are written before the relay must have taken some
-QUIT_TIMEOUT_SECONDS = 2.0  # seconds that a relay has to answer QUIT
-MAX_TRANSCRIPT_LENGTH = 16_000  # characters of a conversation that are kept
+MAX_REPLY_LINE_BYTES = 8192  # RFC 5321 section 4.5.3.1.5 allows 512
+MAX_REPLY_LINES = 100  # in one reply
+MAX_UNREAD_REPLIES = 100  # received, but not read yet; the largest envelope of the API has 52 commands
+WRITE_CHUNK_BYTES = 64 * 1024  # of a message, written before the relay must have read some of it
+QUIT_TIMEOUT_SECONDS = 2.0  # for the relay's reply to QUIT
+MAX_TRANSCRIPT_LENGTH = 16_000  # characters
 OK, WILL_FORWARD, START_MAIL_INPUT, SERVICE_CLOSING = 250, 251, 354, 421
 
 RawReply = tuple[int, str]  # the code, and the text of all lines
 
-_SAFE_COMMAND = re.compile("[ -~]+")  # what no address can smuggle a command into
+_SAFE_COMMAND = re.compile("[ -~]+")  # no line breaks, so an address cannot inject a command
 _CONTROLS = dict.fromkeys([*range(32), 127], " ") | {ord("\n"): "\n"}
 
 
 class SmtpConnection(asyncio.Protocol):
-    """What is said on a connection on which the relay has greeted us, and knows who we are."""
+    """Sends emails over a connection that is past the greeting, EHLO, TLS and login."""
 
     def __init__(
         self, transport: asyncio.Transport, *, timeout: float, data_done_timeout: float, pipelining: bool, size: bool
     ) -> None:
-        self.content_begun = False  # of the mail that is being sent: from here on, the relay may have taken it
+        self.content_started = False  # of the current email: from here on, the relay may have accepted it
         self._transport = transport
         self._timeout = timeout
         self._data_done_timeout = data_done_timeout
         self._pipelining = pipelining
         self._size = size
-        self._lines: list[str] = []
-        self._told: list[str] = []
-        self._unread = b""
-        self._is_late = False  # the relay did not answer in time
+        self._lines: list[str] = []  # of a reply that is not complete yet
+        self._transcript: list[str] = []
+        self._unread = b""  # an incomplete line
+        self._timed_out = False
         self._replies: deque[RawReply] = deque()
-        self._something = asyncio.Event()  # was read, or the connection is lost
+        self._received = asyncio.Event()  # data was received, or the connection is lost
         self._writable = asyncio.Event()
         self._writable.set()
         transport.set_protocol(self)
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """Return whether the connection is open."""
         return not self._transport.is_closing()
 
     @property
-    def told(self) -> str:
-        """What was said about the mail: `C: ` before what we said, `S: ` before what the relay did."""
-        return "\n".join(self._told).translate(_CONTROLS)[:MAX_TRANSCRIPT_LENGTH]
+    def transcript(self) -> str:
+        """Return the dialogue about the current email: our commands start with `C: `, the relay's replies with `S: `."""
+        return "\n".join(self._transcript).translate(_CONTROLS)[:MAX_TRANSCRIPT_LENGTH]
 
     async def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[dict[str, RawReply], RawReply]:
-        """Hand over one mail: its recipients that were refused while others were taken, and what the relay said at the end.
+        """Send one email. Return the rejected recipients with their replies, and the reply to the message.
 
-        Raises aiosmtplib's SMTPSenderRefused and SMTPRecipientsRefused, and ContentRefused, for what the relay refuses,
-        SMTPResponseException for a 421, SMTPServerDisconnected and SMTPReadTimeoutError.
+        Raises aiosmtplib's SMTPSenderRefused, SMTPRecipientsRefused (if all are rejected), SMTPServerDisconnected and
+        SMTPReadTimeoutError, SMTPResponseException for a 421, and `MessageRejected`.
         """
-        self._told, self.content_begun = [], False
+        self._transcript, self.content_started = [], False
         size = f" SIZE={len(content)}" if self._size else ""
         envelope = [f"MAIL FROM:<{sender}>{size}", *(f"RCPT TO:<{address}>" for address in recipients), "DATA"]
-        if unspeakable := [command for command in envelope if not _SAFE_COMMAND.fullmatch(command)]:
-            raise ValueError(f"{unspeakable[0]!r} cannot be said to a relay")
-        refused = await (self._offer_at_once if self._pipelining else self._offer)(sender, recipients, envelope)
-        self.content_begun = True
-        self._told.append(f"C: ({len(content)} bytes)")
+        if unsafe := [command for command in envelope if not _SAFE_COMMAND.fullmatch(command)]:
+            raise ValueError(f"{unsafe[0]!r} cannot be sent as an SMTP command")
+        send_envelope = self._send_envelope_pipelined if self._pipelining else self._send_envelope
+        rejected = await send_envelope(sender, recipients, envelope)
+        self.content_started = True
+        self._transcript.append(f"C: ({len(content)} bytes)")
         await self._write(_dot_stuff(content))
-        end = await self._answer(self._data_done_timeout)
-        if not 200 <= end[0] < 300:  # the first digit says it (section 4.2.1)
-            raise MessageRejected(*end, refused)
-        return refused, end
+        reply = await self._read_reply(self._data_done_timeout)
+        if not 200 <= reply[0] < 300:  # the first digit is decisive (RFC 5321 section 4.2.1)
+            raise MessageRejected(*reply, rejected)
+        return rejected, reply
 
     async def quit(self) -> None:
-        """Say goodbye, and hang up."""
-        with suppress(SMTPResponseException, SMTPServerDisconnected, TimeoutError):  # it may be gone already
+        """Send QUIT, and close the connection."""
+        with suppress(SMTPResponseException, SMTPServerDisconnected, TimeoutError):  # the relay may have closed it already
             async with asyncio.timeout(QUIT_TIMEOUT_SECONDS):
-                await self._ask("QUIT")
+                await self._execute("QUIT")
         self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection without QUIT."""
         self._transport.close()
 
-    async def _offer_at_once(self, sender: str, recipients: Sequence[str], envelope: Sequence[str]) -> dict[str, RawReply]:
-        """Say the whole envelope, then hear the answers. Gives the recipients that were refused; the content is wanted."""
-        from_, *to, data = await self._ask(*envelope)
-        refused = _rejected_recipients(recipients, to)
-        if from_[0] == OK and data[0] == START_MAIL_INPUT and len(refused) < len(recipients):
-            return refused
+    async def _send_envelope_pipelined(
+        self, sender: str, recipients: Sequence[str], envelope: Sequence[str]
+    ) -> dict[str, RawReply]:
+        """Send the whole envelope, then read the replies. Return the rejected recipients; the relay then expects the content."""
+        from_, *to, data = await self._execute(*envelope)
+        rejected = _rejected_recipients(recipients, to)
+        if from_[0] == OK and data[0] == START_MAIL_INPUT and len(rejected) < len(recipients):
+            return rejected
         if data[0] == START_MAIL_INPUT:
-            await self._ask(".")  # a relay may ask for the content of what nobody wants: it gets none (section 3.1)
-        raise await self._taken_back(_rejection_error(sender, from_, refused, len(recipients), data))
+            await self._execute(".")  # a relay may accept DATA without any recipient: send it no content (RFC 2920 section 3.1)
+        raise await self._after_reset(_rejection_error(sender, from_, rejected, len(recipients), data))
 
-    async def _offer(self, sender: str, recipients: Sequence[str], envelope: Sequence[str]) -> dict[str, RawReply]:
-        """The same for a relay that wants each command after its answer to the one before."""
-        (from_,) = await self._ask(envelope[0])
-        to = [(await self._ask(command))[0] for command in envelope[1:-1]] if from_[0] == OK else []
-        refused = _rejected_recipients(recipients, to)
-        (data,) = await self._ask(envelope[-1]) if len(refused) < len(to) else (from_,)
+    async def _send_envelope(self, sender: str, recipients: Sequence[str], envelope: Sequence[str]) -> dict[str, RawReply]:
+        """Do the same for a relay without pipelining: send each command after the reply to the one before."""
+        (from_,) = await self._execute(envelope[0])
+        to = [(await self._execute(command))[0] for command in envelope[1:-1]] if from_[0] == OK else []
+        rejected = _rejected_recipients(recipients, to)
+        (data,) = await self._execute(envelope[-1]) if len(rejected) < len(to) else (from_,)
         if data[0] == START_MAIL_INPUT:
-            return refused
-        raise await self._taken_back(_rejection_error(sender, from_, refused, len(recipients), data))
+            return rejected
+        raise await self._after_reset(_rejection_error(sender, from_, rejected, len(recipients), data))
 
-    async def _taken_back(self, refusal: Exception) -> Exception:
-        with suppress(SMTPResponseException, SMTPServerDisconnected, SMTPReadTimeoutError):  # what it said of the mail stands
-            await self._ask("RSET")
-        return refusal
+    async def _after_reset(self, rejection: Exception) -> Exception:
+        # The rejection stays valid even if RSET fails.
+        with suppress(SMTPResponseException, SMTPServerDisconnected, SMTPReadTimeoutError):
+            await self._execute("RSET")
+        return rejection
 
-    async def _ask(self, *commands: str) -> list[RawReply]:
-        """Say these at once, and hear the answer to each."""
+    async def _execute(self, *commands: str) -> list[RawReply]:
+        """Send the commands at once, and return the reply to each."""
         await self._write("".join(f"{command}\r\n" for command in commands).encode())
-        answers = []
+        replies = []
         for command in commands:
-            self._told.append(f"C: {command}")
-            answers.append(await self._answer())
-        return answers
+            self._transcript.append(f"C: {command}")
+            replies.append(await self._read_reply())
+        return replies
 
-    async def _answer(self, patience: float | None = None) -> RawReply:
+    async def _read_reply(self, seconds: float | None = None) -> RawReply:
         while not self._replies:
             if not self.is_open:
                 raise SMTPServerDisconnected("Connection lost")
-            self._something.clear()
-            await self._until(self._something, patience)
-        answer = self._replies.popleft()
-        self._told.append("S: {} {}".format(answer[0], answer[1].replace("\n", f"\nS: {answer[0]} ")))
-        if answer[0] == SERVICE_CLOSING:
+            self._received.clear()
+            await self._wait(self._received, seconds)
+        reply = self._replies.popleft()
+        self._transcript.append("S: {} {}".format(reply[0], reply[1].replace("\n", f"\nS: {reply[0]} ")))
+        if reply[0] == SERVICE_CLOSING:
             self.close()
-            raise SMTPResponseException(*answer)
-        return answer
+            raise SMTPResponseException(*reply)
+        return reply
 
     async def _write(self, data: bytes) -> None:
         for start in range(0, len(data), WRITE_CHUNK_BYTES):
@@ -151,75 +155,75 @@ class SmtpConnection(asyncio.Protocol):
                 raise SMTPServerDisconnected("Connection lost")
             self._transport.write(data[start : start + WRITE_CHUNK_BYTES])
             if not self._writable.is_set():
-                await self._until(self._writable)
+                await self._wait(self._writable)
 
-    async def _until(self, event: asyncio.Event, patience: float | None = None) -> None:
-        # A timer, which costs less than asyncio.timeout: this is done for each answer of a thousand mails a second.
-        deadline = asyncio.get_running_loop().call_later(patience or self._timeout, self._lose_patience)
+    async def _wait(self, event: asyncio.Event, seconds: float | None = None) -> None:
+        # A plain timer is cheaper than asyncio.timeout, and this runs for every reply of a thousand emails per second.
+        timer = asyncio.get_running_loop().call_later(seconds or self._timeout, self._time_out)
         try:
             await event.wait()
         finally:
-            deadline.cancel()
-        if self._is_late:
+            timer.cancel()
+        if self._timed_out:
             raise SMTPReadTimeoutError("Timed out waiting for the relay")
 
-    def _lose_patience(self) -> None:
-        self._is_late = True
-        self._transport.abort()  # `close` waits until a relay that reads nothing has read what we said
+    def _time_out(self) -> None:
+        self._timed_out = True
+        self._transport.abort()  # `close` would wait until a relay that does not read has read what was written
         self._wake()
 
     def _wake(self) -> None:
-        self._something.set()
+        self._received.set()
         self._writable.set()
 
-    # What the transport says
+    # Callbacks of the transport
 
     def data_received(self, data: bytes) -> None:
-        """Read the answers that are whole."""
+        """Parse the complete lines. Aborts the connection of a relay that exceeds the limits."""
         *lines, self._unread = (self._unread + data).split(b"\n")
         for line in lines:
-            self._read(line.decode(errors="replace").strip())
+            self._parse_line(line.decode(errors="replace").strip())
         if (
             len(self._unread) > MAX_REPLY_LINE_BYTES
             or len(self._lines) > MAX_REPLY_LINES
             or len(self._replies) > MAX_UNREAD_REPLIES
         ):
-            self._transport.abort()  # no relay, or none that means well
-        self._something.set()
+            self._transport.abort()
+        self._received.set()
 
-    def _read(self, line: str) -> None:
+    def _parse_line(self, line: str) -> None:
         self._lines.append(line[4:])
-        if line[3:4] != "-":
+        if line[3:4] != "-":  # the last line of a reply
             code = int(line[:3]) if line[:3].isdecimal() and line[:3].isascii() else -1
             self._replies.append((code, "\n".join(self._lines)))
             self._lines = []
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told."""
+        """Wake the waiting coroutine, which then raises SMTPServerDisconnected."""
         self._wake()
 
     def pause_writing(self) -> None:
-        """The relay takes no more for now."""
+        """Stop writing: the relay does not read fast enough."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """Continue writing."""
         self._writable.set()
 
 
-def _rejected_recipients(recipients: Sequence[str], answers: Sequence[RawReply]) -> dict[str, RawReply]:
-    return {address: answer for address, answer in zip(recipients, answers, strict=False) if answer[0] not in (OK, WILL_FORWARD)}
+def _rejected_recipients(recipients: Sequence[str], replies: Sequence[RawReply]) -> dict[str, RawReply]:
+    return {address: reply for address, reply in zip(recipients, replies, strict=False) if reply[0] not in (OK, WILL_FORWARD)}
 
 
-def _rejection_error(sender: str, from_: RawReply, refused: dict[str, RawReply], recipients: int, data: RawReply) -> Exception:
+def _rejection_error(sender: str, from_: RawReply, rejected: dict[str, RawReply], recipients: int, data: RawReply) -> Exception:
     if from_[0] != OK:
         return SMTPSenderRefused(*from_, sender)
-    if len(refused) == recipients:
-        return SMTPRecipientsRefused([SMTPRecipientRefused(code, text, address) for address, (code, text) in refused.items()])
-    return MessageRejected(*data, refused)
+    if len(rejected) == recipients:
+        return SMTPRecipientsRefused([SMTPRecipientRefused(code, text, address) for address, (code, text) in rejected.items()])
+    return MessageRejected(*data, rejected)
 
 
 def _dot_stuff(content: bytes) -> bytes:
-    """The content as it is sent: with a dot before each that begins a line, and a line of one at its end (section 4.5.2)."""
+    """Return the content with a dot before each line that starts with one, and the final line `.` (RFC 5321 section 4.5.2)."""
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     return (b"." if stuffed.startswith(b".") else b"") + stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")

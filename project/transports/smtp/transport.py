@@ -1,4 +1,4 @@
-"""SMTP over kept connections: the stored bytes, many mails per connection."""
+"""SMTP transport: sends the stored bytes of many emails over each open connection to one relay."""
 
 import asyncio
 import ssl
@@ -17,7 +17,7 @@ from project.transports.smtp.replies import Reply, rejections_from
 
 
 class SmtpTransport:
-    """Speaks to one relay, over up to `relay.connections` connections at the same time."""
+    """Sends to one relay, over up to `relay.connections` connections at the same time."""
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
@@ -25,71 +25,69 @@ class SmtpTransport:
         self._tls = ssl.create_default_context() if relay.starttls or relay.implicit_tls else None
 
     def create_connection(self) -> "SmtpRelayConnection":
-        """A new channel."""
+        """Return a new connection, which is not open yet."""
         return SmtpRelayConnection(self.relay, self._tls)
 
     def close(self) -> None:
-        """Channels share nothing."""
+        """Do nothing: connections share nothing that must be released."""
 
 
 class SmtpRelayConnection:
-    """One connection, opened when it is needed, and anew when the relay has closed it."""
+    """One connection to the relay. It is opened when an email is sent, and opened again when the relay has closed it."""
 
     def __init__(self, relay: Relay, tls: ssl.SSLContext | None) -> None:
         self._relay = relay
         self._tls = tls
-        self._conversation: SmtpConnection | None = None
+        self._smtp: SmtpConnection | None = None
         self.is_connecting = False
 
     @property
     def is_open(self) -> bool:
-        """Whether it is connected."""
-        return self._conversation is not None and self._conversation.is_open
+        """Return whether it is connected."""
+        return self._smtp is not None and self._smtp.is_open
 
     async def send(self, email: Email) -> SendResult:
-        """Hand over one mail.
+        """Send one email.
 
-        A relay may close a connection between two mails, and says 421 or nothing: that is no fault of the second one, which gets
-        a new connection at once, as long as its content has not begun.
+        A relay may close an idle connection between two emails, with a 421 or without a reply. That is not the second email's
+        fault: unless its content was started, it is sent again at once over a new connection.
         """
         was_open = self.is_open
         result = await self._send_once(email)
-        if was_open and result.error and not self.is_open and self._conversation and not self._conversation.content_begun:
+        if was_open and result.error and not self.is_open and self._smtp and not self._smtp.content_started:
             result = await self._send_once(email)
         return result
 
     async def close(self) -> None:
-        """Say goodbye."""
-        conversation, self._conversation = self._conversation, None
-        if conversation is not None and conversation.is_open:
-            await conversation.quit()
+        """Send QUIT if the connection is open, and close it."""
+        smtp, self._smtp = self._smtp, None
+        if smtp is not None and smtp.is_open:
+            await smtp.quit()
 
     async def _send_once(self, email: Email) -> SendResult:
         try:
-            conversation = await self._connected()
+            smtp = await self._connected()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
         try:
-            refused, end = await conversation.send(
-                addr_spec(email.sender), email.pending_recipients, bytes(email.raw_message.content)
-            )
+            rejected, reply = await smtp.send(addr_spec(email.sender), email.pending_recipients, bytes(email.raw_message.content))
         except BaseException as error:
             failure_kind = classify_error(error)
             if not _is_rejection(error) or failure_kind == FailureKind.RELAY_UNAVAILABLE:
-                conversation.close()  # who knows where the two are in their conversation; and this one leads nowhere
+                smtp.close()  # both sides may disagree about the state of the dialogue, or the relay accepts nothing
             if not isinstance(error, Exception):
                 raise
-            return failed_result(error, failure_kind, smtp_transcript=conversation.told)
-        return SendResult(reply=Reply(*end), rejections=rejections_from(refused), smtp_transcript=conversation.told)
+            return failed_result(error, failure_kind, smtp_transcript=smtp.transcript)
+        return SendResult(reply=Reply(*reply), rejections=rejections_from(rejected), smtp_transcript=smtp.transcript)
 
     async def _connected(self) -> SmtpConnection:
-        if self._conversation is None or not self.is_open:
-            self._conversation, self.is_connecting = None, True
+        if self._smtp is None or not self.is_open:
+            self._smtp, self.is_connecting = None, True
             try:
-                self._conversation = await _connect(self._relay, self._tls)
+                self._smtp = await _connect(self._relay, self._tls)
             finally:
                 self.is_connecting = False
-        return self._conversation
+        return self._smtp
 
 
 async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
@@ -104,7 +102,7 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
         tls_context=tls,
     )
     await client.connect()
-    if client.is_ehlo_or_helo_needed:  # after STARTTLS, the relay has to be asked again
+    if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
         await _send_ehlo(client)
     return SmtpConnection(
         cast("asyncio.Transport", client.transport),
@@ -123,7 +121,7 @@ async def _send_ehlo(client: aiosmtplib.SMTP) -> None:
 
 
 def _is_rejection(error: BaseException) -> bool:
-    """Whether the relay said no in so many words. An answer that is none, or fits no command, is not that."""
+    """Return whether the relay rejected the email with a 4xx or 5xx reply, rather than an unexpected or unreadable one."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return 400 <= error.code < 600
     return isinstance(error, aiosmtplib.SMTPRecipientsRefused)

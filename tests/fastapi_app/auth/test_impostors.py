@@ -1,4 +1,4 @@
-"""Who would pass for another: by a login that leads astray, a proxy's word, or the time that a refusal takes."""
+"""Impersonation: open redirects, session fixation, spoofed headers and timing attacks."""
 
 import re
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from project.auth import access_tokens
 from tests.conftest import PASSWORD
 from tests.fastapi_app.conftest import bearer
 
-AWAY = [
+FOREIGN_URLS = [
     "https://evil.example/",
     "//evil.example/",
     "///evil.example",
@@ -33,37 +33,37 @@ AWAY = [
 ]
 
 
-@pytest.mark.parametrize("away", AWAY)
-@pytest.mark.parametrize("where", ["url", "form"])
-def test_a_login_leads_to_no_other_site(owner: User, away: str, where: str) -> None:
-    form = {"username": "owner", "password": PASSWORD, **({"next": away} if where == "form" else {})}
+@pytest.mark.parametrize("foreign_url", FOREIGN_URLS)
+@pytest.mark.parametrize("source", ["url", "form"])
+def test_the_login_redirects_to_no_other_site(owner: User, foreign_url: str, source: str) -> None:
+    form = {"username": "owner", "password": PASSWORD, **({"next": foreign_url} if source == "form" else {})}
 
-    answer = Browser().post("/admin/login/", form, query_params={"next": away} if where == "url" else {})
+    response = Browser().post("/admin/login/", form, query_params={"next": foreign_url} if source == "url" else {})
 
-    assert answer.status_code == 302
-    assert re.match(r"/[a-z]", answer["Location"])
-
-
-SLASHES = ["//evil.example/admin", "//evil.example", "/admin//evil.example", "/%5cevil.example", "/api//evil.example/"]
+    assert response.status_code == 302
+    assert re.match(r"/[a-z]", response["Location"])
 
 
-@pytest.mark.parametrize("path", SLASHES)
-def test_no_missing_slash_leads_to_another_site(client: TestClient, headers: dict[str, str], path: str) -> None:
-    answer = client.get(f"http://testserver{path}", headers=headers, follow_redirects=False)
-
-    assert re.match(r"^$|/[^/\\]", answer.headers.get("Location", ""))
+FOREIGN_PATHS = ["//evil.example/admin", "//evil.example", "/admin//evil.example", "/%5cevil.example", "/api//evil.example/"]
 
 
-def test_a_login_takes_no_session_that_somebody_else_knows(client: TestClient, owner: User) -> None:
+@pytest.mark.parametrize("path", FOREIGN_PATHS)
+def test_appending_a_slash_redirects_to_no_other_site(client: TestClient, headers: dict[str, str], path: str) -> None:
+    response = client.get(f"http://testserver{path}", headers=headers, follow_redirects=False)
+
+    assert re.match(r"^$|/[^/\\]", response.headers.get("Location", ""))
+
+
+def test_the_login_prevents_session_fixation(client: TestClient, owner: User) -> None:
     victim = Browser()
-    planted = victim.session  # an attacker began it, and has the victim's browser send its cookie
-    planted["cart"] = "x"
-    planted.save()
-    victim.cookies["sessionid"] = planted.session_key or ""
+    fixed_session = victim.session  # created by an attacker, who made the victim's browser send its cookie
+    fixed_session["cart"] = "x"
+    fixed_session.save()
+    victim.cookies["sessionid"] = fixed_session.session_key or ""
 
     victim.post("/admin/login/", {"username": "owner", "password": PASSWORD})
 
-    client.cookies.set("sessionid", planted.session_key or "")
+    client.cookies.set("sessionid", fixed_session.session_key or "")
     assert client.get("/api/me").status_code == 401
     client.cookies.set("sessionid", victim.cookies["sessionid"].value)
     assert client.get("/api/me").json()["name"] == "owner"
@@ -82,13 +82,13 @@ def test_a_login_takes_no_session_that_somebody_else_knows(client: TestClient, o
     ],
     ids=str,
 )
-def test_no_header_of_a_proxy_lets_anybody_in(client: TestClient, owner: User, spoofed: dict[str, str]) -> None:
-    answer = client.get("/api/me", headers=spoofed)
+def test_proxy_headers_do_not_authenticate(client: TestClient, owner: User, spoofed: dict[str, str]) -> None:
+    response = client.get("/api/me", headers=spoofed)
 
-    assert answer.status_code == 401
+    assert response.status_code == 401
 
 
-def test_a_method_is_what_the_request_line_says(client: TestClient, headers: dict[str, str]) -> None:
+def test_ignores_method_override_headers(client: TestClient, headers: dict[str, str]) -> None:
     client.put("/api/templates/greeting", json={"text": "Hi"}, headers=headers)
 
     client.get("/api/templates/greeting", headers=headers | {"X-HTTP-Method-Override": "DELETE", "X-Method-Override": "DELETE"})
@@ -96,34 +96,34 @@ def test_a_method_is_what_the_request_line_says(client: TestClient, headers: dic
     assert client.get("/api/templates/greeting", headers=headers).status_code == 200
 
 
-def test_a_forwarded_host_is_in_no_redirect(client: TestClient) -> None:
+def test_redirects_ignore_forwarded_hosts(client: TestClient) -> None:
     spoofed = {"X-Forwarded-Host": "evil.example", "X-Forwarded-Server": "evil.example", "X-Forwarded-Proto": "https"}
 
-    answers = [client.get(path, headers=spoofed, follow_redirects=False) for path in ("/api/me/", "/admin/")]
+    responses = [client.get(path, headers=spoofed, follow_redirects=False) for path in ("/api/me/", "/admin/")]
 
-    assert [answer.headers["Location"] for answer in answers] == ["http://testserver/api/me", "/admin/login/?next=/admin/"]
+    assert [response.headers["Location"] for response in responses] == ["http://testserver/api/me", "/admin/login/?next=/admin/"]
 
 
-# How long a refusal takes
+# Timing
 
 
 @pytest.fixture
-def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How long what was compared was, each time that Django compared two in constant time."""
+def compared_lengths(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collect the length of each value that Django compares in constant time."""
     lengths: list[int] = []
     real = crypto.constant_time_compare
 
-    def compare(one: Any, other: Any) -> bool:
-        lengths.append(len(other))
-        return real(one, other)
+    def compare(expected: Any, actual: Any) -> bool:
+        lengths.append(len(actual))
+        return real(expected, actual)
 
     monkeypatch.setattr(keys, "constant_time_compare", compare)
     monkeypatch.setattr(access_tokens, "constant_time_compare", compare)
     return lengths
 
 
-@pytest.mark.parametrize("kind", ["good", "wrong secret", "revoked", "deleted"])
-def test_a_key_is_compared_in_constant_time_be_it_there_or_not(client: TestClient, compared: list[int], kind: str) -> None:
+@pytest.mark.parametrize("kind", ["valid", "wrong secret", "revoked", "deleted"])
+def test_compares_known_and_unknown_keys_in_constant_time(client: TestClient, compared_lengths: list[int], kind: str) -> None:
     key = create_key("shop", scopes=[])
     if kind == "wrong secret":
         ApiKey.objects.update(secret_hash="0" * 64)
@@ -132,14 +132,16 @@ def test_a_key_is_compared_in_constant_time_be_it_there_or_not(client: TestClien
     elif kind == "deleted":
         ApiKey.objects.all().delete()
 
-    answer = client.get("/api/me", headers=bearer(key))
+    response = client.get("/api/me", headers=bearer(key))
 
-    assert answer.status_code == (200 if kind == "good" else 401)
-    assert compared == [64, 64]
+    assert response.status_code == (200 if kind == "valid" else 401)
+    assert compared_lengths == [64, 64]
 
 
-def test_a_tokens_stamp_is_compared_in_constant_time(client: TestClient, headers: dict[str, str], compared: list[int]) -> None:
-    answer = client.get("/api/me", headers=headers)
+def test_compares_the_credentials_hash_of_a_token_in_constant_time(
+    client: TestClient, headers: dict[str, str], compared_lengths: list[int]
+) -> None:
+    response = client.get("/api/me", headers=headers)
 
-    assert answer.status_code == 200
-    assert compared == [32]
+    assert response.status_code == 200
+    assert compared_lengths == [32]

@@ -1,4 +1,4 @@
-"""Mails that were accepted, by the e-mail routes: looked at, followed and changed, in this process and with no lifespan."""
+"""Routes that list, get and change emails, without a lifespan and its worker."""
 
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -11,12 +11,12 @@ from project.emails.models import Email, RawMessage
 from project.emails.status import Status
 from project.events.models import Event
 from project.transports.models import MailboxMessage
-from tests.fastapi_app.payloads import BEFORE_ALL, BODY, soon
+from tests.fastapi_app.payloads import BEFORE_YEAR_1, BODY, soon
 
-# Looking
+# Reading
 
 
-def test_tells_one_mail_and_what_happened_to_it(client: TestClient, headers: dict[str, str]) -> None:
+def test_gets_an_email_and_its_events(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post("/api/emails", json=BODY | {"tags": {"order": "42"}}, headers=headers).json()["id"]
 
     email = client.get(f"/api/emails/{email_id}", headers=headers).json()
@@ -27,7 +27,7 @@ def test_tells_one_mail_and_what_happened_to_it(client: TestClient, headers: dic
     assert {event["data"]["email_id"] for event in events["data"]} == {email_id}
 
 
-def test_lists_the_newest_first_page_by_page(client: TestClient, headers: dict[str, str]) -> None:
+def test_lists_pages_with_the_newest_email_first(client: TestClient, headers: dict[str, str]) -> None:
     ids = [client.post("/api/emails", json=BODY, headers=headers).json()["id"] for _ in range(5)]
 
     first = client.get("/api/emails?limit=3", headers=headers).json()
@@ -41,25 +41,23 @@ def test_lists_by_status(client: TestClient, headers: dict[str, str]) -> None:
     client.post("/api/emails", json=BODY, headers=headers)
     client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers)
 
-    answer = client.get("/api/emails?status=scheduled", headers=headers).json()
+    response = client.get("/api/emails?status=scheduled", headers=headers).json()
 
-    assert [email["status"] for email in answer["data"]] == ["scheduled"]
+    assert [email["status"] for email in response["data"]] == ["scheduled"]
 
 
 @pytest.mark.parametrize("query", ["to=bob@example.com", "tag=order:7:b", "to=bob@example.com&tag=order:7:b&status=sent"])
 def test_lists_by_recipient_and_by_tag(client: TestClient, headers: dict[str, str], query: str) -> None:
     client.post("/api/emails", json=BODY | {"tags": {"order": "7"}, "cc": ["bobby@example.com"]}, headers=headers)
-    wanted = client.post(
-        "/api/emails", json=BODY | {"tags": {"order": "7:b"}, "bcc": ["bob@example.com"]}, headers=headers
-    ).json()
+    email = client.post("/api/emails", json=BODY | {"tags": {"order": "7:b"}, "bcc": ["bob@example.com"]}, headers=headers).json()
 
-    answer = client.get(f"/api/emails?{query}", headers=headers).json()
+    response = client.get(f"/api/emails?{query}", headers=headers).json()
 
-    assert [email["id"] for email in answer["data"]] == [wanted["id"]]
+    assert [email["id"] for email in response["data"]] == [email["id"]]
 
 
 @pytest.mark.parametrize(
-    ("sent_to", "asked"),
+    ("sent_to", "searched"),
     [
         ("delivered@simulator.test", "delivered@SIMULATOR.test"),
         ("Ada@EXAMPLE.com", "Ada@Example.com"),
@@ -67,32 +65,32 @@ def test_lists_by_recipient_and_by_tag(client: TestClient, headers: dict[str, st
         ("ada@bücher.example", "ada@xn--bcher-kva.example"),
     ],
 )
-def test_finds_a_recipient_as_it_was_written(client: TestClient, headers: dict[str, str], sent_to: str, asked: str) -> None:
+def test_finds_a_recipient_in_any_notation(client: TestClient, headers: dict[str, str], sent_to: str, searched: str) -> None:
     client.post("/api/emails", json=BODY | {"to": sent_to}, headers=headers)
 
-    found = client.get("/api/emails", params={"to": asked}, headers=headers).json()
+    found = client.get("/api/emails", params={"to": searched}, headers=headers).json()
     others = client.get("/api/emails", params={"to": "nobody"}, headers=headers).json()
 
     assert (len(found["data"]), others["data"]) == (1, [])
 
 
-def test_an_event_is_told_alike_everywhere(client: TestClient, headers: dict[str, str]) -> None:
+def test_an_event_has_the_same_json_on_both_routes(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
 
-    of_one = client.get(f"/api/emails/{email_id}/events", headers=headers).json()
-    of_all = client.get("/api/events", headers=headers).json()
+    events_of_one = client.get(f"/api/emails/{email_id}/events", headers=headers).json()
+    all_events = client.get("/api/events", headers=headers).json()
 
-    assert of_one == {"data": of_all["data"], "next": None}
+    assert events_of_one == {"data": all_events["data"], "next": None}
 
 
 @pytest.mark.parametrize("query", ["to=%00", "tag=a:%00", "tag=order", "status=lost", "limit=0", "limit=101", "after=x"])
-def test_refuses_to_list_by_nonsense(client: TestClient, headers: dict[str, str], query: str) -> None:
-    answer = client.get(f"/api/emails?{query}", headers=headers)
+def test_rejects_an_invalid_query_parameter(client: TestClient, headers: dict[str, str], query: str) -> None:
+    response = client.get(f"/api/emails?{query}", headers=headers)
 
-    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["query", query.partition("=")[0]])
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["query", query.partition("=")[0]])
 
 
-def test_nobody_sees_anothers_mail_but_staff(
+def test_only_staff_see_the_emails_of_others(
     client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]
 ) -> None:
     mine = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
@@ -107,19 +105,19 @@ def test_nobody_sees_anothers_mail_but_staff(
 # Changing
 
 
-def test_a_scheduled_mail_waits_and_can_be_moved_and_canceled(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_scheduled_email_can_be_rescheduled_and_canceled(client: TestClient, headers: dict[str, str]) -> None:
     accepted = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()
     later = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
 
-    moved = client.patch(f"/api/emails/{accepted['id']}", json={"scheduled_at": later.isoformat()}, headers=headers).json()
+    rescheduled = client.patch(f"/api/emails/{accepted['id']}", json={"scheduled_at": later.isoformat()}, headers=headers).json()
     canceled = client.post(f"/api/emails/{accepted['id']}/cancel", headers=headers).json()
 
-    assert (accepted["status"], moved["status"], canceled["status"]) == ("scheduled", "scheduled", "canceled")
-    assert datetime.fromisoformat(moved["scheduled_at"]) == later
+    assert (accepted["status"], rescheduled["status"], canceled["status"]) == ("scheduled", "scheduled", "canceled")
+    assert datetime.fromisoformat(rescheduled["scheduled_at"]) == later
     assert not MailboxMessage.objects.exists()
 
 
-def test_a_mail_that_was_moved_to_the_past_goes_at_once(client: TestClient, headers: dict[str, str]) -> None:
+def test_an_email_rescheduled_to_the_past_is_sent_now(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
 
     client.patch(f"/api/emails/{email_id}", json={"scheduled_at": "2026-01-01T00:00:00Z"}, headers=headers)
@@ -127,37 +125,37 @@ def test_a_mail_that_was_moved_to_the_past_goes_at_once(client: TestClient, head
     assert Email.objects.get().status == Status.SENT
 
 
-def test_a_mail_is_moved_to_no_time_that_is_none_in_utc(client: TestClient, headers: dict[str, str]) -> None:
+def test_rejects_rescheduling_to_a_time_before_year_1(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
 
-    answer = client.patch(f"/api/emails/{email_id}", json={"scheduled_at": BEFORE_ALL}, headers=headers)
+    response = client.patch(f"/api/emails/{email_id}", json={"scheduled_at": BEFORE_YEAR_1}, headers=headers)
 
-    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "scheduled_at"])
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "scheduled_at"])
 
 
-def test_a_mail_that_is_moved_has_the_date_of_its_new_time(client: TestClient, headers: dict[str, str]) -> None:
-    mail = BODY | {"scheduled_at": soon(), "text": "Hi\n\nDate: mine\n", "headers": {"X-Date": "mine"}}
-    email_id = client.post("/api/emails", json=mail, headers=headers).json()["id"]
+def test_rescheduling_changes_the_date_header(client: TestClient, headers: dict[str, str]) -> None:
+    body = BODY | {"scheduled_at": soon(), "text": "Hi\n\nDate: mine\n", "headers": {"X-Date": "mine"}}
+    email_id = client.post("/api/emails", json=body, headers=headers).json()["id"]
     before = bytes(RawMessage.objects.get().content)
     later = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
 
     client.patch(f"/api/emails/{email_id}", json={"scheduled_at": later.isoformat()}, headers=headers)
 
     after = bytes(RawMessage.objects.get().content)
-    old, new = (next(line for line in source.split(b"\r\n") if line.startswith(b"Date: ")) for source in (before, after))
+    old, new = (next(line for line in raw.split(b"\r\n") if line.startswith(b"Date: ")) for raw in (before, after))
     assert new == f"Date: {format_datetime(later)}".encode()
     assert after == before.replace(old, new)
 
 
-def test_a_mail_is_not_dated_in_the_past(client: TestClient, headers: dict[str, str]) -> None:
+def test_the_date_header_is_never_in_the_past(client: TestClient, headers: dict[str, str]) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
     client.post("/api/emails", json=BODY | {"scheduled_at": "0001-01-01T00:00:00Z"}, headers=headers)
 
     client.patch(f"/api/emails/{email_id}", json={"scheduled_at": "2026-01-01T00:00:00Z"}, headers=headers)
 
-    sources = [message_from_bytes(bytes(source.content), policy=policy.default) for source in RawMessage.objects.all()]
-    assert all(now <= source["Date"].datetime <= now + timedelta(minutes=1) for source in sources)
+    messages = [message_from_bytes(bytes(raw.content), policy=policy.default) for raw in RawMessage.objects.all()]
+    assert all(now <= message["Date"].datetime <= now + timedelta(minutes=1) for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -168,22 +166,20 @@ def test_a_mail_is_not_dated_in_the_past(client: TestClient, headers: dict[str, 
         ("PATCH", "", "email_not_reschedulable"),
     ],
 )
-def test_a_sent_mail_can_no_longer_be_changed(
-    client: TestClient, headers: dict[str, str], method: str, path: str, code: str
-) -> None:
+def test_a_sent_email_cannot_be_changed(client: TestClient, headers: dict[str, str], method: str, path: str, code: str) -> None:
     email_id = client.post("/api/emails", json=BODY, headers=headers).json()["id"]
 
-    answer = client.request(method, f"/api/emails/{email_id}{path}", json={"scheduled_at": soon()}, headers=headers)
+    response = client.request(method, f"/api/emails/{email_id}{path}", json={"scheduled_at": soon()}, headers=headers)
 
-    assert (answer.status_code, answer.json()["code"]) == (409, code)
+    assert (response.status_code, response.json()["code"]) == (409, code)
 
 
-def test_a_failed_mail_can_be_sent_again(client: TestClient, headers: dict[str, str]) -> None:
+def test_a_failed_email_can_be_retried(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
     Email.objects.update(status=Status.FAILED, attempts=8, next_attempt_at=None)
 
-    answer = client.post(f"/api/emails/{email_id}/retry", headers=headers)
+    response = client.post(f"/api/emails/{email_id}/retry", headers=headers)
 
-    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+    assert (response.status_code, response.json()["status"]) == (200, "queued")
     assert Email.objects.get().status == Status.SENT
     assert Event.objects.order_by("-id").values_list("type", flat=True)[0] == "email.sent"

@@ -1,4 +1,4 @@
-"""What the tests of live events share: mail that they tell of, and where the socket is."""
+"""Helpers for tests of events: the URL of the WebSocket, and emails to create events."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -10,16 +10,16 @@ from project.bridge.database.transactions import call_in_transaction
 from project.emails.submit import prepare_email, submit_batch, text_message
 
 ADA = "ada@example.com"
-SOCKET = "/api/ws/events"
+SOCKET_URL = "/api/ws/events"
 
-# A socket asks about its caller on other connections, which see only what is committed.
+# A WebSocket re-authenticates on other database connections, which see only committed rows.
 committed = pytest.mark.django_db(transaction=True)
 
 
 def send(count: int = 1, *, owner_id: str = "", to: tuple[str, ...] = (ADA,)) -> list[UUID]:
-    """Accept mails. Gives their ids."""
-    order = text_message(address=ADA, text="Hi")
-    order = replace(order, draft=replace(order.draft, to=to), owner_id=owner_id)
-    mails = [prepare_email(order, now=timezone.now()) for _ in range(count)]
-    call_in_transaction(submit_batch, mails)
-    return [mail.email.id for mail in mails]
+    """Submit emails, and return their ids."""
+    new_email = text_message(address=ADA, text="Hi")
+    new_email = replace(new_email, draft=replace(new_email.draft, to=to), owner_id=owner_id)
+    prepared = [prepare_email(new_email, now=timezone.now()) for _ in range(count)]
+    call_in_transaction(submit_batch, prepared)
+    return [each.email.id for each in prepared]

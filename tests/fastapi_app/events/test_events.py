@@ -1,4 +1,4 @@
-"""Events, as they are told on pages. As a stream, and at speed: tests/servers/test_live.py."""
+"""The list of events, and the JSON of events. For the stream and for load, see tests/servers/test_live_events.py."""
 
 import json
 from dataclasses import replace
@@ -31,54 +31,56 @@ from tests.fastapi_app.conftest import GetToken, bearer
 from tests.fastapi_app.events.event_helpers import ADA, send
 from tests.project.conftest import NOW, WORKER
 
-TAKEN = SendResult(reply=Reply(250, "2.0.0 Taken"))
-TAKEN_BUT = SendResult(reply=Reply(250, "2.0.0 Taken"), rejections={"bob@example.com": Reply(550, "5.7.1 Blocked")})
+ACCEPTED = SendResult(reply=Reply(250, "2.0.0 Ok"))
+PARTLY_ACCEPTED = SendResult(reply=Reply(250, "2.0.0 Ok"), rejections={"bob@example.com": Reply(550, "5.7.1 Blocked")})
 LATER = SendResult("SMTPDataError: later", FailureKind.TEMPORARY, Reply(451, "4.3.0 Later"))
 BLOCKED = SendResult("SMTPDataError: blocked", FailureKind.PERMANENT, Reply(550, "5.7.1 Blocked"))
 NO_USER = SendResult("SMTPRecipientsRefused: ada", FailureKind.PERMANENT, Reply(550, "5.1.1 No such user"))
 EVENT: TypeAdapter[Any] = TypeAdapter(EventOut)
 
 
-def attempted(outcome: SendResult) -> None:
-    """Accept a mail, and try to send it."""
-    send(to=(ADA, *outcome.rejections))
+def attempt(result: SendResult) -> None:
+    """Submit an email, and record an attempt with this result."""
+    send(to=(ADA, *result.rejections))
     (email,) = claim_emails(WORKER, limit=1, now=NOW)
-    record_results([Attempt(email, outcome, NOW)])
+    record_results([Attempt(email, result, NOW)])
 
 
-def everything_happens(owner: Principal) -> None:
-    """Mails that come to every status there is, and a few in more than one way."""
-    for outcome in (TAKEN, TAKEN_BUT, LATER, BLOCKED, NO_USER):
-        attempted(outcome)
+def create_events_of_all_types(owner: Principal) -> None:
+    """Bring emails to every status, to some of them in more than one way."""
+    for result in (ACCEPTED, PARTLY_ACCEPTED, LATER, BLOCKED, NO_USER):
+        attempt(result)
     later = prepare_email(replace(text_message(address=ADA, text="Hi"), scheduled_at=NOW + timedelta(days=1)), now=NOW)
     submit_batch([later])
     cancel_email(later.email.id, principal=owner, now=NOW)
-    suppress_all([NewSuppression("eve@example.com", "asked for no more")], now=NOW)
+    suppress_all([NewSuppression("eve@example.com", "unsubscribed")], now=NOW)
     send(to=("eve@example.com",))
     claim_emails(WORKER, limit=1, now=NOW)
 
 
-# What is told
+# JSON
 
 
 @pytest.fixture
-def told(lent: None, owner: User) -> list[str]:
-    """The texts of events of every type."""
-    everything_happens(session_principal(owner))
+def event_texts(shared_test_connection: None, owner: User) -> list[str]:
+    """Return the JSON of events of every type."""
+    create_events_of_all_types(session_principal(owner))
     return [StreamedEvent(event).json for event in events_after(0, limit=100)]
 
 
-def test_whatever_is_told_is_one_of_the_types_that_the_document_has(told: list[str]) -> None:
-    events = [EVENT.validate_json(text) for text in told]
+def test_all_events_match_the_documented_schema(event_texts: list[str]) -> None:
+    events = [EVENT.validate_json(text) for text in event_texts]
 
     assert {event.type for event in events} == set(TYPES)
-    assert all(json.loads(text)["data"].keys() <= EventData.model_fields.keys() for text in told)
+    assert all(json.loads(text)["data"].keys() <= EventData.model_fields.keys() for text in event_texts)
 
 
-def test_pages_and_sockets_tell_the_same(client: TestClient, owner: User, token: GetToken, told: list[str]) -> None:
+def test_pages_and_websockets_have_the_same_json(
+    client: TestClient, owner: User, token: GetToken, event_texts: list[str]
+) -> None:
     page = client.get("/api/events", params={"limit": 100}, headers=bearer(token(owner))).json()
 
-    assert page == {"data": [json.loads(text) for text in told], "next": None}
+    assert page == {"data": [json.loads(text) for text in event_texts], "next": None}
 
 
 def test_the_union_is_tagged_by_type_in_openapi() -> None:
@@ -91,7 +93,7 @@ def test_the_union_is_tagged_by_type_in_openapi() -> None:
 # Pages
 
 
-def test_pages_follow_one_another(client: TestClient, owner: User, token: GetToken) -> None:
+def test_lists_events_page_by_page(client: TestClient, owner: User, token: GetToken) -> None:
     headers, after, ids = bearer(token(owner)), None, []
     send(5)
 
@@ -106,17 +108,17 @@ def test_pages_follow_one_another(client: TestClient, owner: User, token: GetTok
     assert len(ids) == 5
 
 
-def test_pages_hold_what_is_asked_for(client: TestClient, owner: User, token: GetToken, told: list[str]) -> None:
-    headers, email_id = bearer(token(owner)), json.loads(told[0])["data"]["email_id"]
+def test_filters_by_type_and_email(client: TestClient, owner: User, token: GetToken, event_texts: list[str]) -> None:
+    headers, email_id = bearer(token(owner)), json.loads(event_texts[0])["data"]["email_id"]
 
     failed = client.get("/api/events", params={"types": "email.failed,email.bounced"}, headers=headers).json()["data"]
-    of_one = client.get("/api/events", params={"email_id": email_id}, headers=headers).json()["data"]
+    of_one_email = client.get("/api/events", params={"email_id": email_id}, headers=headers).json()["data"]
 
     assert [event["type"] for event in failed] == ["email.failed", "email.bounced"]
-    assert {event["data"]["email_id"] for event in of_one} == {email_id}
+    assert {event["data"]["email_id"] for event in of_one_email} == {email_id}
 
 
-def test_each_sees_the_events_of_its_own_mails(client: TestClient) -> None:
+def test_a_key_sees_only_events_of_its_own_emails(client: TestClient) -> None:
     headers = bearer(create_key("shop", scopes=["events:read"]))
     (mine,) = send(owner_id=f"key:{ApiKey.objects.get().pk}")
     send(owner_id="key:0")
@@ -127,15 +129,15 @@ def test_each_sees_the_events_of_its_own_mails(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/events", "/api/events/stream"])
-def test_events_need_their_scope(client: TestClient, path: str) -> None:
+def test_events_need_the_scope(client: TestClient, path: str) -> None:
     key = create_key("reader", scopes=["emails:read"])
 
     assert client.get(path).status_code == 401
-    assert client.get(path, headers=bearer(key)).json()["code"] == "missing_scope"
+    assert client.get(path, headers=bearer(key)).json()["code"] == "insufficient_scope"
 
 
 @pytest.mark.parametrize("query", [{"types": "email.lost"}, {"types": ""}, {"after": -1}, {"after": 2**63}, {"email_id": "x"}])
-def test_what_there_is_not_cannot_be_asked_for(client: TestClient, query: dict[str, Any]) -> None:
+def test_rejects_invalid_filters(client: TestClient, query: dict[str, Any]) -> None:
     headers = bearer(create_key("shop", scopes=["events:read"]))
 
     for path in ("/api/events", "/api/events/stream"):

@@ -1,4 +1,4 @@
-"""The socket of events: who it is, and who it is no longer."""
+"""The WebSocket of events: authentication, and closing when the credential loses its access."""
 
 import time
 from collections.abc import Iterator
@@ -11,33 +11,33 @@ from django.utils import timezone
 from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_app.events import websocket as conversation
+from fastapi_app.events import websocket as event_websocket
 from fastapi_app.events.reauthorization import RECHECK_INTERVAL_SECONDS
 from project.accounts.models import User
 from project.api_keys.keys import create_key, revoke_key
 from project.api_keys.models import ApiKey
 from project.bridge.database.transactions import call_in_transaction
 from tests.fastapi_app.conftest import SignIn, bearer
-from tests.fastapi_app.events.event_helpers import SOCKET, committed
+from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed
 
 
-def closed(socket: WebSocketTestSession) -> int:
-    """The code with which the socket is closed, after whatever comes before: sooner than it would be by asking now and then."""
-    began = time.monotonic()
+def close_code(socket: WebSocketTestSession) -> int:
+    """Return the close code. Expects it sooner than periodic checks alone would close the WebSocket."""
+    started = time.monotonic()
     while True:
         try:
             socket.receive_json()
         except WebSocketDisconnect as end:
-            assert time.monotonic() - began < RECHECK_INTERVAL_SECONDS / 2
+            assert time.monotonic() - started < RECHECK_INTERVAL_SECONDS / 2
             return end.code
 
 
-# Who it is
+# Authentication
 
 
 @committed
-def test_the_first_word_may_be_who_it_is(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET) as socket:
+def test_authenticates_with_the_first_message(live: TestClient, events_key: str) -> None:
+    with live.websocket_connect(SOCKET_URL) as socket:
         socket.send_json({"action": "ping"})
         assert socket.receive_json()["type"] == "error"
         socket.send_json({"action": "authenticate", "token": events_key})
@@ -47,66 +47,66 @@ def test_the_first_word_may_be_who_it_is(live: TestClient, events_key: str) -> N
 
 @committed
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Basic b3duZXI6eA==", "Bearer mr_x"])
-def test_a_bad_credential_is_refused(live: TestClient, header: str) -> None:
-    with live.websocket_connect(SOCKET, headers={"Authorization": header}) as socket:
-        assert closed(socket) == 4401
+def test_closes_after_a_bad_credential(live: TestClient, header: str) -> None:
+    with live.websocket_connect(SOCKET_URL, headers={"Authorization": header}) as socket:
+        assert close_code(socket) == 4401
 
 
 @committed
-def test_a_bad_first_word_is_refused(live: TestClient) -> None:
-    with live.websocket_connect(SOCKET) as socket:
+def test_closes_after_a_bad_token_in_the_first_message(live: TestClient) -> None:
+    with live.websocket_connect(SOCKET_URL) as socket:
         socket.send_json({"action": "authenticate", "token": "nonsense"})
 
-        assert closed(socket) == 4401
+        assert close_code(socket) == 4401
 
 
 @committed
-def test_who_does_not_say_who_it_is_is_refused(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "AUTH_TIMEOUT_SECONDS", 0.05)
+def test_closes_if_the_client_does_not_authenticate_in_time(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_websocket, "AUTH_TIMEOUT_SECONDS", 0.05)
 
-    with live.websocket_connect(SOCKET) as socket:
-        assert closed(socket) == 4401
+    with live.websocket_connect(SOCKET_URL) as socket:
+        assert close_code(socket) == 4401
 
 
 @committed
-def test_a_socket_needs_the_scope(live: TestClient) -> None:
-    with live.websocket_connect(SOCKET, headers=bearer(create_key("reader", scopes=["emails:read"]))) as socket:
-        assert closed(socket) == 4403
+def test_closes_without_the_scope(live: TestClient) -> None:
+    with live.websocket_connect(SOCKET_URL, headers=bearer(create_key("reader", scopes=["emails:read"]))) as socket:
+        assert close_code(socket) == 4403
 
 
 @pytest.mark.pitfall(18)
-def test_a_foreign_page_is_refused_before_the_socket_opens(client: TestClient, owner: User, sign_in: SignIn) -> None:
+def test_rejects_a_foreign_origin_before_accepting(client: TestClient, owner: User, sign_in: SignIn) -> None:
     sign_in(owner)
 
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect(SOCKET, headers={"Origin": "http://evil.example"}):
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect(SOCKET_URL, headers={"Origin": "http://evil.example"}):
         pass
 
 
-# Who it is no longer
+# Loss of access
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_when_its_key_is_revoked(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET, headers=bearer(events_key)) as socket:
+def test_closes_when_the_key_is_revoked(live: TestClient, events_key: str) -> None:
+    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         call_in_transaction(revoke_key, ApiKey.objects.get().prefix, now=timezone.now())
 
-        assert closed(socket) == 4401
+        assert close_code(socket) == 4401
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_when_its_key_expires(live: TestClient) -> None:
+def test_closes_when_the_key_expires(live: TestClient) -> None:
     key = create_key("brief", scopes=["events:read"], expires_at=timezone.now() + timedelta(seconds=0.5))
 
-    with live.websocket_connect(SOCKET, headers=bearer(key)) as socket:
-        assert closed(socket) == 4401
+    with live.websocket_connect(SOCKET_URL, headers=bearer(key)) as socket:
+        assert close_code(socket) == 4401
 
 
 @pytest.fixture
 def browser(teammate: User) -> Browser:
-    """A teammate's, who is signed in to the admin and may see mail."""
+    """Return the browser of a teammate who is signed in to the admin and may view emails."""
     teammate.user_permissions.add(Permission.objects.get(codename="view_email"))
     browser = Browser()
     browser.force_login(teammate)
@@ -115,41 +115,41 @@ def browser(teammate: User) -> Browser:
 
 @pytest.fixture
 def page(live: TestClient, browser: Browser) -> Iterator[WebSocketTestSession]:
-    """The socket of a page there."""
+    """Open a WebSocket with the session cookie of that browser."""
     headers = {"Cookie": f"sessionid={browser.cookies['sessionid'].value}", "Origin": "http://testserver"}
-    with live.websocket_connect(SOCKET, headers=headers) as socket:
+    with live.websocket_connect(SOCKET_URL, headers=headers) as socket:
         assert socket.receive_json()["type"] == "ready"
         yield socket
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_with_the_logout(page: WebSocketTestSession, browser: Browser) -> None:
+def test_closes_on_logout(page: WebSocketTestSession, browser: Browser) -> None:
     browser.post("/admin/logout/")
 
-    assert closed(page) == 4401
+    assert close_code(page) == 4401
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_when_its_person_may_do_it_no_more(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_loses_the_permission(page: WebSocketTestSession, teammate: User) -> None:
     teammate.user_permissions.clear()
 
-    assert closed(page) == 4403
+    assert close_code(page) == 4403
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_when_its_person_may_see_less(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_is_no_longer_staff(page: WebSocketTestSession, teammate: User) -> None:
     teammate.is_staff = False
     teammate.save()
 
-    assert closed(page) == 4401
+    assert close_code(page) == 4401
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_a_socket_closes_when_its_person_is_deleted(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_is_deleted(page: WebSocketTestSession, teammate: User) -> None:
     teammate.delete()
 
-    assert closed(page) in (4401, 4403)  # who is just being asked about may be found without permissions
+    assert close_code(page) in (4401, 4403)  # 4403 if a check runs when the permissions are deleted and the user is not yet

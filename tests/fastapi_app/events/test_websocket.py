@@ -1,4 +1,4 @@
-"""The socket of events: what is told there, and what may be said."""
+"""The WebSocket of events: the events it sends, and the commands it accepts."""
 
 from typing import Any
 
@@ -13,24 +13,24 @@ from project.bridge.database.transactions import call_in_transaction
 from project.emails.actions import cancel_email
 from project.events.selectors import events_after
 from tests.fastapi_app.conftest import bearer
-from tests.fastapi_app.events.event_helpers import SOCKET, committed, send
+from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed, send
 from tests.project.conftest import NOW
 
 EVENT: TypeAdapter[Any] = TypeAdapter(EventOut)
 
 
-def whose() -> str:
-    """The `caller_id` of the key."""
+def key_owner_id() -> str:
+    """Return the `owner_id` of the only API key."""
     return f"key:{ApiKey.objects.get().pk}"
 
 
 @committed
-def test_a_socket_hears_of_what_happens(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET, headers=bearer(events_key)) as socket:
+def test_sends_new_events_of_own_emails(live: TestClient, events_key: str) -> None:
+    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         ready = Ready.model_validate(socket.receive_json())
-        ids = send(3, owner_id=whose())
+        ids = send(3, owner_id=key_owner_id())
         send(owner_id="key:0")
-        ids += send(owner_id=whose())
+        ids += send(owner_id=key_owner_id())
 
         events = [EVENT.validate_python(socket.receive_json()) for _ in ids]
 
@@ -40,11 +40,11 @@ def test_a_socket_hears_of_what_happens(live: TestClient, events_key: str) -> No
 
 
 @committed
-def test_a_socket_begins_after_the_event_that_was_seen_last(live: TestClient, events_key: str) -> None:
-    ids = send(3, owner_id=whose())
+def test_replays_events_after_the_given_id(live: TestClient, events_key: str) -> None:
+    ids = send(3, owner_id=key_owner_id())
     first = events_after(0, limit=1)[0].pk
 
-    with live.websocket_connect(f"{SOCKET}?after={first}", headers=bearer(events_key)) as socket:
+    with live.websocket_connect(f"{SOCKET_URL}?after={first}", headers=bearer(events_key)) as socket:
         ready = socket.receive_json()
         events = [socket.receive_json() for _ in ids[1:]]
 
@@ -53,24 +53,26 @@ def test_a_socket_begins_after_the_event_that_was_seen_last(live: TestClient, ev
 
 
 @committed
-def test_a_socket_hears_what_it_asked_for_last(live: TestClient, events_key: str) -> None:
-    email_id, other = send(2, owner_id=whose())
-    with live.websocket_connect(f"{SOCKET}?types=email.sent", headers=bearer(events_key)) as socket:
+def test_subscribe_replaces_the_filter(live: TestClient, events_key: str) -> None:
+    email_id, other = send(2, owner_id=key_owner_id())
+    with live.websocket_connect(f"{SOCKET_URL}?types=email.sent", headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_json({"action": "subscribe", "types": ["email.canceled"], "email_id": str(email_id)})
         socket.send_json({"action": "ping"})
         assert socket.receive_json() == Pong().model_dump()
 
-        for each in (other, email_id):
-            call_in_transaction(cancel_email, each, principal=Principal("key", "shop", frozenset(), whose()), now=NOW)
+        for canceled_id in (other, email_id):
+            call_in_transaction(
+                cancel_email, canceled_id, principal=Principal("key", "shop", frozenset(), key_owner_id()), now=NOW
+            )
 
-        told = socket.receive_json()
-    assert (told["type"], told["data"]["email_id"]) == ("email.canceled", str(email_id))
+        event = socket.receive_json()
+    assert (event["type"], event["data"]["email_id"]) == ("email.canceled", str(email_id))
 
 
 @committed
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "problem"),
     [
         ("{", "Invalid JSON"),
         ("[]", "Input should be"),
@@ -82,28 +84,26 @@ def test_a_socket_hears_what_it_asked_for_last(live: TestClient, events_key: str
         ("x" * 4097, "4096"),
     ],
 )
-def test_what_is_not_understood_is_said_and_the_socket_stays_open(
-    live: TestClient, events_key: str, text: str, complaint: str
-) -> None:
-    with live.websocket_connect(SOCKET, headers=bearer(events_key)) as socket:
+def test_reports_an_invalid_message_and_stays_open(live: TestClient, events_key: str, text: str, problem: str) -> None:
+    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_text(text)
 
-        assert complaint in SocketError.model_validate(socket.receive_json()).detail
+        assert problem in SocketError.model_validate(socket.receive_json()).detail
         socket.send_json({"action": "ping"})
         assert socket.receive_json() == {"type": "pong"}
 
 
 @committed
-def test_bytes_are_not_understood_either(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET, headers=bearer(events_key)) as socket:
+def test_reports_a_binary_message_as_an_error(live: TestClient, events_key: str) -> None:
+    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_bytes(b'{"action": "ping"}')
 
         assert socket.receive_json()["type"] == "error"
 
 
-def test_what_a_client_may_say_is_tagged_by_action() -> None:
+def test_the_union_of_client_messages_is_tagged_by_action() -> None:
     schema = TypeAdapter(ClientMessage).json_schema()
 
     assert set(schema["discriminator"]["mapping"]) == {"authenticate", "subscribe", "ping"}

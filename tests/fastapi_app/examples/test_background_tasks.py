@@ -1,4 +1,4 @@
-"""The notes' BackgroundTasks, in this process: send-email, and what runs after the response where no lifespan runs."""
+"""The BackgroundTasks example in this process: send-email, and tasks that run after the response without a lifespan."""
 
 import logging
 import time
@@ -26,44 +26,44 @@ from tests.smtp import Sink
 QUEUED = {"message": "Email will be sent in the background"}
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What Mailrail logged, without what the test's own HTTP client did."""
+def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the messages that Mailrail logged, without those of the test's HTTP client."""
     return [record.getMessage() for record in caplog.records if record.name.startswith(("project", "fastapi_app"))]
 
 
-def test_background_tasks_delivers_what_it_queued(client: TestClient) -> None:
+def test_background_tasks_delivers_the_email(client: TestClient) -> None:
     answer = client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
     assert (answer.status_code, answer.json()) == (200, QUEUED)
     assert Email.objects.get().status == Status.SENT
 
 
-def test_background_tasks_puts_the_mail_into_the_mailbox(client: TestClient) -> None:
+def test_background_tasks_stores_the_email_in_the_mailbox(client: TestClient) -> None:
     client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi Ada\nHow are you?"})
 
-    email, kept = Email.objects.get(), MailboxMessage.objects.get()
-    assert (kept.subject, kept.text, kept.recipients) == ("Hi Ada", "Hi Ada\nHow are you?", ["ada@example.com"])
-    assert message_from_bytes(bytes(kept.source), policy=policy.default)["Message-ID"] == email.message_id
+    email, stored = Email.objects.get(), MailboxMessage.objects.get()
+    assert (stored.subject, stored.text, stored.recipients) == ("Hi Ada", "Hi Ada\nHow are you?", ["ada@example.com"])
+    assert message_from_bytes(bytes(stored.source), policy=policy.default)["Message-ID"] == email.message_id
 
 
-def test_background_tasks_logs_the_mail_while_it_stays_here(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_background_tasks_logs_the_email_in_the_embedded_mailbox(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
-    assert said(caplog) == ["Sending email to ada@example.com: Hi", "Email sent successfully"]
+    assert logged(caplog) == ["Sending email to ada@example.com: Hi", "Email sent successfully"]
 
 
-def test_background_tasks_lets_no_message_forge_a_line_of_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+def test_background_tasks_escapes_control_characters_in_the_log(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi\nEmail\u2028\x1b[31msent"})
 
-    assert said(caplog)[0] == r"Sending email to ada@example.com: Hi\nEmail\u2028\x1b[31msent"
+    assert logged(caplog)[0] == r"Sending email to ada@example.com: Hi\nEmail\u2028\x1b[31msent"
 
 
 @pytest.mark.parametrize(
     "address", ["", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a@b.de\r\nBcc: x@y.de"]
 )
-def test_background_tasks_refuses_a_bad_address(client: TestClient, address: str) -> None:
+def test_background_tasks_rejects_an_invalid_address(client: TestClient, address: str) -> None:
     answer = client.post("/api/send-email/", params={"email": address, "message": "Hi"})
 
     assert answer.status_code == 422
@@ -71,41 +71,41 @@ def test_background_tasks_refuses_a_bad_address(client: TestClient, address: str
 
 
 @pytest.mark.parametrize("message", ["", "Hi\x00", "x" * 10_001])
-def test_background_tasks_refuses_a_bad_message(client: TestClient, message: str) -> None:
+def test_background_tasks_rejects_an_invalid_message(client: TestClient, message: str) -> None:
     answer = client.post("/api/send-email/", params={"email": "ada@example.com", "message": message})
 
     assert answer.status_code == 422
     assert [problem["loc"] for problem in answer.json()["detail"]] == [["query", "message"]]
 
 
-def test_background_tasks_takes_a_message_of_the_full_length(client: TestClient) -> None:
+def test_background_tasks_accepts_a_message_of_the_maximum_length(client: TestClient) -> None:
     answer = client.post("/api/send-email/", params={"email": "ada@example.com", "message": "x" * 10_000})
 
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("params", [{}, {"email": "ada@example.com", "message": ""}])
-def test_background_tasks_queues_nothing_that_it_refuses(client: TestClient, params: dict[str, str]) -> None:
+def test_background_tasks_queues_no_rejected_email(client: TestClient, params: dict[str, str]) -> None:
     client.post("/api/send-email/", params=params)
 
     assert not Email.objects.exists()
 
 
 @pytest.mark.pitfall(3)
-def test_background_tasks_finds_the_mail_in_the_database(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    found: list[str] = []
+def test_background_tasks_run_after_the_email_is_committed(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    statuses: list[str] = []
 
-    async def look(_engine: object) -> None:
-        found.extend(await run_in_transaction(lambda: list(Email.objects.values_list("status", flat=True))))
+    async def look(_worker: object) -> None:
+        statuses.extend(await run_in_transaction(lambda: list(Email.objects.values_list("status", flat=True))))
 
     monkeypatch.setattr("project.delivery.worker.DeliveryWorker.wake_or_deliver", look)
     client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
-    assert found == [Status.QUEUED]
+    assert statuses == [Status.QUEUED]
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("lent")
+@pytest.mark.usefixtures("shared_test_connection")
 @pytest.mark.pitfall(24, 25)
 async def test_background_tasks_deliver_by_themselves_under_asgi_transport() -> None:
     async with httpx.AsyncClient(transport=ASGITransport(application), base_url="http://testserver") as client:
@@ -122,7 +122,7 @@ def test_background_tasks_keep_their_order() -> None:
         order.append(name)
 
     def on_a_thread(name: str) -> None:
-        time.sleep(0.01)  # gives a later one every chance to be first
+        time.sleep(0.01)  # so that a later task could overtake this one
         order.append(name)
 
     @router.post("/")
@@ -147,7 +147,7 @@ def test_background_tasks_keep_their_order() -> None:
 
 
 @pytest.mark.usefixtures("real_transport")
-def test_security_lets_nobody_send_real_mail_without_a_credential(client: TestClient) -> None:
+def test_security_requires_a_credential_with_a_real_transport(client: TestClient) -> None:
     answer = client.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
 
     assert (answer.status_code, answer.json()["code"]) == (401, "not_authenticated")
@@ -156,27 +156,27 @@ def test_security_lets_nobody_send_real_mail_without_a_credential(client: TestCl
 
 
 @pytest.mark.usefixtures("real_transport")
-def test_security_lets_nobody_send_real_mail_without_the_scope(client: TestClient, teammate: User, token: GetToken) -> None:
+def test_security_requires_the_scope_with_a_real_transport(client: TestClient, teammate: User, token: GetToken) -> None:
     params = {"email": "ada@example.com", "message": "Hi"}
 
     answer = client.post("/api/send-email/", params=params, headers=bearer(token(teammate)))
 
-    assert (answer.status_code, answer.json()["code"]) == (403, "missing_scope")
-    assert answer.json()["detail"] == "This needs the scope emails:send."
+    assert (answer.status_code, answer.json()["code"]) == (403, "insufficient_scope")
+    assert answer.json()["detail"] == "Missing required scope: emails:send."
     assert not Email.objects.exists()
 
 
-def test_security_sends_real_mail_with_a_token(client: TestClient, owner: User, token: GetToken, relay: Sink) -> None:
+def test_security_sends_over_smtp_with_a_token(client: TestClient, owner: User, token: GetToken, relay: Sink) -> None:
     params = {"email": "ada@example.com", "message": "Hi"}
 
     answer = client.post("/api/send-email/", params=params, headers=bearer(token(owner, "emails:send")))
 
     assert (answer.status_code, answer.json()) == (200, QUEUED)
     assert relay.recipients == [["ada@example.com"]]
-    assert relay.mails[0]["Message-ID"] == Email.objects.get().message_id
+    assert relay.emails[0]["Message-ID"] == Email.objects.get().message_id
 
 
-def test_security_logs_neither_addresses_nor_texts_of_real_mail(
+def test_security_logs_no_address_or_text_with_a_real_transport(
     client: TestClient, owner: User, token: GetToken, relay: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
     params, headers = {"email": "ada@example.com", "message": "a secret"}, bearer(token(owner))
@@ -184,10 +184,10 @@ def test_security_logs_neither_addresses_nor_texts_of_real_mail(
     with caplog.at_level(logging.DEBUG):
         client.post("/api/send-email/", params=params, headers=headers)
 
-    assert said(caplog) == [f"Sending email {Email.objects.get().id}", "Email sent successfully"]
+    assert logged(caplog) == [f"Sending email {Email.objects.get().id}", "Email sent successfully"]
 
 
-def test_security_logs_no_address_that_the_relay_refuses(
+def test_security_logs_no_address_that_the_relay_rejects(
     client: TestClient, owner: User, token: GetToken, relay: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
     params, headers = {"email": "ada@example.com", "message": "a secret"}, bearer(token(owner))
@@ -199,7 +199,7 @@ def test_security_logs_no_address_that_the_relay_refuses(
     assert "ada@" not in "".join(caplog.handler.format(r) for r in caplog.records if r.name.startswith("project"))
 
 
-def test_security_is_decided_by_the_transport_of_the_moment(client: TestClient, settings: Settings) -> None:
+def test_security_follows_the_current_transport(client: TestClient, settings: Settings) -> None:
     params = {"email": "ada@example.com", "message": "Hi"}
 
     answers = []
@@ -211,7 +211,7 @@ def test_security_is_decided_by_the_transport_of_the_moment(client: TestClient, 
 
 
 @pytest.mark.usefixtures("client")
-def test_background_tasks_know_a_mail_by_an_id_in_order_of_time(client: TestClient) -> None:
+def test_email_ids_are_uuidv7_in_order_of_time(client: TestClient) -> None:
     for message in ("first", "second"):
         client.post("/api/send-email/", params={"email": "ada@example.com", "message": message})
 

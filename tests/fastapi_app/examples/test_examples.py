@@ -1,4 +1,4 @@
-"""Each section of the notes, in this process. tests/servers/test_notes.py holds the same against real servers."""
+"""The sections of the FastAPI notes, in this process. tests/servers/test_examples.py tests them against real servers."""
 
 import subprocess
 import sys
@@ -17,8 +17,8 @@ from project.bridge.background.background_tasks import BackgroundRoute
 from tests.processes import ROOT
 
 
-def the_parameter(answer: Any) -> list[str]:
-    """What a 422 names."""
+def parameters_in(answer: Any) -> list[str]:
+    """Return the parameters that a 422 names."""
     assert answer.status_code == 422
     return [problem["loc"][1] for problem in answer.json()["detail"]]
 
@@ -35,7 +35,7 @@ def test_asyncio_greets_each_by_name(client: TestClient) -> None:
     ]
 
 
-def test_asyncio_greets_many_at_once(client: TestClient) -> None:
+def test_asyncio_greets_many_names_concurrently(client: TestClient) -> None:
     greetings = client.get("/api/greet?name=Alice&name=Bob&name=Cleo&pause=0.05").json()["greetings"]
 
     last_hello = max(datetime.fromisoformat(g["hello_at"]) for g in greetings)
@@ -49,17 +49,17 @@ def test_asyncio_pauses_between_hello_and_goodbye(client: TestClient) -> None:
     (alice,) = answer["greetings"]
     paused = datetime.fromisoformat(alice["goodbye_at"]) - datetime.fromisoformat(alice["hello_at"])
     assert answer["elapsed"] >= 0.05
-    assert paused.total_seconds() >= 0.049  # the event loop's clock is not the wall's
+    assert paused.total_seconds() >= 0.049  # the event loop and the timestamps use different clocks
 
 
-def test_asyncio_tells_times_in_utc(client: TestClient) -> None:
+def test_asyncio_returns_times_in_utc(client: TestClient) -> None:
     (alice,) = client.get("/api/greet?name=Alice&pause=0").json()["greetings"]
 
     assert alice["hello_at"].endswith("Z")
     assert alice["goodbye_at"].endswith("Z")
 
 
-def test_asyncio_pauses_a_second_unless_told_otherwise() -> None:
+def test_asyncio_pauses_for_a_second_by_default() -> None:
     name, pause = app.openapi()["paths"]["/greet"]["get"]["parameters"]
 
     assert name["name"] == "name"
@@ -67,7 +67,7 @@ def test_asyncio_pauses_a_second_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize("query", ["&".join(["name=x"] * 50), "name=" + "x" * 100, "name=x&pause=0"])
-def test_asyncio_greets_up_to_its_limits(client: TestClient, query: str) -> None:
+def test_asyncio_accepts_values_up_to_the_limits(client: TestClient, query: str) -> None:
     answer = client.get(f"/api/greet?pause=0&{query}")
 
     assert answer.status_code == 200
@@ -86,10 +86,10 @@ def test_asyncio_greets_up_to_its_limits(client: TestClient, query: str) -> None
         ("name=x&pause=soon", "pause"),
     ],
 )
-def test_asyncio_names_the_parameter_that_is_out_of_bounds(client: TestClient, query: str, parameter: str) -> None:
+def test_asyncio_names_a_parameter_that_is_out_of_range(client: TestClient, query: str, parameter: str) -> None:
     answer = client.get(f"/api/greet?{query}")
 
-    assert the_parameter(answer) == [parameter]
+    assert parameters_in(answer) == [parameter]
 
 
 # Types
@@ -106,10 +106,10 @@ def test_types_adds(client: TestClient, x: str, y: str, result: int) -> None:
     ("query", "parameters"),
     [("x=abc&y=5", ["x"]), ("x=3&y=5.5", ["y"]), ("x=3", ["y"]), ("y=5", ["x"]), ("", ["x", "y"]), ("x=&y=5", ["x"])],
 )
-def test_types_names_the_parameter_that_is_no_number(client: TestClient, query: str, parameters: list[str]) -> None:
+def test_types_names_a_parameter_that_is_not_an_integer(client: TestClient, query: str, parameters: list[str]) -> None:
     answer = client.get(f"/api/add?{query}")
 
-    assert the_parameter(answer) == parameters
+    assert parameters_in(answer) == parameters
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def _overridden() -> Iterator[None]:
     del app.dependency_overrides[get_dependency]
 
 
-def test_depends_greets_what_the_dependency_gives(client: TestClient) -> None:
+def test_depends_greets_with_the_value_of_the_dependency(client: TestClient) -> None:
     answer = client.get("/api/")
 
     assert answer.json() == {"message": "Hello, Dependency Injection"}
@@ -154,13 +154,13 @@ def test_depends_can_be_overridden_by_a_test(client: TestClient) -> None:
 
 
 def small_app(router: APIRouter) -> TestClient:
-    """An application of one router."""
+    """Return a client for an application with one router."""
     small = FastAPI()
     small.include_router(router)
     return TestClient(small, raise_server_exceptions=False)
 
 
-def test_depends_on_what_depends_on_something() -> None:
+def test_depends_resolves_nested_dependencies() -> None:
     router = APIRouter(route_class=BackgroundRoute)
 
     def first(name: str) -> str:
@@ -179,7 +179,7 @@ def test_depends_on_what_depends_on_something() -> None:
 
 
 @pytest.mark.parametrize("path", ["/works", "/fails"])
-def test_depends_closes_what_a_dependency_opened(path: str) -> None:
+def test_depends_closes_a_dependency_that_yields(path: str) -> None:
     router, events = APIRouter(route_class=BackgroundRoute), []
 
     async def resource() -> Any:

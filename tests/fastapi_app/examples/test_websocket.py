@@ -1,4 +1,4 @@
-"""The notes' WebSocket, in this process: by Starlette's test client and by Channels'."""
+"""The WebSocket example in this process, with Starlette's test client and with Channels'."""
 
 import logging
 
@@ -17,12 +17,12 @@ LONGEST = ["x" * LIMIT, "ä" * (LIMIT // 2)]
 
 @pytest.fixture
 def client() -> TestClient:
-    """No test here needs the database."""
+    """Return a client without a database, which these tests do not need."""
     return TestClient(application)
 
 
 def communicator(path: str = "/api/ws", *headers: tuple[bytes, bytes]) -> WebsocketCommunicator:
-    """Channels' client."""
+    """Return Channels' client."""
     return WebsocketCommunicator(application, path, headers=list(headers))
 
 
@@ -42,7 +42,7 @@ def test_websocket_echoes_in_order(client: TestClient) -> None:
         assert [socket.receive_text() for _ in range(100)] == [f"Message text was: {number}" for number in range(100)]
 
 
-def test_websocket_keeps_callers_apart(client: TestClient) -> None:
+def test_websocket_echoes_to_each_client_its_own_messages(client: TestClient) -> None:
     with client.websocket_connect("/api/ws") as one, client.websocket_connect("/api/ws") as other:
         one.send_text("one")
         other.send_text("other")
@@ -60,7 +60,7 @@ def test_websocket_closes_on_a_binary_frame(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("text", TOO_LONG)
-def test_websocket_closes_on_a_text_that_is_too_long(client: TestClient, text: str) -> None:
+def test_websocket_closes_on_an_oversized_text(client: TestClient, text: str) -> None:
     with client.websocket_connect("/api/ws") as socket:
         socket.send_text(text)
 
@@ -70,7 +70,7 @@ def test_websocket_closes_on_a_text_that_is_too_long(client: TestClient, text: s
 
 
 @pytest.mark.parametrize("path", ["/ws/nope", "/ws", "/", "/api", "/api/", "/api/nope", "/api/ws/nope", "/apix/ws", "/admin/"])
-def test_websocket_refuses_an_unknown_path(client: TestClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_websocket_rejects_an_unknown_path(client: TestClient, path: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(path):
         pass
 
@@ -78,7 +78,7 @@ def test_websocket_refuses_an_unknown_path(client: TestClient, path: str, caplog
 
 
 @pytest.mark.parametrize("origin", ["http://testserver", None])
-def test_websocket_takes_our_own_pages_and_what_is_no_browser(client: TestClient, origin: str | None) -> None:
+def test_websocket_accepts_our_own_pages_and_clients_without_an_origin(client: TestClient, origin: str | None) -> None:
     with client.websocket_connect("/api/ws", headers={"Origin": origin} if origin else {}) as socket:
         socket.send_text("Hi")
 
@@ -87,13 +87,13 @@ def test_websocket_takes_our_own_pages_and_what_is_no_browser(client: TestClient
 
 @pytest.mark.pitfall(18)
 @pytest.mark.parametrize("origin", ["http://evil.example", "https://testserver", "http://testserver:81", "null", ""])
-def test_websocket_refuses_foreign_pages(client: TestClient, origin: str) -> None:
+def test_websocket_rejects_foreign_origins(client: TestClient, origin: str) -> None:
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/ws", headers={"Origin": origin}):
         pass
 
 
 @pytest.mark.anyio
-async def test_websocket_survives_a_client_that_left_before_its_echo() -> None:
+async def test_websocket_survives_a_client_that_disconnects_before_its_echo() -> None:
     incoming: list[Message] = [{"type": "websocket.connect"}, {"type": "websocket.receive", "text": "Hi"}]
 
     async def receive() -> Message:
@@ -101,7 +101,7 @@ async def test_websocket_survives_a_client_that_left_before_its_echo() -> None:
 
     async def send(message: Message) -> None:
         if message["type"] == "websocket.send":
-            raise OSError  # as the ASGI specification has servers do: "Disconnected Client - send exception"
+            raise OSError  # as the ASGI specification requires ("Disconnected Client - send exception")
 
     scope = {"type": "websocket", "path": "/api/ws", "headers": [], "query_string": b"", "subprotocols": []}
     await application(scope, receive, send)
@@ -110,7 +110,7 @@ async def test_websocket_survives_a_client_that_left_before_its_echo() -> None:
 
 
 @pytest.mark.anyio
-async def test_websocket_echoes_to_channels() -> None:
+async def test_websocket_echoes_to_the_channels_client() -> None:
     socket = communicator()
 
     assert await socket.connect() == (True, None)
@@ -121,7 +121,7 @@ async def test_websocket_echoes_to_channels() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("text", LONGEST)
-async def test_websocket_echoes_the_longest_text_to_channels(text: str) -> None:
+async def test_websocket_echoes_the_longest_text_to_the_channels_client(text: str) -> None:
     socket = communicator()
 
     await socket.connect()
@@ -132,7 +132,7 @@ async def test_websocket_echoes_the_longest_text_to_channels(text: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(("frame", "code"), [({"bytes_data": b"\x00"}, 1003), ({"text_data": TOO_LONG[0]}, 1009)])
-async def test_websocket_closes_on_bad_frames_of_channels(frame: dict[str, str | bytes], code: int) -> None:
+async def test_websocket_closes_on_bad_frames_of_the_channels_client(frame: dict[str, str | bytes], code: int) -> None:
     socket = communicator()
 
     await socket.connect()
@@ -145,7 +145,7 @@ async def test_websocket_closes_on_bad_frames_of_channels(frame: dict[str, str |
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("path", ["/ws/nope", "/api/nope"])
-async def test_websocket_refuses_an_unknown_path_of_channels(path: str) -> None:
+async def test_websocket_rejects_an_unknown_path_of_the_channels_client(path: str) -> None:
     socket = communicator(path)
 
     accepted, _ = await socket.connect()
@@ -156,7 +156,7 @@ async def test_websocket_refuses_an_unknown_path_of_channels(path: str) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.pitfall(18)
-async def test_websocket_refuses_foreign_pages_of_channels() -> None:
+async def test_websocket_rejects_foreign_origins_of_the_channels_client() -> None:
     socket = communicator("/api/ws", (b"origin", b"http://evil.example"), (b"host", b"testserver"))
 
     accepted, _ = await socket.connect()

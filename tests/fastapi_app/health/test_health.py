@@ -1,4 +1,4 @@
-"""Health: what is asked by those who run it."""
+"""Health: liveness and readiness."""
 
 import asyncio
 from typing import Any
@@ -17,7 +17,7 @@ NOT_RUNNING = "not running"
 
 
 class LostLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer whose server is gone."""
+    """A channel layer whose server is down."""
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
         """Fail as redis-py does."""
@@ -25,74 +25,74 @@ class LostLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no 
 
 
 class SilentLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer that says nothing any more."""
+    """A channel layer that never responds."""
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """Hang."""
+        """Wait forever."""
         await asyncio.Event().wait()
         return {}
 
 
 def channel_layer(layer: type) -> dict[str, dict[str, str]]:
-    """The setting."""
+    """Return the setting for a channel layer class."""
     return {"default": {"BACKEND": f"{layer.__module__}.{layer.__qualname__}"}}
 
 
-def test_is_alive_while_it_can_answer(client: TestClient) -> None:
+def test_is_live_while_the_process_responds(client: TestClient) -> None:
     answer = client.get("/api/health/live")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
 @pytest.mark.django_db(transaction=True)
-def test_is_ready_while_its_lifespan_runs() -> None:
+def test_is_ready_while_the_lifespan_runs() -> None:
     with TestClient(application) as client:
         answer = client.get("/api/health/ready")
 
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "checks": {"database": "ok", "channel_layer": "ok", "engine": "ok"}}
+    assert answer.json() == {"status": "ok", "checks": {"database": "ok", "channel_layer": "ok", "delivery": "ok"}}
 
 
-def test_is_not_ready_without_its_engine(client: TestClient) -> None:
+def test_is_not_ready_without_a_delivery_worker(client: TestClient) -> None:
     answer = client.get("/api/health/ready")
 
     assert answer.status_code == 503
     assert answer.json() == {
         "status": "unavailable",
-        "checks": {"database": "ok", "channel_layer": "ok", "engine": NOT_RUNNING},
+        "checks": {"database": "ok", "channel_layer": "ok", "delivery": NOT_RUNNING},
     }
 
 
-def test_names_the_database_when_it_fails(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_failing_database(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable() -> None:
         raise OperationalError("no route to db.internal")
 
     monkeypatch.setattr(checks, "ping_database", unreachable)
 
-    found = client.get("/api/health/ready").json()["checks"]
+    reported = client.get("/api/health/ready").json()["checks"]
 
-    assert found == {"database": "OperationalError", "channel_layer": "ok", "engine": NOT_RUNNING}
+    assert reported == {"database": "OperationalError", "channel_layer": "ok", "delivery": NOT_RUNNING}
 
 
-def test_names_the_channel_layer_when_it_fails(client: TestClient, settings: Settings) -> None:
+def test_reports_a_failing_channel_layer(client: TestClient, settings: Settings) -> None:
     settings.CHANNEL_LAYERS = channel_layer(LostLayer)
 
-    found = client.get("/api/health/ready").json()["checks"]
+    reported = client.get("/api/health/ready").json()["checks"]
 
-    assert found == {"database": "ok", "channel_layer": "ConnectionRefusedError", "engine": NOT_RUNNING}
+    assert reported == {"database": "ok", "channel_layer": "ConnectionRefusedError", "delivery": NOT_RUNNING}
 
 
-def test_names_what_does_not_answer_in_time(client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_check_that_times_out(client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = channel_layer(SilentLayer)
     monkeypatch.setattr(checks, "CHECK_TIMEOUT_SECONDS", 0.1)
 
-    found = client.get("/api/health/ready").json()["checks"]
+    reported = client.get("/api/health/ready").json()["checks"]
 
-    assert found["channel_layer"] == "no answer within 0.1 s"
+    assert reported["channel_layer"] == "no answer within 0.1 s"
 
 
 @pytest.mark.anyio
-async def test_asking_for_readiness_leaves_no_channel_behind(settings: Settings) -> None:
+async def test_a_readiness_check_leaves_no_channel_behind(settings: Settings) -> None:
     settings.CHANNEL_LAYERS = channel_layer(InMemoryChannelLayer)
 
     await ping_channel_layer()
@@ -100,7 +100,7 @@ async def test_asking_for_readiness_leaves_no_channel_behind(settings: Settings)
     assert get_channel_layer().channels == {}
 
 
-def test_is_alive_whatever_fails(client: TestClient, settings: Settings) -> None:
+def test_is_live_while_other_parts_fail(client: TestClient, settings: Settings) -> None:
     settings.CHANNEL_LAYERS = channel_layer(LostLayer)
 
     assert client.get("/api/health/live").status_code == 200

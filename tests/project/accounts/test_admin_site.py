@@ -1,4 +1,4 @@
-"""The back office: mail to look at, and to change by no hand."""
+"""The admin site: who may open it, and that emails in it are read-only."""
 
 import pytest
 from django.core.mail import EmailMessage
@@ -15,20 +15,20 @@ MODELS = ["emails/email", "transports/mailboxmessage"]
 
 @pytest.fixture
 def client() -> Client:
-    """Django's."""
+    """Return a Django test client without a session."""
     return Client()
 
 
 @pytest.fixture
 def rows(accept: Accept) -> dict[str, Model]:
-    """One of each."""
+    """Return one row of each model."""
     email = accept("Hello Ada\nthe text of it")
     EmailMessage("Hello Ada", "Hello Ada\nthe text of it", email.sender, email.recipients).send()
     return {"emails/email": email, "transports/mailboxmessage": MailboxMessage.objects.get()}
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_lists_mail(browser: Client, rows: dict[str, Model], model: str) -> None:
+def test_lists_emails(browser: Client, rows: dict[str, Model], model: str) -> None:
     page = browser.get(f"/admin/{model}/").content.decode()
 
     assert "Hello Ada" in page
@@ -36,7 +36,7 @@ def test_lists_mail(browser: Client, rows: dict[str, Model], model: str) -> None
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_shows_a_mail_with_its_text(browser: Client, rows: dict[str, Model], model: str) -> None:
+def test_shows_an_email_with_its_text(browser: Client, rows: dict[str, Model], model: str) -> None:
     page = browser.get(f"/admin/{model}/{rows[model].pk}/change/").content.decode()
 
     assert "Hello Ada" in page
@@ -45,40 +45,40 @@ def test_shows_a_mail_with_its_text(browser: Client, rows: dict[str, Model], mod
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_adds_no_mail(browser: Client, model: str) -> None:
-    for answer in (
+def test_rejects_adding_an_email(browser: Client, model: str) -> None:
+    for response in (
         browser.get(f"/admin/{model}/add/"),
         browser.post(f"/admin/{model}/add/", {"subject": "forged"}),
     ):
-        assert answer.status_code == 403
+        assert response.status_code == 403
 
     assert not Email.objects.exists()
     assert not MailboxMessage.objects.exists()
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_changes_no_mail(browser: Client, rows: dict[str, Model], model: str) -> None:
-    answer = browser.post(f"/admin/{model}/{rows[model].pk}/change/", {"subject": "forged"})
+def test_rejects_changing_an_email(browser: Client, rows: dict[str, Model], model: str) -> None:
+    response = browser.post(f"/admin/{model}/{rows[model].pk}/change/", {"subject": "forged"})
 
     rows[model].refresh_from_db()
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert "Hello Ada" in str(rows[model])
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/emails/email/", "/admin/accounts/user/"])
-def test_is_for_those_who_signed_in(client: Client, db: None, path: str) -> None:
-    answer = client.get(path)
+def test_redirects_an_anonymous_visitor_to_the_login(client: Client, db: None, path: str) -> None:
+    response = client.get(path)
 
-    assert (answer.status_code, answer["Location"]) == (302, f"/admin/login/?next={path}")
+    assert (response.status_code, response["Location"]) == (302, f"/admin/login/?next={path}")
 
 
-def test_shows_no_mail_to_a_teammate_without_permission(client: Client, teammate: User) -> None:
+def test_hides_emails_from_a_teammate_without_permission(client: Client, teammate: User) -> None:
     client.force_login(teammate)
 
     assert client.get("/admin/emails/email/").status_code == 403
 
 
-def test_makes_people(browser: Client) -> None:
+def test_creates_a_user(browser: Client) -> None:
     form = {"username": "new", "usable_password": "true", "password1": "a long pass phrase", "password2": "a long pass phrase"}
 
     browser.post("/admin/accounts/user/add/", form)

@@ -1,4 +1,4 @@
-"""Staff who are no superusers: they give what they hold, act on nobody who holds more, and read no secret by a list's lookups."""
+"""Staff without superuser status: what they can grant and manage, and that list lookups reveal no secrets."""
 
 from typing import Any
 
@@ -13,20 +13,22 @@ from project.accounts.models import User
 from project.api_keys.models import ApiKey
 from tests.conftest import PASSWORD
 
-NEW = "a new horse battery staple"
-PEOPLE = ("change_user", "delete_user", "view_user", "add_group", "change_group", "delete_group")
-DEVICES = tuple(f"{verb}_{kind}device" for verb in ("add", "change", "delete", "view") for kind in ("totp", "static"))
+NEW_PASSWORD = "a new horse battery staple"
+USER_PERMISSIONS = ("change_user", "delete_user", "view_user", "add_group", "change_group", "delete_group")
+DEVICE_PERMISSIONS = tuple(
+    f"{action}_{kind}device" for action in ("add", "change", "delete", "view") for kind in ("totp", "static")
+)
 
 
 def permissions(*codenames: str) -> list[Permission]:
-    """By their names."""
+    """Return the permissions with these codenames."""
     return list(Permission.objects.filter(codename__in=codenames))
 
 
 @pytest.fixture
 def staff(teammate: User) -> Client:
-    """Where the teammate is signed in, who looks after people, groups and devices, and may send."""
-    teammate.user_permissions.set(permissions(*PEOPLE, *DEVICES, "add_email"))
+    """Return a client logged in as the teammate, who may manage users, groups and devices, and send emails."""
+    teammate.user_permissions.set(permissions(*USER_PERMISSIONS, *DEVICE_PERMISSIONS, "add_email"))
     browser = Client()
     browser.force_login(teammate)
     return browser
@@ -34,136 +36,140 @@ def staff(teammate: User) -> Client:
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    """Somebody else, who may do nothing."""
+    """Return a user without any permission."""
     return User.objects.create_user("stranger", password=PASSWORD)
 
 
-def save(browser: Client, user: User, **changes: Any) -> Any:
-    """Send the form about a user. Gives what is wrong with it."""
+def submit_user_form(browser: Client, user: User, **changes: Any) -> Any:
+    """Submit the change form of a user, and return the form's errors."""
     joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
-    answer = browser.post(
+    response = browser.post(
         f"/admin/accounts/user/{user.pk}/change/", {"username": user.username, "is_active": "on", **joined, **changes}
     )
-    return dict(answer.context["adminform"].form.errors) if answer.status_code == 200 else {}
+    return dict(response.context["adminform"].form.errors) if response.status_code == 200 else {}
 
 
 def set_password(browser: Client, user: User) -> int:
-    """Send the form for another's password."""
-    form = {"usable_password": "true", "password1": NEW, "password2": NEW}
+    """Submit the password form of a user, and return the status."""
+    form = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     return browser.post(f"/admin/accounts/user/{user.pk}/password/", form).status_code
 
 
-# People
+# Users
 
 
-def test_staff_do_not_make_themselves_superusers(staff: Client, teammate: User) -> None:
-    assert save(staff, teammate, is_superuser="on", is_staff="on", first_name="Tea") == {}
+def test_staff_cannot_make_themselves_superusers(staff: Client, teammate: User) -> None:
+    assert submit_user_form(staff, teammate, is_superuser="on", is_staff="on", first_name="Tea") == {}
 
     teammate.refresh_from_db()
     assert (teammate.first_name, teammate.is_superuser) == ("Tea", False)
 
 
-def test_a_superuser_makes_another(browser: Client, stranger: User) -> None:
-    assert save(browser, stranger, is_superuser="on") == {}
+def test_a_superuser_can_make_another_superuser(browser: Client, stranger: User) -> None:
+    assert submit_user_form(browser, stranger, is_superuser="on") == {}
 
     assert User.objects.get(pk=stranger.pk).is_superuser
 
 
-def test_staff_give_what_they_hold(staff: Client, stranger: User) -> None:
+def test_staff_can_grant_permissions_that_they_have(staff: Client, stranger: User) -> None:
     group = Group.objects.create(name="senders")
     group.permissions.set(permissions("add_email"))
     (held,) = permissions("change_user")
 
-    assert save(staff, stranger, user_permissions=[held.pk], groups=[group.pk]) == {}
+    assert submit_user_form(staff, stranger, user_permissions=[held.pk], groups=[group.pk]) == {}
 
     assert list(stranger.user_permissions.all()) == [held]
     assert list(stranger.groups.all()) == [group]
 
 
-def test_staff_give_nothing_beyond_what_they_hold(staff: Client, stranger: User) -> None:
-    group = Group.objects.create(name="keepers")
-    (beyond,) = permissions("add_apikey")
-    group.permissions.set([beyond, *permissions("add_email")])
+def test_staff_cannot_grant_permissions_that_they_lack(staff: Client, stranger: User) -> None:
+    group = Group.objects.create(name="support")
+    (not_held,) = permissions("add_apikey")
+    group.permissions.set([not_held, *permissions("add_email")])
 
-    errors = save(staff, stranger, user_permissions=[beyond.pk], groups=[group.pk])
+    errors = submit_user_form(staff, stranger, user_permissions=[not_held.pk], groups=[group.pk])
 
     assert errors.keys() == {"user_permissions", "groups"}
-    assert "only what you hold yourself" in str(errors)
+    assert "only grant permissions that you have" in str(errors)
     assert not stranger.user_permissions.exists()
 
 
 @pytest.fixture(params=["superuser", "deactivated superuser", "permission", "deactivated permission", "group"])
-def greater(request: pytest.FixtureRequest, stranger: User) -> User:
-    """Somebody who holds more than the teammate."""
+def more_privileged_user(request: pytest.FixtureRequest, stranger: User) -> User:
+    """Return a user with more permissions than the teammate."""
     stranger.is_superuser, stranger.is_active = "superuser" in request.param, "deactivated" not in request.param
     stranger.save()
     if "permission" in request.param:
         stranger.user_permissions.set(permissions("add_apikey"))
     if request.param == "group":
-        stranger.groups.create(name="keepers").permissions.set(permissions("add_apikey"))
+        stranger.groups.create(name="support").permissions.set(permissions("add_apikey"))
     return stranger
 
 
-def test_staff_do_nothing_to_who_holds_more(staff: Client, greater: User) -> None:
-    page = f"/admin/accounts/user/{greater.pk}"
+def test_staff_cannot_change_or_delete_a_more_privileged_user(staff: Client, more_privileged_user: User) -> None:
+    page = f"/admin/accounts/user/{more_privileged_user.pk}"
 
-    answers = [
-        set_password(staff, greater),
+    responses = [
+        set_password(staff, more_privileged_user),
         staff.post(f"{page}/change/", {"username": "mine"}).status_code,
         staff.post(f"{page}/delete/", {"post": "yes"}).status_code,
     ]
-    staff.post("/admin/accounts/user/", {"action": "delete_selected", "_selected_action": [greater.pk], "post": "yes"})
+    staff.post(
+        "/admin/accounts/user/", {"action": "delete_selected", "_selected_action": [more_privileged_user.pk], "post": "yes"}
+    )
 
-    assert answers == [403, 403, 403]
+    assert responses == [403, 403, 403]
     assert User.objects.get(username="stranger").check_password(PASSWORD)
-    assert staff.get(f"{page}/change/").status_code == 200  # to be looked at
+    assert staff.get(f"{page}/change/").status_code == 200  # still readable
 
 
-def test_staff_set_the_password_of_who_holds_no_more(staff: Client, stranger: User) -> None:
+def test_staff_can_set_the_password_of_a_less_privileged_user(staff: Client, stranger: User) -> None:
     assert set_password(staff, stranger) == 302
 
-    assert User.objects.get(pk=stranger.pk).check_password(NEW)
+    assert User.objects.get(pk=stranger.pk).check_password(NEW_PASSWORD)
 
 
 # Groups
 
 
-def test_staff_put_nothing_into_a_group_beyond_what_they_hold(staff: Client) -> None:
-    (held,), (beyond,) = permissions("add_email"), permissions("add_apikey")
+def test_staff_cannot_create_a_group_with_permissions_that_they_lack(staff: Client) -> None:
+    (held,), (not_held,) = permissions("add_email"), permissions("add_apikey")
 
-    refused = staff.post("/admin/auth/group/add/", {"name": "keepers", "permissions": [held.pk, beyond.pk]})
-    made = staff.post("/admin/auth/group/add/", {"name": "senders", "permissions": [held.pk]})
+    rejected = staff.post("/admin/auth/group/add/", {"name": "support", "permissions": [held.pk, not_held.pk]})
+    created = staff.post("/admin/auth/group/add/", {"name": "senders", "permissions": [held.pk]})
 
-    assert "only what you hold yourself" in refused.content.decode()
-    assert (made.status_code, [group.name for group in Group.objects.all()]) == (302, ["senders"])
+    assert "only grant permissions that you have" in rejected.content.decode()
+    assert (created.status_code, [group.name for group in Group.objects.all()]) == (302, ["senders"])
 
 
-def test_staff_do_not_change_a_group_that_holds_more(staff: Client) -> None:
-    group = Group.objects.create(name="keepers")
+def test_staff_cannot_change_or_delete_a_more_privileged_group(staff: Client) -> None:
+    group = Group.objects.create(name="support")
     group.permissions.set(permissions("add_apikey"))
 
-    answers = [staff.post(f"/admin/auth/group/{group.pk}/{verb}/", {"name": "x", "post": "yes"}) for verb in ("change", "delete")]
+    responses = [
+        staff.post(f"/admin/auth/group/{group.pk}/{action}/", {"name": "x", "post": "yes"}) for action in ("change", "delete")
+    ]
 
-    assert [answer.status_code for answer in answers] == [403, 403]
-    assert Group.objects.get().name == "keepers"
+    assert [response.status_code for response in responses] == [403, 403]
+    assert Group.objects.get().name == "support"
 
 
 # Devices
 
 
 @pytest.mark.parametrize("model", [TOTPDevice, StaticDevice])
-def test_staff_leave_the_device_of_who_holds_more(staff: Client, owner: User, stranger: User, model: Any) -> None:
+def test_staff_cannot_manage_the_device_of_a_more_privileged_user(staff: Client, owner: User, stranger: User, model: Any) -> None:
     device, other = (model.objects.create(user=user, name="app") for user in (owner, stranger))
     path = f"/admin/{model._meta.app_label}/{model._meta.model_name}"
 
     assert staff.post(f"{path}/{device.pk}/delete/", {"post": "yes"}).status_code == 403
     assert staff.post(f"{path}/{device.pk}/change/", {"name": "x"}).status_code == 403
-    given = staff.post(f"{path}/{other.pk}/change/", {"user": owner.pk, "name": "x"})
-    assert "only to who holds no more" in given.content.decode()
+    response = staff.post(f"{path}/{other.pk}/change/", {"user": owner.pk, "name": "x"})
+    assert "only to users with no more permissions than you" in response.content.decode()
     assert set(model.objects.values_list("user", flat=True)) == {owner.pk, stranger.pk}
 
 
-def test_staff_take_away_the_device_of_who_holds_no_more(staff: Client, stranger: User) -> None:
+def test_staff_can_delete_the_device_of_a_less_privileged_user(staff: Client, stranger: User) -> None:
     device = TOTPDevice.objects.create(user=stranger, name="app")
 
     staff.post(f"/admin/otp_totp/totpdevice/{device.pk}/delete/", {"post": "yes"})
@@ -183,7 +189,7 @@ def test_staff_take_away_the_device_of_who_holds_no_more(staff: Client, stranger
         (User, "password"),
     ],
 )
-def test_no_list_answers_to_lookups_of_secrets(browser: Client, model: Any, column: str) -> None:
+def test_rejects_lookups_of_secret_columns(browser: Client, model: Any, column: str) -> None:
     path = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
 
     for lookup in ("", "__exact", "__gte", "__startswith", "__isnull"):
@@ -192,5 +198,5 @@ def test_no_list_answers_to_lookups_of_secrets(browser: Client, model: Any, colu
 
 
 @pytest.mark.parametrize("kind", ["totp", "static"])
-def test_the_filter_of_a_list_of_devices_still_works(browser: Client, kind: str) -> None:
+def test_allows_the_filter_of_the_device_list(browser: Client, kind: str) -> None:
     assert browser.get(f"/admin/otp_{kind}/{kind}device/", {"confirmed__exact": "1"}).status_code == 200

@@ -1,4 +1,4 @@
-"""Two-factor login: set up, asked for, required, and turned off."""
+"""Two-factor login: setup, verification, enforcement and disabling."""
 
 import re
 from typing import Any
@@ -20,40 +20,40 @@ from project.auth.access_tokens import authenticate_access_token, issue_access_t
 from project.auth.principal import NotAuthenticated
 from tests.conftest import PASSWORD
 
-SETUP = "/admin/two-factor/"
-ADDRESS = "198.51.100.7"
+SETUP_URL = "/admin/two-factor/"
+CLIENT_IP = "198.51.100.7"
 
 
-def code_of(device: TOTPDevice) -> str:
-    """What the app shows now."""
+def current_code(device: TOTPDevice) -> str:
+    """Return the code that the app shows now."""
     return f"{TOTP(device.bin_key, device.step, device.t0, device.digits).token():06}"
 
 
-def wrong_code_of(device: TOTPDevice) -> str:
-    """What it does not show, before long or since not long ago."""
+def incorrect_code(device: TOTPDevice) -> str:
+    """Return a code that is not valid now, nor two time steps earlier or later."""
     totp = TOTP(device.bin_key, device.step, device.t0, device.digits)
     return next(f"{number:06}" for number in range(100) if not totp.verify(number, tolerance=2))
 
 
 @pytest.fixture
 def device(owner: User) -> Any:
-    """The owner's app, which was set up before there was a trail."""
+    """Return the owner's confirmed device, created without signals so that the audit trail is empty."""
     return TOTPDevice.objects.bulk_create([TOTPDevice(user=owner, name="app", confirmed=True)])[0]
 
 
 def log_in(browser: Browser, **form: str) -> Any:
-    """Send the admin's login form, as the owner."""
+    """Submit the admin's login form with the owner's username and password."""
     return browser.post("/admin/login/?next=/admin/", {"username": "owner", "password": PASSWORD, **form})
 
 
-def ask_for_token(client: TestClient, **form: str) -> tuple[int, str | None]:
-    """The status and the code of what the API answers to the owner."""
-    answer = client.post("/api/token", data={"username": "owner", "password": PASSWORD, **form})
-    return answer.status_code, answer.json().get("code")
+def request_token(client: TestClient, **form: str) -> tuple[int, str | None]:
+    """Request an access token for the owner. Return the status and the error code."""
+    response = client.post("/api/token", data={"username": "owner", "password": PASSWORD, **form})
+    return response.status_code, response.json().get("code")
 
 
-def trail() -> list[tuple[str, str, str, str | None]]:
-    """What is written down but for who signs in, oldest first."""
+def audit_trail() -> list[tuple[str, str, str, str | None]]:
+    """Return (action, reason, actor, ip_address) of each entry, oldest first, without logins."""
     events = AuditEvent.objects.exclude(action=AuditAction.SIGNED_IN).order_by("pk")
     return list(events.values_list("action", "reason", "actor", "ip_address"))
 
@@ -61,71 +61,71 @@ def trail() -> list[tuple[str, str, str, str | None]]:
 # In the admin
 
 
-def test_who_has_not_set_it_up_signs_in_with_the_password(owner: User) -> None:
+def test_logs_in_with_the_password_alone_without_two_factor(owner: User) -> None:
     assert log_in(Browser()).headers["Location"] == "/admin/"
 
 
-def test_who_has_set_it_up_signs_in_with_a_code(device: Any) -> None:
-    assert log_in(Browser(), otp=code_of(device)).headers["Location"] == "/admin/"
+def test_logs_in_with_a_code(device: Any) -> None:
+    assert log_in(Browser(), otp=current_code(device)).headers["Location"] == "/admin/"
 
 
-def test_the_password_alone_does_not_do(device: Any) -> None:
+def test_rejects_the_password_without_a_code(device: Any) -> None:
     browser = Browser()
 
     page = log_in(browser)
 
-    assert "signs in with a code" in page.content.decode()
+    assert "A two-factor code is required." in page.content.decode()
     assert "sessionid" not in browser.cookies
 
 
-def test_a_wrong_code_does_not_do(device: Any) -> None:
+def test_rejects_an_incorrect_code(device: Any) -> None:
     browser = Browser()
 
-    page = log_in(browser, otp=wrong_code_of(device))
+    page = log_in(browser, otp=incorrect_code(device))
 
-    assert "The code is wrong" in page.content.decode()
+    assert "The code is incorrect" in page.content.decode()
     assert "sessionid" not in browser.cookies
 
 
-def test_nothing_is_told_about_a_code_before_the_password_is_right(device: Any) -> None:
-    page = log_in(Browser(), password="wrong", otp=code_of(device)).content.decode()
+def test_reveals_nothing_about_the_code_before_the_password_is_correct(device: Any) -> None:
+    page = log_in(Browser(), password="wrong", otp=current_code(device)).content.decode()
 
     assert "correct username and password" in page
-    assert "The code is wrong" not in page
+    assert "The code is incorrect" not in page
 
 
-def test_a_code_is_good_once(device: Any) -> None:
-    code = code_of(device)
+def test_rejects_a_code_that_was_used_before(device: Any) -> None:
+    code = current_code(device)
     log_in(Browser(), otp=code)
 
-    assert "The code is wrong" in log_in(Browser(), otp=code).content.decode()
+    assert "The code is incorrect" in log_in(Browser(), otp=code).content.decode()
 
 
 # For a token
 
 
 @pytest.mark.parametrize("form", [{}, {"otp": ""}])
-def test_a_token_needs_a_code(form: dict[str, str], device: Any, client: TestClient) -> None:
-    assert ask_for_token(client, **form) == (403, "two_factor_required")
+def test_issues_no_token_without_a_code(form: dict[str, str], device: Any, client: TestClient) -> None:
+    assert request_token(client, **form) == (403, "two_factor_required")
 
 
-def test_a_token_needs_the_right_code(device: Any, client: TestClient) -> None:
-    assert ask_for_token(client, otp=wrong_code_of(device)) == (403, "two_factor_required")
+def test_issues_no_token_for_an_incorrect_code(device: Any, client: TestClient) -> None:
+    assert request_token(client, otp=incorrect_code(device)) == (403, "two_factor_required")
 
 
-def test_a_token_is_given_for_a_code(device: Any, client: TestClient) -> None:
-    assert ask_for_token(client, otp=code_of(device)) == (200, None)
+def test_issues_a_token_for_a_code(device: Any, client: TestClient) -> None:
+    assert request_token(client, otp=current_code(device)) == (200, None)
 
 
-def test_a_wrong_password_is_told_of_first(device: Any, client: TestClient) -> None:
-    assert ask_for_token(client, password="wrong") == (401, "not_authenticated")
+def test_reports_a_wrong_password_before_a_missing_code(device: Any, client: TestClient) -> None:
+    assert request_token(client, password="wrong") == (401, "not_authenticated")
 
 
-# Setting it up
+# Setup
 
 
-def test_the_app_is_shown_a_picture_and_a_secret(browser: Browser, owner: User) -> None:
-    page = browser.get(SETUP).content.decode()
+def test_setup_shows_a_qr_code_and_the_setup_key(browser: Browser, owner: User) -> None:
+    page = browser.get(SETUP_URL).content.decode()
 
     secret = "".join(re.findall(r"<code>([A-Z2-7 ]+)</code>", page)[0].split())
     assert secret in TOTPDevice.objects.get(user=owner).config_url
@@ -133,43 +133,43 @@ def test_the_app_is_shown_a_picture_and_a_secret(browser: Browser, owner: User) 
     assert "<script>" not in page
 
 
-def test_a_code_turns_it_on(browser: Browser, owner: User) -> None:
-    browser.get(SETUP)
+def test_a_code_enables_two_factor(browser: Browser, owner: User) -> None:
+    browser.get(SETUP_URL)
 
-    page = browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
+    page = browser.post(SETUP_URL, {"otp": current_code(TOTPDevice.objects.get())})
 
     assert "Two-factor login is on." in page.content.decode()
     assert owner.device is not None
 
 
-def test_a_wrong_code_does_not_turn_it_on_and_keeps_the_secret(browser: Browser, owner: User) -> None:
-    browser.get(SETUP)
+def test_an_incorrect_code_does_not_enable_it_and_keeps_the_secret(browser: Browser, owner: User) -> None:
+    browser.get(SETUP_URL)
     pending = TOTPDevice.objects.get()
 
-    page = browser.post(SETUP, {"otp": wrong_code_of(pending)})
+    page = browser.post(SETUP_URL, {"otp": incorrect_code(pending)})
 
-    assert "The code is wrong" in page.content.decode()
+    assert "The code is incorrect" in page.content.decode()
     assert owner.device is None
     assert TOTPDevice.objects.get().key == pending.key
 
 
-def test_a_secret_that_was_shown_before_is_good_no_more(browser: Browser, owner: User) -> None:
-    browser.get(SETUP)
-    code = code_of(TOTPDevice.objects.get())
-    browser.get(SETUP)
+def test_reopening_the_setup_invalidates_the_previous_secret(browser: Browser, owner: User) -> None:
+    browser.get(SETUP_URL)
+    code = current_code(TOTPDevice.objects.get())
+    browser.get(SETUP_URL)
 
-    browser.post(SETUP, {"otp": code})
+    browser.post(SETUP_URL, {"otp": code})
 
     assert owner.device is None
 
 
-def test_turning_it_on_ends_other_sessions_and_tokens(browser: Browser, owner: User) -> None:
+def test_enabling_it_ends_other_sessions_and_tokens(browser: Browser, owner: User) -> None:
     other = Browser()
     other.force_login(owner)
     token = issue_access_token(RequestFactory().post("/"), username="owner", password=PASSWORD).text
-    browser.get(SETUP)
+    browser.get(SETUP_URL)
 
-    browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
+    browser.post(SETUP_URL, {"otp": current_code(TOTPDevice.objects.get())})
 
     assert browser.get("/admin/").status_code == 200
     assert other.get("/admin/").status_code == 302
@@ -177,30 +177,30 @@ def test_turning_it_on_ends_other_sessions_and_tokens(browser: Browser, owner: U
         authenticate_access_token(token)
 
 
-def test_a_code_turns_it_off(owner: User, device: Any) -> None:
+def test_a_code_disables_two_factor(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
-    browser.post(SETUP, {"otp": code_of(device)})
+    browser.post(SETUP_URL, {"otp": current_code(device)})
 
     assert owner.device is None
     assert browser.get("/admin/").status_code == 200
 
 
-def test_a_wrong_code_does_not_turn_it_off(owner: User, device: Any) -> None:
+def test_an_incorrect_code_does_not_disable_it(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
-    browser.post(SETUP, {"otp": wrong_code_of(device)})
+    browser.post(SETUP_URL, {"otp": incorrect_code(device)})
 
     assert owner.device is not None
 
 
-def test_a_stranger_is_sent_to_the_login(db: None) -> None:
-    assert Browser().get(SETUP).headers["Location"] == f"/admin/login/?next={SETUP}"
+def test_redirects_an_anonymous_visitor_to_the_login(db: None) -> None:
+    assert Browser().get(SETUP_URL).headers["Location"] == f"/admin/login/?next={SETUP_URL}"
 
 
-# Where it is required
+# REQUIRE_2FA
 
 
 @pytest.fixture
@@ -209,219 +209,219 @@ def _required(settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("_required")
-def test_who_has_no_app_sees_the_setup_alone(browser: Browser) -> None:
+def test_redirects_users_without_a_device_to_the_setup(browser: Browser) -> None:
     page = browser.get("/admin/emails/email/", follow=True)
 
-    assert page.redirect_chain[-1][0] == SETUP
-    assert "You go on when two-factor login is set up" in page.content.decode()
+    assert page.redirect_chain[-1][0] == SETUP_URL
+    assert "Set up two-factor login to continue." in page.content.decode()
 
 
 @pytest.mark.usefixtures("_required")
-def test_who_sets_it_up_goes_on(browser: Browser) -> None:
-    browser.get(SETUP)
+def test_opens_the_admin_after_the_setup(browser: Browser) -> None:
+    browser.get(SETUP_URL)
 
-    browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
+    browser.post(SETUP_URL, {"otp": current_code(TOTPDevice.objects.get())})
 
-    assert "Back office" in browser.get("/admin/").content.decode()
+    assert "Dashboard" in browser.get("/admin/").content.decode()
 
 
 @pytest.mark.usefixtures("_required")
-def test_the_api_takes_no_session_without_it(browser: Browser, client: TestClient) -> None:
+def test_the_api_rejects_a_session_without_a_device(browser: Browser, client: TestClient) -> None:
     client.cookies.set("sessionid", browser.cookies["sessionid"].value)
 
     assert client.get("/api/me").status_code == 401
 
 
 @pytest.mark.usefixtures("_required")
-def test_there_is_no_token_without_it(owner: User, client: TestClient) -> None:
-    assert ask_for_token(client) == (403, "two_factor_required")
+def test_issues_no_token_without_a_device(owner: User, client: TestClient) -> None:
+    assert request_token(client) == (403, "two_factor_required")
 
 
 @pytest.mark.usefixtures("_required")
-def test_it_cannot_be_turned_off(owner: User, device: Any) -> None:
+def test_cannot_be_disabled_while_required(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
-    assert browser.post(SETUP, {"otp": code_of(device)}).status_code == 403
+    assert browser.post(SETUP_URL, {"otp": current_code(device)}).status_code == 403
     assert owner.device is not None
 
 
 @pytest.mark.usefixtures("_required")
-def test_who_may_not_enter_the_admin_needs_none(client: TestClient, owner: User) -> None:
+def test_users_who_are_not_staff_need_no_device(client: TestClient, owner: User) -> None:
     User.objects.update(is_staff=False)
 
-    assert ask_for_token(client) == (200, None)
+    assert request_token(client) == (200, None)
 
 
-# Lost
+# A lost device
 
 
-def test_a_lost_app_is_forgotten_by_a_command(owner: User, device: Any) -> None:
+def test_the_command_disables_two_factor(owner: User, device: Any) -> None:
     call_command("disable_two_factor", "owner")
 
     assert log_in(Browser()).headers["Location"] == "/admin/"
 
 
-@pytest.mark.parametrize("username", ["owner", "nobody"])
-def test_the_command_says_if_there_is_nothing_to_forget(username: str, owner: User) -> None:
-    with pytest.raises(CommandError, match="no such user, or no two-factor login"):
+@pytest.mark.parametrize("username", ["owner", "unknown"])
+def test_the_command_fails_without_a_user_or_device(username: str, owner: User) -> None:
+    with pytest.raises(CommandError, match="does not exist or does not use two-factor login"):
         call_command("disable_two_factor", username)
 
 
-# Wrong codes are failed logins
+# Incorrect codes are failed logins
 
 
-def test_a_wrong_code_in_the_admin_is_written_down(device: Any) -> None:
-    log_in(Browser(REMOTE_ADDR=ADDRESS), otp=wrong_code_of(device))
+def test_records_an_incorrect_code_in_the_admin(device: Any) -> None:
+    log_in(Browser(REMOTE_ADDR=CLIENT_IP), otp=incorrect_code(device))
 
-    assert trail() == [(AuditAction.REJECTED, "wrong code", "owner", ADDRESS)]
-
-
-def test_a_wrong_code_for_a_token_is_written_down(device: Any, client: TestClient) -> None:
-    ask_for_token(TestClient(client.app, client=(ADDRESS, 1)), otp=wrong_code_of(device))
-
-    assert trail() == [(AuditAction.REJECTED, "wrong code", "owner", ADDRESS)]
+    assert audit_trail() == [(AuditAction.REJECTED, "wrong code", "owner", CLIENT_IP)]
 
 
-def test_no_code_that_came_is_in_the_trail(device: Any) -> None:
-    wrong = wrong_code_of(device)
+def test_records_an_incorrect_code_for_a_token(device: Any, client: TestClient) -> None:
+    request_token(TestClient(client.app, client=(CLIENT_IP, 1)), otp=incorrect_code(device))
 
-    log_in(Browser(), otp=wrong)
-
-    assert wrong not in str(list(AuditEvent.objects.values_list("action", "reason", "actor")))
+    assert audit_trail() == [(AuditAction.REJECTED, "wrong code", "owner", CLIENT_IP)]
 
 
-@pytest.mark.parametrize("minute", [0.0, 60.0])
-def test_a_right_password_without_a_code_is_written_down_once_a_minute(
-    minute: float, device: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
+def test_the_audit_trail_contains_no_submitted_code(device: Any) -> None:
+    incorrect = incorrect_code(device)
+
+    log_in(Browser(), otp=incorrect)
+
+    assert incorrect not in str(list(AuditEvent.objects.values_list("action", "reason", "actor")))
+
+
+@pytest.mark.parametrize("window", [0.0, 60.0])
+def test_records_a_missing_code_once_a_minute(
+    window: float, device: Any, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_recent", RecentEvents())
-    monkeypatch.setattr(deduplication, "WINDOW_SECONDS", minute)
+    monkeypatch.setattr(deduplication, "WINDOW_SECONDS", window)
 
-    ask_for_token(TestClient(client.app, client=(ADDRESS, 1)))
-    log_in(Browser(REMOTE_ADDR=ADDRESS))
+    request_token(TestClient(client.app, client=(CLIENT_IP, 1)))
+    log_in(Browser(REMOTE_ADDR=CLIENT_IP))
 
-    assert trail() == [(AuditAction.REJECTED, "no code", "owner", ADDRESS)] * (1 if minute else 2)
+    assert audit_trail() == [(AuditAction.REJECTED, "no code", "owner", CLIENT_IP)] * (1 if window else 2)
 
 
-def test_who_sends_no_code_is_only_asked_for_one(device: Any, client: TestClient, settings: Settings) -> None:
+def test_a_missing_code_does_not_count_towards_the_lockout(device: Any, client: TestClient, settings: Settings) -> None:
     settings.AXES_FAILURE_LIMIT = 1
 
     for _ in range(2):
-        assert ask_for_token(client) == (403, "two_factor_required")
+        assert request_token(client) == (403, "two_factor_required")
 
 
-def test_wrong_codes_lock_the_user_in_both_halves(device: Any, client: TestClient, settings: Settings) -> None:
+def test_incorrect_codes_lock_the_user_in_the_admin_and_the_api(device: Any, client: TestClient, settings: Settings) -> None:
     settings.AXES_FAILURE_LIMIT = 2
-    wrong = wrong_code_of(device)
+    incorrect = incorrect_code(device)
 
-    assert ask_for_token(client, otp=wrong) == (403, "two_factor_required")
-    assert ask_for_token(client, otp=wrong) == (429, "locked_out")
-    assert log_in(Browser(), otp=code_of(device)).status_code == 429
+    assert request_token(client, otp=incorrect) == (403, "two_factor_required")
+    assert request_token(client, otp=incorrect) == (429, "locked_out")
+    assert log_in(Browser(), otp=current_code(device)).status_code == 429
 
 
-def test_the_wrong_code_that_locks_the_admin_is_answered_so(device: Any, settings: Settings) -> None:
+def test_the_incorrect_code_that_reaches_the_limit_gets_a_429(device: Any, settings: Settings) -> None:
     settings.AXES_FAILURE_LIMIT = 1
 
-    assert log_in(Browser(), otp=wrong_code_of(device)).status_code == 429
+    assert log_in(Browser(), otp=incorrect_code(device)).status_code == 429
 
 
-def test_the_password_alone_does_not_take_back_wrong_codes(device: Any, client: TestClient, settings: Settings) -> None:
+def test_a_correct_password_does_not_reset_incorrect_codes(device: Any, client: TestClient, settings: Settings) -> None:
     settings.AXES_FAILURE_LIMIT = 2
-    ask_for_token(client, otp=wrong_code_of(device))
-    ask_for_token(client)
+    request_token(client, otp=incorrect_code(device))
+    request_token(client)
 
-    assert ask_for_token(client, otp=wrong_code_of(device)) == (429, "locked_out")
+    assert request_token(client, otp=incorrect_code(device)) == (429, "locked_out")
 
 
-def test_a_flood_of_wrong_codes_ends_with_the_lock(
+def test_the_lockout_bounds_the_rows_of_a_flood_of_incorrect_codes(
     device: Any, client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_recent", RecentEvents())
     settings.AXES_FAILURE_LIMIT = 2
 
     for _ in range(5):
-        ask_for_token(client, otp=wrong_code_of(device))
+        request_token(client, otp=incorrect_code(device))
 
-    assert sorted(reason for _fact, reason, _name, _address in trail()) == ["locked out", "wrong code", "wrong code"]
-
-
-# That it is turned on and off is written down
+    assert sorted(reason for _action, reason, _actor, _ip_address in audit_trail()) == ["locked out", "wrong code", "wrong code"]
 
 
-def test_to_turn_it_on_is_written_down(browser: Browser, owner: User) -> None:
-    browser.get(SETUP)
-    assert trail() == []
-
-    browser.post(SETUP, {"otp": code_of(TOTPDevice.objects.get())})
-
-    assert trail()[0] == (AuditAction.TWO_FACTOR_ENABLED, "", "owner", None)
+# Audit trail
 
 
-def test_to_sign_in_with_it_is_not_to_turn_it_on(device: Any) -> None:
-    assert log_in(Browser(), otp=code_of(device)).status_code == 302
+def test_records_enabling_it(browser: Browser, owner: User) -> None:
+    browser.get(SETUP_URL)
+    assert audit_trail() == []
 
-    assert trail() == []
+    browser.post(SETUP_URL, {"otp": current_code(TOTPDevice.objects.get())})
+
+    assert audit_trail()[0] == (AuditAction.TWO_FACTOR_ENABLED, "", "owner", None)
 
 
-def test_to_turn_it_off_is_written_down(owner: User, device: Any) -> None:
+def test_does_not_record_a_login_as_enabling_it(device: Any) -> None:
+    assert log_in(Browser(), otp=current_code(device)).status_code == 302
+
+    assert audit_trail() == []
+
+
+def test_records_disabling_it(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
-    browser.post(SETUP, {"otp": code_of(device)})
+    browser.post(SETUP_URL, {"otp": current_code(device)})
 
-    assert trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
+    assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
 
 
-def test_to_turn_it_off_by_command_is_written_down(device: Any) -> None:
+def test_records_disabling_it_with_the_command(device: Any) -> None:
     call_command("disable_two_factor", "owner")
 
-    assert trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
+    assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
 
 
 @pytest.fixture
-def anothers(teammate: User) -> Any:
-    """The teammate's app, which was set up before there was a trail."""
+def other_device(teammate: User) -> Any:
+    """Return the teammate's confirmed device, created without signals so that the audit trail is empty."""
     return TOTPDevice.objects.bulk_create([TOTPDevice(user=teammate, name="app", confirmed=True)])[0]
 
 
-def test_to_take_anothers_device_away_is_written_down(browser: Browser, anothers: Any) -> None:
-    browser.post(f"/admin/otp_totp/totpdevice/{anothers.pk}/delete/", {"post": "yes"})
+def test_records_deleting_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
+    browser.post(f"/admin/otp_totp/totpdevice/{other_device.pk}/delete/", {"post": "yes"})
 
     assert not TOTPDevice.objects.exists()
-    assert trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
+    assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
 
 
-def change(browser: Browser, device: Any, **form: Any) -> None:
-    """Send the admin's form about a device."""
-    kept = {"name": "app", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0, "throttling_failure_count": 0}
-    answer = browser.post(f"/admin/otp_totp/totpdevice/{device.pk}/change/", {**kept, **form})
-    assert answer.status_code == 302
+def submit_device_form(browser: Browser, device: Any, **form: Any) -> None:
+    """Submit the admin's form of a device."""
+    defaults = {"name": "app", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0, "throttling_failure_count": 0}
+    response = browser.post(f"/admin/otp_totp/totpdevice/{device.pk}/change/", {**defaults, **form})
+    assert response.status_code == 302
 
 
-def test_that_staff_let_a_device_count_no_more_is_written_down(browser: Browser, anothers: Any) -> None:
-    change(browser, anothers, user=anothers.user_id)
+def test_records_unconfirming_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
+    submit_device_form(browser, other_device, user=other_device.user_id)
 
-    assert trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
+    assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
 
 
-def test_that_staff_give_a_device_to_another_is_written_down(browser: Browser, anothers: Any, owner: User) -> None:
-    change(browser, anothers, user=owner.pk, confirmed="on")
+def test_records_moving_a_device_to_another_user(browser: Browser, other_device: Any, owner: User) -> None:
+    submit_device_form(browser, other_device, user=owner.pk, confirmed="on")
 
-    assert trail() == [
+    assert audit_trail() == [
         (AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None),
         (AuditAction.TWO_FACTOR_ENABLED, "", "owner", None),
     ]
 
 
-def test_that_it_ends_with_the_user_is_written_down(anothers: Any, teammate: User) -> None:
+def test_records_deleting_a_user_with_a_device(other_device: Any, teammate: User) -> None:
     teammate.delete()
 
-    assert trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
+    assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
 
 
-def test_a_device_that_was_only_begun_is_not_written_down(browser: Browser) -> None:
-    browser.get(SETUP)
-    browser.get(SETUP)
+def test_does_not_record_an_unfinished_setup(browser: Browser) -> None:
+    browser.get(SETUP_URL)
+    browser.get(SETUP_URL)
 
-    assert trail() == []
+    assert audit_trail() == []

@@ -1,4 +1,4 @@
-"""People: the first administrator, and what a user's permissions allow."""
+"""Users: the first administrator, scopes, principals and sender patterns."""
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
@@ -23,7 +23,7 @@ ADA = Principal("session", "ada", frozenset({"emails:send", "emails:read"}))
 # The first administrator
 
 
-def test_the_first_administrator_has_a_made_up_password() -> None:
+def test_generates_a_password_for_the_first_administrator() -> None:
     password = create_first_admin(username="admin", password=None)
 
     admin = User.objects.get(username="admin")
@@ -33,24 +33,24 @@ def test_the_first_administrator_has_a_made_up_password() -> None:
     assert (admin.is_superuser, admin.is_staff) == (True, True)
 
 
-def test_the_first_administrator_has_the_password_given() -> None:
-    made_up = create_first_admin(username="ada", password=PASSWORD)
+def test_sets_the_given_password_for_the_first_administrator() -> None:
+    generated = create_first_admin(username="ada", password=PASSWORD)
 
-    assert made_up is None
+    assert generated is None
     assert User.objects.get(username="ada").check_password(PASSWORD)
 
 
 @pytest.mark.parametrize("password", [None, "another"])
-def test_there_is_one_first_administrator(password: str | None) -> None:
+def test_creates_no_second_administrator(password: str | None) -> None:
     create_first_admin(username="admin", password=PASSWORD)
 
-    made_up = create_first_admin(username="second", password=password)
+    generated = create_first_admin(username="second", password=password)
 
-    assert made_up is None
+    assert generated is None
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_a_teammate_is_no_administrator(teammate: User) -> None:
+def test_a_staff_user_does_not_count_as_an_administrator(teammate: User) -> None:
     create_first_admin(username="admin", password=None)
 
     assert User.objects.filter(is_superuser=True).get().username == "admin"
@@ -75,7 +75,7 @@ def test_a_user_without_permissions_has_no_scope(teammate: User) -> None:
     ("codename", "scopes"),
     [("add_email", {"emails:send"}), ("view_email", {"emails:read", "events:read"}), ("delete_email", set())],
 )
-def test_a_permission_gives_its_scopes(teammate: User, codename: str, scopes: set[str]) -> None:
+def test_a_permission_grants_its_scopes(teammate: User, codename: str, scopes: set[str]) -> None:
     teammate.user_permissions.add(Permission.objects.get(codename=codename))
 
     assert scopes_for_user(teammate) == scopes
@@ -87,55 +87,57 @@ def test_a_deactivated_user_has_no_scope(owner: User) -> None:
     assert scopes_for_user(owner) == frozenset()
 
 
-def test_unknown_scopes_are_told_in_order() -> None:
+def test_returns_unknown_scopes_sorted() -> None:
     assert unknown_scopes(["z", "emails:send", "a", "z"]) == ["a", "z"]
 
 
 # Principals
 
 
-def test_a_session_may_what_its_user_may(owner: User) -> None:
+def test_a_session_has_all_permissions_of_its_user(owner: User) -> None:
     assert session_principal(owner) == Principal(
         "session", "owner", frozenset(SCOPES), f"user:{owner.pk}", can_view_all=True, can_change_all=True
     )
 
 
 @pytest.mark.parametrize("scopes", [(), ("emails:send",), ("emails:send", "emails:read")])
-def test_a_principal_passes_with_its_scopes(scopes: tuple[str, ...]) -> None:
+def test_accepts_a_principal_with_the_required_scopes(scopes: tuple[str, ...]) -> None:
     ADA.require(*scopes)
 
 
-def test_a_principal_is_told_every_scope_it_lacks() -> None:
-    with pytest.raises(InsufficientScope) as refused:
+def test_names_every_missing_scope() -> None:
+    with pytest.raises(InsufficientScope) as error:
         ADA.require("templates:write", "emails:send", "events:read")
 
-    assert refused.value.detail == "This needs the scope events:read, templates:write."
+    assert error.value.detail == "Missing required scope: events:read, templates:write."
 
 
-def test_a_principal_without_senders_may_send_as_anybody() -> None:
-    ADA.require_sender("anybody@anywhere.example")
+def test_a_principal_without_allowed_senders_may_send_from_any_address() -> None:
+    ADA.require_sender("ada@anywhere.example")
 
 
-def test_a_principal_may_send_as_its_senders_only() -> None:
+def test_rejects_a_sender_that_matches_no_pattern() -> None:
     shop = Principal("key", "shop", frozenset(), allowed_senders=("*@example.com", "ada@b.example"))
 
     shop.require_sender("Billing@example.com")
     shop.require_sender("ada@b.example")
-    with pytest.raises(SenderNotAllowed) as refused:
+    with pytest.raises(SenderNotAllowed) as error:
         shop.require_sender("eve@b.example")
 
-    assert refused.value.code == "sender_not_allowed"
-    assert refused.value.detail == "This API key may not send as eve@b.example, only as *@example.com, ada@b.example."
+    assert error.value.code == "sender_not_allowed"
+    assert (
+        error.value.detail == "This API key cannot send from eve@b.example. Allowed From addresses: *@example.com, ada@b.example."
+    )
 
 
-def test_a_refusal_is_a_sentence_and_a_code() -> None:
-    refusal = NotAuthenticated("Who are you?")
+def test_a_domain_error_has_a_detail_and_a_code() -> None:
+    error = NotAuthenticated("Who are you?")
 
-    assert isinstance(refusal, DomainError)
-    assert (refusal.code, refusal.detail, str(refusal)) == ("not_authenticated", "Who are you?", "Who are you?")
+    assert isinstance(error, DomainError)
+    assert (error.code, error.detail, str(error)) == ("not_authenticated", "Who are you?", "Who are you?")
 
 
-def test_a_token_tells_nothing_of_the_password(owner: User) -> None:
+def test_a_token_does_not_contain_password_hashes(owner: User) -> None:
     token = issue_access_token(RequestFactory().post("/"), username="owner", password=PASSWORD).text
 
     assert owner.password.rpartition("$")[2] not in token
@@ -143,18 +145,18 @@ def test_a_token_tells_nothing_of_the_password(owner: User) -> None:
     assert authenticate_access_token(token).name == "owner"
 
 
-def test_a_token_is_for_users_of_ours_alone(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_issues_no_token_for_a_foreign_user_class(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("django.contrib.auth.authenticate", lambda *_args, **_kwargs: AnonymousUser())
 
     with pytest.raises(NotAuthenticated):
         issue_access_token(RequestFactory().post("/"), username="owner", password=PASSWORD)
 
 
-# Senders
+# Sender patterns
 
 
 @pytest.mark.parametrize(
-    ("pattern", "address", "fits"),
+    ("pattern", "address", "matches"),
     [
         ("ada@example.com", "ada@example.com", True),
         ("ada@example.com", "ADA@Example.com", True),
@@ -170,8 +172,8 @@ def test_a_token_is_for_users_of_ours_alone(owner: User, monkeypatch: pytest.Mon
         ("*@example.com", "Eve <eve@example.com>", False),
     ],
 )
-def test_a_pattern_stands_for_its_senders(pattern: str, address: str, fits: bool) -> None:
-    assert matches_pattern(pattern, address) == fits
+def test_matches_addresses(pattern: str, address: str, matches: bool) -> None:
+    assert matches_pattern(pattern, address) == matches
 
 
 @pytest.mark.parametrize(
@@ -183,14 +185,14 @@ def test_a_pattern_stands_for_its_senders(pattern: str, address: str, fits: bool
         ("*@bücher.example", "*@xn--bcher-kva.example"),
     ],
 )
-def test_a_pattern_has_a_normal_form(text: str, pattern: str) -> None:
+def test_normalizes_a_pattern(text: str, pattern: str) -> None:
     assert normalize_pattern(text) == pattern
     assert normalize_pattern(pattern) == pattern
 
 
-def test_a_pattern_fits_the_address_that_a_mail_gets_from_the_same_words() -> None:
-    for written in ("Ada@Bücher.example", "a+b.c@EXAMPLE.com"):
-        assert matches_pattern(normalize_pattern(written), normalize_address(written))
+def test_a_normalized_pattern_matches_the_normalized_address() -> None:
+    for text in ("Ada@Bücher.example", "a+b.c@EXAMPLE.com"):
+        assert matches_pattern(normalize_pattern(text), normalize_address(text))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +203,6 @@ def test_a_pattern_fits_the_address_that_a_mail_gets_from_the_same_words() -> No
         *("Ada <ada@example.com>", "ada@example.com, eve@example.com"),
     ],
 )
-def test_what_is_no_pattern_is_refused(text: str) -> None:
+def test_rejects_an_invalid_pattern(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         normalize_pattern(text)

@@ -1,4 +1,4 @@
-"""What is remembered of API keys, and for how long."""
+"""Cache of authenticated API keys: its entries, their lifetime and their invalidation."""
 
 from datetime import datetime, timedelta
 from math import inf
@@ -14,41 +14,41 @@ from project.api_keys.models import ApiKey
 from project.auth.principal import NotAuthenticated, Principal
 from project.bridge.database.transactions import run_in_transaction
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
 
 
-async def _key() -> str:
+async def _create_key() -> str:
     return await run_in_transaction(create_key, "shop", scopes=["emails:send"])
 
 
-async def _change_behind_our_back() -> None:
-    """As another process does: no signal comes."""
+async def _revoke_in_another_process() -> None:
+    """Revoke all keys without sending a signal in this process."""
     await run_in_transaction(lambda: ApiKey.objects.update(revoked_at=timezone.now()))
 
 
-async def test_a_key_that_was_just_used_is_known() -> None:
-    key = await _key()
+async def test_caches_an_authenticated_key() -> None:
+    key = await _create_key()
     first = await authenticate_api_key_cached(key)
-    await _change_behind_our_back()
+    await _revoke_in_another_process()
 
-    again = await authenticate_api_key_cached(key)
+    second = await authenticate_api_key_cached(key)
 
-    assert again == first
-    assert again.scopes == {"emails:send"}
+    assert second == first
+    assert second.scopes == {"emails:send"}
 
 
-async def test_what_is_known_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = await _key()
+async def test_entries_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await _create_key()
     monkeypatch.setattr(cache, "TTL_SECONDS", 0.0)
     await authenticate_api_key_cached(key)
-    await _change_behind_our_back()
+    await _revoke_in_another_process()
 
     with pytest.raises(NotAuthenticated):
         await authenticate_api_key_cached(key)
 
 
-async def test_a_key_that_is_revoked_here_is_refused_at_once() -> None:
-    key = await _key()
+async def test_rejects_a_key_immediately_after_its_revocation() -> None:
+    key = await _create_key()
     await authenticate_api_key_cached(key)
 
     await run_in_transaction(revoke_key, key[3:11], now=timezone.now())
@@ -57,47 +57,47 @@ async def test_a_key_that_is_revoked_here_is_refused_at_once() -> None:
         await authenticate_api_key_cached(key)
 
 
-async def test_what_was_asked_before_all_was_forgotten_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = await _key()
+async def test_drops_a_result_that_was_queried_before_the_cache_was_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = await _create_key()
 
-    def found_and_then_revoked(text: str, *, now: datetime) -> Principal:
+    def authenticate_then_revoke(text: str, *, now: datetime) -> Principal:
         principal = authenticate_api_key(text, now=now)
         ApiKey.objects.update(revoked_at=now)
         clear()
         return principal
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "authenticate_api_key", found_and_then_revoked)
+        patch.setattr(cache, "authenticate_api_key", authenticate_then_revoke)
         await authenticate_api_key_cached(key)
 
     with pytest.raises(NotAuthenticated):
         await authenticate_api_key_cached(key)
 
 
-async def test_a_known_key_is_refused_once_it_has_expired(monkeypatch: pytest.MonkeyPatch) -> None:
-    end = timezone.now() + timedelta(hours=1)
-    key = await run_in_transaction(create_key, "shop", scopes=["emails:send"], expires_at=end)
-    assert (await authenticate_api_key_cached(key)).expires_at == end
+async def test_rejects_a_cached_key_after_its_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    expires_at = timezone.now() + timedelta(hours=1)
+    key = await run_in_transaction(create_key, "shop", scopes=["emails:send"], expires_at=expires_at)
+    assert (await authenticate_api_key_cached(key)).expires_at == expires_at
 
-    monkeypatch.setattr(timezone, "now", lambda: end)
+    monkeypatch.setattr(timezone, "now", lambda: expires_at)
 
     with pytest.raises(NotAuthenticated, match="expired"):
         await authenticate_api_key_cached(key)
 
 
-async def test_an_old_secret_is_refused_once_its_overlap_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    key, now = await _key(), timezone.now()
+async def test_rejects_a_cached_old_secret_after_the_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, now = await _create_key(), timezone.now()
     await run_in_transaction(rotate_key, key[:11], overlap=timedelta(hours=1), now=now)
     await authenticate_api_key_cached(key)
 
     monkeypatch.setattr(timezone, "now", lambda: now + timedelta(hours=1))
 
-    with pytest.raises(NotAuthenticated, match="replaced"):
+    with pytest.raises(NotAuthenticated, match="rotated"):
         await authenticate_api_key_cached(key)
 
 
-async def test_a_secret_that_is_replaced_without_overlap_is_refused_at_once() -> None:
-    key = await _key()
+async def test_rejects_a_secret_immediately_after_a_rotation_without_overlap() -> None:
+    key = await _create_key()
     await authenticate_api_key_cached(key)
 
     await run_in_transaction(rotate_key, key[:11], overlap=timedelta(), now=timezone.now())
@@ -106,18 +106,19 @@ async def test_a_secret_that_is_replaced_without_overlap_is_refused_at_once() ->
         await authenticate_api_key_cached(key)
 
 
-def test_what_was_asked_before_the_commit_is_forgotten_with_it(django_capture_on_commit_callbacks: Any) -> None:
+def test_clears_the_cache_again_after_the_commit(django_capture_on_commit_callbacks: Any) -> None:
     key = create_key("shop", scopes=["emails:send"])
 
     with django_capture_on_commit_callbacks(execute=True):
         revoke_key(key[3:11], now=timezone.now())
-        cache._entries[b""] = Principal("key", "shop", frozenset()), inf  # by another connection, for which it is still good
+        # As if queried meanwhile by another connection, to which the key is still valid.
+        cache._entries[b""] = Principal("key", "shop", frozenset()), inf
 
     assert cache._entries == {}
 
 
-async def test_a_bad_key_is_not_remembered() -> None:
-    key = await _key()
+async def test_does_not_cache_a_bad_key() -> None:
+    key = await _create_key()
     bad = f"{key[:-1]}{'a' if key[-1] != 'a' else 'b'}"
 
     for _ in range(2):
@@ -125,10 +126,10 @@ async def test_a_bad_key_is_not_remembered() -> None:
             await authenticate_api_key_cached(bad)
 
 
-async def test_no_more_keys_are_known_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bounds_the_number_of_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_ENTRIES", 2)
 
     for _ in range(5):
-        await authenticate_api_key_cached(await _key())
+        await authenticate_api_key_cached(await _create_key())
 
     assert len(cache._entries) <= 2

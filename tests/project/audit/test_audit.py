@@ -1,4 +1,4 @@
-"""The audit trail: what is in it, and that nobody writes it by hand."""
+"""The audit trail: its entries, and that it is read-only in the admin."""
 
 from datetime import timedelta
 
@@ -21,121 +21,129 @@ from project.audit.signals import LOCKED_OUT, VIA_ACCESS_TOKEN, WRONG_CREDENTIAL
 from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
-ADDRESS = "198.51.100.7"
-NEW = "a new horse battery staple"
+CLIENT_IP = "198.51.100.7"
+NEW_PASSWORD = "a new horse battery staple"
 
 
 @pytest.fixture
 def visitor() -> Client:
-    """At Django's half, from an address."""
-    return Client(REMOTE_ADDR=ADDRESS)
+    """Return an anonymous client of the Django application with a known IP address."""
+    return Client(REMOTE_ADDR=CLIENT_IP)
 
 
-def facts() -> list[tuple[str, str, str | None]]:
-    """The trail, oldest first."""
+def entries() -> list[tuple[str, str, str | None]]:
+    """Return (action, actor, ip_address) of each entry, oldest first."""
     return list(AuditEvent.objects.order_by("pk").values_list("action", "actor", "ip_address"))
 
 
-def test_signing_in_and_out_is_written_down(owner: User, visitor: Client) -> None:
+def test_records_login_and_logout(owner: User, visitor: Client) -> None:
     visitor.post("/admin/login/", {"username": "owner", "password": PASSWORD})
     visitor.post("/admin/logout/")
 
-    assert facts() == [(AuditAction.SIGNED_IN, "owner", ADDRESS), (AuditAction.SIGNED_OUT, "owner", ADDRESS)]
+    assert entries() == [(AuditAction.SIGNED_IN, "owner", CLIENT_IP), (AuditAction.SIGNED_OUT, "owner", CLIENT_IP)]
 
 
-def test_a_wrong_password_is_written_down_without_it(owner: User, visitor: Client) -> None:
+def test_records_a_wrong_password(owner: User, visitor: Client) -> None:
     visitor.post("/admin/login/", {"username": "owner", "password": "hunter2"})
 
-    assert facts() == [(AuditAction.REJECTED, "owner", ADDRESS)]
+    assert entries() == [(AuditAction.REJECTED, "owner", CLIENT_IP)]
 
 
-def test_a_wrong_password_for_a_token_is_written_down(owner: User, client: TestClient) -> None:
+def test_records_a_wrong_password_for_a_token(owner: User, client: TestClient) -> None:
     client.post("/api/token", data={"username": "owner", "password": "hunter2"})
 
-    assert facts() == [(AuditAction.REJECTED, "owner", None)]
+    assert entries() == [(AuditAction.REJECTED, "owner", None)]
 
 
-def test_a_token_that_was_given_is_written_down_as_such(owner: User, client: TestClient) -> None:
-    TestClient(client.app, client=(ADDRESS, 1)).post("/api/token", data={"username": "owner", "password": PASSWORD})
+def test_records_an_issued_token(owner: User, client: TestClient) -> None:
+    TestClient(client.app, client=(CLIENT_IP, 1)).post("/api/token", data={"username": "owner", "password": PASSWORD})
 
-    assert facts() == [(AuditAction.SIGNED_IN, "owner", ADDRESS)]
+    assert entries() == [(AuditAction.SIGNED_IN, "owner", CLIENT_IP)]
     assert AuditEvent.objects.get().reason == VIA_ACCESS_TOKEN
 
 
-def test_a_wrong_old_password_is_written_down_and_locks(owner: User, visitor: Client, settings: Settings) -> None:
+def test_a_wrong_old_password_is_recorded_and_counts_towards_the_lockout(
+    owner: User, visitor: Client, settings: Settings
+) -> None:
     settings.AXES_FAILURE_LIMIT = 2
     visitor.force_login(owner)
-    new = {"new_password1": NEW, "new_password2": NEW}
+    new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
 
-    guesses = [visitor.post("/admin/password_change/", {"old_password": old, **new}) for old in ("a", "b", PASSWORD)]
+    responses = [visitor.post("/admin/password_change/", {"old_password": old, **new}) for old in ("a", "b", PASSWORD)]
 
-    assert [guess.status_code for guess in guesses] == [200, 429, 429]
-    assert facts()[1:3] == [(AuditAction.REJECTED, "owner", ADDRESS)] * 2
+    assert [response.status_code for response in responses] == [200, 429, 429]
+    assert entries()[1:3] == [(AuditAction.REJECTED, "owner", CLIENT_IP)] * 2
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_a_name_that_is_too_long_for_its_column_is_cut() -> None:
-    authenticate(RequestFactory(REMOTE_ADDR=ADDRESS).post("/admin/login/"), username="x" * 200, password=PASSWORD)
+def test_cuts_a_username_that_is_too_long() -> None:
+    authenticate(RequestFactory(REMOTE_ADDR=CLIENT_IP).post("/admin/login/"), username="x" * 200, password=PASSWORD)
 
-    assert facts() == [(AuditAction.REJECTED, "x" * 150, ADDRESS)]
+    assert entries() == [(AuditAction.REJECTED, "x" * 150, CLIENT_IP)]
 
 
-def test_a_hash_of_the_same_password_made_anew_is_not_written_down(owner: User, settings: Settings) -> None:
+def test_does_not_record_a_rehash_of_the_same_password(owner: User, settings: Settings) -> None:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher", *settings.PASSWORD_HASHERS]
 
     assert owner.check_password(PASSWORD)
 
     assert User.objects.get().password.startswith("pbkdf2_sha256")
-    assert facts() == []
+    assert entries() == []
 
 
-@pytest.mark.parametrize("form", [{"password1": NEW, "password2": NEW}, {"usable_password": "false", "unset-password": "yes"}])
-def test_a_password_that_staff_change_is_written_down(owner: User, teammate: User, visitor: Client, form: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "form", [{"password1": NEW_PASSWORD, "password2": NEW_PASSWORD}, {"usable_password": "false", "unset-password": "yes"}]
+)
+def test_records_a_password_changed_by_staff(owner: User, teammate: User, visitor: Client, form: dict[str, str]) -> None:
     visitor.force_login(owner)
 
     visitor.post(f"/admin/accounts/user/{teammate.pk}/password/", {"usable_password": "true", **form})
 
     assert not User.objects.get(pk=teammate.pk).check_password(PASSWORD)
-    assert facts()[1:] == [(AuditAction.PASSWORD_CHANGED, "teammate", None)]
+    assert entries()[1:] == [(AuditAction.PASSWORD_CHANGED, "teammate", None)]
 
 
-def test_a_password_that_its_owner_changes_is_written_down_without_it(owner: User, visitor: Client) -> None:
+def test_records_a_password_change_without_the_password(owner: User, visitor: Client) -> None:
     visitor.force_login(owner)
 
-    visitor.post("/admin/password_change/", {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW})
+    visitor.post(
+        "/admin/password_change/", {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
+    )
 
-    assert facts()[1:] == [(AuditAction.PASSWORD_CHANGED, "owner", None)]
-    assert NEW not in str(list(AuditEvent.objects.values_list()))
+    assert entries()[1:] == [(AuditAction.PASSWORD_CHANGED, "owner", None)]
+    assert NEW_PASSWORD not in str(list(AuditEvent.objects.values_list()))
 
 
-def test_who_is_changed_and_keeps_the_password_is_not_written_down(owner: User) -> None:
+def test_does_not_record_other_changes_of_a_user(owner: User) -> None:
     owner.first_name = "Ada"
     owner.save()
 
-    assert facts() == []
+    assert entries() == []
 
 
-def test_a_keys_life_is_written_down() -> None:
+def test_records_creation_rotation_and_revocation_of_a_key() -> None:
     create_key("shop", scopes=["emails:send"])
     prefix = ApiKey.objects.get().prefix
 
     text = rotate_key(prefix, overlap=timedelta(0), now=timezone.now())
-    authenticate_api_key(text, now=timezone.now())  # its use is not
+    authenticate_api_key(text, now=timezone.now())  # not recorded
     revoke_key(prefix, now=timezone.now())
 
-    name = f"shop (mr_{prefix}…)"
-    assert facts() == [(fact, name, None) for fact in (AuditAction.KEY_CREATED, AuditAction.KEY_ROTATED, AuditAction.KEY_REVOKED)]
+    label = f"shop (mr_{prefix}…)"
+    assert entries() == [
+        (action, label, None) for action in (AuditAction.KEY_CREATED, AuditAction.KEY_ROTATED, AuditAction.KEY_REVOKED)
+    ]
 
 
-def test_a_key_made_by_command_is_written_down_without_its_secret(capsys: pytest.CaptureFixture[str]) -> None:
+def test_records_a_key_created_by_the_command_without_its_secret(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("create_api_key", "shop", "--scope", "emails:send")
 
     key = capsys.readouterr().out.strip()
-    ((fact, name, _address),) = facts()
-    assert (fact, name) == (AuditAction.KEY_CREATED, f"shop ({key[:11]}…)")
+    ((action, label, _ip_address),) = entries()
+    assert (action, label) == (AuditAction.KEY_CREATED, f"shop ({key[:11]}…)")
 
 
-def test_who_is_locked_out_and_goes_on_is_written_down_once_a_minute(
+def test_records_attempts_during_a_lockout_once_a_minute(
     owner: User, visitor: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_recent", RecentEvents())
@@ -149,24 +157,24 @@ def test_who_is_locked_out_and_goes_on_is_written_down_once_a_minute(
 
 
 @pytest.mark.parametrize("model", ["audit/auditevent", "admin/logentry"])
-def test_the_owner_reads_the_trail_and_writes_nothing(owner: User, model: str) -> None:
+def test_a_superuser_can_read_but_not_write_the_audit_trail(owner: User, model: str) -> None:
     event = AuditEvent.objects.create(action=AuditAction.REJECTED, actor="mallory")
     entry = LogEntry.objects.create(user=owner, object_repr="mallory", action_flag=ADDITION)
     browser = Client()
     browser.force_login(owner)
-    address = f"/admin/{model}/"
+    url = f"/admin/{model}/"
     row = event.pk if model == "audit/auditevent" else entry.pk
 
-    assert "mallory" in browser.get(address).content.decode()
-    assert browser.get(f"{address}{row}/change/").status_code == 200
+    assert "mallory" in browser.get(url).content.decode()
+    assert browser.get(f"{url}{row}/change/").status_code == 200
     for forbidden in ("add/", f"{row}/change/", f"{row}/delete/"):
-        assert browser.post(f"{address}{forbidden}", {"actor": "forged", "post": "yes"}).status_code == 403
-    browser.post(address, {"action": "delete_selected", "_selected_action": [row], "post": "yes"})
+        assert browser.post(f"{url}{forbidden}", {"actor": "forged", "post": "yes"}).status_code == 403
+    browser.post(url, {"action": "delete_selected", "_selected_action": [row], "post": "yes"})
     assert AuditEvent.objects.filter(pk=event.pk, actor="mallory").exists()
     assert LogEntry.objects.filter(pk=entry.pk).exists()
 
 
-def test_a_teammate_does_not_see_it(teammate: User) -> None:
+def test_requires_the_permission_to_view_the_audit_trail(teammate: User) -> None:
     browser = Client()
     browser.force_login(teammate)
 

@@ -1,4 +1,4 @@
-"""What tells open sockets to ask again: changes here, and those of other processes."""
+"""Announcements of changed credentials, from this process and from others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -20,22 +20,22 @@ from project.auth import credential_changes
 from project.auth.credential_changes import credentials_changed, polling_other_processes
 from project.auth.principal import NotAuthenticated
 from project.bridge.database.transactions import run_in_transaction
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 
-Told = list[None]
+Announcements = list[None]
 Change = Callable[[User], object]
 
 
 @pytest.fixture
-def told() -> Iterator[Told]:
-    """An entry for each time that listeners were told."""
-    times: Told = []
-    with credentials_changed.subscribed(lambda: times.append(None)):
-        yield times
+def announcements() -> Iterator[Announcements]:
+    """Collect an entry for each announcement."""
+    announcements: Announcements = []
+    with credentials_changed.subscribed(lambda: announcements.append(None)):
+        yield announcements
 
 
-def number() -> int:
-    """What other processes look at."""
+def current_version() -> int:
+    """Return the version that other processes poll."""
     return CredentialsVersion.objects.get().version
 
 
@@ -49,73 +49,77 @@ def _rotate(_user: User) -> None:
 
 
 CHANGES: dict[str, Change] = {
-    "a key is made": lambda _user: create_key("shop", scopes=[]),
-    "a password is changed": _change_password,
-    "a person is deleted": lambda user: user.delete(),
-    "a person joins a group": lambda user: user.groups.add(Group.objects.create(name="staff")),
-    "a person may do more": lambda user: user.user_permissions.add(Permission.objects.all()[0]),
-    "a group may do more": lambda _user: Group.objects.create(name="staff").permissions.add(Permission.objects.all()[0]),
-    "two-factor login is set up": lambda user: TOTPDevice.objects.create(user=user, name="app"),
+    "key created": lambda _user: create_key("shop", scopes=[]),
+    "password changed": _change_password,
+    "user deleted": lambda user: user.delete(),
+    "user added to a group": lambda user: user.groups.add(Group.objects.create(name="staff")),
+    "permission granted to a user": lambda user: user.user_permissions.add(Permission.objects.all()[0]),
+    "permission granted to a group": lambda _user: Group.objects.create(name="staff").permissions.add(
+        Permission.objects.all()[0]
+    ),
+    "two-factor login enabled": lambda user: TOTPDevice.objects.create(user=user, name="app"),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_change_is_told_here_and_to_others_once_it_is_committed(
-    name: str, teammate: User, told: Told, django_capture_on_commit_callbacks: Any
+def test_announces_a_change_after_its_commit(
+    name: str, teammate: User, announcements: Announcements, django_capture_on_commit_callbacks: Any
 ) -> None:
-    before = number()
+    before = current_version()
 
     with django_capture_on_commit_callbacks(execute=True):
         CHANGES[name](teammate)
-        assert told == []
+        assert announcements == []
 
-    assert told != []
-    assert number() > before
+    assert announcements != []
+    assert current_version() > before
 
 
-def test_the_end_of_a_session_is_told(teammate: User, told: Told, django_capture_on_commit_callbacks: Any) -> None:
-    session, before = SessionStore(), number()
+def test_announces_the_end_of_a_session(
+    teammate: User, announcements: Announcements, django_capture_on_commit_callbacks: Any
+) -> None:
+    session, before = SessionStore(), current_version()
     session.save()
 
     with django_capture_on_commit_callbacks(execute=True):
         session.flush()
 
-    assert told != []
-    assert number() > before
+    assert announcements != []
+    assert current_version() > before
 
 
-def test_a_login_changes_nobody(teammate: User, told: Told, django_capture_on_commit_callbacks: Any) -> None:
-    before = number()
+def test_does_not_announce_a_login(teammate: User, announcements: Announcements, django_capture_on_commit_callbacks: Any) -> None:
+    before = current_version()
 
     with django_capture_on_commit_callbacks(execute=True):
         update_last_login(User, teammate)
 
     assert teammate.last_login is not None
-    assert (told, number()) == ([], before)
+    assert (announcements, current_version()) == ([], before)
 
 
-# Of other processes
+# Other processes
 
 
 @pytest.fixture
-async def heard(lent: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
-    """Set when listeners are told while `watching`, which looks often. Once they were, as they are at first, it is cleared."""
+async def announced(shared_test_connection: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
+    """Return an event that each announcement sets, while other processes are polled often. The first announcement is awaited."""
     monkeypatch.setattr(credential_changes, "POLL_INTERVAL_SECONDS", 0.01)
     event = asyncio.Event()
     with credentials_changed.subscribed(event.set):
         async with polling_other_processes():
-            await _told(event)
+            await _wait(event)
             yield event
 
 
-async def _told(event: asyncio.Event) -> None:
-    async with asyncio.timeout(PATIENCE):
+async def _wait(event: asyncio.Event) -> None:
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         await event.wait()
     event.clear()
 
 
-async def _revoke_elsewhere() -> None:
-    """As another process does: no signal comes."""
+async def _revoke_in_another_process() -> None:
+    """Revoke all keys without sending a signal in this process."""
     await run_in_transaction(
         lambda: (ApiKey.objects.update(revoked_at=timezone.now()), CredentialsVersion.objects.update(version=1000))
     )
@@ -123,25 +127,25 @@ async def _revoke_elsewhere() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.pitfall(19)
-async def test_what_changes_elsewhere_is_told_and_what_was_known_of_keys_is_forgotten(heard: asyncio.Event) -> None:
+async def test_a_change_in_another_process_is_announced_and_clears_the_key_cache(announced: asyncio.Event) -> None:
     key = await run_in_transaction(create_key, "shop", scopes=[])
-    await _told(heard)
+    await _wait(announced)
     await authenticate_api_key_cached(key)
 
-    await _revoke_elsewhere()
-    await _told(heard)
+    await _revoke_in_another_process()
+    await _wait(announced)
 
     with pytest.raises(NotAuthenticated):
         await authenticate_api_key_cached(key)
 
 
 @pytest.mark.anyio
-async def test_it_looks_again_when_the_database_is_back(
-    heard: asyncio.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_keeps_polling_after_a_database_error(
+    announced: asyncio.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     loop, failed = asyncio.get_running_loop(), asyncio.Event()
     await run_in_transaction(create_key, "shop", scopes=[])
-    await _told(heard)
+    await _wait(announced)
 
     def fail() -> int:
         loop.call_soon_threadsafe(failed.set)
@@ -149,8 +153,8 @@ async def test_it_looks_again_when_the_database_is_back(
 
     with monkeypatch.context() as patch:
         patch.setattr(credential_changes, "_current_version", fail)
-        await _told(failed)
-    await _revoke_elsewhere()
+        await _wait(failed)
+    await _revoke_in_another_process()
 
-    await _told(heard)
+    await _wait(announced)
     assert "Polling for changed credentials failed" in caplog.text

@@ -1,4 +1,4 @@
-"""RETRY_DELAYS, read."""
+"""Parsing RETRY_DELAYS."""
 
 import re
 from datetime import timedelta
@@ -19,29 +19,29 @@ from project.config.durations import DEFAULT_RETRY_DELAYS, parse_durations
         ("  ", ()),
     ],
 )
-def test_delays_can_be_written_down(text: str, delays: tuple[timedelta, ...]) -> None:
+def test_parses_a_list_of_delays(text: str, delays: tuple[timedelta, ...]) -> None:
     assert parse_durations(text) == delays
 
 
 @pytest.mark.parametrize(
-    ("text", "wrong"),
+    ("text", "reason"),
     [
-        ("1m,,5m", "'' is no delay"),
-        ("1m,", "'' is no delay"),
-        ("1m;5m", "'1m;5m' is no delay"),
-        ("1m,5", "'5' is no delay"),
-        ("m", "'m' is no delay"),
-        ("1.5h", "'1.5h' is no delay"),
-        ("-1m", "'-1m' is no delay"),
-        ("1M", "'1M' is no delay"),
-        ("1 m", "'1 m' is no delay"),
-        ("1w", "'1w' is no delay"),
-        ("٣m", "'٣m' is no delay"),
-        (f"{'9' * 400}d", "is no delay"),
+        ("1m,,5m", "'' is not a delay"),
+        ("1m,", "'' is not a delay"),
+        ("1m;5m", "'1m;5m' is not a delay"),
+        ("1m,5", "'5' is not a delay"),
+        ("m", "'m' is not a delay"),
+        ("1.5h", "'1.5h' is not a delay"),
+        ("-1m", "'-1m' is not a delay"),
+        ("1M", "'1M' is not a delay"),
+        ("1 m", "'1 m' is not a delay"),
+        ("1w", "'1w' is not a delay"),
+        ("٣m", "'٣m' is not a delay"),
+        (f"{'9' * 400}d", "is not a delay"),
         ("31d", "'31d' is longer than 30 days"),
         ("999999999d", "is longer than 30 days"),
     ],
 )
-def test_says_what_is_wrong_with_delays(text: str, wrong: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(wrong)):
+def test_rejects_invalid_delays_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(reason)):
         parse_durations(text)

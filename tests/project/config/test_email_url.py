@@ -1,4 +1,4 @@
-"""EMAIL_URL, read."""
+"""Parsing EMAIL_URL."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from project.config.email_url import Relay, parse_email_url
 SECRET = "hunter2"
 
 
-def test_the_embedded_mailbox_is_no_relay() -> None:
+def test_the_embedded_mailbox_has_no_relay() -> None:
     assert parse_email_url("mailbox://") is None
 
 
@@ -39,59 +39,59 @@ def test_the_embedded_mailbox_is_no_relay() -> None:
         ("smtp://relay?connections=500&timeout=5", Relay("relay", 25, timeout=5.0, connections=500)),
     ],
 )
-def test_reads(url: str, relay: Relay) -> None:
+def test_parses_a_url(url: str, relay: Relay) -> None:
     assert parse_email_url(url) == relay
 
 
-def test_a_step_of_the_conversation_has_half_a_minute_unless_told_otherwise() -> None:
+def test_the_default_timeouts_are_half_a_minute_and_ten_minutes() -> None:
     assert parse_email_url("smtp://relay") == Relay("relay", 25, timeout=30.0, data_done_timeout=600.0)
 
 
-def test_there_are_up_to_twenty_connections_unless_told_otherwise() -> None:
+def test_the_default_is_twenty_connections() -> None:
     assert parse_email_url("smtp://relay") == Relay("relay", 25, connections=20)
 
 
 @pytest.mark.parametrize(
-    ("url", "complaint"),
+    ("url", "reason"),
     [
         ("", "no:// is not one of mailbox, smtp, smtp+starttls, smtps"),
         ("relay", "no:// is not one of mailbox, smtp, smtp+starttls, smtps"),
         ("http://relay", "http:// is not one of mailbox, smtp, smtp+starttls, smtps"),
-        ("smtp:relay", "it names no host"),
-        ("smtp://", "it names no host"),
-        ("smtp://:25", "it names no host"),
-        ("smtp://ada:pw@", "it names no host"),
+        ("smtp:relay", "the host is missing"),
+        ("smtp://", "the host is missing"),
+        ("smtp://:25", "the host is missing"),
+        ("smtp://ada:pw@", "the host is missing"),
         ("smtp://relay:99999", "port"),
         ("smtp://relay:smtp", "port"),
-        ("smtp://relay?tls=1", "it has no option 'tls'"),
-        ("smtp://relay?timeout=5&tls=1", "it has no option 'tls'"),
-        ("smtp://relay?timeout=0", "timeout is more than 0 and at most"),
-        ("smtp://relay?timeout=601", "timeout is more than 0 and at most"),
-        ("smtp://relay?timeout=nan", "timeout is more than 0 and at most"),
-        ("smtp://relay?timeout=-1", "timeout is more than 0 and at most"),
-        ("smtp://relay?timeout=soon", "timeout is more than 0 and at most"),
-        ("smtp://relay?data_done_timeout=0", "data_done_timeout is more than 0 and at most"),
-        ("smtp://relay?timeout", "timeout is more than 0 and at most"),
-        ("smtp://relay?connections=0", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=501", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=-1", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=1.5", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=%2B5", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=٣", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections=many", "connections is a number from 1 to 500"),
-        ("smtp://relay?connections", "connections is a number from 1 to 500"),
+        ("smtp://relay?tls=1", "unknown option 'tls'"),
+        ("smtp://relay?timeout=5&tls=1", "unknown option 'tls'"),
+        ("smtp://relay?timeout=0", "timeout must be more than 0 and at most"),
+        ("smtp://relay?timeout=601", "timeout must be more than 0 and at most"),
+        ("smtp://relay?timeout=nan", "timeout must be more than 0 and at most"),
+        ("smtp://relay?timeout=-1", "timeout must be more than 0 and at most"),
+        ("smtp://relay?timeout=soon", "timeout must be more than 0 and at most"),
+        ("smtp://relay?data_done_timeout=0", "data_done_timeout must be more than 0 and at most"),
+        ("smtp://relay?timeout", "timeout must be more than 0 and at most"),
+        ("smtp://relay?connections=0", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=501", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=-1", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=1.5", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=%2B5", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=٣", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections=many", "connections must be a number from 1 to 500"),
+        ("smtp://relay?connections", "connections must be a number from 1 to 500"),
     ],
 )
-def test_refuses_by_name(url: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=r".") as refused:
+def test_rejects_an_invalid_url_with_the_reason(url: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=r".") as rejected:
         parse_email_url(url)
 
-    assert complaint in str(refused.value).lower()
+    assert reason in str(rejected.value).lower()
 
 
 @pytest.mark.parametrize("url", ["smtp://relay/path", "smtp://relay#fragment"])
-def test_refuses_what_it_would_overlook(url: str) -> None:
-    with pytest.raises(ValueError, match="it has nothing after the host and the port but options"):
+def test_rejects_a_path_and_a_fragment(url: str) -> None:
+    with pytest.raises(ValueError, match="only options may follow the host and port"):
         parse_email_url(url)
 
 
@@ -105,7 +105,7 @@ def test_refuses_what_it_would_overlook(url: str) -> None:
         f"smtp://ada:{SECRET}@relay?tls=1",
         f"smtp://ada:{SECRET}@relay?timeout=0",
         f"smtp://ada:{SECRET}@relay?connections=0",
-        f"smtp://ada:{SECRET}/@relay",  # what must be percent-encoded, and was not
+        f"smtp://ada:{SECRET}/@relay",  # should have been percent-encoded
         f"smtp://ada:{SECRET}?@relay",
         f"smtp://ada:{SECRET}#@relay",
         f"smtp://ada:25?{SECRET}=1@relay",
@@ -116,14 +116,14 @@ def test_refuses_what_it_would_overlook(url: str) -> None:
         f"smtp://ada:[{SECRET}]@relay",
     ],
 )
-def test_no_complaint_repeats_the_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r".") as refused:
+def test_an_error_message_never_contains_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r".") as rejected:
         parse_email_url(url)
 
-    assert SECRET not in str(refused.value)
+    assert SECRET not in str(rejected.value)
 
 
-def test_a_relay_does_not_show_its_password() -> None:
+def test_the_repr_of_a_relay_hides_its_password() -> None:
     relay = parse_email_url(f"smtp://ada:{SECRET}@relay")
 
     assert SECRET not in repr(relay)

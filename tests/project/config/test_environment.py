@@ -1,4 +1,4 @@
-"""The environment: what each variable takes, and how a bad value stops the start."""
+"""The environment: defaults, valid values, and how an invalid value stops the start."""
 
 import os
 import stat
@@ -10,26 +10,27 @@ from typing import Any
 
 import pytest
 
+from project.config.data_dir import write_if_missing
 from project.config.durations import DEFAULT_RETRY_DELAYS
 from project.config.email_url import Relay
-from project.config.environment import BASE_DIR, Environment, _write_once, read_environment
+from project.config.environment import BASE_DIR, Environment, read_environment
 from tests.processes import ROOT
 
 KEY = "k" * 50
 
 
 @pytest.fixture(autouse=True)
-def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def _unset_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Environment.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def revealed(value: Any) -> Any:
-    """The value itself, of a secret too."""
+def reveal(value: Any) -> Any:
+    """Return the value itself, also of a secret."""
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
-# Good values
+# Valid values
 
 
 @pytest.mark.parametrize(
@@ -71,12 +72,12 @@ def revealed(value: Any) -> Any:
         ("log_level", "INFO"),
     ],
 )
-def test_has_a_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert revealed(getattr(read_environment(), name)) == default
+def test_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reveal(getattr(read_environment(), name)) == default
 
 
-def test_tests_the_default_of_every_variable() -> None:
-    (table,) = (mark for mark in test_has_a_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+def test_every_variable_has_a_test_of_its_default() -> None:
+    (table,) = (mark for mark in test_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
 
     assert [row[0] for row in table.args[1]] == list(Environment.model_fields)
 
@@ -118,27 +119,27 @@ def test_tests_the_default_of_every_variable() -> None:
         ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
     ],
 )
-def test_takes(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepts(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, text)
 
-    assert revealed(getattr(read_environment(), name.lower())) == value
+    assert reveal(getattr(read_environment(), name.lower())) == value
 
 
 @pytest.mark.parametrize("name", Environment.model_fields)
-def test_an_empty_variable_counts_as_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unset = read_environment()
     monkeypatch.setenv(name.upper(), "")
 
     assert getattr(read_environment(), name) == getattr(unset, name)
 
 
-def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ignores_variables_of_other_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_HOST", "nonsense")
 
     assert not hasattr(read_environment(), "email_host")
 
 
-# Bad values
+# Invalid values
 
 
 @pytest.mark.parametrize(
@@ -153,7 +154,7 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("PUBLIC_URL", "mail.example.com"),
         ("PUBLIC_URL", "https://mail.example.com/sub"),
         ("PUBLIC_URL", "https://u:hunter2@mail.example.com"),
-        ("TRUSTED_PROXIES", "everybody"),
+        ("TRUSTED_PROXIES", "everyone"),
         ("TRUSTED_PROXIES", "10.0.0.1/8"),
         ("DATABASE_URL", "nonsense://u:hunter2@db/mail"),
         ("DATABASE_URL", "hunter2"),
@@ -161,7 +162,7 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("EMAIL_URL", "smtp://u:hunter2@relay:99999"),
         ("EMAIL_URL", "smtp://u:hunter2@relay?tls=1"),
         ("EMAIL_BACKEND", "nonsense"),
-        ("DEFAULT_FROM_EMAIL", "nobody"),
+        ("DEFAULT_FROM_EMAIL", "ada"),
         ("EMAIL_URL", "smtp://u:hunter2@relay?connections=0"),
         ("DELIVERY_WORKER", "maybe"),
         ("RETRY_DELAYS", "soon"),
@@ -183,38 +184,40 @@ def test_variables_of_other_programs_are_none_of_its_business(monkeypatch: pytes
         ("LOG_LEVEL", "LOUD"),
     ],
 )
-def test_a_bad_value_stops_the_start_by_name(name: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_stops_the_start_with_an_error_that_names_it(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, text)
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         read_environment()
 
-    complaint = str(stopped.value)
-    assert complaint.startswith(f"{name}: ")
-    assert complaint.endswith(f" Wanted: {Environment.model_fields[name.lower()].description}.")
-    assert "hunter2" not in complaint
+    message = str(exit_info.value)
+    assert message.startswith(f"{name}: ")
+    assert message.endswith(f" Expected: {Environment.model_fields[name.lower()].description}")
+    assert "hunter2" not in message
 
 
-def test_every_bad_value_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_names_every_invalid_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "http")
     monkeypatch.setenv("DEBUG", "maybe")
 
-    with pytest.raises(SystemExit) as stopped:
+    with pytest.raises(SystemExit) as exit_info:
         read_environment()
 
-    assert [line.partition(":")[0] for line in str(stopped.value).splitlines()] == ["PORT", "DEBUG"]
+    assert [line.partition(":")[0] for line in str(exit_info.value).splitlines()] == ["PORT", "DEBUG"]
 
 
-def test_a_bad_value_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+def test_a_command_with_an_invalid_value_exits_without_a_traceback(tmp_path: Path) -> None:
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path), "PORT": "http"}
 
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "manage.py", "check"], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
     )
 
-    assert ended.returncode == 1
-    assert ended.stderr.startswith("PORT: ")
-    assert "Traceback" not in ended.stderr
+    assert result.returncode == 1
+    assert result.stderr.startswith("PORT: ")
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -226,23 +229,23 @@ def test_a_bad_value_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
         ("ADMIN_PASSWORD", "hunter2"),
     ],
 )
-def test_secrets_are_not_shown(name: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_repr_hides_secrets(name: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, secret)
 
-    shown = read_environment()
+    environment = read_environment()
 
-    assert revealed(getattr(shown, name.lower())) == secret
-    assert "hunter2" not in f"{shown!r} {shown.relay!r}"
-
-
-# What follows from them
+    assert reveal(getattr(environment, name.lower())) == secret
+    assert "hunter2" not in f"{environment!r} {environment.relay!r}"
 
 
-def test_mail_stays_here_unless_told_otherwise() -> None:
+# Derived values
+
+
+def test_there_is_no_relay_by_default() -> None:
     assert read_environment().relay is None
 
 
-def test_the_relay_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_relay_is_taken_from_email_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_URL", "smtp://127.0.0.1:2525")
 
     assert read_environment().relay == Relay("127.0.0.1", 2525)
@@ -256,21 +259,23 @@ def test_the_relay_is_that_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://[::1]:8080", "[::1]", False),
     ],
 )
-def test_host_and_tls_follow_from_the_public_url(url: str, host: str | None, tls: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_and_tls_are_derived_from_the_public_url(
+    url: str, host: str | None, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PUBLIC_URL", url)
 
     assert (read_environment().public_host, read_environment().has_tls) == (host, tls)
 
 
-def test_the_data_folder_is_made_for_us_alone(tmp_path: Path) -> None:
+def test_the_data_directory_is_created_for_its_owner_only(tmp_path: Path) -> None:
     folder = Environment(data_dir=tmp_path / "new" / "folder").ensure_data_dir()
 
     assert folder.is_dir()
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize(("mode", "closed"), [(0o644, 0o640), (0o666, 0o660), (0o660, 0o660), (0o600, 0o600)])
-def test_a_database_that_everybody_may_read_is_closed(tmp_path: Path, mode: int, closed: int) -> None:
+@pytest.mark.parametrize(("mode", "restricted"), [(0o644, 0o640), (0o666, 0o660), (0o660, 0o660), (0o600, 0o600)])
+def test_a_database_that_others_may_read_is_restricted(tmp_path: Path, mode: int, restricted: int) -> None:
     tmp_path.chmod(0o755)
     files = [tmp_path / "mailrail.sqlite3", tmp_path / "mailrail.sqlite3-wal", tmp_path / "another"]
     for file in files:
@@ -279,14 +284,14 @@ def test_a_database_that_everybody_may_read_is_closed(tmp_path: Path, mode: int,
 
     folder = Environment(data_dir=tmp_path).ensure_data_dir()
 
-    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [closed, closed, mode]
+    assert [stat.S_IMODE(file.stat().st_mode) for file in files] == [restricted, restricted, mode]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize(
     "start", [["manage.py", "migrate"], ["-c", "import project.asgi, django.db; django.db.connection.connect()"]]
 )
-def test_the_database_is_for_us_alone(tmp_path: Path, start: list[str]) -> None:
+def test_a_new_database_is_readable_by_its_owner_only(tmp_path: Path, start: list[str]) -> None:
     environ = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(tmp_path)}
 
     subprocess.run([sys.executable, *start], cwd=ROOT, env=environ, capture_output=True, check=True, umask=0o022)
@@ -298,47 +303,47 @@ def test_the_database_is_for_us_alone(tmp_path: Path, start: list[str]) -> None:
 # The secret key
 
 
-def key_of(folder: Path) -> str:
-    """The key that a start takes."""
+def secret_key_in(folder: Path) -> str:
+    """Return the secret key that a start with this directory uses."""
     return Environment(data_dir=folder).resolved_secret_key
 
 
-def test_a_given_secret_key_is_used_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_key_from_the_environment_is_not_written_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", KEY)
 
-    assert key_of(tmp_path) == KEY
+    assert secret_key_in(tmp_path) == KEY
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_secret_key_is_made_once(tmp_path: Path) -> None:
-    first, second = key_of(tmp_path), key_of(tmp_path)
+def test_a_secret_key_is_generated_once(tmp_path: Path) -> None:
+    first, second = secret_key_in(tmp_path), secret_key_in(tmp_path)
 
     assert first == second
     assert len(first) >= 50
 
 
-def test_a_secret_key_is_readable_by_us_alone(tmp_path: Path) -> None:
-    key_of(tmp_path)
+def test_the_secret_key_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:
+    secret_key_in(tmp_path)
 
     (file,) = tmp_path.iterdir()
     assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("secret_key", 0o600)
 
 
-def test_each_installation_has_a_secret_key_of_its_own(tmp_path: Path) -> None:
-    assert key_of(tmp_path / "one") != key_of(tmp_path / "other")
+def test_every_installation_has_a_different_secret_key(tmp_path: Path) -> None:
+    assert secret_key_in(tmp_path / "one") != secret_key_in(tmp_path / "other")
 
 
-def test_two_starts_at_once_agree_on_the_first_ones_key(tmp_path: Path) -> None:
+def test_of_two_simultaneous_starts_the_first_writes_the_key(tmp_path: Path) -> None:
     path = tmp_path / "secret_key"
 
-    _write_once(path, "first")
-    _write_once(path, "second")
+    write_if_missing(path, "first")
+    write_if_missing(path, "second")
 
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_start_that_was_killed_while_it_wrote_the_key_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_leftover_of_a_start_that_was_killed_does_not_stop_the_next(tmp_path: Path) -> None:
     (tmp_path / f"secret_key.{os.getpid()}").write_text("ha")  # in a container, the next start has the same process id
 
-    assert len(key_of(tmp_path)) >= 50
+    assert len(secret_key_in(tmp_path)) >= 50

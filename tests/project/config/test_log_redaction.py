@@ -1,4 +1,4 @@
-"""What is left of a line of the log."""
+"""Redaction of log lines."""
 
 import logging
 import sys
@@ -8,13 +8,13 @@ import pytest
 from project.config.log_redaction import RedactingFormatter
 
 
-def line(level: int, text: str, *arguments: object) -> str:
-    """As it is written."""
+def formatted(level: int, text: str, *arguments: object) -> str:
+    """Return the log line as it is written."""
     return RedactingFormatter("%(message)s").format(logging.LogRecord("project", level, __file__, 1, text, arguments, None))
 
 
 @pytest.mark.parametrize(
-    ("text", "left"),
+    ("text", "redacted"),
     [
         ("To Ada <ada@example.com>, now", "To Ada <…@…>, now"),
         ("(address)=(ada+x@example.com) exists", "(address)=(…@…) exists"),
@@ -28,34 +28,34 @@ def line(level: int, text: str, *arguments: object) -> str:
         ("Email 01a20ca0-bbd2 is sent", "Email 01a20ca0-bbd2 is sent"),
     ],
 )
-def test_addresses_are_left_out(text: str, left: str) -> None:
-    assert line(logging.ERROR, text) == left
+def test_removes_email_addresses(text: str, redacted: str) -> None:
+    assert formatted(logging.ERROR, text) == redacted
 
 
 @pytest.mark.parametrize("text", ["Not Found: /nope/{}", "Invalid HTTP_HOST header: '{}'. You may", "GET /{}/x"])
-def test_keys_are_left_out(text: str) -> None:
-    assert line(logging.WARNING, text.format("mr_0123456789ab_s3cr-t_K3Y")) == text.format("mr_…")
+def test_removes_api_keys(text: str) -> None:
+    assert formatted(logging.WARNING, text.format("mr_0123456789ab_s3cr-t_K3Y")) == text.format("mr_…")
 
 
-def test_a_long_word_takes_no_time() -> None:
-    assert line(logging.INFO, "a" * 200_000) == "a" * 200_000
+def test_a_long_word_takes_linear_time() -> None:
+    assert formatted(logging.INFO, "a" * 200_000) == "a" * 200_000
 
 
-def test_addresses_among_the_arguments_are_left_out() -> None:
-    assert line(logging.INFO, "To %s", "ada@example.com") == "To …@…"
+def test_removes_addresses_from_arguments() -> None:
+    assert formatted(logging.INFO, "To %s", "ada@example.com") == "To …@…"
 
 
-def test_an_exceptions_addresses_are_left_out() -> None:
+def test_removes_addresses_from_tracebacks() -> None:
     try:
         raise ValueError("ada@example.com is no good")
     except ValueError:
         record = logging.LogRecord("project", logging.ERROR, __file__, 1, "It failed", (), sys.exc_info())
 
-    said = RedactingFormatter("%(message)s").format(record)
+    line = RedactingFormatter("%(message)s").format(record)
 
-    assert "ValueError: …@… is no good" in said
-    assert "ada@" not in said.replace('raise ValueError("ada@', "")  # the source line, which nobody's mail gets into
+    assert "ValueError: …@… is no good" in line
+    assert "ada@" not in line.replace('raise ValueError("ada@', "")  # the source line of this test
 
 
-def test_debug_keeps_all() -> None:
-    assert line(logging.DEBUG, "To ada@example.com") == "To ada@example.com"
+def test_debug_lines_are_not_redacted() -> None:
+    assert formatted(logging.DEBUG, "To ada@example.com") == "To ada@example.com"

@@ -1,4 +1,4 @@
-"""What an engine does about a relay that does not work."""
+"""The circuit breaker for the relay."""
 
 from datetime import timedelta
 
@@ -16,14 +16,14 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def paused() -> CircuitBreaker:
-    """Of a relay that was found not to work, NOW: it gets five seconds."""
+def open_breaker() -> CircuitBreaker:
+    """Return a breaker that opened at NOW for five seconds."""
     breaker = CircuitBreaker()
     update_breaker(breaker, NO_ROUTE, now=NOW)
     return breaker
 
 
-def test_all_is_well_at_first() -> None:
+def test_is_closed_at_first() -> None:
     breaker = CircuitBreaker()
 
     changed = update_breaker(breaker, SendResult(), now=NOW)
@@ -32,7 +32,7 @@ def test_all_is_well_at_first() -> None:
     assert breaker.capacity(20, in_flight=7, now=NOW) == 20
 
 
-def test_a_relay_that_does_not_work_gets_a_pause() -> None:
+def test_opens_when_the_relay_is_unavailable() -> None:
     breaker = CircuitBreaker()
 
     changed = update_breaker(breaker, NO_ROUTE, now=NOW)
@@ -41,77 +41,77 @@ def test_a_relay_that_does_not_work_gets_a_pause() -> None:
     assert breaker.error == "SMTPConnectError: no route"
 
 
-def test_ten_mails_that_fail_at_once_are_one_failure(paused: CircuitBreaker) -> None:
-    changed = [update_breaker(paused, NO_ROUTE, now=NOW + 4 * SECOND) for _ in range(10)]
+def test_counts_ten_simultaneous_failures_as_one(open_breaker: CircuitBreaker) -> None:
+    changed = [update_breaker(open_breaker, NO_ROUTE, now=NOW + 4 * SECOND) for _ in range(10)]
 
-    assert (any(changed), paused.failures, paused.next_probe_at) == (False, 1, NOW + 5 * SECOND)
+    assert (any(changed), open_breaker.failures, open_breaker.next_probe_at) == (False, 1, NOW + 5 * SECOND)
 
 
-def test_nothing_is_sent_in_the_pause_and_one_mail_after_it(paused: CircuitBreaker) -> None:
-    during = paused.capacity(20, in_flight=0, now=NOW + 4.9 * SECOND)
-    after = [paused.capacity(20, in_flight=in_flight, now=NOW + 5 * SECOND) for in_flight in (0, 1, 5)]
+def test_sends_nothing_while_open_and_one_probe_when_half_open(open_breaker: CircuitBreaker) -> None:
+    during = open_breaker.capacity(20, in_flight=0, now=NOW + 4.9 * SECOND)
+    after = [open_breaker.capacity(20, in_flight=in_flight, now=NOW + 5 * SECOND) for in_flight in (0, 1, 5)]
 
     assert (during, after) == (0, [1, 0, 0])
 
 
-def test_another_failure_after_the_pause_makes_a_longer_one(paused: CircuitBreaker) -> None:
-    changed = update_breaker(paused, NO_ROUTE, now=NOW + 5 * SECOND)
+def test_a_failed_probe_doubles_the_pause(open_breaker: CircuitBreaker) -> None:
+    changed = update_breaker(open_breaker, NO_ROUTE, now=NOW + 5 * SECOND)
 
-    assert (changed, paused.failures, paused.next_probe_at) == (True, 2, NOW + 15 * SECOND)
+    assert (changed, open_breaker.failures, open_breaker.next_probe_at) == (True, 2, NOW + 15 * SECOND)
 
 
-@pytest.mark.parametrize(("back", "room"), [(timedelta(minutes=4), 0), (timedelta(hours=3), 1)])
-def test_a_clock_that_is_set_back_makes_no_pause_longer_than_the_longest(
-    paused: CircuitBreaker, back: timedelta, room: int
+@pytest.mark.parametrize(("back", "capacity"), [(timedelta(minutes=4), 0), (timedelta(hours=3), 1)])
+def test_setting_the_clock_back_does_not_extend_the_longest_pause(
+    open_breaker: CircuitBreaker, back: timedelta, capacity: int
 ) -> None:
-    assert paused.capacity(20, in_flight=0, now=NOW - back) == room
+    assert open_breaker.capacity(20, in_flight=0, now=NOW - back) == capacity
 
 
-def test_a_failure_after_the_clock_was_set_back_counts(paused: CircuitBreaker) -> None:
-    changed = update_breaker(paused, NO_ROUTE, now=NOW - timedelta(hours=3))
+def test_counts_a_failure_after_the_clock_was_set_back(open_breaker: CircuitBreaker) -> None:
+    changed = update_breaker(open_breaker, NO_ROUTE, now=NOW - timedelta(hours=3))
 
-    assert (changed, paused.failures, paused.next_probe_at) == (True, 2, NOW - timedelta(hours=3) + 10 * SECOND)
+    assert (changed, open_breaker.failures, open_breaker.next_probe_at) == (True, 2, NOW - timedelta(hours=3) + 10 * SECOND)
 
 
 @pytest.mark.parametrize(
     "result", [SendResult(), SendResult("451", FailureKind.TEMPORARY), SendResult("550", FailureKind.PERMANENT)]
 )
-def test_a_relay_that_says_anything_of_a_mail_works(paused: CircuitBreaker, result: SendResult) -> None:
-    changed = [update_breaker(paused, result, now=NOW + 5 * SECOND) for _ in range(2)]
+def test_closes_on_any_reply_about_an_email(open_breaker: CircuitBreaker, result: SendResult) -> None:
+    changed = [update_breaker(open_breaker, result, now=NOW + 5 * SECOND) for _ in range(2)]
 
-    assert (changed, paused.failures, paused.next_probe_at) == ([True, False], 0, None)
-    assert paused.capacity(20, in_flight=1, now=NOW + 5 * SECOND) == 20
+    assert (changed, open_breaker.failures, open_breaker.next_probe_at) == ([True, False], 0, None)
+    assert open_breaker.capacity(20, in_flight=1, now=NOW + 5 * SECOND) == 20
 
 
 @pytest.mark.django_db
-def test_a_pause_is_written_down_while_it_lasts(paused: CircuitBreaker) -> None:
-    save_outage(WORKER, paused, now=NOW)
-    pause = RelayOutage.objects.get()
-    update_breaker(paused, SendResult(), now=NOW + 5 * SECOND)
-    save_outage(WORKER, paused, now=NOW + 5 * SECOND)
+def test_stores_an_outage_while_it_lasts(open_breaker: CircuitBreaker) -> None:
+    save_outage(WORKER, open_breaker, now=NOW)
+    outage = RelayOutage.objects.get()
+    update_breaker(open_breaker, SendResult(), now=NOW + 5 * SECOND)
+    save_outage(WORKER, open_breaker, now=NOW + 5 * SECOND)
 
-    assert (pause.worker, pause.started_at, pause.next_probe_at, pause.failures) == (WORKER, NOW, NOW + 5 * SECOND, 1)
-    assert pause.error == "SMTPConnectError: no route"
+    assert (outage.worker, outage.started_at, outage.next_probe_at, outage.failures) == (WORKER, NOW, NOW + 5 * SECOND, 1)
+    assert outage.error == "SMTPConnectError: no route"
     assert not RelayOutage.objects.exists()
 
 
 @pytest.mark.django_db
-def test_a_longer_pause_is_since_when_the_first_was(paused: CircuitBreaker) -> None:
-    save_outage(WORKER, paused, now=NOW)
+def test_a_longer_outage_keeps_its_start_time(open_breaker: CircuitBreaker) -> None:
+    save_outage(WORKER, open_breaker, now=NOW)
 
-    update_breaker(paused, SendResult("SMTPAuthenticationError: no", FailureKind.RELAY_UNAVAILABLE), now=NOW + 6 * SECOND)
-    save_outage(WORKER, paused, now=NOW + 6 * SECOND)
+    update_breaker(open_breaker, SendResult("SMTPAuthenticationError: no", FailureKind.RELAY_UNAVAILABLE), now=NOW + 6 * SECOND)
+    save_outage(WORKER, open_breaker, now=NOW + 6 * SECOND)
 
-    pause = RelayOutage.objects.get()
-    assert (pause.started_at, pause.next_probe_at, pause.failures) == (NOW, NOW + 16 * SECOND, 2)
-    assert pause.error == "SMTPAuthenticationError: no"
+    outage = RelayOutage.objects.get()
+    assert (outage.started_at, outage.next_probe_at, outage.failures) == (NOW, NOW + 16 * SECOND, 2)
+    assert outage.error == "SMTPAuthenticationError: no"
 
 
 @pytest.mark.django_db
-def test_each_engine_has_a_pause_of_its_own(paused: CircuitBreaker) -> None:
-    for worker in ("one", "other"):
-        save_outage(worker, paused, now=NOW)
+def test_stores_one_outage_per_worker(open_breaker: CircuitBreaker) -> None:
+    for worker in ("first", "second"):
+        save_outage(worker, open_breaker, now=NOW)
 
-    save_outage("one", CircuitBreaker(), now=NOW)
+    save_outage("first", CircuitBreaker(), now=NOW)
 
-    assert [pause.worker for pause in RelayOutage.objects.all()] == ["other"]
+    assert [outage.worker for outage in RelayOutage.objects.all()] == ["second"]

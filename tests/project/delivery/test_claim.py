@@ -1,4 +1,4 @@
-"""Claiming: no mail is in two hands at once, and none is forgotten in a dead one's."""
+"""Claims: no two workers send the same email, and emails of dead workers are sent by others."""
 
 from datetime import timedelta
 
@@ -17,23 +17,23 @@ from project.suppressions.store import suppress
 from project.transports.result import SendResult
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Accept, Claim
-from tests.project.transports.fake_relay import order, queue
+from tests.project.transports.fake_relay import new_email, queue
 
 ADA, BOB = "ada@example.com", "bob@example.com"
 
 
 def claimed(limit: int = 100) -> list[Email]:
-    """What an engine gets."""
+    """Claim emails for a worker."""
     return claim_emails(WORKER, limit=limit, now=NOW)
 
 
 def texts(emails: list[Email]) -> list[str]:
-    """Which mails these are."""
+    """Return the texts by which the tests tell emails apart."""
     return [email.text for email in emails]
 
 
 def events() -> list[str]:
-    """What has happened, in order."""
+    """Return the types of all events, in order."""
     return list(Event.objects.order_by("id").values_list("type", flat=True))
 
 
@@ -46,7 +46,7 @@ def test_claims_the_oldest_first(accept: Accept) -> None:
     assert [email.id for email in claimed(limit=2)] == [first.id, second.id]
 
 
-def test_a_claimed_mail_is_leased_and_counts_one_more_attempt(claim: Claim) -> None:
+def test_a_claim_sets_a_lease_and_counts_an_attempt(claim: Claim) -> None:
     email = claim()
 
     assert (email.status, email.claimed_by, email.lease_expires_at) == (Status.SENDING, WORKER, NOW + LEASE)
@@ -55,18 +55,18 @@ def test_a_claimed_mail_is_leased_and_counts_one_more_attempt(claim: Claim) -> N
 
 
 @pytest.mark.pitfall(27)
-def test_no_two_engines_claim_the_same_mail(accept: Accept) -> None:
+def test_two_workers_never_claim_the_same_email(accept: Accept) -> None:
     for text in "12345":
         accept(text)
 
-    one, other = (claim_emails(worker, limit=3, now=NOW) for worker in ("one", "other"))
+    first, second = (claim_emails(worker, limit=3, now=NOW) for worker in ("first", "second"))
 
-    assert [len(one), len(other)] == [3, 2]
-    assert {email.id for email in one}.isdisjoint(email.id for email in other)
+    assert [len(first), len(second)] == [3, 2]
+    assert {email.id for email in first}.isdisjoint(email.id for email in second)
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.QUEUED, Status.SCHEDULED, Status.DELAYED}))
-def test_claims_only_what_is_queued(accept: Accept, status: Status) -> None:
+def test_does_not_claim_emails_in_other_states(accept: Accept, status: Status) -> None:
     accept()
     Email.objects.update(status=status, next_attempt_at=NOW)
 
@@ -74,7 +74,7 @@ def test_claims_only_what_is_queued(accept: Accept, status: Status) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.SCHEDULED, Status.DELAYED])
-def test_claims_what_waits_for_its_time_when_that_has_come(accept: Accept, status: Status) -> None:
+def test_claims_a_scheduled_or_delayed_email_when_it_is_due(accept: Accept, status: Status) -> None:
     accept()
     Email.objects.update(status=status, next_attempt_at=NOW)
 
@@ -84,14 +84,14 @@ def test_claims_what_waits_for_its_time_when_that_has_come(accept: Accept, statu
     assert (early, email.next_attempt_at) == ([], None)
 
 
-def test_takes_no_more_in_hand_than_memory_holds(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_the_total_size_of_a_claim(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [len(accept(text).raw_message.content) for text in ("1", "2", "3")]
     monkeypatch.setattr("project.delivery.claim.MAX_CLAIMED_BYTES", sizes[0] + sizes[1])
 
     assert [texts(claimed()), texts(claimed())] == [["1", "2"], ["3"]]
 
 
-def test_a_mail_that_is_larger_than_all_that_is_claimed_goes_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_an_email_larger_than_the_limit_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("project.delivery.claim.MAX_CLAIMED_BYTES", 1)
     accept("1")
     accept("2")
@@ -99,25 +99,23 @@ def test_a_mail_that_is_larger_than_all_that_is_claimed_goes_alone(accept: Accep
     assert [texts(claimed()), texts(claimed()), texts(claimed())] == [["1"], ["2"], []]
 
 
-def test_its_statements_do_not_grow_with_the_mails(accept: Accept) -> None:
+def test_the_number_of_statements_is_constant(accept: Accept) -> None:
     counts = []
     for number in (1, 30):
-        queue(*[order() for _ in range(number)])
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        queue(*[new_email() for _ in range(number)])
+        with CaptureQueriesContext(connection) as queries:
             assert len(claimed()) == number
         counts.append(len(queries))
 
     assert counts[0] == counts[1]
 
 
-# The suppressed
+# Suppressed recipients
 
 
-@pytest.mark.usefixtures("lent")
-def test_leaves_out_recipients_that_are_suppressed_and_says_so() -> None:
-    queue(order(ADA, "Bob@example.com"))
+@pytest.mark.usefixtures("shared_test_connection")
+def test_skips_suppressed_recipients_and_records_an_event() -> None:
+    queue(new_email(ADA, "Bob@example.com"))
     suppress(BOB, now=NOW)
 
     (email,) = claimed()
@@ -128,9 +126,9 @@ def test_leaves_out_recipients_that_are_suppressed_and_says_so() -> None:
     assert Event.objects.get(type="email.suppressed").data["suppressed"] == ["Bob@example.com"]
 
 
-@pytest.mark.usefixtures("lent")
-def test_a_mail_whose_recipients_are_all_suppressed_is_never_sent() -> None:
-    queue(order(ADA, BOB))
+@pytest.mark.usefixtures("shared_test_connection")
+def test_does_not_send_an_email_whose_recipients_are_all_suppressed() -> None:
+    queue(new_email(ADA, BOB))
     for address in (ADA, BOB):
         suppress(address, now=NOW)
 
@@ -142,20 +140,20 @@ def test_a_mail_whose_recipients_are_all_suppressed_is_never_sent() -> None:
     assert Event.objects.get(type="email.suppressed").data["suppressed"] == [ADA, BOB]
 
 
-@pytest.mark.usefixtures("lent")
-def test_mails_that_are_all_suppressed_hold_up_no_other() -> None:
-    queue(*[order(BOB)] * 100, order(ADA, text="the other"))
+@pytest.mark.usefixtures("shared_test_connection")
+def test_suppressed_emails_do_not_delay_others() -> None:
+    queue(*[new_email(BOB)] * 100, new_email(ADA, text="the other"))
     suppress(BOB, now=NOW)
 
     assert texts(claimed(limit=100)) == ["the other"]
     assert Email.objects.filter(status=Status.SUPPRESSED).count() == 100
 
 
-@pytest.mark.usefixtures("lent")
-def test_a_mail_that_was_taken_for_some_is_sent_when_the_others_are_suppressed() -> None:
-    queue(order(ADA, BOB))
+@pytest.mark.usefixtures("shared_test_connection")
+def test_a_partly_accepted_email_is_sent_when_the_other_recipients_are_suppressed() -> None:
+    queue(new_email(ADA, BOB))
     Email.objects.update(
-        recipient_results={ADA: recipient_result(Status.SENT, Reply(250, "Taken"))},
+        recipient_results={ADA: recipient_result(Status.SENT, Reply(250, "Accepted"))},
         status=Status.DELAYED,
         next_attempt_at=NOW,
         attempts=1,
@@ -170,9 +168,9 @@ def test_a_mail_that_was_taken_for_some_is_sent_when_the_others_are_suppressed()
     assert Event.objects.get(type="email.sent").data["smtp_code"] == 250
 
 
-@pytest.mark.usefixtures("lent")
-def test_says_only_once_whom_it_leaves_out() -> None:
-    queue(order(ADA, BOB))
+@pytest.mark.usefixtures("shared_test_connection")
+def test_records_a_suppressed_recipient_only_once() -> None:
+    queue(new_email(ADA, BOB))
     suppress(BOB, now=NOW)
     release_claims(claimed(), now=NOW)
 
@@ -182,10 +180,10 @@ def test_says_only_once_whom_it_leaves_out() -> None:
     assert events().count("email.suppressed") == 1
 
 
-# Giving back
+# Releasing claims
 
 
-def test_what_is_given_back_was_no_attempt(claim: Claim) -> None:
+def test_a_released_claim_uses_up_no_attempt(claim: Claim) -> None:
     email = claim()
 
     release_claims([email], now=NOW)
@@ -195,22 +193,22 @@ def test_what_is_given_back_was_no_attempt(claim: Claim) -> None:
     assert events() == ["email.queued", "email.sending", "email.queued"]
 
 
-def test_gives_nothing_back_that_is_in_other_hands(claim: Claim) -> None:
-    late = claim(worker="late")
-    requeue_abandoned(["late"], now=NOW)
-    (quick,) = claim_emails("quick", limit=1, now=NOW)
+def test_does_not_release_the_claim_of_another_worker(claim: Claim) -> None:
+    email = claim(worker="first")
+    requeue_abandoned(["first"], now=NOW)
+    (again,) = claim_emails("second", limit=1, now=NOW)
 
-    release_claims([late], now=NOW)
+    release_claims([email], now=NOW)
 
-    quick.refresh_from_db()
-    assert (quick.status, quick.claimed_by, quick.attempts) == (Status.SENDING, "quick", 2)
+    again.refresh_from_db()
+    assert (again.status, again.claimed_by, again.attempts) == (Status.SENDING, "second", 2)
 
 
-# Putting back
+# Requeueing abandoned emails
 
 
 @pytest.mark.pitfall(26)
-def test_puts_back_what_a_dead_engine_had_in_hand(claim: Claim) -> None:
+def test_requeues_emails_of_a_dead_worker(claim: Claim) -> None:
     email = claim(worker="dead")
 
     count = requeue_abandoned(["dead", "long dead"], now=NOW)
@@ -222,8 +220,8 @@ def test_puts_back_what_a_dead_engine_had_in_hand(claim: Claim) -> None:
 
 
 @pytest.mark.pitfall(26)
-def test_puts_back_what_is_held_beyond_its_lease(claim: Claim) -> None:
-    email = claim(worker="of another machine")
+def test_requeues_emails_whose_lease_has_expired(claim: Claim) -> None:
+    email = claim(worker="on another machine")
 
     requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
 
@@ -231,20 +229,20 @@ def test_puts_back_what_is_held_beyond_its_lease(claim: Claim) -> None:
     assert email.status == Status.QUEUED
 
 
-def test_leaves_a_living_engine_its_mail(claim: Claim) -> None:
-    email = claim(worker="alive")
+def test_does_not_requeue_emails_of_a_live_worker(claim: Claim) -> None:
+    email = claim(worker="live")
 
     count = requeue_abandoned(["dead"], now=NOW + LEASE)
 
     email.refresh_from_db()
-    assert (count, email.status, email.claimed_by) == (0, Status.SENDING, "alive")
+    assert (count, email.status, email.claimed_by) == (0, Status.SENDING, "live")
 
 
 @pytest.mark.pitfall(27)
-def test_a_lease_says_nothing_of_an_engine_that_is_known_to_be_alive(claim: Claim) -> None:
-    email, other = claim(worker="alive"), claim(worker="of another machine")
+def test_ignores_the_expired_lease_of_a_live_worker(claim: Claim) -> None:
+    email, other = claim(worker="live"), claim(worker="on another machine")
 
-    count = requeue_abandoned([], live=["alive"], now=NOW + 2 * LEASE)
+    count = requeue_abandoned([], live=["live"], now=NOW + 2 * LEASE)
 
     assert count == 1
     assert Email.objects.get(id=email.id).status == Status.SENDING
@@ -252,49 +250,49 @@ def test_a_lease_says_nothing_of_an_engine_that_is_known_to_be_alive(claim: Clai
 
 
 @pytest.mark.parametrize("result", [SendResult(), SendResult("it failed")])
-def test_puts_nothing_back_that_is_done(claim: Claim, result: SendResult) -> None:
+def test_does_not_requeue_finished_emails(claim: Claim, result: SendResult) -> None:
     record_results([Attempt(claim(worker="dead"), result, NOW)])
 
     assert requeue_abandoned(["dead", ""], now=NOW + 2 * LEASE) == 0
 
 
-@pytest.mark.usefixtures("lent")
-def test_a_dead_engine_pauses_no_more() -> None:
-    for worker in ("dead", "alive"):
+@pytest.mark.usefixtures("shared_test_connection")
+def test_deletes_the_outage_of_a_dead_worker() -> None:
+    for worker in ("dead", "live"):
         RelayOutage.objects.create(worker=worker, started_at=NOW, next_probe_at=NOW, failures=1, error="no route")
 
     requeue_abandoned(["dead"], now=NOW)
 
-    assert [pause.worker for pause in RelayOutage.objects.all()] == ["alive"]
+    assert [outage.worker for outage in RelayOutage.objects.all()] == ["live"]
 
 
-@pytest.mark.usefixtures("lent")
-def test_an_engine_that_has_not_tried_again_long_after_its_pause_pauses_no_more() -> None:
-    for worker, until in (("gone", NOW), ("alive", NOW + timedelta(seconds=1))):
-        RelayOutage.objects.create(worker=worker, started_at=NOW, next_probe_at=until, failures=1, error="no route")
+@pytest.mark.usefixtures("shared_test_connection")
+def test_deletes_an_outage_long_after_its_next_probe_was_due() -> None:
+    for worker, next_probe_at in (("gone", NOW), ("live", NOW + timedelta(seconds=1))):
+        RelayOutage.objects.create(worker=worker, started_at=NOW, next_probe_at=next_probe_at, failures=1, error="no route")
 
     requeue_abandoned([], now=NOW + OUTAGE_RETENTION + timedelta(seconds=1))
 
-    assert [pause.worker for pause in RelayOutage.objects.all()] == ["alive"]
+    assert [outage.worker for outage in RelayOutage.objects.all()] == ["live"]
 
 
 @pytest.mark.pitfall(26)
-def test_a_living_engine_renews_the_leases_of_what_it_has_in_hand(claim: Claim) -> None:
-    mine, other = claim(), claim(worker="of another machine")
+def test_a_live_worker_renews_the_leases_of_its_emails_in_flight(claim: Claim) -> None:
+    own, other = claim(), claim(worker="on another machine")
 
-    count = renew_leases(WORKER, [mine.id, other.id], now=NOW + LEASE)
+    count = renew_leases(WORKER, [own.id, other.id], now=NOW + LEASE)
     requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
 
     assert count == 1
-    assert Email.objects.get(id=mine.id).status == Status.SENDING
+    assert Email.objects.get(id=own.id).status == Status.SENDING
     assert Email.objects.get(id=other.id).status == Status.QUEUED
 
 
-def test_a_mail_that_an_engine_has_lost_sight_of_is_put_back(claim: Claim) -> None:
-    held, lost = claim(), claim()
+def test_requeues_an_email_that_its_worker_has_lost_track_of(claim: Claim) -> None:
+    in_flight, lost = claim(), claim()
 
-    renew_leases(WORKER, [held.id], now=NOW + LEASE)
+    renew_leases(WORKER, [in_flight.id], now=NOW + LEASE)
     requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
 
-    assert Email.objects.get(id=held.id).status == Status.SENDING
+    assert Email.objects.get(id=in_flight.id).status == Status.SENDING
     assert Email.objects.get(id=lost.id).status == Status.QUEUED

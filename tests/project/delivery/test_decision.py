@@ -1,4 +1,4 @@
-"""What an attempt's outcome makes of a mail."""
+"""Decisions after an attempt."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,11 @@ from project.transports.smtp.error_classes import FailureKind
 from project.transports.smtp.replies import Reply
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
-MIDDLE = 0.5  # the dice that move nothing
+NO_JITTER = 0.5  # the middle of the range leaves a delay unchanged
 FIRST_DELAY = timedelta(minutes=1)
 
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
-TAKEN = Reply(250, "2.0.0 Taken")
+ACCEPTED = Reply(250, "2.0.0 Accepted")
 NO_USER = Reply(550, "5.1.1 No such user")
 BLOCKED = Reply(550, "5.7.1 Blocked")
 BARE = Reply(550, "No")
@@ -24,54 +24,54 @@ FULL = Reply(452, "4.2.2 Full")
 LATER = Reply(451, "4.3.0 Later")
 
 SENT, DELAYED, FAILED, BOUNCED, QUEUED = Status.SENT, Status.DELAYED, Status.FAILED, Status.BOUNCED, Status.QUEUED
-TRANSIENT, PERMANENT = FailureKind.TEMPORARY, FailureKind.PERMANENT
+TEMPORARY, PERMANENT = FailureKind.TEMPORARY, FailureKind.PERMANENT
 
 
-def first_try(*recipients: str) -> DeliveryState:
-    """A mail that nothing was settled about."""
+def first_attempt(*recipients: str) -> DeliveryState:
+    """Return the state of an email at its first attempt."""
     return DeliveryState(recipients, {}, 1)
 
 
-def judge(result: SendResult, progress: DeliveryState) -> DeliveryDecision:
-    """The verdict, with the usual delays."""
-    return decide(result, progress, now=NOW, jitter=MIDDLE)
+def decide_now(result: SendResult, state: DeliveryState) -> DeliveryDecision:
+    """Decide at NOW, with the default delays and without jitter."""
+    return decide(result, state, now=NOW, jitter=NO_JITTER)
 
 
-def taken_but(**rejections: Reply) -> SendResult:
-    """The relay took the mail, but not for these."""
-    return SendResult(reply=TAKEN, rejections=_addressed(rejections))
+def accepted_except(**rejections: Reply) -> SendResult:
+    """Return the result of an email that the relay accepted, but not for these recipients."""
+    return SendResult(reply=ACCEPTED, rejections=_addressed(rejections))
 
 
-def refused(failure_kind: FailureKind, **rejections: Reply) -> SendResult:
-    """The relay took the mail for nobody, and said this of each."""
+def rejected(failure_kind: FailureKind, **rejections: Reply) -> SendResult:
+    """Return the result of an email that the relay rejected for all recipients."""
     reply = min(rejections.values(), key=lambda reply: reply.code)
     return SendResult("SMTPRecipientsRefused: all", failure_kind, reply, _addressed(rejections))
 
 
-def ends(decision: DeliveryDecision) -> dict[str, tuple[str, int | None]]:
-    """What became of each recipient that is settled, in short."""
-    return {address: (end["status"], end["smtp_code"]) for address, end in decision.recipient_results.items()}
+def results_of(decision: DeliveryDecision) -> dict[str, tuple[str, int | None]]:
+    """Return the status and SMTP code of each recipient with a final result."""
+    return {address: (final["status"], final["smtp_code"]) for address, final in decision.recipient_results.items()}
 
 
 def _addressed(rejections: dict[str, Reply]) -> dict[str, Reply]:
     return {f"{name}@example.com": reply for name, reply in rejections.items()}
 
 
-# All alike
+# The same result for all recipients
 
 
 @pytest.mark.parametrize("recipients", [[ADA], [ADA, BOB]])
-def test_a_mail_that_is_taken_for_everybody_is_plainly_sent(recipients: list[str]) -> None:
-    decision = judge(SendResult(reply=TAKEN), first_try(*recipients))
+def test_an_email_accepted_for_all_recipients_is_sent(recipients: list[str]) -> None:
+    decision = decide_now(SendResult(reply=ACCEPTED), first_attempt(*recipients))
 
-    assert decision == DeliveryDecision(SENT, 1, reply=TAKEN)
+    assert decision == DeliveryDecision(SENT, 1, reply=ACCEPTED)
     assert decision.is_sent_to_all
 
 
-def test_a_relay_that_does_not_work_costs_no_attempt() -> None:
-    progress = DeliveryState([ADA, BOB], {BOB: recipient_result(SENT)}, 3)
+def test_an_unavailable_relay_uses_up_no_attempt() -> None:
+    state = DeliveryState([ADA, BOB], {BOB: recipient_result(SENT)}, 3)
 
-    decision = judge(SendResult("no route", FailureKind.RELAY_UNAVAILABLE), progress)
+    decision = decide_now(SendResult("no route", FailureKind.RELAY_UNAVAILABLE), state)
 
     assert decision == DeliveryDecision(QUEUED, 2, "no route", {BOB: recipient_result(SENT)})
 
@@ -79,24 +79,24 @@ def test_a_relay_that_does_not_work_costs_no_attempt() -> None:
 @pytest.mark.parametrize(
     ("result", "status"),
     [
-        (refused(PERMANENT, ada=NO_USER, bob=NO_USER), BOUNCED),
-        (refused(PERMANENT, ada=BLOCKED, bob=BLOCKED), FAILED),
-        (refused(PERMANENT, ada=BARE, bob=BARE), FAILED),
-        (refused(PERMANENT, ada=NO_USER, bob=BLOCKED), FAILED),
-        (refused(TRANSIENT, ada=LATER, bob=FULL), DELAYED),
-        (refused(TRANSIENT, ada=NO_USER, bob=FULL), DELAYED),
-        (taken_but(bob=NO_USER), SENT),
-        (taken_but(bob=BLOCKED), SENT),
-        (taken_but(bob=FULL), DELAYED),
+        (rejected(PERMANENT, ada=NO_USER, bob=NO_USER), BOUNCED),
+        (rejected(PERMANENT, ada=BLOCKED, bob=BLOCKED), FAILED),
+        (rejected(PERMANENT, ada=BARE, bob=BARE), FAILED),
+        (rejected(PERMANENT, ada=NO_USER, bob=BLOCKED), FAILED),
+        (rejected(TEMPORARY, ada=LATER, bob=FULL), DELAYED),
+        (rejected(TEMPORARY, ada=NO_USER, bob=FULL), DELAYED),
+        (accepted_except(bob=NO_USER), SENT),
+        (accepted_except(bob=BLOCKED), SENT),
+        (accepted_except(bob=FULL), DELAYED),
         (SendResult("SMTPDataError: spam", PERMANENT, BLOCKED), FAILED),
-        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), FAILED),  # it does not say which of the two
-        (SendResult("SMTPDataError: later", TRANSIENT, LATER), DELAYED),
-        (SendResult("SMTPServerDisconnected: gone", TRANSIENT), DELAYED),
-        (SendResult("ValueError: nonsense", PERMANENT), FAILED),
+        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), FAILED),  # the reply does not name the recipient
+        (SendResult("SMTPDataError: later", TEMPORARY, LATER), DELAYED),
+        (SendResult("SMTPServerDisconnected: gone", TEMPORARY), DELAYED),
+        (SendResult("ValueError: bad value", PERMANENT), FAILED),
     ],
 )
-def test_the_status_of_a_mail_to_two(result: SendResult, status: Status) -> None:
-    decision = judge(result, first_try(ADA, BOB))
+def test_the_status_of_an_email_with_two_recipients(result: SendResult, status: Status) -> None:
+    decision = decide_now(result, first_attempt(ADA, BOB))
 
     assert (decision.status, decision.attempts) == (status, 1)
     assert not decision.is_sent_to_all
@@ -107,37 +107,37 @@ def test_the_status_of_a_mail_to_two(result: SendResult, status: Status) -> None
 @pytest.mark.parametrize(
     ("result", "status", "bounced"),
     [
-        (refused(PERMANENT, ada=NO_USER), BOUNCED, {ADA: NO_USER}),
-        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), BOUNCED, {ADA: NO_USER}),  # whom else can it mean
+        (rejected(PERMANENT, ada=NO_USER), BOUNCED, {ADA: NO_USER}),
+        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), BOUNCED, {ADA: NO_USER}),  # there is no other recipient
         (SendResult("SMTPDataError: spam", PERMANENT, BLOCKED), FAILED, {}),
-        (SendResult("SMTPDataError: later", TRANSIENT, LATER), DELAYED, {}),
-        (SendResult("SMTPServerDisconnected: gone", TRANSIENT), DELAYED, {}),
-        (SendResult("ValueError: nonsense", PERMANENT), FAILED, {}),
+        (SendResult("SMTPDataError: later", TEMPORARY, LATER), DELAYED, {}),
+        (SendResult("SMTPServerDisconnected: gone", TEMPORARY), DELAYED, {}),
+        (SendResult("ValueError: bad value", PERMANENT), FAILED, {}),
     ],
 )
-def test_the_status_of_a_mail_to_one(result: SendResult, status: Status, bounced: dict[str, Reply]) -> None:
-    decision = judge(result, first_try(ADA))
+def test_the_status_of_an_email_with_one_recipient(result: SendResult, status: Status, bounced: dict[str, Reply]) -> None:
+    decision = decide_now(result, first_attempt(ADA))
 
     assert (decision.status, decision.bounced) == (status, bounced)
     assert len(decision.recipient_results) == (status != DELAYED)
 
 
-# Each recipient's own end
+# Results of single recipients
 
 
-def test_a_sender_that_is_refused_makes_no_address_bad() -> None:
-    said = Reply(550, "5.1.3 User address required")
+def test_a_rejected_sender_does_not_bounce_the_recipient() -> None:
+    reply = Reply(550, "5.1.3 User address required")
 
-    decision = judge(SendResult(str(said), PERMANENT, said, sender_rejected=True), first_try(ADA))
+    decision = decide_now(SendResult(str(reply), PERMANENT, reply, sender_rejected=True), first_attempt(ADA))
 
-    assert (decision.status, decision.bounced, decision.reply) == (Status.FAILED, {}, said)
+    assert (decision.status, decision.bounced, decision.reply) == (Status.FAILED, {}, reply)
 
 
-def test_who_was_refused_for_good_is_settled_beside_who_was_taken() -> None:
-    decision = judge(taken_but(bob=NO_USER, eve=BLOCKED), first_try(ADA, BOB, EVE))
+def test_permanently_rejected_recipients_are_final_when_others_are_accepted() -> None:
+    decision = decide_now(accepted_except(bob=NO_USER, eve=BLOCKED), first_attempt(ADA, BOB, EVE))
 
     assert decision.recipient_results == {
-        ADA: recipient_result(SENT, TAKEN),
+        ADA: recipient_result(SENT, ACCEPTED),
         BOB: recipient_result(BOUNCED, NO_USER),
         EVE: recipient_result(FAILED, BLOCKED),
     }
@@ -145,85 +145,84 @@ def test_who_was_refused_for_good_is_settled_beside_who_was_taken() -> None:
     assert decision.error == "bob@example.com: 550 5.1.1 No such user; eve@example.com: 550 5.7.1 Blocked"
 
 
-def test_who_was_put_off_is_left_for_the_next_try() -> None:
-    decision = judge(taken_but(bob=FULL, eve=NO_USER), first_try(ADA, BOB, EVE))
+def test_a_temporarily_rejected_recipient_stays_pending() -> None:
+    decision = decide_now(accepted_except(bob=FULL, eve=NO_USER), first_attempt(ADA, BOB, EVE))
 
-    assert ends(decision) == {ADA: ("sent", 250), EVE: ("bounced", 550)}
+    assert results_of(decision) == {ADA: ("sent", 250), EVE: ("bounced", 550)}
     assert (decision.status, decision.bounced) == (DELAYED, {EVE: NO_USER})
     assert DeliveryState([ADA, BOB, EVE], decision.recipient_results, 2).pending_recipients == [BOB]
 
 
-def test_the_next_try_settles_those_that_were_left_and_no_others() -> None:
-    before = judge(taken_but(bob=FULL), first_try(ADA, BOB)).recipient_results
+def test_the_next_attempt_changes_only_pending_recipients() -> None:
+    before = decide_now(accepted_except(bob=FULL), first_attempt(ADA, BOB)).recipient_results
 
-    now = Reply(250, "Now")
-
-    decision = judge(SendResult(reply=now), DeliveryState([ADA, BOB], before, 2))
+    reply = Reply(250, "2.0.0 Now")
+    decision = decide_now(SendResult(reply=reply), DeliveryState([ADA, BOB], before, 2))
 
     assert decision == DeliveryDecision(
-        SENT, 2, "", {ADA: recipient_result(SENT, TAKEN), BOB: recipient_result(SENT, now)}, reply=now
+        SENT, 2, "", {ADA: recipient_result(SENT, ACCEPTED), BOB: recipient_result(SENT, reply)}, reply=reply
     )
 
 
-def test_what_is_said_of_a_mail_to_several_is_said_of_no_one_of_them() -> None:
-    decision = judge(SendResult("SMTPDataError: no user", PERMANENT, NO_USER), first_try(ADA, BOB))
+def test_a_reply_about_an_email_with_several_recipients_bounces_none_of_them() -> None:
+    decision = decide_now(SendResult("SMTPDataError: no user", PERMANENT, NO_USER), first_attempt(ADA, BOB))
 
-    assert (ends(decision), decision.bounced) == ({ADA: ("failed", 550), BOB: ("failed", 550)}, {})
+    assert (results_of(decision), decision.bounced) == ({ADA: ("failed", 550), BOB: ("failed", 550)}, {})
 
 
-def test_the_only_one_left_is_whom_the_relay_speaks_of() -> None:
-    progress = DeliveryState([ADA, BOB], {ADA: recipient_result(SENT, TAKEN)}, 2)
+def test_a_reply_about_an_email_applies_to_the_only_pending_recipient() -> None:
+    state = DeliveryState([ADA, BOB], {ADA: recipient_result(SENT, ACCEPTED)}, 2)
 
-    decision = judge(SendResult("SMTPDataError: no user", PERMANENT, NO_USER), progress)
+    decision = decide_now(SendResult("SMTPDataError: no user", PERMANENT, NO_USER), state)
 
-    assert (decision.status, ends(decision)) == (SENT, {ADA: ("sent", 250), BOB: ("bounced", 550)})
+    assert (decision.status, results_of(decision)) == (SENT, {ADA: ("sent", 250), BOB: ("bounced", 550)})
     assert decision.bounced == {BOB: NO_USER}
 
 
-def test_refused_for_good_by_some_and_put_off_by_others_is_tried_again_for_the_others() -> None:
-    decision = judge(refused(TRANSIENT, ada=NO_USER, bob=FULL), first_try(ADA, BOB))
+def test_retries_only_the_temporarily_rejected_recipients() -> None:
+    decision = decide_now(rejected(TEMPORARY, ada=NO_USER, bob=FULL), first_attempt(ADA, BOB))
 
-    assert (ends(decision), decision.bounced) == ({ADA: ("bounced", 550)}, {ADA: NO_USER})
+    assert (results_of(decision), decision.bounced) == ({ADA: ("bounced", 550)}, {ADA: NO_USER})
 
 
 @pytest.mark.parametrize(
     ("result", "status", "recipient_results"),
     [
-        (taken_but(bob=FULL), SENT, {ADA: ("sent", 250), BOB: ("failed", 452)}),
-        (refused(TRANSIENT, ada=LATER, bob=FULL), FAILED, {ADA: ("failed", 451), BOB: ("failed", 452)}),
-        (SendResult("SMTPDataError: later", TRANSIENT, LATER), FAILED, {ADA: ("failed", 451), BOB: ("failed", 451)}),
-        (SendResult("SMTPServerDisconnected: gone", TRANSIENT), FAILED, {ADA: ("failed", None), BOB: ("failed", None)}),
+        (accepted_except(bob=FULL), SENT, {ADA: ("sent", 250), BOB: ("failed", 452)}),
+        (rejected(TEMPORARY, ada=LATER, bob=FULL), FAILED, {ADA: ("failed", 451), BOB: ("failed", 452)}),
+        (SendResult("SMTPDataError: later", TEMPORARY, LATER), FAILED, {ADA: ("failed", 451), BOB: ("failed", 451)}),
+        (SendResult("SMTPServerDisconnected: gone", TEMPORARY), FAILED, {ADA: ("failed", None), BOB: ("failed", None)}),
     ],
 )
-def test_after_the_last_chance_nobody_is_left(
+def test_no_recipient_is_pending_after_the_last_attempt(
     result: SendResult, status: Status, recipient_results: dict[str, tuple[str, int | None]]
 ) -> None:
-    decision = decide(result, first_try(ADA, BOB), now=NOW, jitter=MIDDLE, delays=())
+    decision = decide(result, first_attempt(ADA, BOB), now=NOW, jitter=NO_JITTER, delays=())
 
-    assert (decision.status, ends(decision)) == (status, recipient_results)
+    assert (decision.status, results_of(decision)) == (status, recipient_results)
     assert (decision.next_attempt_at, decision.bounced) == (None, {})
 
 
-# The reply that explains it
+# The reply that explains the status
 
 
 @pytest.mark.parametrize(
     ("result", "status", "reply"),
     [
-        (taken_but(bob=NO_USER, eve=LATER), DELAYED, LATER),
-        (taken_but(bob=FULL, eve=LATER), DELAYED, FULL),
-        (taken_but(bob=NO_USER, eve=BLOCKED), SENT, TAKEN),
-        (refused(TRANSIENT, ada=NO_USER, bob=NO_USER, eve=LATER), DELAYED, LATER),
-        (refused(PERMANENT, ada=NO_USER, bob=BLOCKED, eve=NO_USER), FAILED, BLOCKED),
-        (refused(PERMANENT, ada=NO_USER, bob=NO_USER, eve=NO_USER), BOUNCED, NO_USER),
-        (SendResult("later", TRANSIENT, LATER), DELAYED, LATER),
-        (SendResult("gone", TRANSIENT), DELAYED, None),
+        (accepted_except(bob=NO_USER, eve=LATER), DELAYED, LATER),
+        (accepted_except(bob=FULL, eve=LATER), DELAYED, FULL),
+        (accepted_except(bob=NO_USER, eve=BLOCKED), SENT, ACCEPTED),
+        (rejected(TEMPORARY, ada=NO_USER, bob=NO_USER, eve=LATER), DELAYED, LATER),
+        (rejected(PERMANENT, ada=NO_USER, bob=BLOCKED, eve=NO_USER), FAILED, BLOCKED),
+        (rejected(PERMANENT, ada=NO_USER, bob=NO_USER, eve=NO_USER), BOUNCED, NO_USER),
+        (SendResult("later", TEMPORARY, LATER), DELAYED, LATER),
+        (SendResult("gone", TEMPORARY), DELAYED, None),
         (SendResult("no route", FailureKind.RELAY_UNAVAILABLE), QUEUED, None),
-        (SendResult(rejections={BOB: NO_USER}), SENT, None),  # a backend that says nothing of whom it took
+        (SendResult(rejections={BOB: NO_USER}), SENT, None),  # a backend without replies about accepted recipients
     ],
 )
-def test_the_reply_is_of_a_recipient_that_has_the_mails_status(result: SendResult, status: Status, reply: Reply | None) -> None:
-    decision = judge(result, first_try(ADA, BOB, EVE))
+def test_the_reply_is_about_a_recipient_with_the_emails_status(result: SendResult, status: Status, reply: Reply | None) -> None:
+    decision = decide_now(result, first_attempt(ADA, BOB, EVE))
 
     assert (decision.status, decision.reply) == (status, reply)
 
@@ -231,18 +230,18 @@ def test_the_reply_is_of_a_recipient_that_has_the_mails_status(result: SendResul
 @pytest.mark.parametrize(
     ("recipient_results", "status", "reply"),
     [
-        ({ADA: recipient_result(SENT, TAKEN)}, SENT, TAKEN),
+        ({ADA: recipient_result(SENT, ACCEPTED)}, SENT, ACCEPTED),
         ({ADA: recipient_result(SENT)}, SENT, None),
         ({ADA: recipient_result(BOUNCED, NO_USER)}, FAILED, LATER),
-        ({ADA: recipient_result(FAILED, BLOCKED)}, FAILED, LATER),  # the last try's before an earlier one's
+        ({ADA: recipient_result(FAILED, BLOCKED)}, FAILED, LATER),  # the reply of the last attempt wins
     ],
 )
-def test_a_last_try_that_fails_is_not_what_the_mail_was_sent_with(
+def test_a_failed_last_attempt_does_not_explain_a_sent_email(
     recipient_results: RecipientResults, status: Status, reply: Reply | None
 ) -> None:
     last = DeliveryState([ADA, BOB], recipient_results, 2)
 
-    decision = decide(SendResult("451 4.3.0 Later", TRANSIENT, LATER), last, now=NOW, jitter=MIDDLE, delays=())
+    decision = decide(SendResult("451 4.3.0 Later", TEMPORARY, LATER), last, now=NOW, jitter=NO_JITTER, delays=())
 
     assert (decision.status, decision.reply, decision.rejections) == (status, reply, {BOB: LATER})
 
@@ -253,49 +252,49 @@ def test_a_last_try_that_fails_is_not_what_the_mail_was_sent_with(
 @pytest.mark.parametrize(
     ("result", "error"),
     [
-        (refused(PERMANENT, ada=NO_USER, bob=NO_USER), "550 5.1.1 No such user"),
+        (rejected(PERMANENT, ada=NO_USER, bob=NO_USER), "550 5.1.1 No such user"),
         (
-            refused(TRANSIENT, ada=NO_USER, bob=LATER),
+            rejected(TEMPORARY, ada=NO_USER, bob=LATER),
             "ada@example.com: 550 5.1.1 No such user; bob@example.com: 451 4.3.0 Later",
         ),
-        (taken_but(bob=LATER), "bob@example.com: 451 4.3.0 Later"),
+        (accepted_except(bob=LATER), "bob@example.com: 451 4.3.0 Later"),
         (SendResult("552 Too big", PERMANENT, Reply(552, "Too big")), "552 Too big"),
-        (SendResult("gone", TRANSIENT, None, {BOB: BLOCKED}), "bob@example.com: 550 5.7.1 Blocked; gone"),
+        (SendResult("gone", TEMPORARY, None, {BOB: BLOCKED}), "bob@example.com: 550 5.7.1 Blocked; gone"),
     ],
 )
-def test_the_error_names_whom_it_means_unless_that_is_everybody(result: SendResult, error: str) -> None:
-    assert judge(result, first_try(ADA, BOB)).error == error
+def test_the_error_names_the_recipients_unless_all_have_the_same_error(result: SendResult, error: str) -> None:
+    assert decide_now(result, first_attempt(ADA, BOB)).error == error
 
 
-# When
+# The next attempt
 
 
 @pytest.mark.parametrize(
     ("result", "minutes"),
     [
-        (taken_but(ada=Reply(451, "try again in 10 minutes"), bob=Reply(451, "try again in 20 minutes")), 20),
-        (taken_but(ada=Reply(451, "try again in 20 minutes"), bob=Reply(451, "try again in 10 minutes")), 20),
-        (SendResult("later", TRANSIENT, Reply(451, "try again in 10 minutes")), 10),
-        (SendResult("later", TRANSIENT, Reply(451, "try again in 10 seconds")), 1),
-        (SendResult("later", TRANSIENT, LATER), 1),
+        (accepted_except(ada=Reply(451, "try again in 10 minutes"), bob=Reply(451, "try again in 20 minutes")), 20),
+        (accepted_except(ada=Reply(451, "try again in 20 minutes"), bob=Reply(451, "try again in 10 minutes")), 20),
+        (SendResult("later", TEMPORARY, Reply(451, "try again in 10 minutes")), 10),
+        (SendResult("later", TEMPORARY, Reply(451, "try again in 10 seconds")), 1),
+        (SendResult("later", TEMPORARY, LATER), 1),
     ],
 )
-def test_the_longest_wait_that_was_asked_for_is_kept(result: SendResult, minutes: int) -> None:
-    assert judge(result, first_try(ADA, BOB, EVE)).next_attempt_at == NOW + timedelta(minutes=minutes)
+def test_uses_the_longest_requested_delay(result: SendResult, minutes: int) -> None:
+    assert decide_now(result, first_attempt(ADA, BOB, EVE)).next_attempt_at == NOW + timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize(("attempts", "minutes"), [(1, 1), (2, 5), (3, 15)])
-def test_each_try_waits_longer(attempts: int, minutes: int) -> None:
-    progress = replace(first_try(ADA), attempts=attempts)
+def test_each_retry_waits_longer(attempts: int, minutes: int) -> None:
+    state = replace(first_attempt(ADA), attempts=attempts)
 
-    assert judge(SendResult("gone", TRANSIENT), progress).next_attempt_at == NOW + timedelta(minutes=minutes)
+    assert decide_now(SendResult("gone", TEMPORARY), state).next_attempt_at == NOW + timedelta(minutes=minutes)
 
 
-# The end of a mail
+# The email's final status
 
 
 @pytest.mark.parametrize(
-    ("statuses", "end"),
+    ("statuses", "overall"),
     [
         ([SENT, FAILED, BOUNCED, Status.SUPPRESSED], SENT),
         ([BOUNCED, FAILED, Status.SUPPRESSED], FAILED),
@@ -303,5 +302,7 @@ def test_each_try_waits_longer(attempts: int, minutes: int) -> None:
         ([Status.SUPPRESSED, Status.SUPPRESSED], Status.SUPPRESSED),
     ],
 )
-def test_the_best_end_of_a_recipient_is_the_mails(statuses: list[Status], end: Status) -> None:
-    assert overall_status({f"{number}@example.com": recipient_result(status) for number, status in enumerate(statuses)}) == end
+def test_the_email_gets_the_best_status_of_its_recipients(statuses: list[Status], overall: Status) -> None:
+    results = {f"{number}@example.com": recipient_result(status) for number, status in enumerate(statuses)}
+
+    assert overall_status(results) == overall

@@ -1,4 +1,4 @@
-"""Telling a dead engine from a busy one."""
+"""Liveness locks: which workers of this machine are alive and which are dead."""
 
 import fcntl
 import os
@@ -25,13 +25,13 @@ with hold_liveness_lock(pathlib.Path(sys.argv[1])) as name:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where engines see each other."""
+    """Return the folder of the liveness locks."""
     return tmp_path / "workers"
 
 
 @pytest.fixture
 def process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A process that is an engine, and says its name."""
+    """Start a process that holds a liveness lock and prints the worker's name."""
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -40,23 +40,23 @@ def process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def name_of(process: "subprocess.Popen[str]") -> str:
-    """What it says its name is, once it is alive."""
+    """Return the worker's name, which the process prints once it holds the lock."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
 
-def test_each_engine_has_a_name_of_its_own(folder: Path) -> None:
-    with hold_liveness_lock(folder) as one, hold_liveness_lock(folder) as other:
-        assert one != other
-        assert len(one) <= 32  # Email.claimed_by
+def test_each_worker_has_a_unique_name(folder: Path) -> None:
+    with hold_liveness_lock(folder) as first, hold_liveness_lock(folder) as second:
+        assert first != second
+        assert len(first) <= 32  # the length of Email.claimed_by
 
 
-def test_an_engine_of_this_process_is_alive(folder: Path) -> None:
+def test_a_worker_of_this_process_is_alive(folder: Path) -> None:
     with hold_liveness_lock(folder) as name:
         assert (live_workers(folder), dead_workers(folder)) == ([name], [])
 
 
-def test_an_engine_that_just_starts_is_not_taken_for_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_is_starting_is_not_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lock_late(file: object, operation: int) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(fcntl, "flock", flock)
@@ -72,24 +72,24 @@ def test_an_engine_that_just_starts_is_not_taken_for_dead(folder: Path, monkeypa
         assert (seen, live_workers(folder)) == ([], [name])
 
 
-def test_an_engine_that_ended_while_it_started_is_forgotten_in_the_end(folder: Path) -> None:
+def test_a_worker_that_died_while_starting_is_dead_after_the_grace_period(folder: Path) -> None:
     folder.mkdir()
     hidden = folder / ".started"
     hidden.touch()
-    at_first = dead_workers(folder)
+    before = dead_workers(folder)
     os.utime(hidden, times=(0, time.time() - STARTUP_GRACE_SECONDS))
 
-    assert (at_first, dead_workers(folder)) == ([], [".started"])
+    assert (before, dead_workers(folder)) == ([], [".started"])
 
 
-def test_an_engine_that_ended_is_dead(folder: Path) -> None:
+def test_a_worker_that_ended_is_dead(folder: Path) -> None:
     with hold_liveness_lock(folder) as name:
         pass
 
     assert (live_workers(folder), dead_workers(folder)) == ([], [name])
 
 
-def test_an_engine_of_another_process_is_alive(folder: Path, process: "subprocess.Popen[str]") -> None:
+def test_a_worker_of_another_process_is_alive(folder: Path, process: "subprocess.Popen[str]") -> None:
     name = name_of(process)
 
     assert [path.name for path in folder.iterdir()] == [name]
@@ -97,7 +97,7 @@ def test_an_engine_of_another_process_is_alive(folder: Path, process: "subproces
 
 
 @pytest.mark.pitfall(26)
-def test_an_engine_whose_process_was_killed_is_dead(folder: Path, process: "subprocess.Popen[str]") -> None:
+def test_a_worker_of_a_killed_process_is_dead(folder: Path, process: "subprocess.Popen[str]") -> None:
     name = name_of(process)
     process.kill()
     process.wait()
@@ -106,7 +106,7 @@ def test_an_engine_whose_process_was_killed_is_dead(folder: Path, process: "subp
         assert dead_workers(folder) == [name]
 
 
-def test_a_dead_engine_is_dead_until_it_is_forgotten(folder: Path) -> None:
+def test_a_dead_worker_is_listed_until_it_is_removed(folder: Path) -> None:
     with hold_liveness_lock(folder) as name:
         pass
     assert dead_workers(folder) == dead_workers(folder) == [name]
@@ -116,25 +116,25 @@ def test_a_dead_engine_is_dead_until_it_is_forgotten(folder: Path) -> None:
     assert dead_workers(folder) == []
 
 
-def test_an_engine_that_another_forgot_first_is_no_trouble(folder: Path) -> None:
+def test_ignores_a_worker_that_another_worker_removed_first(folder: Path) -> None:
     folder.mkdir()
-    (folder / "gone").symlink_to(folder / "nowhere")  # listed, but no more there when it is opened
+    (folder / "gone").symlink_to(folder / "nowhere")  # listed, but already deleted when it is opened
 
     assert dead_workers(folder) == []
-    remove_dead(["gone", "never was"], folder)
+    remove_dead(["gone", "never existed"], folder)
     assert list(folder.iterdir()) == []
 
 
-def test_of_an_engine_that_may_not_be_looked_at_nothing_is_known(folder: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_neither_live_nor_dead(folder: Path) -> None:
     folder.mkdir()
-    (folder / "others").symlink_to("others")  # a loop cannot be opened; what is another user's can be, by root
+    (folder / "loop").symlink_to("loop")  # a loop cannot be opened, whereas root can open the files of other users
 
     assert (live_workers(folder), dead_workers(folder)) == ([], [])
 
 
-def test_an_engine_that_cannot_be_forgotten_is_no_trouble(folder: Path) -> None:
-    (folder / "others").mkdir(parents=True)  # which `unlink` may not
+def test_ignores_a_dead_worker_that_cannot_be_removed(folder: Path) -> None:
+    (folder / "directory").mkdir(parents=True)  # `unlink` cannot delete a directory
 
-    remove_dead(["others"], folder)
+    remove_dead(["directory"], folder)
 
-    assert dead_workers(folder) == ["others"]
+    assert dead_workers(folder) == ["directory"]

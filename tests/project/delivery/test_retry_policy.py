@@ -1,4 +1,4 @@
-"""Whose fault a failed try is, and when the next one is due."""
+"""Retry times, and the classification of errors."""
 
 import asyncio
 import smtplib
@@ -25,7 +25,7 @@ from project.delivery.retry_policy import next_attempt, pause_after
 from project.transports.smtp.error_classes import FailureKind, classify_error
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
-MIDDLE = 0.5  # the dice that move nothing
+NO_JITTER = 0.5  # the middle of the range leaves a delay unchanged
 
 # The next attempt
 
@@ -34,29 +34,31 @@ MIDDLE = 0.5  # the dice that move nothing
     ("attempts", "minutes"),
     [(1, 1), (2, 5), (3, 15), (4, 60), (5, 240), (6, 720), (7, 1440)],
 )
-def test_each_try_waits_longer(attempts: int, minutes: int) -> None:
-    assert next_attempt(attempts=attempts, now=NOW, jitter=MIDDLE) == NOW + timedelta(minutes=minutes)
+def test_each_retry_waits_longer(attempts: int, minutes: int) -> None:
+    assert next_attempt(attempts=attempts, now=NOW, jitter=NO_JITTER) == NOW + timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize("attempts", [len(DEFAULT_RETRY_DELAYS) + 1, len(DEFAULT_RETRY_DELAYS) + 2, 10_000])
-def test_gives_up_when_the_delays_are_used_up(attempts: int) -> None:
-    assert next_attempt(attempts=attempts, now=NOW, asked=timedelta(minutes=1), jitter=MIDDLE) is None
+def test_gives_up_after_the_last_delay(attempts: int) -> None:
+    assert next_attempt(attempts=attempts, now=NOW, requested_delay=timedelta(minutes=1), jitter=NO_JITTER) is None
 
 
-def test_no_delays_are_no_second_chance() -> None:
-    assert next_attempt(attempts=1, now=NOW, delays=[], jitter=MIDDLE) is None
+def test_does_not_retry_without_delays() -> None:
+    assert next_attempt(attempts=1, now=NOW, delays=[], jitter=NO_JITTER) is None
 
 
-def test_the_delays_may_be_others() -> None:
-    assert next_attempt(attempts=2, now=NOW, delays=[timedelta(0), timedelta(days=3)], jitter=MIDDLE) == NOW + timedelta(days=3)
+def test_uses_custom_delays() -> None:
+    assert next_attempt(attempts=2, now=NOW, delays=[timedelta(0), timedelta(days=3)], jitter=NO_JITTER) == NOW + timedelta(
+        days=3
+    )
 
 
 @pytest.mark.parametrize(("jitter", "seconds"), [(0.0, 54), (0.25, 57), (0.5, 60), (0.75, 63)])
-def test_jitter_spreads_a_delay(jitter: float, seconds: int) -> None:
+def test_jitter_moves_a_delay_in_both_directions(jitter: float, seconds: int) -> None:
     assert next_attempt(attempts=1, now=NOW, jitter=jitter) == NOW + timedelta(seconds=seconds)
 
 
-def test_jitter_spreads_by_a_tenth_at_most() -> None:
+def test_jitter_adds_at_most_ten_percent() -> None:
     due = next_attempt(attempts=1, now=NOW, jitter=0.999_999)
 
     assert due is not None
@@ -64,22 +66,22 @@ def test_jitter_spreads_by_a_tenth_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "jitter", "seconds"),
-    [(300, 0.0, 300), (300, 0.9, 300), (60, 0.0, 60), (60, 0.75, 63), (1, MIDDLE, 60), (0, MIDDLE, 60)],
+    ("requested", "jitter", "seconds"),
+    [(300, 0.0, 300), (300, 0.9, 300), (60, 0.0, 60), (60, 0.75, 63), (1, NO_JITTER, 60), (0, NO_JITTER, 60)],
 )
-def test_never_sooner_than_asked(asked: int, jitter: float, seconds: int) -> None:
-    due = next_attempt(attempts=1, now=NOW, asked=timedelta(seconds=asked), jitter=jitter)
+def test_never_retries_earlier_than_the_relay_requested(requested: int, jitter: float, seconds: int) -> None:
+    due = next_attempt(attempts=1, now=NOW, requested_delay=timedelta(seconds=requested), jitter=jitter)
 
     assert due == NOW + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(("attempts", "jitter"), [(0, 0.5), (-1, 0.5), (1, 1.0), (1, -0.1), (1, float("nan"))])
-def test_refuses_what_cannot_be(attempts: int, jitter: float) -> None:
-    with pytest.raises(ValueError, match="-th try"):
+def test_rejects_invalid_attempts_and_jitter(attempts: int, jitter: float) -> None:
+    with pytest.raises(ValueError, match="attempts must be at least 1"):
         next_attempt(attempts=attempts, now=NOW, jitter=jitter)
 
 
-# The pause of the transport
+# The back-off of an unavailable relay
 
 
 @pytest.mark.parametrize(
@@ -91,42 +93,42 @@ def test_pauses_double_up_to_five_minutes(failures: int, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("failures", [0, -1])
-def test_no_pause_without_a_failure(failures: int) -> None:
-    with pytest.raises(ValueError, match="No pause"):
+def test_rejects_a_pause_without_a_failure(failures: int) -> None:
+    with pytest.raises(ValueError, match="failures must be at least 1"):
         pause_after(failures, now=NOW)
 
 
-# Whose fault
+# The classification of errors
 
 
-def refused(*codes: int) -> smtplib.SMTPRecipientsRefused:
-    """A refusal of as many recipients as there are codes."""
+def smtplib_rejection(*codes: int) -> smtplib.SMTPRecipientsRefused:
+    """Return smtplib's error for a rejection of one recipient per code."""
     return smtplib.SMTPRecipientsRefused({f"{number}@b.example": (code, b"no") for number, code in enumerate(codes)})
 
 
-def aio_refused(*codes: int) -> aiosmtplib.SMTPRecipientsRefused:
-    """The same, as aiosmtplib tells it."""
+def aiosmtplib_rejection(*codes: int) -> aiosmtplib.SMTPRecipientsRefused:
+    """Return aiosmtplib's error for a rejection of one recipient per code."""
     return aiosmtplib.SMTPRecipientsRefused([aiosmtplib.SMTPRecipientRefused(code, "no", "a@b.example") for code in codes])
 
 
-def answered(status: int) -> Exception:
-    """A service's API answered with this."""
+def http_error(status: int) -> Exception:
+    """Return the error of django-anymail for a response with this HTTP status."""
     response = requests.Response()
     response.status_code = status
     error: Exception = AnymailRequestsAPIError(response=response)
     return error
 
 
-def unanswered(kind: type[Exception]) -> Exception:
-    """A service's API did not, as django-anymail tells it."""
+def http_failure(kind: type[Exception]) -> Exception:
+    """Return the error of django-anymail for a request without a response."""
     error: Exception = type("AnymailRequestsAPIError", (AnymailRequestsAPIError, kind), {})("Error posting")
     return error
 
 
-def ses(status: object) -> Exception:
-    """Amazon SES answered with this, through boto3."""
-    answer = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error: Exception = AnymailAPIError("An error occurred", response=answer)
+def ses_error(status: object) -> Exception:
+    """Return the error of django-anymail for a response of Amazon SES through boto3."""
+    response = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error: Exception = AnymailAPIError("An error occurred", response=response)
     return error
 
 
@@ -137,16 +139,16 @@ def ses(status: object) -> Exception:
         smtplib.SMTPDataError(452, b"full"),
         smtplib.SMTPResponseException(400, "later"),
         smtplib.SMTPResponseException(499, "later"),
-        refused(450),
-        refused(550, 451, 550),
+        smtplib_rejection(450),
+        smtplib_rejection(550, 451, 550),
         aiosmtplib.SMTPSenderRefused(451, "later", "shop@a.example"),
         aiosmtplib.SMTPDataError(452, "full"),
-        aio_refused(450),
-        aio_refused(550, 451, 550),
+        aiosmtplib_rejection(450),
+        aiosmtplib_rejection(550, 451, 550),
     ],
     ids=repr,
 )
-def test_4xx_may_pass(error: Exception) -> None:
+def test_a_4xx_reply_is_temporary(error: Exception) -> None:
     assert classify_error(error) is FailureKind.TEMPORARY
 
 
@@ -157,16 +159,16 @@ def test_4xx_may_pass(error: Exception) -> None:
         smtplib.SMTPDataError(554, b"no"),
         smtplib.SMTPResponseException(500, "no"),
         smtplib.SMTPResponseException(599, "no"),
-        refused(550),
-        refused(550, 551, 553),
+        smtplib_rejection(550),
+        smtplib_rejection(550, 551, 553),
         aiosmtplib.SMTPSenderRefused(552, "5.3.4 too big", "shop@a.example"),
         aiosmtplib.SMTPDataError(554, "no"),
         aiosmtplib.SMTPResponseException(500, "line too long"),
-        aio_refused(550, 553),
+        aiosmtplib_rejection(550, 553),
     ],
     ids=repr,
 )
-def test_5xx_is_final(error: Exception) -> None:
+def test_a_5xx_reply_is_permanent(error: Exception) -> None:
     assert classify_error(error) is FailureKind.PERMANENT
 
 
@@ -179,17 +181,17 @@ def test_5xx_is_final(error: Exception) -> None:
         smtplib.SMTPConnectError(421, "bye"),
         smtplib.SMTPHeloError(421, "bye"),
         smtplib.SMTPAuthenticationError(421, "bye"),
-        refused(421),
-        refused(550, 421),
+        smtplib_rejection(421),
+        smtplib_rejection(550, 421),
         aiosmtplib.SMTPDataError(421, "bye"),
         aiosmtplib.SMTPConnectResponseError(421, "bye"),
         aiosmtplib.SMTPHeloError(421, "bye"),
         aiosmtplib.SMTPAuthenticationError(421, "bye"),
-        aio_refused(550, 421),
+        aiosmtplib_rejection(550, 421),
     ],
     ids=repr,
 )
-def test_421_is_one_conversation_ended(error: Exception) -> None:
+def test_a_421_reply_is_temporary(error: Exception) -> None:
     assert classify_error(error) is FailureKind.TEMPORARY
 
 
@@ -199,17 +201,17 @@ def test_421_is_one_conversation_ended(error: Exception) -> None:
         smtplib.SMTPResponseException(-1, ""),
         smtplib.SMTPDataError(250, b"?"),
         smtplib.SMTPDataError(600, b"?"),
-        refused(),
+        smtplib_rejection(),
         aiosmtplib.SMTPResponseException(-1, "Malformed SMTP response line"),
-        aio_refused(),
-        answered(200),
-        answered(302),
+        aiosmtplib_rejection(),
+        http_error(200),
+        http_error(302),
         AnymailAPIError("unreadable"),
-        ses("?"),
+        ses_error("?"),
     ],
     ids=repr,
 )
-def test_an_answer_that_says_nothing_is_not_final(error: Exception) -> None:
+def test_an_unclear_reply_is_temporary(error: Exception) -> None:
     assert classify_error(error) is FailureKind.TEMPORARY
 
 
@@ -224,12 +226,12 @@ def test_an_answer_that_says_nothing_is_not_final(error: Exception) -> None:
         aiosmtplib.SMTPServerDisconnected("Connection lost"),
         aiosmtplib.SMTPReadTimeoutError("timed out"),
         aiosmtplib.SMTPTimeoutError("timed out"),
-        unanswered(requests.ReadTimeout),
+        http_failure(requests.ReadTimeout),
         OperationalError("database is locked"),
     ],
     ids=repr,
 )
-def test_a_conversation_that_broke_off_may_be_had_again(error: Exception) -> None:
+def test_a_broken_connection_is_temporary(error: Exception) -> None:
     assert classify_error(error) is FailureKind.TEMPORARY
 
 
@@ -255,22 +257,22 @@ def test_a_conversation_that_broke_off_may_be_had_again(error: Exception) -> Non
         aiosmtplib.SMTPSenderRefused(530, "5.7.0 Must issue a STARTTLS command first", "shop@example.com"),
         smtplib.SMTPSenderRefused(530, b"5.7.0 Authentication required", "shop@example.com"),
         aiosmtplib.SMTPException("SMTP STARTTLS extension not supported by server."),
-        unanswered(requests.ConnectionError),
-        unanswered(requests.ConnectTimeout),
+        http_failure(requests.ConnectionError),
+        http_failure(requests.ConnectTimeout),
         AnymailConfigurationError("no API key"),
         ImproperlyConfigured("no such backend"),
         ModuleNotFoundError("no such backend"),
     ],
     ids=repr,
 )
-def test_the_relay_is_wrong_for_every_mail(error: Exception) -> None:
+def test_an_error_that_affects_all_emails_means_the_relay_is_unavailable(error: Exception) -> None:
     assert classify_error(error) is FailureKind.RELAY_UNAVAILABLE
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("poison"),
+        ValueError("bad value"),
         UnicodeEncodeError("ascii", "ö", 0, 1, "no"),
         RuntimeError(),
         MemoryError(),
@@ -280,7 +282,7 @@ def test_the_relay_is_wrong_for_every_mail(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_a_poisonous_mail_fails_alone(error: Exception) -> None:
+def test_an_unknown_error_is_permanent_for_its_email_only(error: Exception) -> None:
     assert classify_error(error) is FailureKind.PERMANENT
 
 
@@ -292,11 +294,11 @@ def test_a_poisonous_mail_fails_alone(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_what_one_mail_needs_is_its_own_fault(error: Exception) -> None:
+def test_a_missing_extension_that_one_email_needs_is_permanent(error: Exception) -> None:
     assert classify_error(error) is FailureKind.PERMANENT
 
 
-@pytest.mark.parametrize("answer", [answered, ses])
+@pytest.mark.parametrize("make_error", [http_error, ses_error])
 @pytest.mark.parametrize(
     ("status", "failure_kind"),
     [
@@ -312,12 +314,12 @@ def test_what_one_mail_needs_is_its_own_fault(error: Exception) -> None:
         (503, FailureKind.TEMPORARY),
     ],
 )
-def test_a_services_status_says_whose_fault_it_is(
-    answer: Callable[[int], Exception], status: int, failure_kind: FailureKind
+def test_classifies_the_http_status_of_an_email_service(
+    make_error: Callable[[int], Exception], status: int, failure_kind: FailureKind
 ) -> None:
-    assert classify_error(answer(status)) is failure_kind
+    assert classify_error(make_error(status)) is failure_kind
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), KeyboardInterrupt(), SystemExit()], ids=repr)
-def test_a_stopped_process_fails_no_mail(error: BaseException) -> None:
+def test_a_stopped_process_is_a_temporary_failure(error: BaseException) -> None:
     assert classify_error(error) is FailureKind.TEMPORARY

@@ -1,4 +1,4 @@
-"""Sending what was claimed, by as many channels as the transport has."""
+"""The sender pool: sends claimed emails over the connections of a transport."""
 
 import asyncio
 import logging
@@ -27,235 +27,239 @@ from project.transports.result import SendResult
 from project.transports.smtp.error_classes import FailureKind
 from project.transports.smtp.replies import Reply
 from project.transports.smtp.transport import SmtpTransport
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.conftest import NOW, WORKER
-from tests.project.transports.fake_relay import Step, fake_relay, order, queue, until
+from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, queue, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
 
-TAKEN = SendResult(reply=Reply(250, "Taken"))
+ACCEPTED = SendResult(reply=Reply(250, "Accepted"))
 BOB = "bob@example.com"
 NO_ROUTE = SendResult("SMTPConnectError: no route", FailureKind.RELAY_UNAVAILABLE)
 
 
 @dataclass
-class Line:
-    """A transport that sends nothing, remembers what it was given, and answers when it may."""
+class FakeTransport:
+    """A transport that sends nothing, records the emails, and returns results once `may_return` is set."""
 
     max_connections: int
-    answer: Callable[["Wire"], SendResult] = lambda _wire: TAKEN
-    begun: list[str] = field(default_factory=list)
+    make_result: Callable[["FakeConnection"], SendResult] = lambda _connection: ACCEPTED
+    texts: list[str] = field(default_factory=list)
     in_flight: int = 0
-    most_in_hand: int = 0
+    max_in_flight: int = 0
     closed: bool = False
-    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
-    wires: list["Wire"] = field(default_factory=list)
+    may_return: asyncio.Event = field(default_factory=asyncio.Event)
+    connections: list["FakeConnection"] = field(default_factory=list)
 
-    def create_connection(self) -> "Wire":
-        """A new one."""
-        self.wires.append(Wire(self, len(self.wires)))
-        return self.wires[-1]
+    def create_connection(self) -> "FakeConnection":
+        """Return a new connection."""
+        self.connections.append(FakeConnection(self, len(self.connections)))
+        return self.connections[-1]
 
     def close(self) -> None:
-        """Remember it."""
+        """Record the call."""
         self.closed = True
 
 
 @dataclass
-class Wire:
-    """A channel of it."""
+class FakeConnection:
+    """A connection of the fake transport."""
 
-    line: Line
+    transport: FakeTransport
     number: int
     is_open: bool = False
     is_connecting: bool = False
 
     async def send(self, email: Email) -> SendResult:
-        """Take a mail in hand until it may be answered."""
-        line = self.line
-        line.begun.append(email.text)
-        line.in_flight += 1
-        line.most_in_hand = max(line.most_in_hand, line.in_flight)
-        await line.may_answer.wait()
-        line.in_flight -= 1
-        result = line.answer(self)
+        """Record the email, and return the result when the test allows."""
+        transport = self.transport
+        transport.texts.append(email.text)
+        transport.in_flight += 1
+        transport.max_in_flight = max(transport.max_in_flight, transport.in_flight)
+        await transport.may_return.wait()
+        transport.in_flight -= 1
+        result = transport.make_result(self)
         self.is_open = not result.error
         return result
 
     async def close(self) -> None:
-        """Remember it."""
+        """Mark the connection as closed."""
         self.is_open = False
 
 
-class Ears:
-    """Hears the outcomes."""
+class ResultRecorder:
+    """Records the results that the pool reports."""
 
     def __init__(self) -> None:
-        self.heard: list[SendResult] = []
+        self.results: list[SendResult] = []
 
     async def __call__(self, result: SendResult) -> None:
-        """Remember it."""
-        self.heard.append(result)
+        """Record a result."""
+        self.results.append(result)
 
 
 async def claimed(count: int) -> list[Email]:
-    """Mails in an engine's hands."""
-    await run_in_transaction(queue, *(order(text=str(number)) for number in range(count)))
+    """Return emails that are claimed by a worker."""
+    await run_in_transaction(queue, *(new_email(text=str(number)) for number in range(count)))
     return await run_in_transaction(claim_emails, WORKER, limit=count, now=NOW)
 
 
 async def statuses() -> list[tuple[str, int]]:
-    """The status and the attempts of every mail."""
+    """Return the status and the attempts of every email."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
 
 
 @asynccontextmanager
-async def sending_by(transport: Transport) -> AsyncIterator[tuple[SenderPool, Ears]]:
-    """Senders at work until the end of the block."""
-    ears = Ears()
-    senders = SenderPool(transport, ears)
+async def running_pool(transport: Transport) -> AsyncIterator[tuple[SenderPool, ResultRecorder]]:
+    """Run a sender pool until the end of the block."""
+    recorder = ResultRecorder()
+    pool = SenderPool(transport, recorder)
     try:
-        yield senders, ears
+        yield pool, recorder
     finally:
-        await senders.stop()
+        await pool.stop()
 
 
-async def test_a_channel_begins_its_next_mail_when_the_outcome_of_the_last_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_connection_gets_its_next_email_after_the_commit_of_the_previous_result(monkeypatch: pytest.MonkeyPatch) -> None:
     committing, may_commit = threading.Event(), threading.Event()
 
-    def slowly(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
+    def record_slowly(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
         committing.set()
-        assert may_commit.wait(PATIENCE)
+        assert may_commit.wait(WAIT_TIMEOUT_SECONDS)
         return record_results(attempts)
 
-    monkeypatch.setattr(module, "record_results", slowly)
-    line = Line(max_connections=1)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(2))
-        await asyncio.to_thread(committing.wait, PATIENCE)
-        during = (list(line.begun), senders.in_flight, list(ears.heard))
+    monkeypatch.setattr(module, "record_results", record_slowly)
+    transport = FakeTransport(max_connections=1)
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(2))
+        await asyncio.to_thread(committing.wait, WAIT_TIMEOUT_SECONDS)
+        during = (list(transport.texts), pool.in_flight, list(recorder.results))
         may_commit.set()
-        await until(lambda: len(ears.heard) == 2)
+        await until(lambda: len(recorder.results) == 2)
 
     assert during == (["0"], 2, [])
-    assert (line.begun, senders.in_flight) == (["0", "1"], 0)
+    assert (transport.texts, pool.in_flight) == (["0", "1"], 0)
     assert await statuses() == [(Status.SENT, 1)] * 2
 
 
-async def test_no_more_mails_are_in_the_transports_hands_than_it_has_channels() -> None:
-    line = Line(max_connections=3)
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(10))
-        await until(lambda: line.in_flight == 3)
-        during = (senders.waiting, senders.in_flight)
-        line.may_answer.set()
-        await until(lambda: len(ears.heard) == 10)
+async def test_sends_no_more_emails_at_once_than_there_are_connections() -> None:
+    transport = FakeTransport(max_connections=3)
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(10))
+        await until(lambda: transport.in_flight == 3)
+        during = (pool.waiting, pool.in_flight)
+        transport.may_return.set()
+        await until(lambda: len(recorder.results) == 10)
 
-    assert (during, line.most_in_hand) == ((7, 10), 3)
+    assert (during, transport.max_in_flight) == ((7, 10), 3)
     assert await statuses() == [(Status.SENT, 1)] * 10
 
 
-async def test_outcomes_at_the_same_time_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    together: list[int] = []
+async def test_simultaneous_results_share_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_sizes: list[int] = []
 
-    def counting(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
-        together.append(len(attempts))
+    def record_and_count(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
+        batch_sizes.append(len(attempts))
         return record_results(attempts)
 
-    monkeypatch.setattr(module, "record_results", counting)
-    line = Line(max_connections=10)
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(10))
-        await until(lambda: line.in_flight == 10)
-        line.may_answer.set()
-        await until(lambda: len(ears.heard) == 10)
+    monkeypatch.setattr(module, "record_results", record_and_count)
+    transport = FakeTransport(max_connections=10)
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(10))
+        await until(lambda: transport.in_flight == 10)
+        transport.may_return.set()
+        await until(lambda: len(recorder.results) == 10)
 
-    assert together == [10]
-
-
-async def test_what_no_channel_has_begun_can_be_taken_back() -> None:
-    line = Line(max_connections=2)
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(5))
-        await until(lambda: line.in_flight == 2)
-        back = senders.withdraw()
-        line.may_answer.set()
-        await until(lambda: len(ears.heard) == 2)
-
-    assert ([email.text for email in back], line.begun) == (["2", "3", "4"], ["0", "1"])
-    assert (senders.in_flight, senders.waiting) == (0, 0)
+    assert batch_sizes == [10]
 
 
-async def test_what_is_in_hand_at_the_end_is_cut_off_and_stays_claimed() -> None:
-    line = Line(max_connections=2)
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(2))
-        await until(lambda: line.in_flight == 2)
+async def test_withdraws_emails_that_wait_for_a_connection() -> None:
+    transport = FakeTransport(max_connections=2)
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(5))
+        await until(lambda: transport.in_flight == 2)
+        withdrawn = pool.withdraw()
+        transport.may_return.set()
+        await until(lambda: len(recorder.results) == 2)
 
-    assert (ears.heard, line.closed, [wire.is_open for wire in line.wires]) == ([], True, [False, False])
+    assert ([email.text for email in withdrawn], transport.texts) == (["2", "3", "4"], ["0", "1"])
+    assert (pool.in_flight, pool.waiting) == (0, 0)
+
+
+async def test_stop_aborts_emails_that_are_being_sent_and_they_stay_claimed() -> None:
+    transport = FakeTransport(max_connections=2)
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(2))
+        await until(lambda: transport.in_flight == 2)
+
+    assert (recorder.results, transport.closed, [connection.is_open for connection in transport.connections]) == (
+        [],
+        True,
+        [False, False],
+    )
     assert await statuses() == [(Status.SENDING, 1)] * 2
 
 
-@pytest.mark.parametrize("error", [DataError("it does not fit"), OperationalError("away for longer than the lease")])
-async def test_an_outcome_that_cannot_be_written_down_is_no_hindrance_to_the_next(
+@pytest.mark.parametrize("error", [DataError("it does not fit"), OperationalError("unavailable for longer than the lease")])
+async def test_a_result_that_cannot_be_stored_does_not_block_the_next_email(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    def unwritable(_attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
+    def raise_error(_attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
         raise error
 
-    monkeypatch.setattr(module, "record_results", unwritable)
+    monkeypatch.setattr(module, "record_results", raise_error)
     monkeypatch.setattr(module, "RECORD_RETRY_SECONDS", 0.0)
     monkeypatch.setattr(module, "LEASE", timedelta(seconds=0.1))
-    line = Line(max_connections=1)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(2))
-        await until(lambda: len(ears.heard) == 2)
+    transport = FakeTransport(max_connections=1)
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(2))
+        await until(lambda: len(recorder.results) == 2)
 
-    assert (senders.in_flight, await statuses()) == (0, [(Status.SENDING, 1)] * 2)
-    assert caplog.text.count("stays claimed until its lease runs out") == 2
+    assert (pool.in_flight, await statuses()) == (0, [(Status.SENDING, 1)] * 2)
+    assert caplog.text.count("stays claimed until its lease expires") == 2
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        OperationalError("the database went away"),
+        OperationalError("the database is unavailable"),
         InternalError("cannot execute UPDATE in a read-only transaction"),
         OSError(EMFILE, "Too many open files"),
     ],
 )
-async def test_an_outcome_waits_for_a_database_that_is_away(
+async def test_a_result_waits_for_an_unavailable_database(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     failures = [error] * 6
 
-    def comes_back(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
+    def record_after_failures(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
         if failures:
             raise failures.pop()
         return record_results(attempts)
 
-    monkeypatch.setattr(module, "record_results", comes_back)
+    monkeypatch.setattr(module, "record_results", record_after_failures)
     monkeypatch.setattr(module, "RECORD_RETRY_SECONDS", 0.0)
-    line = Line(max_connections=2)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(2))
-        await until(lambda: len(ears.heard) == 2)
+    transport = FakeTransport(max_connections=2)
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(2))
+        await until(lambda: len(recorder.results) == 2)
 
     assert await statuses() == [(Status.SENT, 1)] * 2
-    assert (len(line.begun), caplog.text.count("waits for the database")) == (2, 2)
+    assert (len(transport.texts), caplog.text.count("waits for the database")) == (2, 2)
 
 
 # The log
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "log_line"),
     [
-        (TAKEN, "Email sent successfully"),
-        (SendResult(reply=Reply(250, "Taken"), rejections={BOB: Reply(550, "5.1.1 No such user")}), "Email sent successfully"),
-        (SendResult(reply=Reply(250, "Taken"), rejections={BOB: Reply(451, "4.3.0 No <bob@x> now")}), "is delayed: 451 4.3.0"),
+        (ACCEPTED, "Email sent successfully"),
+        (SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(550, "5.1.1 No such user")}), "Email sent successfully"),
+        (SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(451, "4.3.0 No <bob@x> now")}), "is delayed: 451 4.3.0"),
         (
             SendResult("451 4.3.0 Not <bob@x> now", FailureKind.TEMPORARY, Reply(451, "4.3.0 Not <bob@x> now")),
             "is delayed: 451 4.3.0",
@@ -263,129 +267,136 @@ async def test_an_outcome_waits_for_a_database_that_is_away(
         (SendResult("ValueError: bob@x", FailureKind.PERMANENT), "is failed: ValueError"),
     ],
 )
-async def test_the_log_says_what_the_mail_is_and_names_nobody(
-    result: SendResult, told: str, settings: Settings, caplog: pytest.LogCaptureFixture
+async def test_logs_the_status_without_addresses(
+    result: SendResult, log_line: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.EMAIL_BACKEND = SMTP_BACKEND
-    line = Line(max_connections=1, answer=lambda _wire: result)
-    line.may_answer.set()
-    await run_in_transaction(queue, order("ada@example.com", BOB))
+    transport = FakeTransport(max_connections=1, make_result=lambda _connection: result)
+    transport.may_return.set()
+    await run_in_transaction(queue, new_email("ada@example.com", BOB))
     with caplog.at_level(logging.INFO):
-        async with sending_by(line) as (senders, ears):
-            senders.submit(await run_in_transaction(claim_emails, WORKER, limit=1, now=NOW))
-            await until(lambda: len(ears.heard) == 1)
+        async with running_pool(transport) as (pool, recorder):
+            pool.submit(await run_in_transaction(claim_emails, WORKER, limit=1, now=NOW))
+            await until(lambda: len(recorder.results) == 1)
 
-    (last,) = [record.getMessage() for record in caplog.records if record.name == __name__][1:]
-    assert last.endswith(told)
+    (last,) = [record.getMessage() for record in caplog.records if record.name == module.__name__][1:]
+    assert last.endswith(log_line)
     assert "bob" not in last
 
 
-# A relay that takes fewer connections
+# A relay that limits connections
 
 
-async def test_a_mail_that_gets_no_connection_beside_one_that_works_goes_by_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_email_that_gets_no_connection_is_sent_over_an_open_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTION_LIMIT_PAUSE_SECONDS", 3600.0)
-    line = Line(max_connections=2, answer=lambda wire: NO_ROUTE if wire.number else TAKEN)
-    async with sending_by(line) as (senders, ears):
-        line.wires[0].is_open = True
-        line.may_answer.set()
-        senders.submit(await claimed(5))
-        await until(lambda: len(ears.heard) == 5)
+    transport = FakeTransport(max_connections=2, make_result=lambda connection: NO_ROUTE if connection.number else ACCEPTED)
+    async with running_pool(transport) as (pool, recorder):
+        transport.connections[0].is_open = True
+        transport.may_return.set()
+        pool.submit(await claimed(5))
+        await until(lambda: len(recorder.results) == 5)
 
-    assert ears.heard == [TAKEN] * 5
-    assert sorted(line.begun) == ["0", "1", "1", "2", "3", "4"]
+    assert recorder.results == [ACCEPTED] * 5
+    assert sorted(transport.texts) == ["0", "1", "1", "2", "3", "4"]
     assert await statuses() == [(Status.SENT, 1)] * 5
 
 
-async def test_a_channel_that_stood_back_tries_again_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refused_connection_is_retried_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTION_LIMIT_PAUSE_SECONDS", 0.01)
-    answers = [NO_ROUTE]
-    line = Line(max_connections=2, answer=lambda wire: answers.pop() if wire.number and answers else TAKEN)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        line.wires[0].is_open = True
-        senders.submit(await claimed(2))
-        await until(lambda: len(ears.heard) == 2)
-        line.may_answer.clear()
-        senders.submit(await claimed(2))
-        await until(lambda: line.in_flight == 2)
+    failures = [NO_ROUTE]
+    transport = FakeTransport(
+        max_connections=2, make_result=lambda connection: failures.pop() if connection.number and failures else ACCEPTED
+    )
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        transport.connections[0].is_open = True
+        pool.submit(await claimed(2))
+        await until(lambda: len(recorder.results) == 2)
+        transport.may_return.clear()
+        pool.submit(await claimed(2))
+        await until(lambda: transport.in_flight == 2)
 
-    assert answers == []
-    assert line.most_in_hand == 2
+    assert failures == []
+    assert transport.max_in_flight == 2
 
 
-async def test_a_connection_that_is_never_got_is_hoped_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_email_is_retried_once_while_other_connections_are_being_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONNECTION_LIMIT_PAUSE_SECONDS", 0.0)
-    line = Line(max_connections=2, answer=lambda _wire: NO_ROUTE)
-    async with sending_by(line) as (senders, ears):
-        line.wires[0].is_connecting = line.wires[1].is_connecting = True  # as with one that begins whenever the other ends
-        line.may_answer.set()
-        senders.submit(await claimed(2))
-        await until(lambda: len(ears.heard) == 2)
+    transport = FakeTransport(max_connections=2, make_result=lambda _connection: NO_ROUTE)
+    async with running_pool(transport) as (pool, recorder):
+        transport.connections[0].is_connecting = transport.connections[1].is_connecting = (
+            True  # as if one began to connect whenever the other failed
+        )
+        transport.may_return.set()
+        pool.submit(await claimed(2))
+        await until(lambda: len(recorder.results) == 2)
 
-    assert ears.heard == [NO_ROUTE] * 2
-    assert sorted(line.begun) == ["0", "0", "1", "1"]
+    assert recorder.results == [NO_ROUTE] * 2
+    assert sorted(transport.texts) == ["0", "0", "1", "1"]
 
 
-async def test_a_channel_that_breaks_its_promise_costs_its_mail_a_try_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    def answer(_wire: Wire) -> SendResult:
-        if len(line.begun) == 1:
+async def test_an_unexpected_error_uses_up_an_attempt_and_the_next_email_is_sent(caplog: pytest.LogCaptureFixture) -> None:
+    def fail_once(_connection: FakeConnection) -> SendResult:
+        if len(transport.texts) == 1:
             raise RuntimeError("can't start new thread")
-        return TAKEN
+        return ACCEPTED
 
-    line = Line(max_connections=1, answer=answer)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(2))
-        await until(lambda: len(ears.heard) == 2)
+    transport = FakeTransport(max_connections=1, make_result=fail_once)
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(2))
+        await until(lambda: len(recorder.results) == 2)
 
     assert await statuses() == [(Status.DELAYED, 1), (Status.SENT, 1)]
     assert "can't start new thread" in caplog.text
 
 
-async def test_a_relay_that_nobody_reaches_is_told_of() -> None:
-    line = Line(max_connections=2, answer=lambda _wire: NO_ROUTE)
-    line.may_answer.set()
-    async with sending_by(line) as (senders, ears):
-        senders.submit(await claimed(3))
-        await until(lambda: len(ears.heard) == 3)
+async def test_reports_an_unreachable_relay() -> None:
+    transport = FakeTransport(max_connections=2, make_result=lambda _connection: NO_ROUTE)
+    transport.may_return.set()
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit(await claimed(3))
+        await until(lambda: len(recorder.results) == 3)
 
-    assert ears.heard == [NO_ROUTE] * 3
+    assert recorder.results == [NO_ROUTE] * 3
     assert await statuses() == [(Status.QUEUED, 0)] * 3
 
 
-async def test_a_relay_that_takes_three_connections_gets_all_mails_over_them() -> None:
-    def special(step: Step) -> str | None:
-        return "421 4.7.0 Too many connections" if step.verb == "GREETING" and step.open > 3 else None
+async def test_sends_all_emails_over_the_three_connections_that_a_relay_accepts() -> None:
+    def limit_connections(step: SmtpStep) -> str | None:
+        return "421 4.7.0 Too many connections" if step.verb == "GREETING" and step.open_connections > 3 else None
 
-    async with fake_relay(special) as relay, sending_by(SmtpTransport(relay.relay(connections=8))) as (senders, ears):
-        senders.submit(await claimed(40))
-        await until(lambda: len(ears.heard) == 40)
+    async with (
+        fake_relay(limit_connections) as relay,
+        running_pool(SmtpTransport(relay.relay(connections=8))) as (pool, recorder),
+    ):
+        pool.submit(await claimed(40))
+        await until(lambda: len(recorder.results) == 40)
 
-    assert [result.error for result in ears.heard] == [""] * 40
-    assert len(relay.texts) == 40
+    assert [result.error for result in recorder.results] == [""] * 40
+    assert len(relay.messages) == 40
     assert await statuses() == [(Status.SENT, 1)] * 40
 
 
-# Connections that are not needed
+# Idle connections
 
 
-async def test_a_connection_that_nobody_needs_is_closed_and_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closes_an_idle_connection_and_reopens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "IDLE_TIMEOUT_SECONDS", 0.01)
-    async with fake_relay() as relay, sending_by(SmtpTransport(relay.relay())) as (senders, ears):
+    async with fake_relay() as relay, running_pool(SmtpTransport(relay.relay())) as (pool, recorder):
         for number in (1, 2):
-            senders.submit(await claimed(1))
-            await until(lambda: len(ears.heard) == number)  # noqa: B023  # it is waited for at once
+            pool.submit(await claimed(1))
+            await until(lambda: len(recorder.results) == number)  # noqa: B023  # the lambda is used within the same iteration
             await until(lambda: relay.open == 0)
 
-    assert (relay.connections, relay.commands.count("QUIT"), len(relay.texts)) == (2, 2, 2)
+    assert (relay.connections, relay.commands.count("QUIT"), len(relay.messages)) == (2, 2, 2)
 
 
-async def test_connections_are_closed_at_the_end() -> None:
+async def test_stop_closes_the_connections() -> None:
     async with fake_relay() as relay:
-        async with sending_by(SmtpTransport(relay.relay(connections=2))) as (senders, ears):
-            senders.submit(await claimed(4))
-            await until(lambda: len(ears.heard) == 4)
+        async with running_pool(SmtpTransport(relay.relay(connections=2))) as (pool, recorder):
+            pool.submit(await claimed(4))
+            await until(lambda: len(recorder.results) == 4)
         await until(lambda: relay.open == 0)
 
     assert relay.commands.count("QUIT") == relay.connections <= 2

@@ -1,4 +1,4 @@
-"""The embedded engine, without a server around it. tests/servers/test_delivery.py has the whole of it."""
+"""The delivery worker in this process, without a server. tests/servers/test_delivery.py tests both together."""
 
 import asyncio
 import logging
@@ -28,48 +28,49 @@ from project.emails.submit import submit_text_message
 from project.events.log import email_queued
 from project.events.models import Event
 from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
-from tests.processes import PATIENCE, free_port
-from tests.project.transports.fake_relay import fake_relay, order, queue, until
+from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
+from tests.project.conftest import WORKER
+from tests.project.transports.fake_relay import fake_relay, new_email, queue, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
 
 GRACE = 20.0
 
 SendTo = Callable[[Relay], None]
 
 
-class StuckRelay(BaseEmailBackend):
-    """A transport that does not answer until it is told to."""
+class StuckBackend(BaseEmailBackend):
+    """An email backend that does not return until the test sets `may_return`."""
 
-    taken = threading.Event()
-    answers = threading.Event()
+    called = threading.Event()
+    may_return = threading.Event()
 
     def send_messages(self, _messages: Sequence[EmailMessage]) -> int:
-        """Hang."""
-        self.taken.set()
-        self.answers.wait()
+        """Report the call, and block."""
+        self.called.set()
+        self.may_return.wait()
         return 1
 
 
 @pytest.fixture
-def worker(lent: None, tmp_path: Path) -> Iterator[DeliveryWorker]:
-    """One that has not started. All that it asked the database for is done before the test's transaction ends."""
+def worker(shared_test_connection: None, tmp_path: Path) -> Iterator[DeliveryWorker]:
+    """Return a worker that has not started. Its database threads end before the test's transaction is rolled back."""
     yield DeliveryWorker(tmp_path / "workers")
     close_threads()
 
 
 @pytest.fixture
-def _stuck(settings: Settings) -> Iterator[None]:
-    StuckRelay.taken.clear()
-    StuckRelay.answers.clear()
-    settings.EMAIL_BACKEND = f"{StuckRelay.__module__}.{StuckRelay.__qualname__}"
+def _stuck_backend(settings: Settings) -> Iterator[None]:
+    StuckBackend.called.clear()
+    StuckBackend.may_return.clear()
+    settings.EMAIL_BACKEND = f"{StuckBackend.__module__}.{StuckBackend.__qualname__}"
     yield
-    StuckRelay.answers.set()
+    StuckBackend.may_return.set()
 
 
 @pytest.fixture
 def send_to(settings: Settings) -> SendTo:
-    """Make a relay the transport."""
+    """Return a function that makes a relay the transport."""
 
     def send_to(relay: Relay) -> None:
         settings.EMAIL_BACKEND, settings.RELAY = SMTP_BACKEND, relay
@@ -77,41 +78,41 @@ def send_to(settings: Settings) -> SendTo:
     return send_to
 
 
-def unreachable(*_args: object, **_kwargs: object) -> NoReturn:
-    """What a database that went away does."""
-    raise OperationalError("the database went away")
+def raise_operational_error(*_args: object, **_kwargs: object) -> NoReturn:
+    """Raise the error of a database that became unavailable."""
+    raise OperationalError("the database is unavailable")
 
 
-async def accept(count: int = 1) -> None:
-    """Queue mails to Ada."""
+async def queue_emails(count: int = 1) -> None:
+    """Queue emails to Ada."""
     for number in range(count):
         await run_in_transaction(submit_text_message, address="ada@example.com", text=str(number))
 
 
-def _waits(worker: DeliveryWorker) -> bool:
-    """Whether its loop has looked, and waits for what wakes it."""
-    return worker._delivery is not None and bool(worker._delivery._wanted._waiters)
+def _is_waiting(worker: DeliveryWorker) -> bool:
+    """Return whether the worker's loop has polled and waits for a wake-up."""
+    return worker._loop is not None and bool(worker._loop._wake_up._waiters)
 
 
-async def pauses() -> list[int]:
-    """How many failures in a row each pause is for."""
+async def outages() -> list[int]:
+    """Return the number of consecutive failures of each stored outage."""
     return await run_in_transaction(lambda: list(RelayOutage.objects.values_list("failures", flat=True)))
 
 
 async def statuses() -> list[tuple[str, int]]:
-    """The status and the attempts of every mail."""
+    """Return the status and the attempts of every email."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
 
 
 async def all_sent() -> bool:
-    """Whether every mail is."""
+    """Return whether every email is sent."""
     return {status for status, _attempts in await statuses()} == {Status.SENT}
 
 
-async def until_so(question: Callable[[], Awaitable[object]]) -> None:
-    """Return as soon as the answer is yes; fail if it is not for `PATIENCE` seconds."""
-    async with asyncio.timeout(PATIENCE):
-        while not await question():
+async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
+    """Return as soon as `condition()` holds; fail after `WAIT_TIMEOUT_SECONDS`."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+        while not await condition():
             pass
 
 
@@ -123,8 +124,8 @@ async def test_is_healthy_while_it_runs(worker: DeliveryWorker) -> None:
     assert (before, during, worker.is_healthy) == (False, True, False)
 
 
-async def test_delivers_what_was_left_over_before_it_started(worker: DeliveryWorker) -> None:
-    await accept(2)
+async def test_delivers_emails_queued_before_it_started(worker: DeliveryWorker) -> None:
+    await queue_emails(2)
 
     async with worker.running(grace=GRACE):
         pass
@@ -132,24 +133,24 @@ async def test_delivers_what_was_left_over_before_it_started(worker: DeliveryWor
     assert await statuses() == [(Status.SENT, 1)] * 2
 
 
-async def test_delivers_what_was_accepted_just_before_its_end(worker: DeliveryWorker) -> None:
+async def test_delivers_emails_queued_just_before_it_stops(worker: DeliveryWorker) -> None:
     async with worker.running(grace=GRACE):
-        await accept()
+        await queue_emails()
         await worker.wake_or_deliver()
 
     assert await statuses() == [(Status.SENT, 1)]
 
 
-async def test_delivers_more_than_it_can_take_in_hand_at_once(worker: DeliveryWorker) -> None:
-    await accept(BACKEND_THREADS + 2)
+async def test_delivers_more_emails_than_it_has_threads(worker: DeliveryWorker) -> None:
+    await queue_emails(BACKEND_THREADS + 2)
 
     await worker.wake_or_deliver()
 
     assert await statuses() == [(Status.SENT, 1)] * (BACKEND_THREADS + 2)
 
 
-async def test_delivers_what_a_dead_engine_had_in_hand(worker: DeliveryWorker, caplog: pytest.LogCaptureFixture) -> None:
-    await accept()
+async def test_delivers_emails_claimed_by_a_dead_worker(worker: DeliveryWorker, caplog: pytest.LogCaptureFixture) -> None:
+    await queue_emails()
     with hold_liveness_lock(worker.folder) as dead:
         await run_in_transaction(claim_emails, dead, limit=1, now=timezone.now())
 
@@ -157,13 +158,13 @@ async def test_delivers_what_a_dead_engine_had_in_hand(worker: DeliveryWorker, c
         pass
 
     assert await statuses() == [(Status.SENT, 2)]
-    assert "Put 1 abandoned mails back into the queue" in caplog.text
+    assert "Requeued 1 abandoned emails" in caplog.text
     assert not (worker.folder / dead).exists()
 
 
-@pytest.mark.parametrize("ago", [timedelta(0), 2 * LEASE])  # or the clock was set forward since
-async def test_leaves_a_living_engine_what_it_has_in_hand(worker: DeliveryWorker, ago: timedelta) -> None:
-    await accept()
+@pytest.mark.parametrize("ago", [timedelta(0), 2 * LEASE])  # the latter as if the clock was set forward after the claim
+async def test_does_not_deliver_emails_claimed_by_a_live_worker(worker: DeliveryWorker, ago: timedelta) -> None:
+    await queue_emails()
 
     with hold_liveness_lock(worker.folder) as other:
         await run_in_transaction(claim_emails, other, limit=1, now=timezone.now() - ago)
@@ -173,24 +174,24 @@ async def test_leaves_a_living_engine_what_it_has_in_hand(worker: DeliveryWorker
     assert await statuses() == [(Status.SENDING, 1)]
 
 
-async def test_delivers_what_it_has_itself_lost_sight_of(worker: DeliveryWorker) -> None:
-    await accept()
+async def test_delivers_an_email_that_it_claimed_and_lost_track_of(worker: DeliveryWorker) -> None:
+    await queue_emails()
 
     with hold_liveness_lock(worker.folder) as name:
         await run_in_transaction(claim_emails, name, limit=1, now=timezone.now() - 2 * LEASE)
-        delivery = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
-        await delivery.deliver_what_is_due()
-        await delivery.finish(GRACE)
+        loop = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
+        await loop.deliver_due()
+        await loop.finish(GRACE)
 
     assert await statuses() == [(Status.SENT, 2)]
 
 
-async def test_survives_a_database_that_went_away(
+async def test_survives_an_unavailable_database(
     worker: DeliveryWorker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await accept()
+    await queue_emails()
     with monkeypatch.context() as patched:
-        patched.setattr("project.delivery.loop.claim_emails", unreachable)
+        patched.setattr("project.delivery.loop.claim_emails", raise_operational_error)
         async with worker.running(grace=GRACE):
             pass
     during = await statuses()
@@ -199,189 +200,191 @@ async def test_survives_a_database_that_went_away(
         pass
 
     assert (during, await statuses()) == ([(Status.QUEUED, 0)], [(Status.SENT, 1)])
-    assert "The engine will look again in 5 s" in caplog.text
+    assert "could not poll the queue; trying again in 5 s" in caplog.text
 
 
-async def test_a_mail_whose_outcome_cannot_be_written_down_stays_claimed(
+async def test_an_email_whose_result_cannot_be_stored_stays_claimed(
     worker: DeliveryWorker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await accept()
-    monkeypatch.setattr("project.delivery.sender_pool.record_results", unreachable)
+    await queue_emails()
+    monkeypatch.setattr("project.delivery.sender_pool.record_results", raise_operational_error)
     monkeypatch.setattr("project.delivery.sender_pool.LEASE", timedelta(0))
 
     await worker.wake_or_deliver()
 
     assert await statuses() == [(Status.SENDING, 1)]
-    assert "stays claimed until its lease runs out" in caplog.text
+    assert "stays claimed until its lease expires" in caplog.text
 
 
-@pytest.mark.usefixtures("_stuck")
-async def test_ends_when_its_grace_is_over_and_says_what_it_had_in_hand(
+@pytest.mark.usefixtures("_stuck_backend")
+async def test_stops_after_the_grace_period_and_logs_how_many_emails_are_in_flight(
     worker: DeliveryWorker, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await accept()
+    await queue_emails()
 
     with caplog.at_level(logging.ERROR):
         async with worker.running(grace=0.05):
             await worker.wake_or_deliver()
-            await asyncio.to_thread(StuckRelay.taken.wait)
-    StuckRelay.answers.set()
+            await asyncio.to_thread(StuckBackend.called.wait)
+    StuckBackend.may_return.set()
 
-    assert "1 mails in hand after 0.05 s of grace: the next start sends them again" in caplog.text
+    assert "1 emails still in flight after the grace period of 0.05 s; the next start sends them again" in caplog.text
     assert await statuses() == [(Status.SENDING, 1)]
 
 
 # With a relay
 
 
-async def test_delivers_far_more_than_it_takes_in_hand_over_few_connections(worker: DeliveryWorker, send_to: SendTo) -> None:
-    await run_in_transaction(queue, *[order()] * 200)
+async def test_delivers_many_emails_over_few_connections(worker: DeliveryWorker, send_to: SendTo) -> None:
+    await run_in_transaction(queue, *[new_email()] * 200)
     async with fake_relay() as relay:
         send_to(relay.relay(connections=2))
 
         await worker.wake_or_deliver()
 
     assert await statuses() == [(Status.SENT, 1)] * 200
-    assert (relay.connections, len(relay.texts)) == (2, 200)
+    assert (relay.connections, len(relay.messages)) == (2, 200)
 
 
-async def test_the_next_try_goes_only_to_whom_the_first_did_not_reach(
+async def test_the_next_attempt_goes_only_to_recipients_not_reached_before(
     worker: DeliveryWorker, send_to: SendTo, settings: Settings
 ) -> None:
     settings.RETRY_DELAYS = (timedelta(0),)
     rejections = ["452 4.2.2 Full"]
-    await run_in_transaction(queue, order("ada@example.com", "bob@example.com"))
-    async with fake_relay(lambda step: rejections.pop() if "bob@" in step.text[:8] and rejections else None) as relay:
+    await run_in_transaction(queue, new_email("ada@example.com", "bob@example.com"))
+    async with fake_relay(lambda step: rejections.pop() if "bob@" in step.argument[:8] and rejections else None) as relay:
         send_to(relay.relay())
 
         await worker.wake_or_deliver()
 
     assert relay.recipients == [["ada@example.com"], ["bob@example.com"]]
     assert await statuses() == [(Status.SENT, 2)]
-    kinds = await run_in_transaction(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
-    assert kinds == ["email.queued", "email.sending", "email.delayed", "email.sending", "email.sent"]
+    types = await run_in_transaction(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
+    assert types == ["email.queued", "email.sending", "email.delayed", "email.sending", "email.sent"]
 
 
-async def test_a_relay_that_is_not_there_is_one_failure_and_costs_no_mail_a_try(
+async def test_an_unreachable_relay_is_one_failure_and_uses_up_no_attempts(
     worker: DeliveryWorker, send_to: SendTo, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await accept(30)
+    await queue_emails(30)
     send_to(Relay("127.0.0.1", free_port(), connections=10))
 
     await worker.wake_or_deliver()
 
     assert await statuses() == [(Status.QUEUED, 0)] * 30
-    assert caplog.text.count("The relay does not work") == 1
+    assert caplog.text.count("The relay is unavailable") == 1
 
 
-async def test_who_has_ended_pauses_no_more(worker: DeliveryWorker, send_to: SendTo) -> None:
+async def test_deletes_its_outage_when_it_stops(worker: DeliveryWorker, send_to: SendTo) -> None:
     send_to(Relay("127.0.0.1", free_port()))
-    await accept()
+    await queue_emails()
     async with worker.running(grace=GRACE):
-        await until_so(pauses)
+        await wait_until(outages)
 
-    assert (await pauses(), await statuses()) == ([], [(Status.QUEUED, 0)])
+    assert (await outages(), await statuses()) == ([], [(Status.QUEUED, 0)])
 
 
-async def test_after_a_pause_one_mail_is_sent_to_see_and_then_all(
+async def test_sends_one_email_as_a_probe_and_all_others_after_it(
     worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("project.delivery.retry_policy.MIN_PAUSE", timedelta(seconds=0.5))
     port = free_port()
     send_to(Relay("127.0.0.1", port, connections=10))
-    await accept(30)
+    await queue_emails(30)
     async with worker.running(grace=GRACE):
-        await until_so(pauses)
-        paused = await pauses()
+        await wait_until(outages)
+        while_open = await outages()
         async with fake_relay(port=port) as relay:
-            relay.may_take.clear()
-            await until(lambda: relay.began == 1)
+            relay.may_reply.clear()
+            await until(lambda: relay.emails_started == 1)
             for _ in range(3):
                 await worker.wake_or_deliver()
                 probing = await statuses()
-            relay.may_take.set()
-            await until(lambda: len(relay.texts) == 30)
-            await until_so(all_sent)
-            after = await pauses()
+            relay.may_reply.set()
+            await until(lambda: len(relay.messages) == 30)
+            await wait_until(all_sent)
+            after = await outages()
 
-    assert (len(paused), after) == (1, [])
+    assert (len(while_open), after) == (1, [])
     assert sorted(probing) == [(Status.QUEUED, 0)] * 29 + [(Status.SENDING, 1)]
     assert await statuses() == [(Status.SENT, 1)] * 30
 
 
-async def test_what_was_being_claimed_when_a_pause_began_is_not_sent(
+async def test_does_not_send_emails_whose_claim_was_running_when_the_breaker_opened(
     worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def claim_meanwhile(*args: Any, **kwargs: Any) -> list[Email]:
-        delivery._breaker.record_failure("no route", now=timezone.now())
+    def claim_after_failure(*args: Any, **kwargs: Any) -> list[Email]:
+        loop._breaker.record_failure("no route", now=timezone.now())
         return claim_emails(*args, **kwargs)
 
-    monkeypatch.setattr("project.delivery.loop.claim_emails", claim_meanwhile)
-    await accept(3)
+    monkeypatch.setattr("project.delivery.loop.claim_emails", claim_after_failure)
+    await queue_emails(3)
     async with fake_relay() as relay:
         send_to(relay.relay())
         with hold_liveness_lock(worker.folder) as name:
-            delivery = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
-            await delivery.deliver_what_is_due()
-            await delivery.finish(GRACE)
+            loop = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
+            await loop.deliver_due()
+            await loop.finish(GRACE)
 
     assert (relay.connections, await statuses()) == (0, [(Status.QUEUED, 0)] * 3)
 
 
-@pytest.mark.parametrize(("grace", "haste"), [(0.05, 600.0), (600.0, 0.05)])
-async def test_at_the_end_of_its_grace_what_it_had_not_begun_is_back_in_the_queue(
-    worker: DeliveryWorker, send_to: SendTo, grace: float, haste: float
+@pytest.mark.parametrize(("grace", "shortened"), [(0.05, 600.0), (600.0, 0.05)])
+async def test_requeues_unsent_emails_after_the_grace_period(
+    worker: DeliveryWorker, send_to: SendTo, grace: float, shortened: float
 ) -> None:
-    await run_in_transaction(queue, *[order()] * 2)
+    await run_in_transaction(queue, *[new_email()] * 2)
     async with fake_relay() as relay:
-        relay.may_take.clear()
+        relay.may_reply.clear()
         send_to(relay.relay(connections=1, timeout=600))
 
         async with asyncio.timeout(GRACE), worker.running(grace=grace):
-            await until(lambda: relay.began == 1)
-            worker.shorten_grace(haste)
+            await until(lambda: relay.emails_started == 1)
+            worker.shorten_grace(shortened)
 
     assert await statuses() == [(Status.SENDING, 1), (Status.QUEUED, 0)]
 
 
 @pytest.mark.pitfall(26)
-async def test_says_that_it_is_alive_while_a_slow_relay_has_a_mail(
+async def test_renews_the_lease_while_a_slow_relay_has_an_email(
     worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await accept()
+    await queue_emails()
     async with fake_relay() as relay:
-        relay.may_take.clear()
+        relay.may_reply.clear()
         send_to(relay.relay())
         async with worker.running(grace=GRACE):
-            await until(lambda: bool(relay.began))
+            await until(lambda: bool(relay.emails_started))
             await run_in_transaction(lambda: Email.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1)))
-            monkeypatch.setattr("project.delivery.loop.SWEEP_INTERVAL_SECONDS", 0.0)  # only now: it must not be amid a sweep
+            monkeypatch.setattr("project.delivery.loop.SWEEP_INTERVAL_SECONDS", 0.0)  # only now, so that no sweep is in progress
             await worker.wake_or_deliver()
-            await until_so(lambda: run_in_transaction(lambda: Email.objects.filter(lease_expires_at__gt=timezone.now()).exists()))
-            relay.may_take.set()
+            await wait_until(
+                lambda: run_in_transaction(lambda: Email.objects.filter(lease_expires_at__gt=timezone.now()).exists())
+            )
+            relay.may_reply.set()
 
     assert await statuses() == [(Status.SENT, 1)]
 
 
-async def test_is_woken_by_what_is_queued_in_this_process_on_any_thread(lent: None, tmp_path: Path) -> None:
+async def test_is_woken_when_any_thread_of_this_process_queues_an_email(shared_test_connection: None, tmp_path: Path) -> None:
     worker = DeliveryWorker(tmp_path / "workers", poll_interval=3600.0)
     async with worker.running(grace=GRACE):
-        await until(lambda: _waits(worker))
-        await accept()
+        await until(lambda: _is_waiting(worker))
+        await queue_emails()
 
         await asyncio.to_thread(email_queued.send)
 
-        await until_so(all_sent)
+        await wait_until(all_sent)
 
 
-async def test_the_time_of_a_claim_is_that_of_its_turn(tmp_path: Path) -> None:
-    await accept()
-    delivery = DeliveryLoop("engine", tmp_path, poll_interval=3600.0)
-    with _shared_connection_lock:  # somebody else's turn
-        claiming = asyncio.ensure_future(delivery._claim())
-        await asyncio.sleep(0)  # it has asked, and waits
-        turn = timezone.now()
+async def test_the_time_of_a_claim_is_taken_after_the_wait_for_the_write_lock(tmp_path: Path) -> None:
+    await queue_emails()
+    loop = DeliveryLoop(WORKER, tmp_path, poll_interval=3600.0)
+    with _shared_connection_lock:  # as if another transaction held the write lock
+        claiming = asyncio.ensure_future(loop._claim())
+        await asyncio.sleep(0)  # the claim now waits for the lock
+        released_at = timezone.now()
     await claiming
-    await delivery.finish(GRACE)
+    await loop.finish(GRACE)
 
-    assert await run_in_transaction(lambda: Event.objects.get(type="email.sending").created_at) >= turn
+    assert await run_in_transaction(lambda: Event.objects.get(type="email.sending").created_at) >= released_at

@@ -1,4 +1,4 @@
-"""The engine in a process beside the server's, without either. tests/servers/test_apart.py has the whole of it."""
+"""The worker process, without a server or a worker. tests/servers/test_worker_process.py tests all together."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from project.delivery.worker_process import WorkerProcess, publishing_counts
 from project.emails.status import Status
 from project.events.log import email_queued, events_committed
 from project.metrics.counters import EventCounts, events_counted
-from tests.processes import PATIENCE, wait_for
-from tests.project.delivery.test_worker import accept, statuses
+from tests.processes import WAIT_TIMEOUT_SECONDS, wait_for
+from tests.project.delivery.test_worker import queue_emails, statuses
 
 pytestmark = pytest.mark.anyio
 
@@ -26,26 +26,26 @@ BOUNCED = {"status": "bounced", "smtp_code": "550"}
 
 
 def bounces() -> float:
-    """How many this process counted."""
+    """Return how many bounces this process has counted."""
     return REGISTRY.get_sample_value("mailrail_failures_total", BOUNCED) or 0.0
 
 
-async def test_wakes_the_other_process_and_hears_and_counts_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wakes_the_process_and_publishes_and_counts_its_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "COMMAND", [sys.executable, "-m", "tests.bridge.processes.child_processes", "counting"])
-    worker, told, before = WorkerProcess(tmp_path), asyncio.Event(), bounces()
-    with events_committed.subscribed(told.set):
+    worker, committed, before = WorkerProcess(tmp_path), asyncio.Event(), bounces()
+    with events_committed.subscribed(committed.set):
         async with worker.running(grace=GRACE):
             await asyncio.to_thread(wait_for, lambda: worker.is_healthy, "it runs")
             await asyncio.to_thread(email_queued.send)
 
-            async with asyncio.timeout(PATIENCE):
-                await told.wait()
+            async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+                await committed.wait()
 
     assert bounces() == before + 1
     assert not worker.is_healthy
 
 
-async def test_leaves_a_mail_to_the_other_process_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaves_emails_to_the_process_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "COMMAND", [sys.executable, "-m", "tests.bridge.processes.child_processes", "counting"])
     worker = WorkerProcess(tmp_path / "workers")
     async with worker.running(grace=GRACE):
@@ -54,16 +54,16 @@ async def test_leaves_a_mail_to_the_other_process_while_it_runs(tmp_path: Path, 
     assert not worker.folder.exists()
 
 
-async def test_what_is_counted_at_once_is_told_together_and_nothing_is_left_untold(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_counts_are_sent_together_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "PUBLISH_INTERVAL_SECONDS", 3600.0)
-    ours, theirs = socket.socketpair()
-    server, beside = await ControlPipe.open(ours), await ControlPipe.open(theirs)
-    async with publishing_counts(beside):
+    server_end, child_end = socket.socketpair()
+    server, child = await ControlPipe.open(server_end), await ControlPipe.open(child_end)
+    async with publishing_counts(child):
         events_counted.send(EventCounts({"email.sending": 1}, [], []))
         first = await anext(server.lines())
         for seconds in (0.5, 1.5):
             events_counted.send(EventCounts({"email.sent": 2, "email.bounced": 1}, [("bounced", 550)], [seconds]))
-    beside.finish()
+    child.finish()
 
     last = [line async for line in server.lines()]
 
@@ -72,16 +72,16 @@ async def test_what_is_counted_at_once_is_told_together_and_nothing_is_left_unto
         [{"email.sent": 4, "email.bounced": 2}, [["bounced", 550], ["bounced", 550]], [0.5, 1.5]]
     ]
     server.close()
-    beside.close()
+    child.close()
 
 
-# Where another process delivers
+# A disabled worker: another process delivers
 
 
-@pytest.mark.usefixtures("lent")
-async def test_an_engine_that_does_not_deliver_is_healthy_and_leaves_all_to_others(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("shared_test_connection")
+async def test_a_disabled_worker_is_healthy_and_delivers_nothing(tmp_path: Path) -> None:
     worker = DeliveryWorker(tmp_path / "workers", is_enabled=False)
-    await accept()
+    await queue_emails()
 
     async with worker.running(grace=GRACE):
         await worker.wake_or_deliver()
@@ -91,10 +91,10 @@ async def test_an_engine_that_does_not_deliver_is_healthy_and_leaves_all_to_othe
     assert not worker.folder.exists()
 
 
-@pytest.mark.usefixtures("lent")
-async def test_an_engine_that_does_not_deliver_does_so_with_no_lifespan_either(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("shared_test_connection")
+async def test_a_disabled_worker_delivers_nothing_without_a_lifespan(tmp_path: Path) -> None:
     worker = DeliveryWorker(tmp_path / "workers", is_enabled=False)
-    await accept()
+    await queue_emails()
 
     await worker.wake_or_deliver()
 

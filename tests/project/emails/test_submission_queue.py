@@ -1,4 +1,4 @@
-"""The way in: what takes long is done beside the database, and callers at the same time share commits."""
+"""SubmissionService: large emails are built in a thread outside the transaction, and concurrent callers share commits."""
 
 import asyncio
 import threading
@@ -18,118 +18,114 @@ from project.emails.receipts import SubmissionReceipt
 from project.emails.submission_queue import MAX_INLINE_SIZE, SubmissionService
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email
 from project.events.models import Event
-from tests.processes import PATIENCE
-from tests.project.transports.fake_relay import order, until
+from tests.processes import WAIT_TIMEOUT_SECONDS
+from tests.project.transports.fake_relay import new_email, until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("lent")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
 
 
 @pytest.fixture
 def submission() -> Iterator[SubmissionService]:
-    """An open one."""
+    """An open SubmissionService."""
     submission = SubmissionService()
     yield submission
     submission.close()
 
 
-def keyed(key: str, body: str = "Hi") -> NewEmail:
-    """A mail that is sent under a key."""
-    return replace(order(text=body), idempotency=Idempotency(key, body))
+def with_key(key: str, body: str = "Hi") -> NewEmail:
+    """Return an email that is submitted with an idempotency key."""
+    return replace(new_email(text=body), idempotency=Idempotency(key, body))
 
 
 def large(files: int) -> NewEmail:
-    """A mail that takes long to make: for what is in its one file, or for the number of its empty ones."""
-    mail = order(text="large")
-    return replace(
-        mail, draft=replace(mail.draft, attachments=(Attachment("a.bin", bytes(MAX_INLINE_SIZE if files == 1 else 0)),) * files)
-    )
+    """Return an email that takes long to build: with one large attachment, or with many empty ones."""
+    attachments = (Attachment("a.bin", bytes(MAX_INLINE_SIZE if files == 1 else 0)),) * files
+    email = new_email(text="large")
+    return replace(email, draft=replace(email.draft, attachments=attachments))
 
 
 async def texts() -> list[str]:
-    """What was accepted, in order."""
+    """Return the texts of the stored emails, in order."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("text", flat=True)))
 
 
-async def test_accepts_a_mail(submission: SubmissionService) -> None:
-    accepted = await submission.submit(order())
+async def test_accepts_an_email(submission: SubmissionService) -> None:
+    receipt = await submission.submit(new_email())
 
-    assert (accepted.status, accepted.replayed) == ("queued", False)
+    assert (receipt.status, receipt.replayed) == ("queued", False)
     assert await texts() == ["Hi"]
-    assert await run_in_transaction(lambda: [event.data["email_id"] for event in Event.objects.all()]) == [accepted.id]
+    assert await run_in_transaction(lambda: [event.data["email_id"] for event in Event.objects.all()]) == [receipt.id]
 
 
 @pytest.mark.pitfall(31)
-async def test_fifty_callers_with_one_key_at_once_are_one_mail(submission: SubmissionService) -> None:
-    answers = await asyncio.gather(*(submission.submit(keyed("42")) for _ in range(50)))
+async def test_fifty_concurrent_requests_with_one_key_are_one_email(submission: SubmissionService) -> None:
+    receipts = await asyncio.gather(*(submission.submit(with_key("42")) for _ in range(50)))
 
-    assert {(answer.id, answer.status, answer.created_at) for answer in answers} == {
-        (answers[0].id, "queued", answers[0].created_at)
-    }
-    assert sum(answer.replayed for answer in answers) == 49
+    first = receipts[0]
+    assert {(receipt.id, receipt.status, receipt.created_at) for receipt in receipts} == {(first.id, "queued", first.created_at)}
+    assert sum(receipt.replayed for receipt in receipts) == 49
     assert await texts() == ["Hi"]
 
 
 @pytest.mark.pitfall(31)
-async def test_callers_with_one_key_and_batch_at_once_are_one_batch(submission: SubmissionService) -> None:
-    orders, asked = [order(text="one"), order(text="other")], Idempotency("42", "both")
+async def test_concurrent_batches_with_one_key_are_one_batch(submission: SubmissionService) -> None:
+    emails, idempotency = [new_email(text="one"), new_email(text="other")], Idempotency("42", "both")
 
-    answers = await asyncio.gather(*(submission.submit_batch(orders, idempotency=asked) for _ in range(10)))
+    batches = await asyncio.gather(*(submission.submit_batch(emails, idempotency=idempotency) for _ in range(10)))
 
-    assert {tuple(each.id for each in answer) for answer in answers} == {tuple(each.id for each in answers[0])}
-    assert sum(answer[0].replayed for answer in answers) == 9
+    assert {tuple(receipt.id for receipt in receipts) for receipts in batches} == {tuple(receipt.id for receipt in batches[0])}
+    assert sum(receipts[0].replayed for receipts in batches) == 9
     assert await texts() == ["one", "other"]
 
 
-async def test_the_same_key_at_once_with_another_body_is_refused_alone(submission: SubmissionService) -> None:
-    orders = [keyed("42", "one"), keyed("42", "other"), keyed("43", "third"), order(text="fourth")]
+async def test_rejects_only_the_concurrent_request_with_another_body(submission: SubmissionService) -> None:
+    emails = [with_key("42", "one"), with_key("42", "other"), with_key("43", "third"), new_email(text="fourth")]
 
-    answers = await asyncio.gather(*(submission.submit(each) for each in orders), return_exceptions=True)
+    results = await asyncio.gather(*(submission.submit(email) for email in emails), return_exceptions=True)
 
-    assert [type(answer) for answer in answers] == [SubmissionReceipt, IdempotencyKeyReused, SubmissionReceipt, SubmissionReceipt]
+    assert [type(result) for result in results] == [SubmissionReceipt, IdempotencyKeyReused, SubmissionReceipt, SubmissionReceipt]
     assert await texts() == ["one", "third", "fourth"]
 
 
-async def test_callers_at_the_same_time_share_a_transaction(
-    submission: SubmissionService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_concurrent_requests_share_a_transaction(submission: SubmissionService, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
-    def counting(function: object, *args: object) -> object:
+    def counting_call(function: object, *args: object) -> object:
         calls.append(len(args))
-        return real_call(function, *args)  # type: ignore[arg-type]  # whatever it is
+        return real_call(function, *args)  # type: ignore[arg-type]  # any function
 
     real_call = call_in_transaction
-    monkeypatch.setattr("project.bridge.database.transactions.call_in_transaction", counting)
-    await asyncio.gather(*(submission.submit(order()) for _ in range(50)))
+    monkeypatch.setattr("project.bridge.database.transactions.call_in_transaction", counting_call)
+    await asyncio.gather(*(submission.submit(new_email()) for _ in range(50)))
 
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("files", [1, 1000])
-async def test_a_large_mail_is_made_beside_the_loop_and_the_database(
+async def test_a_large_email_blocks_neither_the_event_loop_nor_the_database(
     submission: SubmissionService, monkeypatch: pytest.MonkeyPatch, files: int
 ) -> None:
-    go, places = threading.Event(), []
+    go_on, calls = threading.Event(), []
 
-    def slowly(order: NewEmail, *, now: datetime) -> PreparedEmail:
-        places.append((threading.current_thread().name, connection.in_atomic_block))
-        assert go.wait(PATIENCE)
-        return prepare_email(order, now=now)
+    def slow_prepare_email(email: NewEmail, *, now: datetime) -> PreparedEmail:
+        calls.append((threading.current_thread().name, connection.in_atomic_block))
+        assert go_on.wait(WAIT_TIMEOUT_SECONDS)
+        return prepare_email(email, now=now)
 
-    monkeypatch.setattr(module, "prepare_email", slowly)
-    large_one = asyncio.create_task(submission.submit(large(files)))
-    await until(lambda: bool(places))
+    monkeypatch.setattr(module, "prepare_email", slow_prepare_email)
+    task = asyncio.create_task(submission.submit(large(files)))
+    await until(lambda: bool(calls))
     monkeypatch.setattr(module, "prepare_email", prepare_email)
-    await submission.submit(order(text="small"))  # the loop and the database are free
-    go.set()
-    await large_one
+    await submission.submit(new_email(text="small"))  # neither the event loop nor the database is blocked
+    go_on.set()
+    await task
 
-    assert (places, await texts()) == ([("submission-1", False)], ["small", "large"])
+    assert (calls, await texts()) == ([("submission-1", False)], ["small", "large"])
 
 
 async def test_accepts_a_batch_in_order(submission: SubmissionService) -> None:
-    accepted = await submission.submit_batch([order(text=str(number)) for number in range(1000)])
+    receipts = await submission.submit_batch([new_email(text=str(number)) for number in range(1000)])
 
     stored = await run_in_transaction(lambda: [str(each) for each in Email.objects.order_by("id").values_list("id", flat=True)])
-    assert stored == [each.id for each in accepted]
+    assert stored == [receipt.id for receipt in receipts]
     assert await texts() == [str(number) for number in range(1000)]

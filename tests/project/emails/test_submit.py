@@ -1,4 +1,4 @@
-"""Accepting mail, and sending it through Django's backends."""
+"""Submitting emails, and sending them through Django's email backends."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,8 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
-from django.core.mail.backends.locmem import EmailBackend as InMemory
-from django.core.mail.backends.smtp import EmailBackend as Smtp
+from django.core.mail.backends.locmem import EmailBackend as InMemoryBackend
+from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.db import IntegrityError, OperationalError, connection
 from pytest_django import Settings
 
@@ -31,65 +31,65 @@ from project.transports.result import SendResult
 from project.transports.smtp.error_classes import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Accept, Claim
-from tests.project.transports.fake_relay import Step, fake_relay, order, unsaved_email
+from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, unsaved_email
 
 LONG_WORD = "x" * 100
 
 
-class LostRelay(BaseEmailBackend):
-    """A transport that always fails."""
+class UnreachableBackend(BaseEmailBackend):
+    """An email backend that cannot connect."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """As smtplib does when nobody listens."""
+        """Raise the error that smtplib raises for a port that is not open."""
         raise ConnectionRefusedError(111, "Connection refused")
 
 
-class PickyRelay(InMemory):
-    """A transport that cannot stand one message."""
+class RejectingBackend(InMemoryBackend):
+    """An email backend that fails for one message."""
 
     def send_messages(self, messages: Sequence[EmailMessage]) -> int:
-        """Take all others."""
+        """Raise ValueError for a body with "bad", and send all other messages."""
         if "bad" in messages[0].body:
             raise ValueError("a bad message")
         return super().send_messages(messages)
 
 
-class IdleRelay(BaseEmailBackend):
-    """A transport that sends nothing, and says so."""
+class ZeroBackend(BaseEmailBackend):
+    """An email backend that sends nothing and returns 0."""
 
     def send_messages(self, _messages: Sequence[EmailMessage]) -> int:
-        """As a backend does that swallows its errors."""
+        """Return 0, like a backend that swallows its errors."""
         return 0
 
 
-class SilentRelay(BaseEmailBackend):
-    """A transport that does not count."""
+class NoneBackend(BaseEmailBackend):
+    """An email backend that returns None instead of a count."""
 
-    def send_messages(self, _messages: Sequence[EmailMessage]) -> None:  # type: ignore[override]  # there are such
-        """Say nothing."""
-
-
-class OwnSmtp(Smtp):
-    """A transport of the operator's own making."""
+    def send_messages(self, _messages: Sequence[EmailMessage]) -> None:  # type: ignore[override]  # some backends do
+        """Return None."""
 
 
-def backend(transport: type) -> str:
-    """The setting."""
-    return f"{transport.__module__}.{transport.__qualname__}"
+class CustomSmtpBackend(SmtpBackend):
+    """A custom SMTP backend."""
+
+
+def dotted_path(backend: type) -> str:
+    """Return the value of EMAIL_BACKEND for a backend class."""
+    return f"{backend.__module__}.{backend.__qualname__}"
 
 
 @pytest.fixture
-def told() -> Iterator[list[None]]:
-    """An entry for each time that whoever delivers is told to look."""
-    times: list[None] = []
-    with email_queued.subscribed(lambda: times.append(None)):
-        yield times
+def wakeups() -> Iterator[list[None]]:
+    """One entry for each time that the delivery worker is woken."""
+    wakeups: list[None] = []
+    with email_queued.subscribed(lambda: wakeups.append(None)):
+        yield wakeups
 
 
-# Accepting
+# Submitting
 
 
-def test_accepts_a_message_as_it_came(accept: Accept) -> None:
+def test_stores_the_message_unchanged(accept: Accept) -> None:
     email = accept("Hi\n  there ", address="ada@example.com")
 
     assert (email.status, email.recipients, email.text) == (Status.QUEUED, ["ada@example.com"], "Hi\n  there ")
@@ -108,7 +108,7 @@ def test_accepts_a_message_as_it_came(accept: Accept) -> None:
         ("  \n ", ""),
     ],
 )
-def test_takes_the_first_line_as_the_subject(accept: Accept, text: str, subject: str) -> None:
+def test_derives_the_subject_from_the_first_line(accept: Accept, text: str, subject: str) -> None:
     assert accept(text).subject == subject
 
 
@@ -121,7 +121,7 @@ def test_takes_the_first_line_as_the_subject(accept: Accept, text: str, subject:
         ('"a@b" <shop@example.net>', "example.net"),
     ],
 )
-def test_makes_the_message_id_under_the_senders_domain(settings: Settings, sender: str, domain: str) -> None:
+def test_the_message_id_has_the_domain_of_the_sender(settings: Settings, sender: str, domain: str) -> None:
     settings.DEFAULT_FROM_EMAIL = sender
 
     email = Email.objects.get(id=submit_text_message(address="ada@example.com", text="Hi"))
@@ -140,7 +140,7 @@ def test_makes_the_message_id_under_the_senders_domain(settings: Settings, sende
         ("ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
     ],
 )
-def test_an_address_has_a_normal_form(text: str, address: str) -> None:
+def test_normalizes_an_address(text: str, address: str) -> None:
     assert normalize_address(text) == address
 
 
@@ -160,17 +160,17 @@ def test_an_address_has_a_normal_form(text: str, address: str) -> None:
         "a\r\n@b.de",
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_rejects_an_invalid_address(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         normalize_address(text)
 
 
-@pytest.mark.usefixtures("lent")
-def test_a_mail_is_found_by_each_of_its_recipients_and_tags() -> None:
+@pytest.mark.usefixtures("shared_test_connection")
+def test_an_email_can_be_found_by_recipients_and_tags() -> None:
     draft = Draft("shop@example.com", to=("Ada <ada@example.com>",), cc=("bob@example.com",), bcc=("eve@example.com",), text="Hi")
 
     submit_batch(
-        [prepare_email(NewEmail(draft, tags={"order": "42", "shop": "north"}), now=NOW), prepare_email(order(), now=NOW)]
+        [prepare_email(NewEmail(draft, tags={"order": "42", "shop": "north"}), now=NOW), prepare_email(new_email(), now=NOW)]
     )
 
     email = Email.objects.order_by("id")[0]
@@ -183,45 +183,43 @@ def test_a_mail_is_found_by_each_of_its_recipients_and_tags() -> None:
     ("hours", "status", "due"),
     [(1, Status.SCHEDULED, NOW + timedelta(hours=1)), (0, Status.QUEUED, None), (-1, Status.QUEUED, None)],
 )
-def test_a_mail_for_later_waits_for_its_time(hours: int, status: Status, due: datetime | None) -> None:
-    mail = prepare_email(replace(order(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)
+def test_an_email_scheduled_for_the_future_waits(hours: int, status: Status, due: datetime | None) -> None:
+    prepared = prepare_email(replace(new_email(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)
 
-    assert (mail.email.status, mail.email.next_attempt_at) == (status, due)
+    assert (prepared.email.status, prepared.email.next_attempt_at) == (status, due)
 
 
-@pytest.mark.usefixtures("lent")
+@pytest.mark.usefixtures("shared_test_connection")
 @pytest.mark.parametrize("hours", [1, 0])
-def test_whoever_delivers_is_told_of_a_mail_whenever_it_is_due(
-    hours: int, told: list[None], django_capture_on_commit_callbacks: Any
-) -> None:
+def test_submitting_wakes_the_worker_on_commit(hours: int, wakeups: list[None], django_capture_on_commit_callbacks: Any) -> None:
     with django_capture_on_commit_callbacks(execute=True):
-        call_in_transaction(submit_batch, [prepare_email(replace(order(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)])
-        assert told == []
+        call_in_transaction(
+            submit_batch, [prepare_email(replace(new_email(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)]
+        )
+        assert wakeups == []
 
-    assert told == [None]
+    assert wakeups == [None]
 
 
-@pytest.mark.usefixtures("lent")
-def test_whoever_delivers_is_told_that_a_mail_is_due_at_another_time(
-    told: list[None], django_capture_on_commit_callbacks: Any
-) -> None:
-    shop, later = Principal("key", "shop", frozenset(), "key:1"), NOW + timedelta(hours=1)
-    mail = prepare_email(replace(order(), owner_id="key:1", scheduled_at=later), now=NOW)
-    call_in_transaction(submit_batch, [mail])
+@pytest.mark.usefixtures("shared_test_connection")
+def test_rescheduling_wakes_the_worker_on_commit(wakeups: list[None], django_capture_on_commit_callbacks: Any) -> None:
+    principal, later = Principal("key", "shop", frozenset(), "key:1"), NOW + timedelta(hours=1)
+    prepared = prepare_email(replace(new_email(), owner_id="key:1", scheduled_at=later), now=NOW)
+    call_in_transaction(submit_batch, [prepared])
 
     with django_capture_on_commit_callbacks(execute=True):
-        call_in_transaction(reschedule_email, mail.email.id, at=NOW, principal=shop, now=NOW)
-        assert told == []
+        call_in_transaction(reschedule_email, prepared.email.id, at=NOW, principal=principal, now=NOW)
+        assert wakeups == []
 
-    assert told == [None]
+    assert wakeups == [None]
 
 
-@pytest.mark.usefixtures("lent")
-def test_a_batch_is_stored_whole_or_not_at_all() -> None:
-    mail = prepare_email(order(), now=NOW)
+@pytest.mark.usefixtures("shared_test_connection")
+def test_stores_all_emails_of_a_batch_or_none() -> None:
+    prepared = prepare_email(new_email(), now=NOW)
 
     with pytest.raises(IntegrityError):
-        call_in_transaction(submit_batch, [mail, prepare_email(order(), now=NOW), mail])
+        call_in_transaction(submit_batch, [prepared, prepare_email(new_email(), now=NOW), prepared])
 
     assert not Email.objects.exists()
 
@@ -229,8 +227,8 @@ def test_a_batch_is_stored_whole_or_not_at_all() -> None:
 # Sending
 
 
-def test_sends_what_was_accepted(claim: Claim, settings: Settings, mailoutbox: list[EmailMessage]) -> None:
-    settings.EMAIL_BACKEND = backend(InMemory)
+def test_sends_the_stored_message(claim: Claim, settings: Settings, mailoutbox: list[EmailMessage]) -> None:
+    settings.EMAIL_BACKEND = dotted_path(InMemoryBackend)
     email = claim("Grüße\n\nfrom Ada")
 
     result = send_through_backend(email)
@@ -247,8 +245,8 @@ def test_sends_what_was_accepted(claim: Claim, settings: Settings, mailoutbox: l
 
 
 @pytest.mark.pitfall(29)
-def test_a_relay_that_is_not_there_costs_the_mail_no_chance(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = backend(LostRelay)
+def test_an_unreachable_relay_uses_up_no_attempt(claim: Claim, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = dotted_path(UnreachableBackend)
     email = claim()
 
     record_results([Attempt(email, send_through_backend(email), NOW)])
@@ -260,8 +258,8 @@ def test_a_relay_that_is_not_there_costs_the_mail_no_chance(claim: Claim, settin
 
 
 @pytest.mark.pitfall(29)
-def test_one_bad_message_stops_no_other(accept: Accept, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = backend(PickyRelay)
+def test_a_failing_message_does_not_stop_the_others(accept: Accept, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = dotted_path(RejectingBackend)
     for text in ("good", "bad", "better"):
         accept(text)
 
@@ -271,40 +269,40 @@ def test_one_bad_message_stops_no_other(accept: Accept, settings: Settings) -> N
     assert [sent.body for sent in mail.outbox] == ["good", "better"]
 
 
-def test_a_backend_that_says_it_sent_nothing_may_be_tried_again(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = backend(IdleRelay)
+def test_a_backend_that_returns_zero_is_a_temporary_failure(claim: Claim, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = dotted_path(ZeroBackend)
 
     result = send_through_backend(claim())
 
     assert result.failure_kind is FailureKind.TEMPORARY
-    assert result.error == "NothingSentError: the backend says that it sent no mail, and not why"
+    assert result.error == "NothingSentError: the backend reported that it sent no email, and gave no reason"
 
 
-def test_a_backend_that_does_not_count_has_sent(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = backend(SilentRelay)
+def test_a_backend_that_returns_none_has_sent_the_message(claim: Claim, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = dotted_path(NoneBackend)
 
     assert send_through_backend(claim()) == SendResult()
 
 
-def test_a_database_that_is_away_costs_the_mail_no_chance(claim: Claim) -> None:
-    def refuse(*_args: object) -> NoReturn:
+def test_an_unavailable_database_uses_up_no_attempt(claim: Claim) -> None:
+    def raise_error(*_args: object) -> NoReturn:
         raise OperationalError("too many clients")
 
     email = claim()
-    with connection.execute_wrapper(refuse):
+    with connection.execute_wrapper(raise_error):
         result = send_through_backend(email)
 
     assert result == SendResult("OperationalError: too many clients", FailureKind.RELAY_UNAVAILABLE)
 
 
 @pytest.mark.anyio
-@pytest.mark.usefixtures("lent")
-async def test_an_smtp_backend_of_ones_own_tells_whom_the_relay_refused(settings: Settings) -> None:
-    def refuse_bob(step: Step) -> str | None:
-        return {"data": "354 Go on", "rcpt": "550 5.1.1 Nobody" if "bob@" in step.text else None}.get(step.verb)
+@pytest.mark.usefixtures("shared_test_connection")
+async def test_a_custom_smtp_backend_reports_rejected_recipients(settings: Settings) -> None:
+    def reject_bob(step: SmtpStep) -> str | None:
+        return {"data": "354 Go on", "rcpt": "550 5.1.1 Nobody" if "bob@" in step.argument else None}.get(step.verb)
 
-    settings.EMAIL_BACKEND, settings.EMAIL_HOST = backend(OwnSmtp), "127.0.0.1"
-    async with fake_relay(refuse_bob) as relay:
+    settings.EMAIL_BACKEND, settings.EMAIL_HOST = dotted_path(CustomSmtpBackend), "127.0.0.1"
+    async with fake_relay(reject_bob) as relay:
         settings.EMAIL_PORT = relay.port
         result = await asyncio.to_thread(send_through_backend, unsaved_email("ada@example.com", "bob@example.com"))
 
@@ -312,13 +310,13 @@ async def test_an_smtp_backend_of_ones_own_tells_whom_the_relay_refused(settings
 
 
 @pytest.mark.parametrize("name", ["nonsense", "project.nonsense.Backend", "project.emails.models.Nonsense"])
-def test_a_transport_that_does_not_exist_fails_the_mail_alone(claim: Claim, settings: Settings, name: str) -> None:
+def test_an_unknown_backend_fails_the_email(claim: Claim, settings: Settings, name: str) -> None:
     email = claim()
     settings.EMAIL_BACKEND = name
 
     assert send_through_backend(email).error.startswith(("ImportError: ", "ModuleNotFoundError: "))
 
 
-@pytest.mark.parametrize(("subject", "shown"), [("Hi", "Hi (queued)"), ("", "No subject (queued)")])
-def test_a_mail_is_shown_by_its_subject(subject: str, shown: str) -> None:
-    assert str(Email(subject=subject)) == shown
+@pytest.mark.parametrize(("subject", "expected"), [("Hi", "Hi (queued)"), ("", "No subject (queued)")])
+def test_the_string_of_an_email_has_its_subject_and_status(subject: str, expected: str) -> None:
+    assert str(Email(subject=subject)) == expected

@@ -1,4 +1,4 @@
-"""The tail of the events' table: in order, with no gap and no double, whatever comes in between."""
+"""The event stream: events arrive in order, without gaps and duplicates, whatever is committed meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -19,7 +19,7 @@ from project.events.log import EVENTS_TOPIC, append_events, build_event, events_
 from project.events.models import Event
 from project.events.selectors import EventFilter, events_after, last_event_id
 from project.events.stream import EventStream, SlowConsumer, Subscription, subscribe_to_events
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.conftest import NOW, Accept
 
 pytestmark = pytest.mark.anyio
@@ -37,235 +37,239 @@ KINDS = [("key:1", "email.sent"), ("key:1", "email.failed"), ("key:2", "email.se
 
 
 class BrokenLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """A channel layer whose server is gone."""
+    """A channel layer whose Redis server is down."""
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Fail as redis-py does."""
+        """Raise the error of redis-py."""
         raise ConnectionRefusedError
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """The same."""
+        """Raise the error of redis-py."""
         raise ConnectionRefusedError
 
 
 @pytest.fixture
 async def event_stream() -> AsyncIterator[EventStream]:
-    """A tail that runs, and does not look by itself before the test is over."""
+    """Run an event stream that does not poll during the test unless it is woken."""
     event_stream = EventStream()
     async with event_stream.running():
         yield event_stream
 
 
 @pytest.fixture(autouse=True)
-def _mail(accept: Accept) -> None:
+def _email(accept: Accept) -> None:
     accept()
 
 
 @pytest.fixture(autouse=True)
-def _looks_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "POLL_INTERVAL_SECONDS", 2 * PATIENCE)
+def _polls_only_when_woken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "POLL_INTERVAL_SECONDS", 2 * WAIT_TIMEOUT_SECONDS)
 
 
 def write(*kinds: tuple[str, str]) -> list[int]:
-    """Write events of one mail, each with the caller and the type given. Gives their ids."""
+    """Append events of one email, each with an owner and a type. Return their ids."""
     email, before = Email.objects.get(), last_event_id()
     events = [build_event(email, now=NOW) for _ in kinds]
-    for event, (caller, kind) in zip(events, kinds, strict=True):
-        event.owner, event.type = caller, kind
+    for event, (owner, event_type) in zip(events, kinds, strict=True):
+        event.owner, event.type = owner, event_type
         event.data["status"] = event.type.removeprefix("email.")
     append_events(events)
     return [event.pk for event in events_after(before, limit=len(kinds))]
 
 
-async def written(*kinds: tuple[str, str]) -> list[int]:
-    """Do so as one transaction, with the hint that its commit gives (a test's own transaction has none)."""
+async def commit(*kinds: tuple[str, str]) -> list[int]:
+    """Append events in a transaction, and send the signal of its commit, which the test's outer transaction suppresses."""
     ids = await run_in_transaction(write, *kinds)
     events_committed.send()
     return ids
 
 
-async def heard(subscription: Subscription, count: int) -> list[int]:
-    """The ids of the next events."""
+async def take_ids(subscription: Subscription, count: int) -> list[int]:
+    """Return the ids of the next events."""
     ids: list[int] = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while len(ids) < count:
-            ids += [told.event.pk for told in await subscription.subscriber.take()]
+            ids += [streamed.event.pk for streamed in await subscription.subscriber.take()]
     return ids
 
 
-# Joining
+# From replay to live events
 
 
 class Writer:
-    """Commits more events whenever the table is read, before and after, until it has none left."""
+    """Commits a burst of events before and after each read of the table, until no bursts are left."""
 
     def __init__(self, bursts: Sequence[Sequence[tuple[str, str]]]) -> None:
         self.bursts = list(bursts)
 
-    def between(self, read: Callable[..., Any]) -> Callable[..., Any]:
-        """The same read, with commits around it."""
+    def committing_around(self, read: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap a read with commits before and after it."""
 
-        def reading(*args: Any, **kwargs: Any) -> Any:
-            self.commit()
-            found = read(*args, **kwargs)
-            self.commit()
-            return found
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            self.commit_burst()
+            result = read(*args, **kwargs)
+            self.commit_burst()
+            return result
 
-        return reading
+        return wrapper
 
-    def commit(self) -> None:
-        """The next burst."""
+    def commit_burst(self) -> None:
+        """Commit the next burst."""
         if self.bursts:
             write(*self.bursts.pop())
             events_committed.send()
 
 
 class Reader:
-    """Follows until the tail stops, and keeps what it hears."""
+    """Subscribes until the stream stops, and stores the ids it receives."""
 
-    def __init__(self, wanted: EventFilter, after: int | None) -> None:
-        self.wanted, self.after = wanted, after
+    def __init__(self, event_filter: EventFilter, after: int | None) -> None:
+        self.filter, self.after = event_filter, after
         self.cursor: int | None = None
-        self.heard: list[int] = []
+        self.received: list[int] = []
 
-    async def follow(self, event_stream: EventStream) -> None:
-        """Hear all that is wanted."""
-        async with subscribe_to_events(event_stream, self.wanted, after=self.after) as subscription:
+    async def read(self, event_stream: EventStream) -> None:
+        """Receive events until the stream stops."""
+        async with subscribe_to_events(event_stream, self.filter, after=self.after) as subscription:
             self.cursor = subscription.cursor
             async for batch in subscription.batches():
-                self.heard += [told.event.pk for told in batch]
+                self.received += [streamed.event.pk for streamed in batch]
 
-    def wants(self) -> list[int]:
-        """What it should hear, of what was written so far."""
+    def expected(self) -> list[int]:
+        """Return the ids it should have received of the events so far."""
         assert self.cursor is not None
-        events = self.wanted.apply(Event.objects.filter(id__gt=self.cursor))
+        events = self.filter.apply(Event.objects.filter(id__gt=self.cursor))
         return list(events.order_by("id").values_list("id", flat=True))
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the others work until it holds."""
-    async with asyncio.timeout(PATIENCE):
+    """Let other tasks run until the condition is true."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while not condition():
             await run_in_transaction(ping_database)
 
 
-a_reader = st.tuples(st.sampled_from(FILTERS), st.none() | st.integers(0, 12))
-a_burst = st.lists(st.sampled_from(KINDS), min_size=1, max_size=7)
+reader_arguments = st.tuples(st.sampled_from(FILTERS), st.none() | st.integers(0, 12))
+event_burst = st.lists(st.sampled_from(KINDS), min_size=1, max_size=7)
 
 
-@given(asked=st.lists(a_reader, min_size=1, max_size=4), bursts=st.lists(a_burst, max_size=14), before=a_burst)
+@given(
+    subscriptions=st.lists(reader_arguments, min_size=1, max_size=4),
+    bursts=st.lists(event_burst, max_size=14),
+    before=event_burst,
+)
 @examples(
     max_examples=60, derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-async def test_replay_joins_the_live_tail_with_no_gap_and_no_double(
-    asked: list[tuple[EventFilter, int | None]], bursts: list[list[tuple[str, str]]], before: list[tuple[str, str]]
+async def test_replay_joins_the_live_stream_without_gaps_and_duplicates(
+    subscriptions: list[tuple[EventFilter, int | None]], bursts: list[list[tuple[str, str]]], before: list[tuple[str, str]]
 ) -> None:
-    base = (await written(*before))[0] - 1
-    readers = [Reader(wanted, None if after is None else base + after) for wanted, after in asked]
+    base = (await commit(*before))[0] - 1
+    readers = [Reader(event_filter, None if after is None else base + after) for event_filter, after in subscriptions]
     writer, event_stream = Writer(bursts), EventStream()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "PAGE_SIZE", 3)
-        patch.setattr(stream, "events_after", writer.between(events_after))
-        patch.setattr(stream, "last_event_id", writer.between(last_event_id))
+        patch.setattr(stream, "events_after", writer.committing_around(events_after))
+        patch.setattr(stream, "last_event_id", writer.committing_around(last_event_id))
         async with event_stream.running(), asyncio.TaskGroup() as tasks:
             for reader in readers:
-                tasks.create_task(reader.follow(event_stream))
+                tasks.create_task(reader.read(event_stream))
             await until(lambda: all(reader.cursor is not None for reader in readers))
             while writer.bursts:
-                await run_in_transaction(writer.commit)
+                await run_in_transaction(writer.commit_burst)
             for reader in readers:
-                wants = await run_in_transaction(reader.wants)
-                await until(lambda: len(reader.heard) >= len(wants))  # noqa: B023  # it is called here
+                expected = await run_in_transaction(reader.expected)
+                await until(lambda: len(reader.received) >= len(expected))  # noqa: B023  # called within this iteration
             event_stream.stop()
 
-    assert [reader.heard for reader in readers] == [await run_in_transaction(reader.wants) for reader in readers]
+    assert [reader.received for reader in readers] == [await run_in_transaction(reader.expected) for reader in readers]
     assert all(reader.after is None or (reader.cursor or 0) <= reader.after for reader in readers)
 
 
-async def test_a_replay_that_is_far_behind_is_not_too_slow(event_stream: EventStream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_long_replay_is_not_a_slow_consumer(event_stream: EventStream, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "PAGE_SIZE", 3)
     monkeypatch.setattr(stream, "MAX_BUFFERED_EVENTS", 3)
-    ids = await written(*KINDS * 5)
+    ids = await commit(*KINDS * 5)
 
-    heard: list[int] = []
+    received: list[int] = []
     async with subscribe_to_events(event_stream, ALL, after=ids[0] - 1) as subscription:
         async for batch in subscription.batches():
-            heard += [told.event.pk for told in batch]
+            received += [streamed.event.pk for streamed in batch]
             if len(ids) < 40:
-                ids += await written(*KINDS)
-            if len(heard) == len(ids):
+                ids += await commit(*KINDS)
+            if len(received) == len(ids):
                 break
 
-    assert heard == ids
+    assert received == ids
 
 
-async def test_a_cursor_from_the_future_begins_now(event_stream: EventStream) -> None:
-    (last,) = await written(KINDS[0])
+async def test_a_cursor_beyond_the_last_event_starts_with_new_events(event_stream: EventStream) -> None:
+    (last,) = await commit(KINDS[0])
 
     async with subscribe_to_events(event_stream, ALL, after=last + 1000) as subscription:
         batches = subscription.batches()
         waiting = asyncio.ensure_future(anext(batches))
-        await until(lambda: subscription.subscriber in event_stream._followers)
-        (new,) = await written(KINDS[0])
+        await until(lambda: subscription.subscriber in event_stream._subscribers)
+        (new,) = await commit(KINDS[0])
 
         assert subscription.cursor == last
-        assert [told.event.pk for told in await waiting] == [new]
+        assert [streamed.event.pk for streamed in await waiting] == [new]
 
 
-# Following
+# Live events
 
 
-async def test_what_is_read_is_read_once_for_all(event_stream: EventStream) -> None:
+async def test_an_event_is_serialized_once_for_all_subscribers(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, ALL) as one, subscribe_to_events(event_stream, SHOP) as other:
-        await written(KINDS[0])
+        await commit(KINDS[0])
 
-        (told,), (same,) = await one.subscriber.take(), await other.subscriber.take()
+        (first,), (second,) = await one.subscriber.take(), await other.subscriber.take()
 
-    assert told is same
-    assert told.json is same.json
+    assert first is second
+    assert first.json is second.json
 
 
-async def test_each_hears_what_it_wants(event_stream: EventStream) -> None:
+async def test_each_subscriber_receives_what_its_filter_matches(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, SHOP) as shop, subscribe_to_events(event_stream, CLUB) as club:
-        ids = await written(*KINDS)
+        ids = await commit(*KINDS)
 
-        assert await heard(shop, 2) == ids[:2]
-        assert await heard(club, 2) == ids[2:]
+        assert await take_ids(shop, 2) == ids[:2]
+        assert await take_ids(club, 2) == ids[2:]
 
 
-async def test_what_is_wanted_may_change(event_stream: EventStream) -> None:
+async def test_a_filter_can_be_replaced(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, SHOP) as subscription:
-        subscription.subscriber.wanted = CLUB
-        ids = await written(*KINDS)
+        subscription.subscriber.filter = CLUB
+        ids = await commit(*KINDS)
 
-        assert await heard(subscription, 2) == ids[2:]
+        assert await take_ids(subscription, 2) == ids[2:]
 
 
-async def test_who_is_too_slow_is_sent_off_and_keeps_nobody_else_back(
+async def test_a_slow_consumer_is_ended_and_does_not_delay_others(
     event_stream: EventStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "MAX_BUFFERED_EVENTS", 10)
     async with subscribe_to_events(event_stream, ALL) as slow, subscribe_to_events(event_stream, ALL) as quick:
         for _ in range(5):
-            ids = await written(*KINDS)
-            assert await heard(quick, len(KINDS)) == ids
+            ids = await commit(*KINDS)
+            assert await take_ids(quick, len(KINDS)) == ids
 
         assert slow.subscriber.overflowed.is_set()
         with pytest.raises(SlowConsumer):
             await slow.subscriber.take()
 
 
-async def test_when_the_server_stops_what_waits_is_still_taken(event_stream: EventStream) -> None:
+async def test_buffered_events_are_delivered_when_the_server_stops(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, ALL) as subscription, subscribe_to_events(event_stream, ALL) as witness:
-        ids = await written(*KINDS)
-        await heard(witness, len(ids))
+        ids = await commit(*KINDS)
+        await take_ids(witness, len(ids))
         event_stream.stop()
 
-        assert [[told.event.pk for told in batch] async for batch in subscription.batches()] == [ids]
+        assert [[streamed.event.pk for streamed in batch] async for batch in subscription.batches()] == [ids]
 
 
-async def test_who_comes_while_the_server_stops_is_told_nothing(event_stream: EventStream) -> None:
-    (first, *_) = await written(*KINDS)
+async def test_a_subscription_ends_at_once_while_the_server_stops(event_stream: EventStream) -> None:
+    (first, *_) = await commit(*KINDS)
     event_stream.stop()
 
     async with subscribe_to_events(event_stream, ALL) as now, subscribe_to_events(event_stream, ALL, after=first) as since:
@@ -273,56 +277,56 @@ async def test_who_comes_while_the_server_stops_is_told_nothing(event_stream: Ev
         assert [batch async for batch in since.batches()] == []
 
 
-# Hints
+# Waking and polling
 
 
 @pytest.mark.pitfall(21)
-async def test_with_no_hint_it_looks_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_polls_for_events_without_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "POLL_INTERVAL_SECONDS", 0.05)
     event_stream = EventStream()
     async with event_stream.running(), subscribe_to_events(event_stream, ALL) as subscription:
         ids = await run_in_transaction(write, *KINDS)
 
-        assert await heard(subscription, len(KINDS)) == ids
+        assert await take_ids(subscription, len(KINDS)) == ids
 
 
 @pytest.mark.pitfall(21)
-async def test_with_a_broken_channel_layer_nothing_is_lost(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_loses_no_events_with_a_broken_channel_layer(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{BrokenLayer.__module__}.{BrokenLayer.__qualname__}"}}
     monkeypatch.setattr(stream, "POLL_INTERVAL_SECONDS", 0.05)
     event_stream = EventStream()
     async with event_stream.running(), subscribe_to_events(event_stream, ALL) as subscription:
-        hinted, unhinted = await written(*KINDS), await run_in_transaction(write, *KINDS)
+        signaled, unsignaled = await commit(*KINDS), await run_in_transaction(write, *KINDS)
 
-        assert await heard(subscription, 2 * len(KINDS)) == hinted + unhinted
+        assert await take_ids(subscription, 2 * len(KINDS)) == signaled + unsignaled
 
 
-async def test_a_hint_of_another_process_is_heard(event_stream: EventStream) -> None:
+async def test_a_message_of_another_process_wakes_the_stream(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, ALL) as subscription:
         ids = await run_in_transaction(write, *KINDS)
-        await get_channel_layer().group_send(EVENTS_TOPIC, {"type": "hint", "from": "another process"})
+        await get_channel_layer().group_send(EVENTS_TOPIC, {"type": "notification", "from": "another process"})
 
-        assert await heard(subscription, len(KINDS)) == ids
+        assert await take_ids(subscription, len(KINDS)) == ids
 
 
-async def test_a_database_that_was_away_is_asked_again(event_stream: EventStream, monkeypatch: pytest.MonkeyPatch) -> None:
-    troubles = [OperationalError("gone")]
+async def test_retries_after_a_database_outage(event_stream: EventStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [OperationalError("gone")]
 
-    def unsteady(*args: Any, **kwargs: Any) -> list[Event]:
-        if troubles:
-            raise troubles.pop()
+    def fail_once(*args: Any, **kwargs: Any) -> list[Event]:
+        if errors:
+            raise errors.pop()
         return events_after(*args, **kwargs)
 
-    monkeypatch.setattr(stream, "events_after", unsteady)
+    monkeypatch.setattr(stream, "events_after", fail_once)
     async with subscribe_to_events(event_stream, ALL) as subscription:
-        ids = await written(*KINDS)
-        await until(lambda: not troubles)
+        ids = await commit(*KINDS)
+        await until(lambda: not errors)
         events_committed.send()
 
-        assert await heard(subscription, len(KINDS)) == ids
+        assert await take_ids(subscription, len(KINDS)) == ids
 
 
-async def test_a_tail_that_starts_again_knows_nothing_of_an_earlier_table(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_restarted_stream_forgets_its_cursor(monkeypatch: pytest.MonkeyPatch) -> None:
     event_stream = EventStream()
     with monkeypatch.context() as earlier:
         earlier.setattr(stream, "last_event_id", lambda: 10_000_000)
@@ -330,7 +334,7 @@ async def test_a_tail_that_starts_again_knows_nothing_of_an_earlier_table(monkey
             pass
 
     async with event_stream.running(), subscribe_to_events(event_stream, ALL) as subscription:
-        ids = await written(*KINDS)
+        ids = await commit(*KINDS)
         events_committed.send()
 
-        assert await heard(subscription, len(KINDS)) == ids
+        assert await take_ids(subscription, len(KINDS)) == ids

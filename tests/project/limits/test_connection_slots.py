@@ -1,4 +1,4 @@
-"""Places for sockets and streams."""
+"""Connection slots: the limit of open WebSockets and streams of each owner."""
 
 from contextlib import ExitStack
 
@@ -8,17 +8,17 @@ from pytest_django import Settings
 from project.limits.connection_slots import TooManyConnections, connection_slot
 
 
-def test_one_too_many_is_refused_and_takes_no_place(settings: Settings) -> None:
+def test_rejects_a_connection_beyond_the_limit(settings: Settings) -> None:
     settings.MAX_STREAMS_PER_CALLER = 2
     with connection_slot("key:1"):
-        with connection_slot("key:1"), pytest.raises(TooManyConnections, match="2 sockets"), connection_slot("key:1"):
+        with connection_slot("key:1"), pytest.raises(TooManyConnections, match="The limit is 2"), connection_slot("key:1"):
             pass
 
         with connection_slot("key:1"), connection_slot("key:2"):
             pass
 
 
-def test_a_place_is_free_when_its_holder_fails(settings: Settings) -> None:
+def test_frees_the_slot_after_an_exception(settings: Settings) -> None:
     settings.MAX_STREAMS_PER_CALLER = 1
     with pytest.raises(OSError, match="reset"), connection_slot("key:1"):
         raise OSError("reset")
@@ -27,9 +27,9 @@ def test_a_place_is_free_when_its_holder_fails(settings: Settings) -> None:
         pass
 
 
-def test_with_no_limit_there_are_any_number(settings: Settings) -> None:
+def test_zero_means_no_limit(settings: Settings) -> None:
     settings.MAX_STREAMS_PER_CALLER = 0
 
-    with ExitStack() as places:
+    with ExitStack() as slots:
         for _ in range(2000):
-            places.enter_context(connection_slot("key:1"))
+            slots.enter_context(connection_slot("key:1"))

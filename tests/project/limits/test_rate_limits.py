@@ -1,4 +1,4 @@
-"""Rates and quotas: what a setting says, whom an address stands for, and what is counted."""
+"""Rate limits, client networks and daily quotas."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -19,7 +19,7 @@ NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def key(db: None) -> ApiKey:
-    """One that may send five mails a day."""
+    """Return a key with a quota of five emails per day."""
     create_key("shop", scopes=["emails:send"])
     ApiKey.objects.update(daily_quota=5)
     return ApiKey.objects.get()
@@ -28,28 +28,28 @@ def key(db: None) -> ApiKey:
 # Rates
 
 
-def test_a_rate_is_a_number_and_a_time() -> None:
+def test_parses_a_rate() -> None:
     rate = parse_rate("600/minute")
 
     assert rate is not None
     assert (rate.amount, rate.get_expiry()) == (600, 60)
 
 
-def test_off_is_no_rate() -> None:
+def test_off_means_no_limit() -> None:
     assert parse_rate("off") is None
 
 
 @pytest.mark.parametrize("text", ["", "often", "10", "10/fortnight", "0/minute", "-1/minute", "on"])
-def test_what_is_no_rate_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no rate"):
+def test_rejects_an_invalid_rate(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a rate"):
         parse_rate(text)
 
 
-# Addresses
+# Client networks
 
 
 @pytest.mark.parametrize(
-    ("address", "site"),
+    ("address", "network"),
     [
         ("203.0.113.7", "203.0.113.7"),
         ("::ffff:203.0.113.7", "203.0.113.7"),
@@ -60,28 +60,28 @@ def test_what_is_no_rate_is_refused(text: str) -> None:
         (None, None),
     ],
 )
-def test_an_address_is_counted_for_its_site(address: str | None, site: str | None) -> None:
-    assert rate_limit_network(address) == site
+def test_returns_the_network_of_an_address(address: str | None, network: str | None) -> None:
+    assert rate_limit_network(address) == network
 
 
-# Calls
+# Requests
 
 
 @pytest.mark.anyio
-async def test_calls_are_counted_until_there_are_too_many(settings: Settings) -> None:
+async def test_rejects_requests_beyond_the_limit(settings: Settings) -> None:
     settings.RATE_LIMITS = {"key": parse_rate("2/minute")}
 
-    left = [await hit("key", "key:1") for _ in range(2)]
+    statuses = [await hit("key", "key:1") for _ in range(2)]
 
-    assert [each and each.remaining for each in left] == [1, 0]
-    with pytest.raises(RateLimited) as refused:
+    assert [status and status.remaining for status in statuses] == [1, 0]
+    with pytest.raises(RateLimited) as error:
         await hit("key", "key:1")
-    assert 0 < refused.value.retry_after_seconds <= 60
-    assert refused.value.headers["RateLimit-Remaining"] == "0"
+    assert 0 < error.value.retry_after_seconds <= 60
+    assert error.value.headers["RateLimit-Remaining"] == "0"
 
 
 @pytest.mark.anyio
-async def test_everybody_is_counted_alone(settings: Settings) -> None:
+async def test_counts_each_caller_separately(settings: Settings) -> None:
     settings.RATE_LIMITS = {"key": parse_rate("1/minute"), "user": parse_rate("1/minute")}
     await hit("key", "1")
 
@@ -90,14 +90,14 @@ async def test_everybody_is_counted_alone(settings: Settings) -> None:
 
 
 @pytest.mark.anyio
-async def test_calls_without_a_limit_are_not_counted(settings: Settings) -> None:
+async def test_returns_none_without_a_limit(settings: Settings) -> None:
     settings.RATE_LIMITS = {"key": None}
 
     assert await hit("key", "key:1") is None
 
 
 @pytest.mark.anyio
-async def test_a_process_counts_for_itself_while_redis_cannot_be_reached(settings: Settings) -> None:
+async def test_counts_in_memory_while_redis_is_unavailable(settings: Settings) -> None:
     settings.RATE_LIMITS = {"key": parse_rate("1/minute")}
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}"
     await hit("key", "key:1")
@@ -109,7 +109,7 @@ async def test_a_process_counts_for_itself_while_redis_cannot_be_reached(setting
 # Quotas
 
 
-def test_mails_are_counted_against_the_quota(key: ApiKey) -> None:
+def test_counts_emails_against_the_quota(key: ApiKey) -> None:
     consume_quota(key.pk, 2, now=NOON)
     consume_quota(key.pk, 3, now=NOON)
 
@@ -117,17 +117,17 @@ def test_mails_are_counted_against_the_quota(key: ApiKey) -> None:
     assert (key.quota_used, key.quota_day) == (5, NOON.date())
 
 
-def test_mails_beyond_the_quota_are_refused_and_none_is_counted(key: ApiKey) -> None:
+def test_rejects_emails_beyond_the_quota_and_counts_none(key: ApiKey) -> None:
     consume_quota(key.pk, 4, now=NOON)
 
-    with pytest.raises(QuotaExceeded) as refused:
+    with pytest.raises(QuotaExceeded) as error:
         consume_quota(key.pk, 2, now=NOON)
 
-    assert refused.value.headers == {"Retry-After": str(12 * 60 * 60)}
+    assert error.value.headers == {"Retry-After": str(12 * 60 * 60)}
     consume_quota(key.pk, 1, now=NOON)
 
 
-def test_every_day_the_quota_is_whole_again(key: ApiKey) -> None:
+def test_resets_the_quota_every_day(key: ApiKey) -> None:
     consume_quota(key.pk, 5, now=NOON)
 
     consume_quota(key.pk, 1, now=NOON + timedelta(days=1))
@@ -145,16 +145,16 @@ def test_a_key_without_a_quota_has_no_limit(key: ApiKey) -> None:
     assert key.quota_used == 0
 
 
-@pytest.mark.parametrize(("typed", "quota"), [("", None), ("1000", 1000)])
-def test_a_key_is_made_with_a_quota(typed: str, quota: int | None, db: None) -> None:
-    form = ApiKeyForm({"name": "shop", "scopes": "[]", "daily_quota": typed})
+@pytest.mark.parametrize(("text", "quota"), [("", None), ("1000", 1000)])
+def test_the_form_accepts_a_quota(text: str, quota: int | None, db: None) -> None:
+    form = ApiKeyForm({"name": "shop", "scopes": "[]", "daily_quota": text})
 
     assert "daily_quota" not in form.errors
     assert form.cleaned_data["daily_quota"] == quota
 
 
-@pytest.mark.parametrize("typed", ["0", "-1", "many", "3000000000"])
-def test_a_quota_that_is_none_is_refused(typed: str, db: None) -> None:
-    form = ApiKeyForm({"name": "shop", "scopes": "[]", "daily_quota": typed})
+@pytest.mark.parametrize("text", ["0", "-1", "many", "3000000000"])
+def test_the_form_rejects_an_invalid_quota(text: str, db: None) -> None:
+    form = ApiKeyForm({"name": "shop", "scopes": "[]", "daily_quota": text})
 
     assert "daily_quota" in form.errors

@@ -1,4 +1,4 @@
-"""The templates in the back office: each edit makes a version, and any can be tried."""
+"""Templates in the admin: editing, earlier versions, and previews."""
 
 import html
 from collections.abc import Callable
@@ -22,24 +22,24 @@ FORM = {"subject": "Welcome, {{ name }}", "text": "Hi {{ name }}", "html": "<b>H
 
 @pytest.fixture
 def template(db: None) -> Template:
-    """The first version of one."""
+    """Create version 1 of a template."""
     return put_template("welcome", CompiledTemplate(EmailParts(**FORM)), now=NOW)
 
 
-def page_of(template: Template) -> str:
-    """Where a version is."""
+def change_url(template: Template) -> str:
+    """Return the URL of a version's page."""
     return f"{LIST}{template.pk}/change/"
 
 
 def preview(browser: Client, variables: str, **form: str) -> str:
-    """What is in the frame, as it is read."""
+    """Return the HTML of the preview, unescaped."""
     return html.unescape(browser.post(f"{LIST}preview/", {**FORM, **form, "variables": variables}).content.decode())
 
 
-# Written
+# Editing
 
 
-def test_makes_a_template(browser: Client, db: None) -> None:
+def test_creates_a_template(browser: Client, db: None) -> None:
     browser.post(f"{LIST}add/", {"slug": "welcome", **FORM})
 
     row = Template.objects.get()
@@ -47,46 +47,46 @@ def test_makes_a_template(browser: Client, db: None) -> None:
     assert {"subject": row.subject, "text": row.text, "html": row.html} == FORM
 
 
-def test_an_edit_makes_a_version_and_leads_to_it(browser: Client, template: Template) -> None:
-    answer = browser.post(page_of(template), {**FORM, "text": "Hello\r\n{{ name }}\r\n", "_continue": "1"})
+def test_an_edit_creates_a_version_and_redirects_to_it(browser: Client, template: Template) -> None:
+    response = browser.post(change_url(template), {**FORM, "text": "Hello\r\n{{ name }}\r\n", "_continue": "1"})
 
     template.refresh_from_db()
     edited = Template.objects.get(version=2)
     assert (template.text, template.is_current) == ("Hi {{ name }}", False)
     assert (edited.text, edited.is_current) == ("Hello\n{{ name }}\n", True)
-    assert answer["Location"] == page_of(edited)
+    assert response["Location"] == change_url(edited)
 
 
-def test_says_what_is_wrong_with_a_part_and_where(browser: Client, template: Template) -> None:
-    page = browser.post(page_of(template), {**FORM, "html": "<b>\r\n{{ name"}).content.decode()
+def test_shows_the_part_and_line_of_a_syntax_error(browser: Client, template: Template) -> None:
+    page = browser.post(change_url(template), {**FORM, "html": "<b>\r\n{{ name"}).content.decode()
 
     assert "html, line 2:" in html.unescape(page)
     assert Template.objects.count() == 1
 
 
 @pytest.mark.parametrize("slug", ["Welcome", "welcome"])
-def test_refuses_a_name_that_is_none_or_taken(browser: Client, template: Template, slug: str) -> None:
+def test_rejects_a_slug_that_is_invalid_or_in_use(browser: Client, template: Template, slug: str) -> None:
     page = browser.post(f"{LIST}add/", {"slug": slug, **FORM})
 
     assert page.context["adminform"].form.errors.keys() == {"slug"}
     assert Template.objects.count() == 1
 
 
-def test_refuses_a_template_that_is_a_subject_alone(browser: Client, template: Template) -> None:
-    page = browser.post(page_of(template), {"subject": "Welcome", "text": "", "html": ""})
+def test_rejects_a_template_without_text_and_html(browser: Client, template: Template) -> None:
+    page = browser.post(change_url(template), {"subject": "Welcome", "text": "", "html": ""})
 
-    assert "A template has a text, or HTML, or both." in page.content.decode()
+    assert "Enter text, HTML or both." in page.content.decode()
 
 
 @pytest.mark.parametrize("subject", ["Hi\nBcc: eve@example.com", "Hi\rthere"])
-def test_refuses_a_subject_of_two_lines_as_the_api_does(browser: Client, template: Template, subject: str) -> None:
-    page = browser.post(page_of(template), {**FORM, "subject": subject})
+def test_rejects_a_subject_of_two_lines_as_the_api_does(browser: Client, template: Template, subject: str) -> None:
+    page = browser.post(change_url(template), {**FORM, "subject": subject})
 
     assert page.context["adminform"].form.errors.keys() == {"subject"}
     assert Template.objects.count() == 1
 
 
-def test_deletes_a_template_and_keeps_what_was_sent(browser: Client, template: Template, accept: Accept) -> None:
+def test_deleting_a_template_keeps_the_versions_of_sent_emails(browser: Client, template: Template, accept: Accept) -> None:
     Email.objects.filter(pk=accept().pk).update(template=template)
 
     browser.post(f"{LIST}{template.pk}/delete/", {"post": "yes"})
@@ -95,7 +95,7 @@ def test_deletes_a_template_and_keeps_what_was_sent(browser: Client, template: T
     assert list(browser.get(LIST).context["cl"].result_list) == []
 
 
-def test_deletes_several(browser: Client, template: Template) -> None:
+def test_deletes_several_templates(browser: Client, template: Template) -> None:
     other = put_template("other", CompiledTemplate(EmailParts(text="Hi")), now=NOW)
     form = {"action": "delete_selected", "_selected_action": [template.pk, other.pk], "post": "yes"}
 
@@ -105,36 +105,36 @@ def test_deletes_several(browser: Client, template: Template) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_deletes_each_in_a_transaction_of_its_own(template: Template, browser: Client) -> None:
-    """Which PostgreSQL asks of who locks a row."""
+def test_deletes_each_template_in_its_own_transaction(template: Template, browser: Client) -> None:
+    """PostgreSQL requires a transaction for SELECT FOR UPDATE."""
     put_template("other", CompiledTemplate(EmailParts(text="Hi")), now=NOW)
-    before: list[bool] = []
+    in_transaction: list[bool] = []
 
-    def watch(execute: Callable[..., object], sql: str, *args: object) -> object:
-        before.extend([connection.in_atomic_block] if sql.startswith('UPDATE "mail_templates_template"') else [])
+    def record_updates(execute: Callable[..., object], sql: str, *args: object) -> object:
+        in_transaction.extend([connection.in_atomic_block] if sql.startswith('UPDATE "mail_templates_template"') else [])
         return execute(sql, *args)
 
-    with connection.execute_wrapper(watch):
+    with connection.execute_wrapper(record_updates):
         browser.post(
             LIST,
             {"action": "delete_selected", "_selected_action": [*Template.objects.values_list("pk", flat=True)], "post": "yes"},
         )
 
-    assert before == [True, True]
+    assert in_transaction == [True, True]
 
 
 @pytest.mark.usefixtures("db")
-def test_what_somebody_else_has_deleted_is_no_failure(rf: RequestFactory, template: Template) -> None:
-    other, in_admin = put_template("other", CompiledTemplate(EmailParts(text="Hi")), now=NOW), site.get_model_admin(Template)
+def test_ignores_a_template_that_another_user_has_deleted(rf: RequestFactory, template: Template) -> None:
+    other, admin = put_template("other", CompiledTemplate(EmailParts(text="Hi")), now=NOW), site.get_model_admin(Template)
     delete_template("other")
 
-    in_admin.delete_model(rf.post("/"), other)
-    in_admin.delete_queryset(rf.post("/"), Template.objects.order_by("slug"))
+    admin.delete_model(rf.post("/"), other)
+    admin.delete_queryset(rf.post("/"), Template.objects.order_by("slug"))
 
     assert not Template.objects.filter(is_current=True).exists()
 
 
-# Looked at
+# Versions
 
 
 def test_lists_the_current_versions(browser: Client, template: Template) -> None:
@@ -143,39 +143,39 @@ def test_lists_the_current_versions(browser: Client, template: Template) -> None
     assert list(browser.get(LIST).context["cl"].result_list) == [edited]
 
 
-def test_an_earlier_version_is_looked_at_and_not_changed(browser: Client, template: Template) -> None:
+def test_an_earlier_version_is_read_only(browser: Client, template: Template) -> None:
     edited = put_template("welcome", CompiledTemplate(EmailParts(text="Hello")), now=NOW)
 
-    assert f'href="{page_of(template)}"' in browser.get(page_of(edited)).content.decode()
-    assert "Hi {{ name }}" in browser.get(page_of(template)).content.decode()
-    assert browser.post(page_of(template), FORM).status_code == 403
+    assert f'href="{change_url(template)}"' in browser.get(change_url(edited)).content.decode()
+    assert "Hi {{ name }}" in browser.get(change_url(template)).content.decode()
+    assert browser.post(change_url(template), FORM).status_code == 403
     assert browser.post(f"{LIST}{template.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-# Tried
+# Preview
 
 
-def test_previews_what_is_in_the_form(browser: Client, db: None) -> None:
-    shown = preview(browser, '{"name": "<Ada>"}', subject="New, {{ name }}")
+def test_previews_the_unsaved_form(browser: Client, db: None) -> None:
+    html_of_preview = preview(browser, '{"name": "<Ada>"}', subject="New, {{ name }}")
 
-    assert "New, <Ada>" in shown
-    assert 'sandbox="" srcdoc="<b>Hi &lt;Ada&gt;</b>"' in shown
-    assert "Hi <Ada></pre>" in shown
+    assert "New, <Ada>" in html_of_preview
+    assert 'sandbox="" srcdoc="<b>Hi &lt;Ada&gt;</b>"' in html_of_preview
+    assert "Hi <Ada></pre>" in html_of_preview
     assert not Template.objects.exists()
 
 
-def test_a_preview_opens_no_page(browser: Client, db: None) -> None:
-    shown = preview(browser, '{"name": "x.example"}', html='<iframe src="https://{{ name }}/">')
+def test_a_preview_loads_no_frames(browser: Client, db: None) -> None:
+    html_of_preview = preview(browser, '{"name": "x.example"}', html='<iframe src="https://{{ name }}/">')
 
-    assert 'srcdoc="<x-iframe src="https://x.example/">"' in shown
+    assert 'srcdoc="<x-iframe src="https://x.example/">"' in html_of_preview
 
 
 def test_previews_an_earlier_version(browser: Client, template: Template) -> None:
     put_template("welcome", CompiledTemplate(EmailParts(text="Hello")), now=NOW)
 
-    shown = preview(browser, '{"name": "Ada"}', version=str(template.pk), text="not this")
+    html_of_preview = preview(browser, '{"name": "Ada"}', version=str(template.pk), text="not this")
 
-    assert "Hi Ada</pre>" in shown
+    assert "Hi Ada</pre>" in html_of_preview
 
 
 @pytest.mark.parametrize(
@@ -183,29 +183,29 @@ def test_previews_an_earlier_version(browser: Client, template: Template) -> Non
     [
         ('{"nam": "Ada"}', "subject, line 1: unknown variable 'name'"),
         ('{"name": ', "variables: Expecting value: line 1 column 10"),
-        ("[1]", 'variables: not an object, such as {"name": "Ada"}'),
+        ("[1]", 'variables: must be a JSON object, such as {"name": "Ada"}'),
         ("", "subject, line 1: unknown variable 'name'"),
     ],
 )
-def test_a_preview_says_what_is_wrong(browser: Client, db: None, variables: str, reason: str) -> None:
+def test_a_preview_shows_the_error(browser: Client, db: None, variables: str, reason: str) -> None:
     assert reason in preview(browser, variables)
 
 
-def test_a_preview_can_do_nothing(browser: Client, db: None) -> None:
-    answer = browser.post(f"{LIST}preview/", {**FORM, "variables": '{"name": "Ada"}'})
+def test_a_preview_has_a_strict_content_security_policy(browser: Client, db: None) -> None:
+    response = browser.post(f"{LIST}preview/", {**FORM, "variables": '{"name": "Ada"}'})
 
-    policy = answer["Content-Security-Policy"].split("; ")
+    policy = response["Content-Security-Policy"].split("; ")
     assert {"default-src 'none'", "img-src data:", "script-src 'self'", "frame-ancestors 'self'"} <= set(policy)
-    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert response["X-Frame-Options"] == "SAMEORIGIN"
 
 
-def test_a_preview_is_for_who_may_see_templates(teammate: User) -> None:
+def test_a_preview_needs_the_view_permission(teammate: User) -> None:
     client = Client()
     client.force_login(teammate)
 
-    refused = client.post(f"{LIST}preview/", {**FORM, "variables": "{}"})
+    forbidden = client.post(f"{LIST}preview/", {**FORM, "variables": "{}"})
     teammate.user_permissions.add(Permission.objects.get(codename="view_template"))
 
-    assert refused.status_code == 403
+    assert forbidden.status_code == 403
     assert client.post(f"{LIST}preview/", {**FORM, "variables": "{}"}).status_code == 200
     assert client.get(f"{LIST}preview/").status_code == 405

@@ -1,4 +1,4 @@
-"""Liquid in its sandbox: what it renders, how it tells what is wrong, and that nothing in it takes long or grows large."""
+"""Liquid templates in the sandbox: rendering, error messages, and the limits on time and memory."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -13,30 +13,30 @@ from project.mail_templates.liquid import CompiledTemplate, EmailParts, Template
 from project.mail_templates.render_budget import MAX_CPU_SECONDS
 from project.mail_templates.sandbox import MAX_MARKUP_LENGTH, MAX_OUTPUT_BYTES, MAX_SOURCE_LENGTH, SandboxedEnvironment
 
-MEMORY = 100 * 1024 * 1024  # bytes, in the worst of cases
+MAX_PEAK_MEMORY_BYTES = 100 * 1024 * 1024
 
 
-def text(source: str, /, **variables: Any) -> str:
-    """What a text becomes."""
+def render_text(source: str, /, **variables: Any) -> str:
+    """Render a text part."""
     return CompiledTemplate(EmailParts(text=source)).render(variables).text
 
 
-def html(source: str, /, **variables: Any) -> str:
-    """What HTML becomes."""
+def render_html(source: str, /, **variables: Any) -> str:
+    """Render an HTML part."""
     return CompiledTemplate(EmailParts(html=source)).render(variables).html
 
 
 @contextmanager
-def refused(kind: TemplateErrorType, message: str = ".") -> Iterator[None]:
-    """Expect that a template is invalid."""
+def rejected(kind: TemplateErrorType, message: str = ".") -> Iterator[None]:
+    """Expect `TemplateInvalid` of a kind."""
     with pytest.raises(TemplateInvalid, match=message) as caught:
         yield
     assert caught.value.kind == kind, caught.value.detail
 
 
 @contextmanager
-def cheap() -> Iterator[None]:
-    """Expect little time."""
+def completes_quickly() -> Iterator[None]:
+    """Expect that the block uses little processor time."""
     start = thread_time()
     yield
     assert thread_time() - start < 4 * MAX_CPU_SECONDS
@@ -51,7 +51,7 @@ def test_renders_each_part() -> None:
     assert parts == EmailParts("S 1", "T 1", "H 1")
 
 
-def test_leaves_out_a_part_that_is_not_wanted() -> None:
+def test_does_not_render_a_part_that_is_excluded() -> None:
     assert CompiledTemplate(EmailParts("{{ unknown }}", "T")).render({}, without={"subject"}) == EmailParts("", "T")
 
 
@@ -80,13 +80,13 @@ def test_leaves_out_a_part_that_is_not_wanted() -> None:
         ("{{ nothing }}{{ yes }}", "true"),
     ],
 )
-def test_renders(source: str, rendered: str) -> None:
+def test_renders_liquid(source: str, rendered: str) -> None:
     variables = {"name": "Ada", "items": [{"n": "a"}, {"n": "b"}], "partial": "mine", "nothing": None, "yes": True}
 
-    assert text(source, **variables) == rendered
+    assert render_text(source, **variables) == rendered
 
 
-def test_a_value_that_is_not_there_is_an_error_wherever_it_is_used() -> None:
+def test_an_unknown_variable_is_an_error_wherever_it_is_used() -> None:
     for source in (
         "{{ x }}",
         "{{ x.y }}",
@@ -101,14 +101,14 @@ def test_a_value_that_is_not_there_is_an_error_wherever_it_is_used() -> None:
         "{{ a | default: x }}",
         "{{ (1..x) | size }}",
     ):
-        with refused("template_variable", r"unknown variable '[\w.]*x[\w.]*'"):
-            text(source, a={})
+        with rejected("template_variable", r"unknown variable '[\w.]*x[\w.]*'"):
+            render_text(source, a={})
 
 
 # HTML
 
 
-def test_html_alone_escapes() -> None:
+def test_escapes_variables_in_html_only() -> None:
     parts = CompiledTemplate(EmailParts("{{ a }}", "{{ a }}", "<p>{{ a }}</p>")).render({"a": "<&\"'>"})
 
     assert parts == EmailParts("<&\"'>", "<&\"'>", "<p>&lt;&amp;&#34;&#39;&gt;</p>")
@@ -116,25 +116,25 @@ def test_html_alone_escapes() -> None:
 
 @pytest.mark.parametrize("name", sorted(SandboxedEnvironment().filters.keys() - {"safe"}))
 @pytest.mark.parametrize("argument", ["", ": 2", ": a", ": '<p>'", ": '&lt;', a", ": a, a"])
-def test_no_filter_brings_a_variable_past_the_escaping(name: str, argument: str) -> None:
+def test_no_filter_bypasses_the_escaping_of_variables(name: str, argument: str) -> None:
     source = f"{{{{ a | {name}{argument} }}}}{{{{ b | {name}{argument} }}}}{{{{ a | {name}{argument} | {name}{argument} }}}}"
 
     try:
-        rendered = html(source, a="<script>&lt;script&gt;", b=["<script>", "%3Cscript%3E", "PHNjcmlwdD4="])
+        rendered = render_html(source, a="<script>&lt;script&gt;", b=["<script>", "%3Cscript%3E", "PHNjcmlwdD4="])
     except TemplateInvalid:
         return
     assert "<script" not in rendered
 
 
-def test_safe_is_the_way_past_the_escaping() -> None:
-    assert html("{{ a | safe }}", a="<b>") == "<b>"
+def test_the_safe_filter_disables_escaping() -> None:
+    assert render_html("{{ a | safe }}", a="<b>") == "<b>"
 
 
-def test_what_was_captured_is_not_escaped_twice() -> None:
-    assert html("{% capture x %}<i>{{ a }}</i>{% endcapture %}{{ x }}", a="<b>") == "<i>&lt;b&gt;</i>"
+def test_does_not_escape_captured_text_twice() -> None:
+    assert render_html("{% capture x %}<i>{{ a }}</i>{% endcapture %}{{ x }}", a="<b>") == "<i>&lt;b&gt;</i>"
 
 
-# What is wrong, and where
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_what_was_captured_is_not_escaped_twice() -> None:
 )
 def test_names_an_unknown_variable_and_its_line(source: str, message: str) -> None:
     with pytest.raises(TemplateInvalid) as caught:
-        text(source, user={}, items=[1])
+        render_text(source, user={}, items=[1])
 
     assert (caught.value.detail, caught.value.part, caught.value.kind) == (message, "text", "template_variable")
 
@@ -162,11 +162,11 @@ def test_names_an_unknown_variable_and_its_line(source: str, message: str) -> No
     ("source", "message"),
     [
         ("a\n{{ x | }}\nb", "line 2: expected word"),
-        ("a\n{{ x", "line 2: a tag or output that is not closed"),
-        ("{% raw %}\n{% endra %}", "line 1: a tag or output that is not closed"),
+        ("a\n{{ x", "line 2: unclosed tag or output"),
+        ("{% raw %}\n{% endra %}", "line 1: unclosed tag or output"),
         ("a\n{% if x %}\n\nb", "line 4: .*endif"),
         ("\n{{ }}", "line 2: expected a primitive"),
-        ("\n{% %}", "line 2: a tag without a name"),
+        ("\n{% %}", "line 2: tag without a name"),
         ("\n{% nope %}", "line 2: unexpected tag 'nope'"),
         ("\n{% include 'a' %}", "line 2: unexpected tag 'include'"),
         ("\n{% render 'a' %}", "line 2: unexpected tag 'render'"),
@@ -175,7 +175,7 @@ def test_names_an_unknown_variable_and_its_line(source: str, message: str) -> No
     ],
 )
 def test_names_the_line_of_a_syntax_error(source: str, message: str) -> None:
-    with refused("template_syntax", f"html, {message}"):
+    with rejected("template_syntax", f"html, {message}"):
         CompiledTemplate(EmailParts(text="fine", html=source))
 
 
@@ -191,42 +191,42 @@ def test_names_the_line_of_a_syntax_error(source: str, message: str) -> None:
         "{{ '%00' | url_decode }}",
     ],
 )
-def test_what_cannot_be_rendered_is_told(source: str) -> None:
-    with refused("template_value", "^text"):
-        text(source, x=[1], y=["1e9999999999999"])
+def test_reports_a_value_that_cannot_be_rendered(source: str) -> None:
+    with rejected("template_value", "^text"):
+        render_text(source, x=[1], y=["1e9999999999999"])
 
 
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{% for i in x limit: -1 %}{% endfor %}", "a limit or an offset below zero"),
-        ("{% tablerow i in x limit: 1 offset: -2 %}{% endtablerow %}", "a limit or an offset below zero"),
-        ("{{ y | sum }}", "sum cannot take such a value or arguments"),
-        ("{{ y | upcase: 1 }}", "upcase cannot take such a value or arguments"),
-        ("{{ x | join: 1 | date: x }}", "date cannot take such a value or arguments"),
+        ("{% for i in x limit: -1 %}{% endfor %}", "limit and offset cannot be negative"),
+        ("{% tablerow i in x limit: 1 offset: -2 %}{% endtablerow %}", "limit and offset cannot be negative"),
+        ("{{ y | sum }}", "sum: invalid value or arguments"),
+        ("{{ y | upcase: 1 }}", "upcase: invalid value or arguments"),
+        ("{{ x | join: 1 | date: x }}", "date: invalid value or arguments"),
     ],
 )
-def test_what_cannot_be_rendered_is_told_with_its_line_and_without_python(source: str, message: str) -> None:
+def test_a_value_error_names_the_line_and_hides_the_python_message(source: str, message: str) -> None:
     with pytest.raises(TemplateInvalid) as caught:
-        text(f"a\n{source}", x=[1], y="a")
+        render_text(f"a\n{source}", x=[1], y="a")
 
     assert (caught.value.detail, caught.value.kind) == (f"text, line 2: {message}", "template_value")
 
 
-def test_what_nobody_thought_of_is_told_without_python() -> None:
-    with refused("template_value", "text: it has a value that cannot be used like this"):
-        text("{% if a contains b %}{% endif %}", a={}, b=[])
+def test_an_unexpected_exception_hides_the_python_message() -> None:
+    with rejected("template_value", "text: contains a value that cannot be used this way"):
+        render_text("{% if a contains b %}{% endif %}", a={}, b=[])
 
 
 @pytest.mark.parametrize("subject", ["{{ a }}\n{{ a }}", "{{ b }}", "{{ c }}"])
-def test_a_subject_becomes_one_line(subject: str) -> None:
-    with refused("template_value", "subject: not one line"):
+def test_rejects_a_subject_that_renders_to_more_than_one_line_or_is_too_long(subject: str) -> None:
+    with rejected("template_value", "subject: must be a single line"):
         CompiledTemplate(EmailParts(subject)).render({"a": "a", "b": "a\rBcc: eve@example.com", "c": "a" * 999})
 
 
-def test_a_message_quotes_no_more_than_can_be_read() -> None:
+def test_an_error_message_is_truncated() -> None:
     with pytest.raises(TemplateInvalid) as caught:
-        text("{{ x | compact: 'a' }}{{ x | uniq: 'a' }}", x=["y" * 10_000])
+        render_text("{{ x | compact: 'a' }}{{ x | uniq: 'a' }}", x=["y" * 10_000])
 
     assert len(caught.value.detail) < 350
 
@@ -259,29 +259,29 @@ def test_a_message_quotes_no_more_than_can_be_read() -> None:
         "{{ wide | url_encode | size }}",
     ],
 )
-def test_what_would_eat_memory_is_refused(source: str) -> None:
+def test_rejects_a_template_that_would_use_too_much_memory(source: str) -> None:
     variables = {"big": "a" * 200_000, "items": list(range(20_000)), "angles": "<" * 100_000 + ">", "wide": "\u4e00" * 200_000}
     tracemalloc.start()
 
     try:
-        with refused("template_limit"):
-            text(source, **variables)
+        with rejected("template_limit"):
+            render_text(source, **variables)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert peak < MEMORY
+    assert peak < MAX_PEAK_MEMORY_BYTES
 
 
-def test_a_filter_takes_and_makes_no_large_value() -> None:
+def test_rejects_a_filter_with_a_large_input_or_output() -> None:
     for source in ("{{ large | upcase }}", "{{ '' | append: large }}", "{{ half | append: half }}", "{{ number | plus: 1 }}"):
-        with refused("template_limit", "a filter with too large a value"):
-            text(source, large="a" * 300_000, half="a" * 150_000, number=2**300)
+        with rejected("template_limit", "the input or output of a filter is too large"):
+            render_text(source, large="a" * 300_000, half="a" * 150_000, number=2**300)
 
 
-def test_what_is_captured_again_and_again_adds_up() -> None:
-    with refused("template_limit", "makes too much text"):
-        text("{% for i in (1..50) %}{% capture x %}{{ large }}{% endcapture %}{% endfor %}", large="a" * 200_000)
+def test_repeated_captures_add_up() -> None:
+    with rejected("template_limit", "produces too much text"):
+        render_text("{% for i in (1..50) %}{% capture x %}{{ large }}{% endcapture %}{% endfor %}", large="a" * 200_000)
 
 
 @pytest.mark.parametrize(
@@ -305,9 +305,9 @@ def test_what_is_captured_again_and_again_adds_up() -> None:
         "{{ x | default: (1..n) }}",
     ],
 )
-def test_a_range_that_is_too_long_is_refused_wherever_it_is(source: str) -> None:
-    with cheap(), refused("template_limit", "a range of more than"):
-        text(source, n=10**9, items=[1])
+def test_rejects_a_long_range_wherever_it_is_used(source: str) -> None:
+    with completes_quickly(), rejected("template_limit", "range has more than 10000 items"):
+        render_text(source, n=10**9, items=[1])
 
 
 @pytest.mark.parametrize(
@@ -322,9 +322,9 @@ def test_a_range_that_is_too_long_is_refused_wherever_it_is(source: str) -> None
         "{% for i in (1..9999) %}{% assign x = items | sort | reverse | first %}{% endfor %}",
     ],
 )
-def test_what_would_take_long_is_refused(source: str) -> None:
-    with cheap(), refused("template_limit"):
-        text(source, name="Ada", items=list(range(10_000)), others=list(range(10_000)))
+def test_rejects_a_template_that_is_slow_to_render(source: str) -> None:
+    with completes_quickly(), rejected("template_limit"):
+        render_text(source, name="Ada", items=list(range(10_000)), others=list(range(10_000)))
 
 
 @pytest.mark.parametrize(
@@ -349,61 +349,61 @@ def test_what_would_take_long_is_refused(source: str) -> None:
         "a" * (MAX_SOURCE_LENGTH + 1),
     ],
 )
-def test_what_would_take_long_to_read_is_refused(source: str) -> None:
-    with cheap(), pytest.raises(TemplateInvalid):
+def test_rejects_a_template_that_is_slow_to_parse(source: str) -> None:
+    with completes_quickly(), pytest.raises(TemplateInvalid):
         CompiledTemplate(EmailParts(text=source))
 
 
-def test_a_large_template_fits() -> None:
+def test_accepts_a_large_template() -> None:
     source = ("<p>" + "x" * 300 + "</p>{% for i in items %}{{ i.name | upcase }}{% endfor %}\n") * 500
 
-    with cheap():
-        rendered = html(source, items=[{"name": "ada"}] * 2)
+    with completes_quickly():
+        rendered = render_html(source, items=[{"name": "ada"}] * 2)
 
     assert len(source) > MAX_SOURCE_LENGTH / 2 > MAX_MARKUP_LENGTH
     assert rendered.count("ADA") == 1_000
 
 
-def test_output_up_to_the_limit_fits() -> None:
+def test_accepts_output_up_to_the_limit() -> None:
     source = "{% for i in (1..1024) %}{{ line }}{% endfor %}"
 
-    assert len(text(source, line="a" * (MAX_OUTPUT_BYTES // 1024))) == MAX_OUTPUT_BYTES
-    with refused("template_limit", "output stream limit"):
-        text(source + "b", line="a" * (MAX_OUTPUT_BYTES // 1024))
+    assert len(render_text(source, line="a" * (MAX_OUTPUT_BYTES // 1024))) == MAX_OUTPUT_BYTES
+    with rejected("template_limit", "output stream limit"):
+        render_text(source + "b", line="a" * (MAX_OUTPUT_BYTES // 1024))
 
 
-def test_the_parts_share_their_time() -> None:
+def test_all_parts_share_one_time_limit() -> None:
     slow = "{% for i in (1..9000) %}" + "{% if true %}{% endif %}" * 1000 + "{% endfor %}"
 
-    with cheap(), refused("template_limit", "subject, line 1: takes too long"):
+    with completes_quickly(), rejected("template_limit", "subject, line 1: takes too long to render"):
         CompiledTemplate(EmailParts(slow, slow, slow)).render({})
 
 
 # Variables
 
 
-def deep(levels: int) -> dict[str, object]:
-    """An object in an object."""
-    return {"a": deep(levels - 1)} if levels else {}
+def nested(levels: int) -> dict[str, object]:
+    """Return nested objects."""
+    return {"a": nested(levels - 1)} if levels else {}
 
 
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        (deep(40), "deep"),
+        (nested(40), "levels deep"),
         ({"a": "\ud800"}, "surrogate"),
         ({"a": [{"\udfff": 1}]}, "surrogate"),
         ({"a": ["x" * 600_000] * 2}, "characters"),
-        ({"a": [1, {"b": inf}]}, r"a\[1\].b is no number"),
-        ({"a": 1.5, "b": -nan}, "b is no number"),
+        ({"a": [1, {"b": inf}]}, r"a\[1\].b is not a valid JSON number"),
+        ({"a": 1.5, "b": -nan}, "b is not a valid JSON number"),
     ],
 )
-def test_refuses_variables(variables: dict[str, object], message: str) -> None:
+def test_rejects_variables(variables: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_variables(variables)
 
 
-def test_takes_what_json_can_say() -> None:
-    variables: dict[str, object] = {"a": [1, 1.5, "ä😀", None, True, {"b": deep(10)}]}
+def test_accepts_all_json_types() -> None:
+    variables: dict[str, object] = {"a": [1, 1.5, "ä😀", None, True, {"b": nested(10)}]}
 
     assert check_variables(variables) is variables

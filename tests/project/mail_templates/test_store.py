@@ -1,4 +1,4 @@
-"""Templates: their versions, which of them is current, and what a mail holds."""
+"""Templates: versions, deletion and rendering."""
 
 from datetime import timedelta
 
@@ -25,17 +25,17 @@ pytestmark = pytest.mark.django_db
 
 
 def put(slug: str = "welcome", text: str = "Hi {{ name }}", subject: str = "", html: str = "") -> Template:
-    """A version of a template."""
+    """Create a version of a template."""
     return put_template(slug, CompiledTemplate(EmailParts(subject, text, html)), now=NOW)
 
 
-def test_each_put_makes_the_next_version() -> None:
+def test_each_put_creates_the_next_version() -> None:
     first, second = put(text="one"), put(text="two")
 
     assert (first.version, second.version, get_template("welcome").text) == (1, 2, "two")
 
 
-def test_a_version_stays_as_it_was() -> None:
+def test_a_new_version_does_not_change_the_old_one() -> None:
     first = put(text="one")
 
     put(text="two")
@@ -44,7 +44,7 @@ def test_a_version_stays_as_it_was() -> None:
     assert (first.text, first.is_current, first.created_at) == ("one", False, NOW)
 
 
-def test_templates_count_their_versions_apart() -> None:
+def test_each_template_counts_its_own_versions() -> None:
     put("a")
 
     assert put("b").version == 1
@@ -63,7 +63,7 @@ def test_a_deleted_template_is_not_found() -> None:
         load_template("welcome")
 
 
-def test_counts_on_after_a_deletion() -> None:
+def test_version_numbers_continue_after_a_deletion() -> None:
     put(text="one")
     delete_template("welcome")
 
@@ -71,7 +71,7 @@ def test_counts_on_after_a_deletion() -> None:
     assert get_template("welcome").text == "two"
 
 
-def test_a_version_that_a_mail_was_made_from_outlives_its_template() -> None:
+def test_an_email_keeps_its_version_when_the_template_is_deleted() -> None:
     template = put()
     draft = Draft(sender="shop@example.com", to=("ada@example.com",), subject="", text="Hi")
     submit_batch([prepare_email(NewEmail(draft, template_id=template.pk), now=NOW)])
@@ -92,14 +92,14 @@ def test_lists_the_current_versions_by_slug() -> None:
     assert [(template.slug, template.version) for template in listed] == [("a", 2), ("b", 1), ("c", 1)]
 
 
-def test_lists_one_more_than_the_page_after_a_slug() -> None:
+def test_lists_one_more_than_the_limit_after_a_slug() -> None:
     for slug in ("a", "b", "c", "d"):
         put(slug)
 
     assert [template.slug for template in list_templates(after="a", limit=1)] == ["b", "c"]
 
 
-def test_two_versions_are_never_current() -> None:
+def test_only_one_version_can_be_current() -> None:
     put()
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -114,20 +114,20 @@ def test_renders_the_current_version() -> None:
     assert (rendered.subject, rendered.text, rendered.html) == ("For <Ada>", "Hi <Ada>", "<b>&lt;Ada&gt;</b>")
 
 
-def test_a_part_that_the_template_lacks_is_none() -> None:
+def test_a_missing_part_is_none() -> None:
     put()
 
     assert load_template("welcome").render({"name": "Ada"}).html is None
 
 
-def test_a_part_that_becomes_empty_is_there() -> None:
+def test_a_part_that_renders_to_nothing_is_an_empty_string() -> None:
     put(text="{% if name %}{% endif %}")
 
     assert load_template("welcome").render({"name": "Ada"}).text == ""
 
 
-def test_finds_those_that_exist_of_many() -> None:
+def test_loads_the_existing_templates_of_several_slugs() -> None:
     put("a")
     put("b")
 
-    assert {slug: found.render({"name": "Ada"}).text for slug, found in load_templates(["a", "c"]).items()} == {"a": "Hi Ada"}
+    assert {slug: loaded.render({"name": "Ada"}).text for slug, loaded in load_templates(["a", "c"]).items()} == {"a": "Hi Ada"}

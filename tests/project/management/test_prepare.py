@@ -1,4 +1,4 @@
-"""`python manage.py prepare`: all that must have been done before the first start."""
+"""`python manage.py prepare`: everything that a new installation needs before its first start."""
 
 import re
 from io import StringIO
@@ -19,38 +19,38 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Settings, tmp_path: Path) -> Path:
-    """Where the static files go."""
+    """Collect the static files in a temporary directory."""
     settings.STATIC_ROOT = tmp_path / "static"
     return tmp_path / "static"
 
 
 def prepare() -> str:
-    """Run it. Gives what it says."""
+    """Run the command, and return its output."""
     output = StringIO()
     call_command("prepare", stdout=output)
     return output.getvalue()
 
 
-def test_says_the_first_administrators_password_once() -> None:
+def test_prints_the_generated_password_once() -> None:
     first, second = prepare(), prepare()
 
-    said = re.fullmatch(r"First administrator: admin, password (\S+) \(shown only now\)\n", first)
-    assert said is not None
-    assert User.objects.get(username="admin").check_password(said[1])
+    match = re.fullmatch(r"First administrator: admin, password (\S+) \(shown only now\)\n", first)
+    assert match is not None
+    assert User.objects.get(username="admin").check_password(match[1])
     assert second == ""
 
 
-def test_takes_the_first_administrator_from_the_environment_and_says_nothing(settings: Settings) -> None:
+def test_creates_the_administrator_of_the_environment_and_prints_nothing(settings: Settings) -> None:
     settings.ENV = Environment(admin_username="ada", admin_password=SecretStr(PASSWORD))
 
-    said = prepare()
+    output = prepare()
 
-    assert said == ""
+    assert output == ""
     assert User.objects.get(username="ada").check_password(PASSWORD)
 
 
 @pytest.mark.parametrize("password", ["password", "4711", "administrator1"])
-def test_refuses_a_password_that_is_easy_to_guess_where_others_may_come(settings: Settings, password: str) -> None:
+def test_rejects_a_weak_password_if_there_is_a_public_url(settings: Settings, password: str) -> None:
     settings.ENV = Environment(
         public_url="https://mail.example.com", admin_username="administrator", admin_password=SecretStr(password)
     )
@@ -61,7 +61,7 @@ def test_refuses_a_password_that_is_easy_to_guess_where_others_may_come(settings
     assert not User.objects.exists()
 
 
-def test_refuses_a_password_that_is_easy_to_guess_beside_a_real_transport(settings: Settings) -> None:
+def test_rejects_a_weak_password_if_email_leaves_the_machine(settings: Settings) -> None:
     settings.EMAIL_BACKEND = SMTP_BACKEND
     settings.ENV = Environment(admin_password=SecretStr("password"))
 
@@ -69,7 +69,7 @@ def test_refuses_a_password_that_is_easy_to_guess_beside_a_real_transport(settin
         prepare()
 
 
-def test_takes_any_password_for_a_trial(settings: Settings) -> None:
+def test_accepts_any_password_for_a_local_trial(settings: Settings) -> None:
     settings.ENV = Environment(admin_password=SecretStr("admin"))
 
     prepare()
@@ -77,7 +77,7 @@ def test_takes_any_password_for_a_trial(settings: Settings) -> None:
     assert User.objects.get().check_password("admin")
 
 
-def test_changes_no_password_later(settings: Settings) -> None:
+def test_does_not_change_the_password_later(settings: Settings) -> None:
     prepare()
     settings.ENV = Environment(admin_password=SecretStr("another"))
 

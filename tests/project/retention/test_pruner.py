@@ -9,13 +9,13 @@ from pytest_django import Settings
 from project.audit.models import AuditAction, AuditEvent
 from project.bridge.database.transactions import run_in_transaction
 from project.retention import pruner
-from tests.project.delivery.test_worker import until_so
+from tests.project.delivery.test_worker import wait_until
 
 
-@pytest.mark.parametrize(("days", "kept"), [(400, ["new"]), (0, ["old", "older", "new"])])
+@pytest.mark.parametrize(("days", "remaining"), [(400, ["new"]), (0, ["old", "older", "new"])])
 @pytest.mark.anyio
 async def test_deletes_audit_entries_that_are_past_their_retention_period(
-    days: int, kept: list[str], lent: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    days: int, remaining: list[str], shared_test_connection: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruner, "BATCH_SIZE", 1)
     settings.AUDIT_RETENTION_DAYS = days
@@ -23,7 +23,7 @@ async def test_deletes_audit_entries_that_are_past_their_retention_period(
 
     await pruner.prune()
 
-    assert await run_in_transaction(_names) == kept
+    assert await run_in_transaction(_names) == remaining
 
 
 def _three_events() -> None:
@@ -36,12 +36,12 @@ def _names() -> list[str]:
 
 
 @pytest.mark.anyio
-async def test_prunes_when_the_lifespan_starts(lent: None, settings: Settings) -> None:
+async def test_prunes_when_the_lifespan_starts(shared_test_connection: None, settings: Settings) -> None:
     settings.AUDIT_RETENTION_DAYS = 400
     await run_in_transaction(_three_events)
 
     async with pruner.RetentionPruner().running():
-        await until_so(_only_the_new_one_is_left)
+        await wait_until(_only_the_new_one_is_left)
 
 
 async def _only_the_new_one_is_left() -> bool:

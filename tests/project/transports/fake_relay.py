@@ -1,4 +1,4 @@
-"""A relay whose every answer a test can decide (RFC 5321), a channel to it, and mail that can be given to it."""
+"""An SMTP server whose every reply a test can decide (RFC 5321), a connection to it, and emails to send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,75 +11,79 @@ from project.emails.models import Email, RawMessage
 from project.emails.submit import NewEmail, prepare_email, submit_batch
 from project.transports.smtp.replies import Reply
 from project.transports.smtp.transport import SmtpRelayConnection, SmtpTransport
-from tests.processes import PATIENCE
+from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.conftest import NOW
 
-HANG_UP = ""
-CLOSING = "421"
-USUAL = {
+DISCONNECT = ""
+SERVICE_CLOSING = "421"
+DEFAULT_REPLIES = {
     "GREETING": "220 relay ESMTP",
     "EHLO": "250-relay\r\n250 8BITMIME",
     "DATA": "354 Go on",
-    "MESSAGE": "250 2.0.0 Taken",
+    "MESSAGE": "250 2.0.0 Accepted",
     "QUIT": "221 2.0.0 Bye",
 }
 OTHERWISE = "250 2.0.0 OK"
-TAKEN = Reply(250, "2.0.0 Taken")
+ACCEPTED = Reply(250, "2.0.0 Accepted")
 
 
 @dataclass(frozen=True)
-class Step:
-    """What the relay is asked: a command, or GREETING or MESSAGE; on which connection, of how many that are open now."""
+class SmtpStep:
+    """A point in the dialogue at which the relay replies: a command, or GREETING or MESSAGE."""
 
     verb: str
-    text: str
-    connection: int  # they are counted from 1, and so are the mails
-    mail: int
-    open: int
+    argument: str
+    connection: int  # its number, from 1
+    email: int  # its number, from 1
+    open_connections: int
 
 
-ReplyScript = Callable[[Step], str | None]  # None is the usual answer; HANG_UP is none at all
+ReplyScript = Callable[[SmtpStep], str | None]  # None stands for the default reply; DISCONNECT for no reply
 
 
 @dataclass
-class TestRelay:
-    """What came in, and over how many connections."""
+class FakeRelay:
+    """The relay, with everything it received, and over how many connections."""
 
-    __test__ = False
-
-    special: ReplyScript
+    script: ReplyScript
     port: int = 0
     connections: int = 0
     open: int = 0
-    most_open: int = 0
+    max_open: int = 0
     commands: list[str] = field(default_factory=list)
-    recipients: list[list[str]] = field(default_factory=list)  # of each mail that was taken
-    texts: list[bytes] = field(default_factory=list)
-    began: int = 0  # mails
-    may_take: asyncio.Event = field(default_factory=asyncio.Event)  # clear it, and what was received is not answered
-    conversations: set["asyncio.Task[None]"] = field(default_factory=set)
+    recipients: list[list[str]] = field(default_factory=list)  # of each accepted email
+    messages: list[bytes] = field(default_factory=list)  # accepted
+    emails_started: int = 0
+    may_reply: asyncio.Event = field(default_factory=asyncio.Event)  # while it is clear, a received message gets no reply
+    sessions: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.may_take.set()
+        self.may_reply.set()
 
-    def relay(self, *, connections: int = 1, timeout: float = PATIENCE, data_done_timeout: float = PATIENCE) -> Relay:
-        """As the settings name it."""
+    def relay(
+        self,
+        *,
+        connections: int = 1,
+        timeout: float = WAIT_TIMEOUT_SECONDS,
+        data_done_timeout: float = WAIT_TIMEOUT_SECONDS,
+    ) -> Relay:
+        """Return the relay's settings, as parsed from EMAIL_URL."""
         return Relay("127.0.0.1", self.port, timeout=timeout, data_done_timeout=data_done_timeout, connections=connections)
 
-    def hang_up(self) -> None:
-        """Close all connections without a word."""
-        for conversation in self.conversations:
-            conversation.cancel()
+    def disconnect_all(self) -> None:
+        """Close all connections without a reply."""
+        for session in self.sessions:
+            session.cancel()
 
-    async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer on one connection until one of the two has had enough."""
+    async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Reply on one connection until one side closes it."""
         if (task := asyncio.current_task()) is not None:
-            self.conversations.add(task)
+            self.sessions.add(task)
         self.connections += 1
         self.open += 1
-        self.most_open = max(self.most_open, self.open)
+        self.max_open = max(self.max_open, self.open)
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):  # the other side was quicker
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # the client disconnected
                 await _Session(self, self.connections, reader, writer).run()
         finally:
             self.open -= 1
@@ -87,102 +91,102 @@ class TestRelay:
 
 
 class _Session:
-    def __init__(self, relay: TestRelay, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, relay: FakeRelay, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._relay, self._number, self._reader, self._writer = relay, number, reader, writer
         self._recipients: list[str] = []
 
     async def run(self) -> None:
-        goes_on = await self._answer("GREETING", "")
-        while goes_on and (line := await self._reader.readline()):
+        is_open = await self._reply("GREETING", "")
+        while is_open and (line := await self._reader.readline()):
             command = line.decode().strip()
             self._relay.commands.append(command)
-            verb, _, text = command.partition(" ")
-            goes_on = await self._answer(verb, text) and verb != "QUIT"
+            verb, _, argument = command.partition(" ")
+            is_open = await self._reply(verb, argument) and verb != "QUIT"
 
-    async def _answer(self, verb: str, text: str) -> bool:
-        """Gives whether the conversation goes on."""
-        self._relay.began += verb == "MAIL"
+    async def _reply(self, verb: str, argument: str) -> bool:
+        """Send the reply, and return whether the connection stays open."""
         relay = self._relay
-        answer = relay.special(Step(verb, text, self._number, relay.began, relay.open))
-        if answer is None:
-            answer = USUAL.get(verb, OTHERWISE)
-        if answer == HANG_UP:
+        relay.emails_started += verb == "MAIL"
+        reply = relay.script(SmtpStep(verb, argument, self._number, relay.emails_started, relay.open))
+        if reply is None:
+            reply = DEFAULT_REPLIES.get(verb, OTHERWISE)
+        if reply == DISCONNECT:
             return False
-        self._writer.write(f"{answer}\r\n".encode())
+        self._writer.write(f"{reply}\r\n".encode())
         await self._writer.drain()
-        if answer.startswith(CLOSING):
+        if reply.startswith(SERVICE_CLOSING):
             return False
-        self._note(verb, text, taken=answer.startswith("250"))
-        return await self._take() if answer.startswith("354") else True
+        self._record(verb, argument, accepted=reply.startswith("250"))
+        return await self._read_message() if reply.startswith("354") else True
 
-    def _note(self, verb: str, text: str, *, taken: bool) -> None:
+    def _record(self, verb: str, argument: str, *, accepted: bool) -> None:
         if verb == "MAIL":
             self._recipients = []
-        elif verb == "RCPT" and taken:
-            self._recipients.append(text.removeprefix("TO:<").partition(">")[0])
-        elif verb == "MESSAGE" and taken:
+        elif verb == "RCPT" and accepted:
+            self._recipients.append(argument.removeprefix("TO:<").partition(">")[0])
+        elif verb == "MESSAGE" and accepted:
             self._relay.recipients.append(self._recipients)
-            self._relay.texts.append(text.encode())
+            self._relay.messages.append(argument.encode())
 
-    async def _take(self) -> bool:
+    async def _read_message(self) -> bool:
         message = await self._reader.readuntil(b"\r\n.\r\n")
-        await self._relay.may_take.wait()
-        return await self._answer("MESSAGE", message.decode())
+        await self._relay.may_reply.wait()
+        return await self._reply("MESSAGE", message.decode())
 
 
-def usual(_step: Step) -> str | None:
-    """Answer as every relay does."""
+def default_replies(_step: SmtpStep) -> str | None:
+    """Accept everything."""
     return None
 
 
 @asynccontextmanager
-async def fake_relay(special: ReplyScript = usual, *, port: int = 0) -> AsyncIterator[TestRelay]:
-    """A relay that answers as usual, but for what is `special`, until the end of the block."""
-    relay = TestRelay(special)
-    server = await asyncio.start_server(relay.converse, "127.0.0.1", port)
+async def fake_relay(script: ReplyScript = default_replies, *, port: int = 0) -> AsyncIterator[FakeRelay]:
+    """Run a relay until the end of the block. It accepts everything, unless `script` returns another reply."""
+    relay = FakeRelay(script)
+    server = await asyncio.start_server(relay.serve_client, "127.0.0.1", port)
     relay.port = server.sockets[0].getsockname()[1]
     try:
         yield relay
     finally:
         server.close()
-        relay.hang_up()
-        await asyncio.gather(*relay.conversations, return_exceptions=True)
+        relay.disconnect_all()
+        await asyncio.gather(*relay.sessions, return_exceptions=True)
 
 
 def open_connection(relay: Relay) -> SmtpRelayConnection:
-    """One that has not connected."""
+    """Return a connection that is opened by the first email."""
     return SmtpTransport(relay).create_connection()
 
 
-def reply_once(verb: str, answer: str, *, mail: int = 1) -> ReplyScript:
-    """Answer one command of the n-th mail so, and no other."""
-    waiting = [answer]
+def reply_once(verb: str, reply: str, *, email: int = 1) -> ReplyScript:
+    """Return a script that sends `reply` to one command of the n-th email."""
+    replies = [reply]
 
-    def special(step: Step) -> str | None:
-        return waiting.pop() if waiting and (step.verb, step.mail) == (verb, mail) else None
+    def script(step: SmtpStep) -> str | None:
+        return replies.pop() if replies and (step.verb, step.email) == (verb, email) else None
 
-    return special
+    return script
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as `condition()` holds; fail if it does not for `PATIENCE` seconds."""
-    async with asyncio.timeout(PATIENCE):
-        while not condition():  # noqa: ASYNC110  # it has no one place that could set an event
+    """Return as soon as `condition()` is true. Raises TimeoutError after `WAIT_TIMEOUT_SECONDS`."""
+    async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+        while not condition():  # noqa: ASYNC110  # no single place could set an event
             await asyncio.sleep(0.005)
 
 
-def order(*to: str, text: str = "Hi") -> NewEmail:
-    """A mail to these, or to Ada."""
+def new_email(*to: str, text: str = "Hi") -> NewEmail:
+    """Return a new email to these addresses, or to Ada."""
     return NewEmail(Draft("Shop <shop@example.com>", to=to or ("ada@example.com",), subject=text[:20], text=text))
 
 
 def unsaved_email(*to: str, text: str = "Hi") -> Email:
-    """A mail as an engine has it in hand, though no database knows it."""
-    mail = prepare_email(order(*to, text=text), now=NOW)
-    mail.email.raw_message = RawMessage(email=mail.email, content=mail.content)
-    return mail.email
+    """Return an email as the delivery worker claims it, but not stored in the database."""
+    prepared = prepare_email(new_email(*to, text=text), now=NOW)
+    prepared.email.raw_message = RawMessage(email=prepared.email, content=prepared.content)
+    return prepared.email
 
 
-def queue(*orders: NewEmail) -> None:
-    """Accept mails."""
-    submit_batch([prepare_email(each, now=NOW) for each in orders])
+def queue(*emails: NewEmail) -> None:
+    """Submit emails."""
+    submit_batch([prepare_email(each, now=NOW) for each in emails])

@@ -1,4 +1,4 @@
-"""An accepted mail in the hands of Django's backends, and of services with an API of their own."""
+"""`RawEmailMessage` with Django's email backends and with django-anymail's backends for email services."""
 
 import io
 from collections.abc import Iterator
@@ -40,10 +40,10 @@ DRAFT = Draft(
 )
 
 
-def stored(
+def raw_email(
     draft: Draft = DRAFT, *, backend: str | None = None, recipients: list[str] | None = None, **options: Any
 ) -> RawEmailMessage:
-    """The mail as it was accepted, to be sent through a backend."""
+    """Return an email as it was submitted, to be sent through a backend."""
     email = Email(
         sender=draft.sender,
         to=list(draft.to),
@@ -59,38 +59,38 @@ def stored(
     return RawEmailMessage(email, get_connection(backend, **options), recipients=to)
 
 
-def with_file(content: bytes, content_type: str) -> MIMEBase:
-    """The file of a mail that has one."""
+def attachment_of(content: bytes, content_type: str) -> MIMEBase:
+    """Return the attachment of an email that has one."""
     attachment = Attachment("a", content, content_type)
-    (file,) = stored(Draft(sender="a@b.example", to=("c@b.example",), text="", attachments=(attachment,))).attachments
+    (file,) = raw_email(Draft(sender="a@b.example", to=("c@b.example",), text="", attachments=(attachment,))).attachments
     assert isinstance(file, MIMEBase)
     return file
 
 
-# Its parts
+# Parts
 
 
 def test_has_the_text_and_the_html() -> None:
-    message = stored()
+    message = raw_email()
 
     assert (message.subject, message.body) == ("Ihr Angebot", TEXT)
     assert message.alternatives == [(HTML, "text/html")]
 
 
-def test_has_the_text_that_was_made_from_html() -> None:
-    message = stored(Draft(sender="a@b.example", to=("c@b.example",), html="<p>Hello</p>"))
+def test_has_the_text_generated_from_html() -> None:
+    message = raw_email(Draft(sender="a@b.example", to=("c@b.example",), html="<p>Hello</p>"))
 
     assert message.body == "Hello"
 
 
-def test_has_no_html_if_there_is_none() -> None:
-    message = stored(Draft(sender="a@b.example", to=("c@b.example",), text=""))
+def test_has_no_html_for_a_text_email() -> None:
+    message = raw_email(Draft(sender="a@b.example", to=("c@b.example",), text=""))
 
     assert (message.body, message.alternatives, message.attachments) == ("", [], [])
 
 
-def test_has_the_files_and_the_pictures() -> None:
-    files = [file for file in stored().attachments if isinstance(file, MIMEBase)]
+def test_has_attachments_and_inline_images() -> None:
+    files = [file for file in raw_email().attachments if isinstance(file, MIMEBase)]
 
     assert [
         (file.get_filename(), file.get_content_type(), file.get_content_disposition(), file["Content-ID"]) for file in files
@@ -98,98 +98,98 @@ def test_has_the_files_and_the_pictures() -> None:
     assert [file.get_payload(decode=True) for file in files] == [LOGO.content, PDF.content]
 
 
-def test_keeps_what_a_content_type_says() -> None:
-    file = with_file("Öl".encode("latin-1"), 'text/calendar; charset="latin-1"; method=REQUEST')
+def test_keeps_the_parameters_of_a_content_type() -> None:
+    file = attachment_of("Öl".encode("latin-1"), 'text/calendar; charset="latin-1"; method=REQUEST')
 
     assert (file.get_param("method"), file.get_content_charset()) == ("REQUEST", "latin-1")
 
 
 @pytest.mark.parametrize(("content", "content_type"), [(b"\xff", "text/plain"), (b"a", "text/plain; charset=klingon")])
-def test_a_text_that_no_backend_could_read_is_bytes(content: bytes, content_type: str) -> None:
-    file = with_file(content, content_type)
+def test_a_text_attachment_that_cannot_be_decoded_becomes_binary(content: bytes, content_type: str) -> None:
+    file = attachment_of(content, content_type)
 
     assert (file.get_content_type(), file.get_payload(decode=True)) == ("application/octet-stream", content)
 
 
-def test_has_the_headers_that_are_the_senders_own() -> None:
-    assert stored().extra_headers == {"Message-ID": "<1@example.com>", **DRAFT.headers}
+def test_has_the_custom_headers_of_the_sender() -> None:
+    assert raw_email().extra_headers == {"Message-ID": "<1@example.com>", **DRAFT.headers}
 
 
-def test_knows_which_try_it_is() -> None:
-    assert stored().attempt == 2
+def test_has_the_number_of_the_attempt() -> None:
+    assert raw_email().attempt == 2
 
 
 def test_has_no_other_attributes() -> None:
     with pytest.raises(AttributeError, match="'RawEmailMessage' object has no attribute 'tags'"):
-        _ = stored().tags
+        _ = raw_email().tags
 
 
-# Backends that are given a message
+# Backends that send the message
 
 
 def test_smtp_gets_the_stored_bytes() -> None:
-    message = stored()
+    message = raw_email()
     source = build_message(DRAFT, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC))
 
     assert message.message().as_bytes(linesep="\r\n") == message.message(policy=policy.SMTP).as_bytes() == source
 
 
-def test_the_envelope_is_whom_it_is_still_to_be_sent_to() -> None:
-    assert stored(recipients=["dora@example.com"]).recipients() == ["dora@example.com"]
+def test_the_envelope_has_only_the_remaining_recipients() -> None:
+    assert raw_email(recipients=["dora@example.com"]).recipients() == ["dora@example.com"]
 
 
-def test_locmem_keeps_all_of_it() -> None:
+def test_the_locmem_backend_stores_it() -> None:
     mail.outbox = []
 
-    assert stored(backend="django.core.mail.backends.locmem.EmailBackend").send() == 1
+    assert raw_email(backend="django.core.mail.backends.locmem.EmailBackend").send() == 1
 
-    (kept,) = mail.outbox
-    assert isinstance(kept, RawEmailMessage)
-    assert (kept.body, len(kept.attachments), kept.message()["Subject"]) == (TEXT, 2, "Ihr Angebot")
+    (message,) = mail.outbox
+    assert isinstance(message, RawEmailMessage)
+    assert (message.body, len(message.attachments), message.message()["Subject"]) == (TEXT, 2, "Ihr Angebot")
 
 
-def test_console_prints_it() -> None:
+def test_the_console_backend_prints_it() -> None:
     stream = io.StringIO()
 
-    stored(backend="django.core.mail.backends.console.EmailBackend", stream=stream).send()
+    raw_email(backend="django.core.mail.backends.console.EmailBackend", stream=stream).send()
 
-    assert stored().message().as_bytes().decode() in stream.getvalue()
+    assert raw_email().message().as_bytes().decode() in stream.getvalue()
 
 
-def test_a_file_holds_it(tmp_path: Path) -> None:
-    stored(backend="django.core.mail.backends.filebased.EmailBackend", file_path=tmp_path).send()
+def test_the_file_backend_writes_it(tmp_path: Path) -> None:
+    raw_email(backend="django.core.mail.backends.filebased.EmailBackend", file_path=tmp_path).send()
 
     (file,) = tmp_path.iterdir()
-    assert file.read_bytes().startswith(stored().message().as_bytes())
+    assert file.read_bytes().startswith(raw_email().message().as_bytes())
 
 
-# Backends that are given its parts
+# Backends that send the parts
 
 
 def anymail(**options: Any) -> RawEmailMessage:
-    """The mail, for the backend by which django-anymail tests programs."""
+    """Return the email, for the test backend of django-anymail."""
     mail.outbox = []
-    return stored(backend="anymail.backends.test.EmailBackend", **options)
+    return raw_email(backend="anymail.backends.test.EmailBackend", **options)
 
 
-def test_a_service_gets_all_of_it() -> None:
+def test_an_email_service_gets_every_part() -> None:
     message: Any = anymail()
 
     message.send()
 
-    given = message.anymail_test_params
-    assert (str(given["from"]), given["text_body"], given["html_body"]) == (DRAFT.sender, TEXT, HTML)
-    assert {name: [str(each) for each in given[name]] for name in ("to", "cc", "bcc", "reply_to")} == {
+    params = message.anymail_test_params
+    assert (str(params["from"]), params["text_body"], params["html_body"]) == (DRAFT.sender, TEXT, HTML)
+    assert {name: [str(each) for each in params[name]] for name in ("to", "cc", "bcc", "reply_to")} == {
         name: list(getattr(DRAFT, name)) for name in ("to", "cc", "bcc", "reply_to")
     }
-    assert given["extra_headers"]["x-thing"] == "Öl"
-    assert [(each.name, each.cid, each.content) for each in given["attachments"]] == [
+    assert params["extra_headers"]["x-thing"] == "Öl"
+    assert [(each.name, each.cid, each.content) for each in params["attachments"]] == [
         ("logo.png", "logo", LOGO.content),
         (PDF.filename, "", PDF.content),
     ]
 
 
-def test_a_service_mails_nobody_twice() -> None:
+def test_an_email_service_gets_only_the_remaining_recipients() -> None:
     message: Any = anymail(recipients=["Bob@example.com", "dora@example.com"])
 
     message.send()
@@ -202,15 +202,17 @@ def test_a_service_mails_nobody_twice() -> None:
     ]
 
 
-def told(**statuses: str) -> dict[str, Any]:
-    """What a service answers, by recipient."""
+def recipient_statuses(**statuses: str) -> dict[str, Any]:
+    """Return a response of the test backend, with a status for each recipient."""
     return {"recipient_status": {f"{name}@example.com": AnymailRecipientStatus("1", status) for name, status in statuses.items()}}
 
 
-def test_a_service_may_leave_some_out() -> None:
+def test_an_email_service_may_reject_some_recipients() -> None:
     message: Any = anymail()
-    message.anymail_test_response = told(ada="invalid", bob="rejected", carl="failed", dora="queued", eve="rejected")
-    message.refused = {"dora@example.com": (550, b"no")}
+    message.anymail_test_response = recipient_statuses(
+        ada="invalid", bob="rejected", carl="failed", dora="queued", eve="rejected"
+    )
+    message.rejected = {"dora@example.com": (550, b"no")}
 
     message.send()
 
@@ -223,33 +225,33 @@ def test_a_service_may_leave_some_out() -> None:
     }
 
 
-def test_a_service_may_leave_all_out() -> None:
+def test_an_email_service_may_reject_all_recipients() -> None:
     message: Any = anymail(recipients=["ada@example.com"])
-    message.anymail_test_response = told(ada="rejected")
+    message.anymail_test_response = recipient_statuses(ada="rejected")
 
-    with pytest.raises(AnymailRecipientsRefused) as refusal:
+    with pytest.raises(AnymailRecipientsRefused) as rejection:
         message.send()
 
-    assert classify_error(refusal.value) is FailureKind.PERMANENT
+    assert classify_error(rejection.value) is FailureKind.PERMANENT
     assert list(message.collect_rejections()) == ["ada@example.com"]
 
 
-def test_nobody_is_left_out_before_it_is_sent() -> None:
-    assert stored().collect_rejections() == {}
+def test_there_are_no_rejections_before_it_is_sent() -> None:
+    assert raw_email().collect_rejections() == {}
 
 
 # Over HTTP
 
 
 class Api(HTTPServer):
-    """A service's API, which answers all that it is asked with the same."""
+    """The API of an email service, which sends the same response to every request."""
 
-    status, answer = 200, b"{}"
-    asked: EmailMessage  # the last request, as a message: its body may have parts
+    status, response = 200, b"{}"
+    request: EmailMessage  # the last request, parsed as a MIME message: its body may have parts
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the API."""
         return f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -259,19 +261,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         head = f"Content-Type: {self.headers['Content-Type']}\r\n\r\n".encode()
-        self.server.asked = message_from_bytes(head + body, EmailMessage, policy=policy.HTTP)
+        self.server.request = message_from_bytes(head + body, EmailMessage, policy=policy.HTTP)
         self.send_response(self.server.status)
-        self.send_header("Content-Length", str(len(self.server.answer)))
+        self.send_header("Content-Length", str(len(self.server.response)))
         self.end_headers()
-        self.wfile.write(self.server.answer)
+        self.wfile.write(self.server.response)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Nothing is written down."""
+        """Log nothing."""
 
 
 @contextmanager
-def serving() -> Iterator[Api]:
-    """Run an API in this process."""
+def run_api() -> Iterator[Api]:
+    """Run an API in this process until the end of the block."""
     with Api(("127.0.0.1", 0), _Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -284,9 +286,9 @@ def serving() -> Iterator[Api]:
 
 @pytest.fixture
 def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """What Mailgun and Postmark are at, for this test."""
+    """Run an API that takes the place of Mailgun and Postmark."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with serving() as server:
+    with run_api() as server:
         settings.ANYMAIL = {
             "MAILGUN_API_KEY": "key",
             "MAILGUN_API_URL": server.url,
@@ -296,14 +298,14 @@ def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         yield server
 
 
-def test_mailgun_is_asked_for_all_of_it(api: Api) -> None:
-    api.answer = b'{"id": "<1@example.com>", "message": "Queued. Thank you."}'
+def test_mailgun_gets_every_part(api: Api) -> None:
+    api.response = b'{"id": "<1@example.com>", "message": "Queued. Thank you."}'
     recipients = ["ada@example.com", "carl@example.com", "dora@example.com"]
 
-    stored(backend="anymail.backends.mailgun.EmailBackend", recipients=recipients).send()
+    raw_email(backend="anymail.backends.mailgun.EmailBackend", recipients=recipients).send()
 
     parts = [
-        (part.get_param("name", header="Content-Disposition"), part.get_payload(decode=True)) for part in api.asked.iter_parts()
+        (part.get_param("name", header="Content-Disposition"), part.get_payload(decode=True)) for part in api.request.iter_parts()
     ]
     fields = dict(parts)
     assert [fields[name] for name in ("to", "cc", "bcc")] == [DRAFT.to[0].encode(), DRAFT.cc[0].encode(), DRAFT.bcc[0].encode()]
@@ -311,18 +313,18 @@ def test_mailgun_is_asked_for_all_of_it(api: Api) -> None:
     assert (fields["attachment"], fields["inline"], fields["h:Message-Id"]) == (PDF.content, LOGO.content, b"<1@example.com>")
 
 
-POSTMARK_PARTLY = b"""{"ErrorCode": 0, "MessageID": "1", "To": "ada@example.com, Bob@example.com", "Message":
+POSTMARK_PARTIAL = b"""{"ErrorCode": 0, "MessageID": "1", "To": "ada@example.com, Bob@example.com", "Message":
     "Message OK, but will not deliver to these inactive addresses: bob@example.com. Inactive recipients are ones that ..."}"""
-POSTMARK_NOT = b"""{"ErrorCode": 300, "Message": "Invalid 'To' address: 'bob@example.com'."}"""
+POSTMARK_REJECTED = b"""{"ErrorCode": 300, "Message": "Invalid 'To' address: 'bob@example.com'."}"""
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "codes"),
-    [(200, POSTMARK_PARTLY, {"Bob": 550}), (422, POSTMARK_NOT, {"ada": 451, "Bob": 553, "carl": 451, "dora": 451})],
+    ("status", "response", "codes"),
+    [(200, POSTMARK_PARTIAL, {"Bob": 550}), (422, POSTMARK_REJECTED, {"ada": 451, "Bob": 553, "carl": 451, "dora": 451})],
 )
-def test_postmark_tells_whom_it_leaves_out(api: Api, status: int, answer: bytes, codes: dict[str, int]) -> None:
-    api.status, api.answer = status, answer
-    message = stored(backend="anymail.backends.postmark.EmailBackend")
+def test_postmark_reports_rejected_recipients(api: Api, status: int, response: bytes, codes: dict[str, int]) -> None:
+    api.status, api.response = status, response
+    message = raw_email(backend="anymail.backends.postmark.EmailBackend")
 
     message.send()
 
@@ -330,7 +332,7 @@ def test_postmark_tells_whom_it_leaves_out(api: Api, status: int, answer: bytes,
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "failure_kind"),
+    ("status", "response", "failure_kind"),
     [
         (400, b"to is bad", FailureKind.PERMANENT),
         (401, b"Forbidden", FailureKind.RELAY_UNAVAILABLE),
@@ -339,10 +341,10 @@ def test_postmark_tells_whom_it_leaves_out(api: Api, status: int, answer: bytes,
         (200, b"<html>", FailureKind.TEMPORARY),
     ],
 )
-def test_a_service_says_whose_fault_it_is(api: Api, status: int, answer: bytes, failure_kind: FailureKind) -> None:
-    api.status, api.answer = status, answer
+def test_the_http_status_decides_the_kind_of_failure(api: Api, status: int, response: bytes, failure_kind: FailureKind) -> None:
+    api.status, api.response = status, response
 
     with pytest.raises(AnymailRequestsAPIError) as failure:
-        stored(backend="anymail.backends.mailgun.EmailBackend").send()
+        raw_email(backend="anymail.backends.mailgun.EmailBackend").send()
 
     assert classify_error(failure.value) is failure_kind

@@ -1,4 +1,4 @@
-"""`python manage.py turn_off_two_factor USERNAME`: for who has lost the app."""
+"""`python manage.py disable_two_factor USERNAME`: for users who have lost their authenticator app and recovery codes."""
 
 from typing import Any
 
@@ -9,16 +9,19 @@ from project.accounts.two_factor import disable_two_factor
 
 
 class Command(BaseCommand):
-    """Lets somebody sign in with the password alone."""
+    """Disables two-factor login for a user."""
 
-    help = "Turn two-factor login off for a user who has lost the app. Ends their sessions."
+    help = (
+        "Disable two-factor login for a user who has lost their authenticator app and recovery codes. "
+        "Logs the user out everywhere and revokes their access tokens."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Whose."""
+        """Declare the arguments."""
         parser.add_argument("username")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Take the device away."""
+        """Delete the user's device and recovery codes."""
         user = User.objects.filter(username=options["username"]).first()
         if user is None or not disable_two_factor(user):
-            raise CommandError("There is no such user, or no two-factor login.")
+            raise CommandError(f"User {options['username']!r} does not exist or does not use two-factor login.")

@@ -12,34 +12,36 @@ from project.config.durations import parse_duration
 
 
 class Command(BaseCommand):
-    """Makes an API key."""
+    """Creates an API key."""
 
-    help = "Create an API key, and print it. It cannot be shown again."
+    help = "Create an API key and print it. The key cannot be shown again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Its name, what it may do, and until when."""
-        parser.add_argument("name", help="for people, to tell keys apart")
-        parser.add_argument("--scope", action="append", required=True, help=f"any of {', '.join(SCOPES)}; may be repeated")
+        """Declare the arguments."""
+        parser.add_argument("name", help="a name to recognize the key by")
+        parser.add_argument(
+            "--scope", action="append", required=True, help=f"grant a scope; can be repeated. One of: {', '.join(SCOPES)}"
+        )
         parser.add_argument(
             "--sender",
             action="append",
             default=[],
-            help="whom its mails may be from: an address, *@domain or *@*.domain; may be repeated; anybody, if there is none",
+            help="allow a From address: an address, *@domain or *@*.domain; can be repeated (default: any address)",
         )
-        parser.add_argument("--expires", metavar="TIME", help="when it ends, from now, such as 90d; never, if there is none")
+        parser.add_argument("--expires", metavar="DURATION", help="expire after this time, such as 90d (default: never)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Make it."""
+        """Create the key."""
         try:
-            expires_at = None if options["expires"] is None else _end(options["expires"])
+            expires_at = None if options["expires"] is None else _parse_expiry(options["expires"])
             key = create_key(options["name"], scopes=options["scope"], allowed_senders=options["sender"], expires_at=expires_at)
         except (InvalidScope, ValueError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(key)
 
 
-def _end(text: str) -> datetime:
+def _parse_expiry(text: str) -> datetime:
     now = timezone.now()
-    end = now + parse_duration(text)
-    validate_expiry(end, now=now)
-    return end
+    expires_at = now + parse_duration(text)
+    validate_expiry(expires_at, now=now)
+    return expires_at

@@ -1,4 +1,4 @@
-"""`python manage.py rotate_api_key PUBLIC [--overlap 24h]`: gives a key another secret, and prints the key and nothing else."""
+"""`python manage.py rotate_api_key PREFIX [--overlap 24h]`: replaces a key's secret, and prints the new key only."""
 
 from typing import Any
 
@@ -13,15 +13,23 @@ from project.config.durations import parse_duration
 class Command(BaseCommand):
     """Rotates an API key."""
 
-    help = "Give an API key another secret, and print the key. It cannot be shown again. The old secret is good for a while."
+    help = (
+        "Replace the secret of an API key and print the new key. The key cannot be shown again. "
+        "The old secret stays valid for the overlap."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Which, and for how long the old secret stays good."""
-        parser.add_argument("prefix", help="the key's first 11 characters, as the admin shows them")
-        parser.add_argument("--overlap", metavar="TIME", default="24h", help="such as 24h, which it is if not given; 0s: at once")
+        """Declare the arguments."""
+        parser.add_argument("prefix", help="the first 11 characters of the key, as shown in the admin")
+        parser.add_argument(
+            "--overlap",
+            metavar="DURATION",
+            default="24h",
+            help="keep the old secret valid for this time; 0s revokes it immediately (default: 24h)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Rotate it."""
+        """Rotate the key."""
         try:
             overlap = parse_duration(options["overlap"])
             key = call_in_transaction(rotate_key, options["prefix"], overlap=overlap, now=timezone.now())

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
+from project.config.database_schema import checks_at_startup, refuse_incompatible_database
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_beside_server
 from project.events.log import EVENTS_TOPIC, events_committed
@@ -25,13 +26,16 @@ class Command(BaseCommand):
     requires_system_checks = (CHECK_TAG,)  # `prepare` and `check` run all of them
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the options that say when to stop."""
+        """Add the options that define when to stop."""
         until = parser.add_mutually_exclusive_group()
         until.add_argument("--drain", action="store_true", help="deliver what is due now, then exit")
         until.add_argument("--subprocess", action="store_true", help="internal: started by a server (DELIVERY_WORKER=subprocess)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, on uvloop where it is installed."""
+        if not options["subprocess"]:  # the server has checked it, and waits for this process to start
+            with checks_at_startup():
+                refuse_incompatible_database()
         deliver = _drain if options["drain"] else _run_beside_server if options["subprocess"] else _deliver
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_closing_threads(deliver()))

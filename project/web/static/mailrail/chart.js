@@ -1,17 +1,17 @@
-// What was sent, delayed and failed: as bars, and as a table for who cannot see bars. Drawn by Chart.js (vendor/).
+// Deliveries as a bar chart, drawn by Chart.js (vendor/), and as a table with the same numbers for screen readers.
 
 const SERIES = ["sent", "delayed", "failed"];
-const label = { minute: (at) => at.slice(11, 16), hour: (at) => at.slice(11, 16), day: (at) => at.slice(5, 10) };
+const formatStart = { minute: (start) => start.slice(11, 16), hour: (start) => start.slice(11, 16), day: (start) => start.slice(5, 10) };
 
-// Gives what draws the counts of the parts of a time.
-export function chart(section) {
-  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+// Returns a function that draws buckets of a resolution ("minute", "hour" or "day").
+export function createChart(section) {
+  const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const canvas = section.querySelector("canvas");
-  const bars = new globalThis.Chart(canvas, {
+  const chart = new globalThis.Chart(canvas, {
     type: "bar",
     data: { labels: [], datasets: SERIES.map((name) => ({ label: name, data: [], borderRadius: 2, maxBarThickness: 28 })) },
     options: {
-      animation: still ? false : { duration: 250 },
+      animation: reducedMotion ? false : { duration: 250 },
       maintainAspectRatio: false,
       interaction: { mode: "index", intersect: false },
       plugins: { legend: { display: false } },
@@ -21,48 +21,51 @@ export function chart(section) {
       },
     },
   });
-  const colour = () => {
-    paint(bars, section);
-    bars.update("none");
+  const updateColors = () => {
+    applyColors(chart, section);
+    chart.update("none");
   };
-  colour();
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", colour);
-  new MutationObserver(colour).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-  return (counts, unit) => {
-    bars.data.labels = counts.map(({ start }) => label[unit](start));
-    bars.data.datasets.forEach((set) => (set.data = counts.map((count) => count[set.label])));
-    bars.update();
-    tell(section, counts, unit);
+  updateColors();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", updateColors);
+  new MutationObserver(updateColors).observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
+  return (buckets, resolution) => {
+    chart.data.labels = buckets.map(({ start }) => formatStart[resolution](start));
+    chart.data.datasets.forEach((dataset) => (dataset.data = buckets.map((bucket) => bucket[dataset.label])));
+    chart.update();
+    updateText(section, buckets, resolution);
   };
 }
 
-// The colours are those of the style sheet, by day and by night.
-function paint(bars, section) {
-  for (const set of bars.data.datasets) {
-    set.backgroundColor = getComputedStyle(section.querySelector(`.swatch-${set.label}`)).backgroundColor;
+// Colors come from the style sheet, so that the chart follows the light and the dark theme.
+function applyColors(chart, section) {
+  for (const dataset of chart.data.datasets) {
+    dataset.backgroundColor = getComputedStyle(section.querySelector(`.swatch-${dataset.label}`)).backgroundColor;
   }
   const text = getComputedStyle(section.querySelector(".legend")).color;
-  for (const axis of Object.values(bars.options.scales)) axis.ticks.color = text;
-  bars.options.scales.y.grid = { color: getComputedStyle(section.querySelector(".plot")).borderBottomColor };
+  for (const axis of Object.values(chart.options.scales)) axis.ticks.color = text;
+  chart.options.scales.y.grid = { color: getComputedStyle(section.querySelector(".plot")).borderBottomColor };
 }
 
-function tell(section, counts, unit) {
-  const totals = SERIES.map((name) => [name, counts.reduce((sum, count) => sum + count[name], 0)]);
+function updateText(section, buckets, resolution) {
+  const totals = SERIES.map((name) => [name, buckets.reduce((sum, bucket) => sum + bucket[name], 0)]);
   for (const [name, total] of totals) section.querySelector(`[data-total="${name}"]`).textContent = total.toLocaleString("en");
-  const said = totals.map(([name, total]) => `${total} ${name}`).join(", ");
-  section.querySelector("canvas").setAttribute("aria-label", `By the ${unit}: ${said}. The table below has the same figures.`);
-  const rows = counts.map((count) => {
-    const row = document.createElement("tr");
-    const head = document.createElement("th");
-    head.scope = "row";
-    head.textContent = label[unit](count.start);
-    const cells = SERIES.map((name) => {
-      const cell = document.createElement("td");
-      cell.textContent = count[name];
-      return cell;
-    });
-    row.append(head, ...cells);
-    return row;
-  });
+  const summary = totals.map(([name, total]) => `${total} ${name}`).join(", ");
+  const label = `Deliveries by ${resolution}: ${summary}. The table below shows the same numbers.`;
+  section.querySelector("canvas").setAttribute("aria-label", label);
+  const rows = buckets.map((bucket) => tableRow(bucket, formatStart[resolution](bucket.start)));
   section.querySelector("tbody").replaceChildren(...rows.reverse());
+}
+
+function tableRow(bucket, start) {
+  const row = document.createElement("tr");
+  const header = document.createElement("th");
+  header.scope = "row";
+  header.textContent = start;
+  const cells = SERIES.map((name) => {
+    const cell = document.createElement("td");
+    cell.textContent = bucket[name];
+    return cell;
+  });
+  row.append(header, ...cells);
+  return row;
 }

@@ -1,21 +1,22 @@
-// The dashboard: the events come over the socket, and whenever some have come, the figures are fetched again.
+// The dashboard: events arrive over the WebSocket, and new events trigger a refresh of the stats.
 
-import { badge } from "./badge.js";
-import { chart } from "./chart.js";
-import { Live, shownIn } from "./live.js";
+import { createChart } from "./chart.js";
+import { LiveEvents, showState } from "./live_events.js";
+import { statusBadge } from "./status_badge.js";
 
-const EVENTS = 20; // as many are shown
-const AT_MOST_EVERY = 1000; // milliseconds
-const AT_LEAST_EVERY = 10000; // a pause of the relay, or the age of a mail, is no event
-const page = document.getElementById("dashboard");
-const list = document.getElementById("events");
-const draw = chart(document.getElementById("chart"));
+const MAX_EVENTS = 20; // in the list
+const MIN_REFRESH_INTERVAL = 1000; // milliseconds
+const MAX_REFRESH_INTERVAL = 10000; // milliseconds; relay outages and waiting times change without an event
+const dashboard = document.getElementById("dashboard");
+const eventList = document.getElementById("events");
+const drawChart = createChart(document.getElementById("chart"));
 
-const unit = () => page.querySelector("input[name=unit]:checked").value;
-const set = (name, text) => (page.querySelector(`[data-figure="${name}"]`).textContent = text);
-const clock = (moment) => moment.slice(11, 19);
+const selectedResolution = () => dashboard.querySelector("input[name=resolution]:checked").value;
+const setStat = (name, text) => (dashboard.querySelector(`[data-stat="${name}"]`).textContent = text);
+const clockTime = (timestamp) => timestamp.slice(11, 19);
+const formatCount = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
 
-function duration(seconds) {
+function formatDuration(seconds) {
   if (seconds === null) return "–";
   if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
   if (seconds < 120) return `${seconds.toFixed(seconds < 10 ? 1 : 0)} s`;
@@ -23,39 +24,44 @@ function duration(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
-function element(name, text = "", className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  made.className = className;
-  return made;
+function createElement(name, text = "", className = "") {
+  const element = document.createElement(name);
+  element.textContent = text;
+  element.className = className;
+  return element;
 }
 
-function showFigures({ now, queue, latency, failures, transport }) {
+function showStats({ now, queue, latency, failures, transport }) {
   const { queued, sending, delayed, scheduled } = queue.depths;
-  set("waiting", (queued + sending).toLocaleString("en"));
-  set("oldest", queue.oldest ? `the first for ${duration((new Date(now) - new Date(queue.oldest)) / 1000)}` : "nothing waits");
-  set("delayed", delayed.toLocaleString("en"));
-  set("scheduled", `${scheduled.toLocaleString("en")} scheduled`);
-  set("p50", duration(latency.p50));
-  set("p95", `p95 ${duration(latency.p95)}, of ${latency.mails.toLocaleString("en")} sent within an hour`);
+  const oldest = queue.oldest_queued_at && formatDuration((new Date(now) - new Date(queue.oldest_queued_at)) / 1000);
+  setStat("queued", (queued + sending).toLocaleString("en"));
+  setStat("oldest", oldest ? `oldest waiting ${oldest}` : "no emails waiting");
+  setStat("delayed", delayed.toLocaleString("en"));
+  setStat("scheduled", `${scheduled.toLocaleString("en")} scheduled`);
+  setStat("p50", formatDuration(latency.p50));
+  const sample = `${formatCount(latency.emails, "email")}, last hour`;
+  setStat("p95", latency.emails ? `p95 ${formatDuration(latency.p95)} · ${sample}` : "no emails in the last hour");
   showTransport(transport);
   showFailures(failures);
 }
 
-function showTransport({ name, pauses }) {
-  page.querySelector(".transport").dataset.state = pauses.length ? "paused" : "working";
-  set("transport", pauses.length ? "Paused" : "Working");
-  const said = pauses.map(({ failures, until, error }) => `${failures} failures, tries again at ${clock(until)}: ${error}`);
-  set("relay", [name, ...said].join(" · "));
+function showTransport({ name, outages }) {
+  dashboard.querySelector(".transport").dataset.state = outages.length ? "paused" : "operational";
+  setStat("transport", outages.length ? "Paused" : "Operational");
+  const details = outages.map(
+    ({ failures, next_probe_at, error }) =>
+      `${formatCount(failures, "failure")}, next try at ${clockTime(next_probe_at)} UTC: ${error}`,
+  );
+  setStat("relay", [name, ...details].join(" · "));
 }
 
 function showFailures(failures) {
-  const rows = failures.map(({ reply, mails, status }) => {
-    const [row, said, number] = [element("tr"), element("td"), element("td", mails.toLocaleString("en"), "number")];
-    const link = element("a", reply);
-    link.href = `${page.dataset.emails}?status=${status}`;
-    said.append(link);
-    row.append(said, number);
+  const rows = failures.map(({ reply, emails, status }) => {
+    const [row, cell, count] = [createElement("tr"), createElement("td"), createElement("td", emails.toLocaleString("en"), "number")];
+    const link = createElement("a", reply);
+    link.href = `${dashboard.dataset.emails}?status=${status}`;
+    cell.append(link);
+    row.append(cell, count);
     return row;
   });
   document.getElementById("failures").replaceChildren(...rows);
@@ -63,64 +69,64 @@ function showFailures(failures) {
 }
 
 function showEvent({ id, created_at, data }, ...classes) {
-  const entry = element("li");
-  entry.dataset.event = id;
-  entry.classList.add(...classes);
-  const subject = element("a", data.subject || "No subject");
-  subject.href = `${page.dataset.emails}${data.email_id}/change/`;
-  const to = element("span", data.to.length > 1 ? `${data.to[0]} and ${data.to.length - 1} more` : data.to[0], "quiet");
-  const time = element("time", clock(created_at));
+  const item = createElement("li");
+  item.dataset.event = id;
+  item.classList.add(...classes);
+  const subject = createElement("a", data.subject || "No subject");
+  subject.href = `${dashboard.dataset.emails}${data.email_id}/change/`;
+  const to = createElement("span", data.to.length > 1 ? `${data.to[0]} and ${data.to.length - 1} more` : data.to[0], "quiet");
+  const time = createElement("time", clockTime(created_at));
   time.dateTime = created_at;
-  entry.append(time, badge(data.status), subject, to);
-  list.prepend(entry);
-  while (list.children.length > EVENTS) list.lastElementChild.remove();
+  item.append(time, statusBadge(data.status), subject, to);
+  eventList.prepend(item);
+  while (eventList.children.length > MAX_EVENTS) eventList.lastElementChild.remove();
   document.getElementById("no-events").hidden = true;
 }
 
-let asked = 0; // of several answers, the last that was asked for counts
+let lastRequest = 0; // responses can overtake each other: only the one to the latest request is shown
 
-async function fetchFigures() {
-  const mine = ++asked;
-  const chosen = unit();
-  const answer = await fetch(`${page.dataset.stats}?unit=${chosen}`);
-  if (!answer.ok || answer.redirected) return null;
-  const figures = await answer.json();
-  if (mine === asked) {
-    showFigures(figures);
-    draw(figures.counts, chosen);
-    page.dataset.loaded = chosen;
+async function fetchStats() {
+  const request = ++lastRequest;
+  const resolution = selectedResolution();
+  const response = await fetch(`${dashboard.dataset.stats}?resolution=${resolution}`);
+  if (!response.ok || response.redirected) return null;
+  const stats = await response.json();
+  if (request === lastRequest) {
+    showStats(stats);
+    drawChart(stats.buckets, resolution);
+    dashboard.dataset.loaded = resolution;
   }
-  return figures;
+  return stats;
 }
 
-let next = 0;
-let due = Infinity;
+let refreshTimer = 0;
+let refreshAt = Infinity;
 
 function refreshIn(milliseconds) {
-  if (Date.now() + milliseconds >= due) return;
-  clearTimeout(next);
-  due = Date.now() + milliseconds;
-  next = setTimeout(async () => {
-    due = Infinity;
-    await fetchFigures().catch(() => null); // the server is away: the socket's state says so
-    refreshIn(AT_LEAST_EVERY);
+  if (Date.now() + milliseconds >= refreshAt) return;
+  clearTimeout(refreshTimer);
+  refreshAt = Date.now() + milliseconds;
+  refreshTimer = setTimeout(async () => {
+    refreshAt = Infinity;
+    await fetchStats().catch(() => null); // the connection state already shows that the server is unreachable
+    refreshIn(MAX_REFRESH_INTERVAL);
   }, milliseconds);
 }
 
-async function begin() {
-  const figures = await fetchFigures().catch(() => null);
-  if (figures === null) return setTimeout(begin, AT_MOST_EVERY);
-  for (const event of figures.events.reverse()) showEvent(event);
-  refreshIn(AT_LEAST_EVERY);
-  return new Live({
-    after: figures.cursor,
-    onState: shownIn(document.getElementById("live")),
+async function start() {
+  const stats = await fetchStats().catch(() => null);
+  if (stats === null) return setTimeout(start, MIN_REFRESH_INTERVAL);
+  for (const event of stats.events.reverse()) showEvent(event);
+  refreshIn(MAX_REFRESH_INTERVAL);
+  return new LiveEvents({
+    after: stats.cursor,
+    onState: showState(document.getElementById("live")),
     onEvent(event) {
       showEvent(event, "new");
-      refreshIn(AT_MOST_EVERY);
+      refreshIn(MIN_REFRESH_INTERVAL);
     },
   });
 }
 
-for (const input of page.querySelectorAll("input[name=unit]")) input.addEventListener("change", () => refreshIn(0));
-begin();
+for (const input of dashboard.querySelectorAll("input[name=resolution]")) input.addEventListener("change", () => refreshIn(0));
+start();

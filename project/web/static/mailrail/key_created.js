@@ -1,24 +1,24 @@
 "use strict";
 
-const page = document.querySelector("[data-address]");
+const page = document.querySelector("[data-key-url]");
 
-// The page is the answer to a form. Reloaded, it must not send the form again, and so make another key.
-history.replaceState(null, "", page.dataset.address);
+// This page is the response to a form. A reload must not submit the form again, which would create another key.
+history.replaceState(null, "", page.dataset.keyUrl);
 
 async function copy(source) {
-  getSelection().selectAllChildren(source); // to be copied by hand, if nothing else works
+  getSelection().selectAllChildren(source); // lets the user copy by hand if everything else fails
   if (navigator.clipboard) return navigator.clipboard.writeText(source.textContent);
-  if (!document.execCommand("copy")) throw new Error("not copied"); // over plain HTTP there is no clipboard to write to
+  if (!document.execCommand("copy")) throw new Error("not copied"); // navigator.clipboard is missing over plain HTTP
 }
 
 for (const button of page.querySelectorAll("[data-copies]")) {
   const status = button.closest("section").querySelector("[role=status]");
   button.hidden = false;
   button.addEventListener("click", () => {
-    for (const each of page.querySelectorAll("[role=status]")) each.textContent = "";
+    for (const other of page.querySelectorAll("[role=status]")) other.textContent = "";
     copy(document.getElementById(button.dataset.copies)).then(
       () => (status.textContent = "Copied."),
-      () => (status.textContent = "It could not be copied. It is selected: press Ctrl+C."),
+      () => (status.textContent = "Copying failed. The text is selected: press Ctrl+C."),
     );
   });
 }

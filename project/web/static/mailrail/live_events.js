@@ -1,108 +1,109 @@
-// The socket of live events. It is opened again when it closes, with the id of the last event that came: none is lost,
-// none comes twice, and whoever looks can see how it stands.
+// Client of the live event WebSocket. It reconnects with the id of the last event it received, so that every event arrives
+// exactly once, and reports the state of the connection.
 
-const FIRST_WAIT = 250; // milliseconds
-const LONGEST_WAIT = 8000;
-const ASK_EVERY = 20000;
-const ANSWERS_WITHIN = 10000;
-const ENDS = { 4401: "signed-out", 4403: "refused" };
-const SAID = {
+const MIN_RECONNECT_DELAY = 250; // milliseconds
+const MAX_RECONNECT_DELAY = 8000; // milliseconds
+const PING_INTERVAL = 20000; // milliseconds
+const RESPONSE_TIMEOUT = 10000; // milliseconds
+const FINAL_CLOSE_CODES = { 4401: "signed-out", 4403: "forbidden" };
+const STATE_LABELS = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
-  "signed-out": "Signed out: reload to sign in",
-  refused: "You may not follow events",
+  "signed-out": "Signed out: reload the page to sign in",
+  forbidden: "No permission to view live events",
 };
 
-export class Live {
-  #last;
+export class LiveEvents {
+  #lastId;
   #filter;
   #onEvent;
   #onState;
   #socket = null;
-  #wait = FIRST_WAIT;
-  #timer = 0; // until the next try, the next question or the answer that is due
-  #over = false;
-  #hurry = () => this.#socket === null && this.#open();
+  #delay = MIN_RECONNECT_DELAY;
+  #timer = 0; // until the next reconnect, the next ping, or the timeout of a response
+  #closed = false;
+  #reconnect = () => this.#socket === null && this.#open();
 
-  // Follows what comes after the event `after` (from now on, if there is none), of one mail if `emailId` is given.
+  // Receives the events after the event id `after` (null: new events only), of one email if `emailId` is given.
   constructor({ after = null, emailId = null, onEvent, onState }) {
-    this.#last = after;
+    this.#lastId = after;
     this.#filter = emailId === null ? {} : { email_id: emailId };
     this.#onEvent = onEvent;
     this.#onState = onState;
-    addEventListener("online", this.#hurry);
-    addEventListener("pageshow", this.#hurry);
+    addEventListener("online", this.#reconnect);
+    addEventListener("pageshow", this.#reconnect);
     onState("connecting");
     this.#open();
   }
 
   close() {
-    this.#over = true;
+    this.#closed = true;
     clearTimeout(this.#timer);
-    removeEventListener("online", this.#hurry);
-    removeEventListener("pageshow", this.#hurry);
+    removeEventListener("online", this.#reconnect);
+    removeEventListener("pageshow", this.#reconnect);
     this.#socket?.close();
   }
 
   #open() {
-    if (this.#over) return;
-    const after = this.#last === null ? {} : { after: this.#last };
+    if (this.#closed) return;
+    const after = this.#lastId === null ? {} : { after: this.#lastId };
     const url = new URL("/api/ws/events", location.href);
     url.protocol = url.protocol.replace("http", "ws");
     url.search = new URLSearchParams({ ...this.#filter, ...after });
     const socket = new WebSocket(url);
     this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
-    socket.onclose = ({ code }) => socket === this.#socket && this.#closed(code);
-    this.#expect();
+    socket.onmessage = ({ data }) => this.#handleMessage(JSON.parse(data));
+    socket.onclose = ({ code }) => socket === this.#socket && this.#handleClose(code);
+    this.#startTimeout();
   }
 
-  // A connection that was lost on the way is not closed by anybody: who does not answer in time is taken to be gone.
-  #expect() {
+  // A lost connection gets no close frame: treat a server that does not respond in time as gone.
+  #startTimeout() {
     clearTimeout(this.#timer);
     const socket = this.#socket;
     this.#timer = setTimeout(() => {
       socket.close();
-      this.#closed(1006);
-    }, ANSWERS_WITHIN);
+      this.#handleClose(1006);
+    }, RESPONSE_TIMEOUT);
   }
 
-  #heard(message) {
+  #handleMessage(message) {
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#socket.send(JSON.stringify({ action: "ping" }));
-      this.#expect();
-    }, ASK_EVERY);
+      this.#startTimeout();
+    }, PING_INTERVAL);
     if (message.type === "ready") {
-      this.#last = message.cursor;
-      this.#wait = FIRST_WAIT;
+      this.#lastId = message.cursor;
+      this.#delay = MIN_RECONNECT_DELAY;
       this.#onState("live");
-    } else if (message.id > this.#last) {
-      this.#last = message.id;
+    } else if (message.id > this.#lastId) {
+      this.#lastId = message.id;
       this.#onEvent(message);
     }
   }
 
-  #closed(code) {
+  #handleClose(code) {
     clearTimeout(this.#timer);
     this.#socket = null;
-    if (this.#over) return;
-    if (code in ENDS) {
-      this.#over = true;
-      this.#onState(ENDS[code]);
+    if (this.#closed) return;
+    if (code in FINAL_CLOSE_CODES) {
+      this.#closed = true;
+      this.#onState(FINAL_CLOSE_CODES[code]);
       return;
     }
     this.#onState("reconnecting");
-    this.#timer = setTimeout(this.#hurry, this.#wait * (0.5 + Math.random() / 2)); // not all at once after a restart
-    this.#wait = Math.min(LONGEST_WAIT, this.#wait * 2);
+    // With jitter, so that not all clients reconnect at once after a restart.
+    this.#timer = setTimeout(this.#reconnect, this.#delay * (0.5 + Math.random() / 2));
+    this.#delay = Math.min(MAX_RECONNECT_DELAY, this.#delay * 2);
   }
 }
 
-// Gives what shows a state in an element.
-export function shownIn(element) {
+// Returns an `onState` function that shows the state of the connection in an element.
+export function showState(element) {
   return (state) => {
     element.dataset.state = state;
-    element.textContent = SAID[state];
+    element.textContent = STATE_LABELS[state];
   };
 }

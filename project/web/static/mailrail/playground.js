@@ -1,92 +1,93 @@
-// The playground: a mail is sent with the API, and what happens to it comes over the socket.
+// The playground: sends an email through the API and shows its events as they arrive over the WebSocket.
 
-import { Live, shownIn } from "./live.js";
+import { LiveEvents, showState } from "./live_events.js";
 
-const ENDS = ["sent", "failed", "bounced", "suppressed", "canceled"];
-const form = document.getElementById("letter");
-const journey = document.getElementById("journey");
-const story = document.getElementById("story");
-const problem = document.getElementById("problem");
-const show = shownIn(document.getElementById("live"));
-const stations = new Map([...journey.querySelectorAll("[data-station]")].map((station) => [station.dataset.station, station]));
-const last = stations.get("sent");
+const HIGHLIGHTED_STATUSES = ["sent", "failed", "bounced", "suppressed", "canceled", "delayed"]; // shown in a color of their own
+const form = document.getElementById("email-form");
+const delivery = document.getElementById("delivery");
+const eventLog = document.getElementById("event-log");
+const errorBox = document.getElementById("error");
+const showConnection = showState(document.getElementById("live"));
+const steps = new Map([...delivery.querySelectorAll("[data-step]")].map((step) => [step.dataset.step, step]));
+const lastStep = steps.get("sent");
 
-let cursor = Number(journey.dataset.cursor);
-let live = null;
-let began = 0; // when the mail was queued, as the server says
+let cursor = Number(delivery.dataset.cursor);
+let liveEvents = null;
+let queuedAt = 0; // milliseconds, from the server's clock
 
-function clear() {
-  live?.close();
-  story.replaceChildren();
-  problem.hidden = true;
-  journey.querySelector(".links").hidden = true;
-  for (const [name, station] of stations) light(station, name, "", "");
+function reset() {
+  liveEvents?.close();
+  eventLog.replaceChildren();
+  errorBox.hidden = true;
+  delivery.querySelector(".links").hidden = true;
+  for (const [name, step] of steps) updateStep(step, name, "", "");
+  queuedAt = 0;
 }
 
-function light(station, name, state, time) {
-  station.dataset.state = state;
-  station.querySelector("b").textContent = name;
-  station.querySelector("small").textContent = time;
+function updateStep(step, name, state, time) {
+  step.dataset.state = state;
+  step.querySelector("b").textContent = name;
+  step.querySelector("small").textContent = time;
 }
 
-function elapsed(moment) {
-  const milliseconds = moment - began;
+function formatElapsed(timestamp) {
+  const milliseconds = timestamp - queuedAt;
   return milliseconds < 10000 ? `+${milliseconds} ms` : `+${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-function tell({ id, created_at, data }) {
-  const moment = Date.parse(created_at);
-  began ||= moment;
+function showEvent({ id, created_at, data }) {
+  const timestamp = Date.parse(created_at);
+  queuedAt ||= timestamp;
   cursor = id;
   const { status } = data;
   const isFirst = status === "queued";
-  const time = isFirst ? created_at.slice(11, 19) : elapsed(moment);
-  if (status === "sending") light(last, "sent", "", "");
-  light(stations.get(status) ?? last, status, ENDS.includes(status) || status === "delayed" ? status : "done", time);
-  write(status, `${created_at.slice(11, 23).padEnd(12, "0")} UTC${isFirst ? "" : `, ${elapsed(moment)}`}`, data);
+  const stepTime = isFirst ? created_at.slice(11, 19) : formatElapsed(timestamp);
+  if (status === "sending") updateStep(lastStep, "sent", "", ""); // a delayed email is tried again
+  updateStep(steps.get(status) ?? lastStep, status, HIGHLIGHTED_STATUSES.includes(status) ? status : "done", stepTime);
+  appendToLog(status, `${created_at.slice(11, 23).padEnd(12, "0")} UTC${isFirst ? "" : `, ${formatElapsed(timestamp)}`}`, data);
 }
 
-function write(status, time, { smtp_code, response }) {
-  const entry = document.createElement("li");
-  entry.dataset.status = status;
-  const [name, at, reply] = ["b", "time", "span"].map((tag) => document.createElement(tag));
+function appendToLog(status, time, { smtp_code, response }) {
+  const item = document.createElement("li");
+  item.dataset.status = status;
+  const [name, timeElement, reply] = ["b", "time", "span"].map((tag) => document.createElement(tag));
   name.textContent = status;
-  at.textContent = time;
+  timeElement.textContent = time;
   reply.textContent = [smtp_code, response].filter(Boolean).join(" ");
-  entry.append(name, at, reply);
-  story.append(entry);
+  item.append(name, timeElement, reply);
+  eventLog.append(item);
 }
 
-function complain({ detail }) {
-  const field = ({ loc }) => loc.findLast((step) => typeof step === "string");
-  const said = Array.isArray(detail) ? detail.map((each) => `${field(each)}: ${each.msg.replace("Value error, ", "")}`) : [detail];
-  problem.textContent = said.join(" ");
-  problem.hidden = false;
+// Shows an error response of the API: `detail` is a text, or a list of invalid fields.
+function showError({ detail }) {
+  const field = ({ loc }) => loc.findLast((part) => typeof part === "string");
+  const messages = Array.isArray(detail) ? detail.map((error) => `${field(error)}: ${error.msg.replace("Value error, ", "")}`) : [detail];
+  errorBox.textContent = messages.join(" ");
+  errorBox.hidden = false;
 }
 
 async function send() {
-  const { csrfmiddlewaretoken, ...mail } = Object.fromEntries(new FormData(form));
-  const answer = await fetch("/api/emails", {
+  const { csrfmiddlewaretoken, ...email } = Object.fromEntries(new FormData(form));
+  const response = await fetch("/api/emails", {
     method: "POST",
     headers: { "Content-Type": "application/json", "X-CSRFToken": csrfmiddlewaretoken },
-    body: JSON.stringify(mail),
+    body: JSON.stringify(email),
   });
-  const told = await answer.json();
-  if (!answer.ok) return complain(told);
-  const page = document.getElementById("page");
-  page.href = `${journey.dataset.emails}${told.id}/change/`;
-  page.parentElement.hidden = false;
-  live = new Live({ after: cursor, emailId: told.id, onState: show, onEvent: tell });
+  const body = await response.json();
+  if (!response.ok) return showError(body);
+  const link = document.getElementById("email-link");
+  link.href = `${delivery.dataset.emails}${body.id}/change/`;
+  link.parentElement.hidden = false;
+  liveEvents = new LiveEvents({ after: cursor, emailId: body.id, onState: showConnection, onEvent: showEvent });
 }
 
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  clear();
-  began = 0;
+  reset();
   try {
     await send();
   } catch {
-    complain({ detail: "The server does not answer." });
+    showError({ detail: "The server does not respond." });
   }
 });
 

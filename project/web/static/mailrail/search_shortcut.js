@@ -1,6 +1,6 @@
 "use strict";
 
-// The key "/" leads to the search, as on many sites.
+// Pressing "/" focuses the search field.
 
 addEventListener("keydown", (event) => {
   const field = document.getElementById("searchbar");

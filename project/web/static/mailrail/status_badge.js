@@ -1,8 +1,8 @@
-// A status in its colour, as the templates of the back office write it.
+// A colored status badge, with the same markup as in the admin templates.
 
-export function badge(status, text = status) {
-  const element = document.createElement("span");
-  element.className = `status status-${status}`;
-  element.textContent = text;
-  return element;
+export function statusBadge(status) {
+  const badge = document.createElement("span");
+  badge.className = `status status-${status}`;
+  badge.textContent = status;
+  return badge;
 }

@@ -1,53 +1,53 @@
-// One mail's page, kept up to date: when something happens to the mail, the server is asked for the page again, and what is new
-// in it is put in place. So there is one way in which a timeline is written: the template's.
+// Keeps an email's page up to date. On each event, the page is fetched again and its new parts are inserted, so that the
+// timeline is rendered in one place only: the template.
 
-import { Live, shownIn } from "./live.js";
+import { LiveEvents, showState } from "./live_events.js";
 
-const TOGETHER = 60; // milliseconds: what happens at once is fetched at once
-const KEPT_UP = ["#letter-head", "#letter-ends", ".breadcrumbs"];
-const story = document.getElementById("timeline");
+const REFRESH_DELAY = 60; // milliseconds; events that arrive together need one fetch
+const UPDATED_PARTS = ["#message-summary", "#recipient-results", ".breadcrumbs"];
+const timeline = document.getElementById("timeline");
 
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (!answer.ok || answer.redirected) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  append(page.querySelectorAll("#timeline > [data-event]"));
-  for (const part of KEPT_UP) replace(document.querySelector(part), page.querySelector(part));
+  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (!response.ok || response.redirected) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  appendNew(page.querySelectorAll("#timeline > [data-event]"));
+  for (const selector of UPDATED_PARTS) update(document.querySelector(selector), page.querySelector(selector));
 }
 
-function append(entries) {
-  for (const entry of entries) {
-    if (story.querySelector(`[data-event="${entry.dataset.event}"]`)) continue;
-    story.querySelector(".nothing")?.remove();
-    entry.classList.add("new");
-    story.append(document.adoptNode(entry));
+function appendNew(items) {
+  for (const item of items) {
+    if (timeline.querySelector(`[data-event="${item.dataset.event}"]`)) continue;
+    timeline.querySelector(".empty")?.remove();
+    item.classList.add("new");
+    timeline.append(document.adoptNode(item));
   }
 }
 
-function replace(old, fresh) {
-  if (!fresh || old.innerHTML === fresh.innerHTML) return;
-  const focused = old.contains(document.activeElement);
-  old.replaceChildren(...document.adoptNode(fresh).childNodes);
-  if (focused) old.focus(); // what had it may be gone, such as a button that can no longer be pressed
+function update(current, fetched) {
+  if (!fetched || current.innerHTML === fetched.innerHTML) return;
+  const hadFocus = current.contains(document.activeElement);
+  current.replaceChildren(...document.adoptNode(fetched).childNodes);
+  if (hadFocus) current.focus(); // the focused element may be gone, such as a button for an action that is no longer possible
 }
 
 let timer = 0;
-let running = Promise.resolve();
-let away = false;
-const show = shownIn(document.getElementById("live"));
+let refreshes = Promise.resolve();
+let reconnecting = false;
+const showConnection = showState(document.getElementById("live"));
 
 function refreshSoon() {
   clearTimeout(timer);
-  timer = setTimeout(() => (running = running.then(refresh).catch(() => {})), TOGETHER);
+  timer = setTimeout(() => (refreshes = refreshes.then(refresh).catch(() => {})), REFRESH_DELAY);
 }
 
-new Live({
-  after: Number(story.dataset.cursor),
-  emailId: story.dataset.email,
+new LiveEvents({
+  after: Number(timeline.dataset.cursor),
+  emailId: timeline.dataset.email,
   onEvent: refreshSoon,
   onState(state) {
-    show(state);
-    if (state === "live" && away) refreshSoon(); // what could not be fetched while the server was away
-    away = state === "reconnecting";
+    showConnection(state);
+    if (state === "live" && reconnecting) refreshSoon(); // a fetch may have failed while the server was unreachable
+    reconnecting = state === "reconnecting";
   },
 });

@@ -1,4 +1,4 @@
-"""The e-mails in the back office: how they are found, and what can be done to them."""
+"""Emails in the admin: filters, search and pagination of the list, and the retry and cancel actions."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -21,11 +21,12 @@ from tests.project.conftest import Accept
 
 LIST = "/admin/emails/email/"
 Subjects = Callable[..., list[str]]
+CreateEmail = Callable[..., Email]
 
 
 @pytest.fixture
 def subjects(browser: Client) -> Subjects:
-    """What a list shows, from top to bottom."""
+    """Return the subjects in the list, from top to bottom."""
 
     def subjects(**query: str) -> list[str]:
         return [email.subject for email in browser.get(LIST, query).context["cl"].result_list]
@@ -34,60 +35,57 @@ def subjects(browser: Client) -> Subjects:
 
 
 @pytest.fixture
-def mail(accept: Accept) -> Callable[..., Email]:
-    """Queue a mail, and say what else is true of it."""
+def create_email(accept: Accept) -> CreateEmail:
+    """Create an email with this subject and these column values."""
 
-    def mail(subject: str, **more: object) -> Email:
+    def create_email(subject: str, **columns: object) -> Email:
         email = accept(subject)
-        Email.objects.filter(id=email.id).update(**more)
+        Email.objects.filter(id=email.id).update(**columns)
         email.refresh_from_db()
         return email
 
-    return mail
+    return create_email
 
 
-Mail = Callable[..., Email]
-
-
-# Found
+# Filters and search
 
 
 @pytest.mark.parametrize("status", [status.value for status in Status])
-def test_shows_mail_of_one_status(subjects: Subjects, mail: Mail, status: str) -> None:
+def test_filters_by_status(subjects: Subjects, create_email: CreateEmail, status: str) -> None:
     for each in Status:
-        mail(f"is {each}", status=each)
+        create_email(f"is {each}", status=each)
 
     assert subjects(status=status) == [f"is {status}"]
 
 
-def test_shows_the_mail_of_one_key_with_its_name(browser: Client, mail: Mail) -> None:
+def test_filters_by_api_key_and_shows_its_name(browser: Client, create_email: CreateEmail) -> None:
     key = ApiKey.objects.create(name="The shop", prefix="public", secret_hash="", scopes=[])
-    mail("by the key", owner=f"key:{key.pk}")
-    mail("by nobody", owner="")
+    create_email("by the key", owner=f"key:{key.pk}")
+    create_email("without an owner", owner="")
 
     page = browser.get(LIST, {"owner": f"key:{key.pk}"})
 
     assert [email.subject for email in page.context["cl"].result_list] == ["by the key"]
-    assert '<td class="field-by">The shop</td>' in page.content.decode()
+    assert '<td class="field-created_by">The shop</td>' in page.content.decode()
 
 
-def test_shows_the_mail_of_one_person(subjects: Subjects, mail: Mail, owner: User) -> None:
-    mail("by the owner", owner=f"user:{owner.pk}")
-    mail("by nobody", owner="")
+def test_filters_by_user(subjects: Subjects, create_email: CreateEmail, owner: User) -> None:
+    create_email("by the owner", owner=f"user:{owner.pk}")
+    create_email("without an owner", owner="")
 
     assert subjects(owner=f"user:{owner.pk}") == ["by the owner"]
-    assert subjects(owner="none") == ["by nobody"]
+    assert subjects(owner="none") == ["without an owner"]
 
 
-def test_shows_the_mail_with_a_tag(subjects: Subjects, mail: Mail) -> None:
+def test_filters_by_tag(subjects: Subjects, create_email: CreateEmail) -> None:
     for number in ("42", "43"):
-        Tag.objects.get_or_create(key="order", value=number, email=mail(f"order {number}"))
+        Tag.objects.get_or_create(key="order", value=number, email=create_email(f"order {number}"))
 
     assert subjects(tag="order:42") == ["order 42"]
     assert subjects(tag="order:44") == []
 
 
-def test_shows_the_mail_of_a_day(subjects: Subjects, mail: Mail) -> None:
+def test_filters_by_day(subjects: Subjects, create_email: CreateEmail) -> None:
     for at in ("2026-11-30T23:59:59.999", "2026-12-01T00:00", "2026-12-01T23:59:59.999", "2026-12-02T00:00"):
         milliseconds = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
         Email.objects.create(id=UUID(int=(milliseconds << 80) + 7), subject=at, recipients=["ada@example.com"])
@@ -95,14 +93,14 @@ def test_shows_the_mail_of_a_day(subjects: Subjects, mail: Mail) -> None:
     assert subjects(day="2026-12-01") == ["2026-12-01T23:59:59.999", "2026-12-01T00:00"]
 
 
-def test_shows_the_mail_of_today(subjects: Subjects, mail: Mail) -> None:
-    mail("new")
+def test_filters_by_a_named_day_range(subjects: Subjects, create_email: CreateEmail) -> None:
+    create_email("new")
 
     assert subjects(day="today") == subjects(day="week") == subjects(day="month") == ["new"]
     assert subjects(day="yesterday") == []
 
 
-def test_knows_days_by_name() -> None:
+def test_parses_named_day_ranges() -> None:
     today = date(2026, 12, 3)
 
     assert parse_day_range("yesterday", today=today) == (date(2026, 12, 2), date(2026, 12, 2))
@@ -110,13 +108,13 @@ def test_knows_days_by_name() -> None:
     assert parse_day_range("month", today=today) == (date(2026, 12, 1), today)
 
 
-def test_the_first_id_of_a_day_before_all_ids_is_the_least() -> None:
+def test_the_first_id_of_a_day_before_1970_is_zero() -> None:
     assert first_id_of_day(date(1960, 1, 1)) == UUID(int=0)
 
 
 @pytest.mark.parametrize("query", [{"day": "someday"}, {"tag": "order"}, {"q": "parcel"}])
-def test_says_what_it_cannot_look_for(browser: Client, mail: Mail, query: dict[str, str]) -> None:
-    mail("parcel")
+def test_warns_about_an_invalid_filter_or_search(browser: Client, create_email: CreateEmail, query: dict[str, str]) -> None:
+    create_email("parcel")
 
     page = browser.get(LIST, query)
 
@@ -124,23 +122,23 @@ def test_says_what_it_cannot_look_for(browser: Client, mail: Mail, query: dict[s
     assert len(page.context["messages"]) == 1
 
 
-@pytest.mark.parametrize("form", ["{email.id}", "{email.message_id}", " bob@EXAMPLE.com "])
-def test_finds_a_mail(subjects: Subjects, accept: Accept, form: str) -> None:
-    wanted = accept("to Bob", address="bob@example.com")
-    Recipient.objects.get_or_create(address="bob@example.com", email=wanted)
+@pytest.mark.parametrize("term", ["{email.id}", "{email.message_id}", " bob@EXAMPLE.com "])
+def test_searches_by_id_message_id_and_recipient(subjects: Subjects, accept: Accept, term: str) -> None:
+    email = accept("to Bob", address="bob@example.com")
+    Recipient.objects.get_or_create(address="bob@example.com", email=email)
     accept("to Ada")
 
-    assert subjects(q=form.format(email=wanted)) == ["to Bob"]
+    assert subjects(q=term.format(email=email)) == ["to Bob"]
 
 
 def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None) -> None:
     page = browser.get(LIST, {"status": "failed", "tag": "a:b", "after": str(UUID(int=1))}).content.decode()
 
-    assert page.count('<input type="hidden" name="status" value="failed">') == 3  # with the search's
+    assert page.count('<input type="hidden" name="status" value="failed">') == 3  # of two filters and the search
     assert 'name="after"' not in page
 
 
-# Fast
+# Query performance
 
 
 @pytest.mark.parametrize(
@@ -171,114 +169,117 @@ def test_every_list_is_read_along_an_index(browser: Client, query: dict[str, str
     assert [line for line in plan.splitlines() if "SCAN" in line and "USING" not in line] == []
 
 
-def test_a_list_counts_nothing_and_asks_no_more_for_many_mails(browser: Client, mail: Mail, owner: User) -> None:
+def test_a_list_counts_no_rows_and_needs_no_query_per_email(browser: Client, create_email: CreateEmail, owner: User) -> None:
     def queries() -> list[str]:
         with CaptureQueriesContext(connection) as captured:
             browser.get(LIST)
         return [query["sql"] for query in captured]
 
-    mail("first", owner=f"user:{owner.pk}")
-    for_one = queries()
+    create_email("first", owner=f"user:{owner.pk}")
+    queries_for_one = queries()
     for number in range(5):
-        mail(f"{number}", owner=f"key:{number}")
+        create_email(f"{number}", owner=f"key:{number}")
 
-    assert len(queries()) <= len(for_one) + 1  # the keys' names, all at once
-    assert "COUNT" not in "".join(for_one)
-    assert '"html"' not in "".join(for_one)
+    assert len(queries()) <= len(queries_for_one) + 1  # one query for the names of all keys
+    assert "COUNT" not in "".join(queries_for_one)
+    assert '"html"' not in "".join(queries_for_one)
 
 
-def test_leads_to_older_mail_and_back(browser: Client, mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_to_older_emails_and_back_to_the_first_page(
+    browser: Client, create_email: CreateEmail, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(KeysetAdmin, "list_per_page", 2)
     for number in range(5):
-        mail(f"mail {number}", status="failed")
+        create_email(f"email {number}", status="failed")
 
-    seen, link = [], "?status=failed"
+    pages, link = [], "?status=failed"
     while link:
         cl = browser.get(f"{LIST}{link}").context["cl"]
-        seen.append([email.subject for email in cl.result_list])
+        pages.append([email.subject for email in cl.result_list])
         link = cl.next_page
 
-    assert seen == [["mail 4", "mail 3"], ["mail 2", "mail 1"], ["mail 0"]]
+    assert pages == [["email 4", "email 3"], ["email 2", "email 1"], ["email 0"]]
     assert cl.first_page == "?status=failed"
 
 
-def test_a_page_that_begins_nowhere_is_refused(browser: Client, db: None) -> None:
+def test_rejects_an_invalid_cursor(browser: Client, db: None) -> None:
     assert browser.get(LIST, {"after": "nothing"})["Location"] == f"{LIST}?e=1"
 
 
-# Changed
+# Actions
 
 
-def act(browser: Client, action: str, *emails: Email) -> list[str]:
-    """Do it to what was selected. Gives what is told."""
+def apply_action(browser: Client, action: str, *emails: Email) -> list[str]:
+    """Apply an action to the selected emails. Return the messages that the page shows."""
     form = {"action": action, "_selected_action": [str(email.pk) for email in emails]}
     return [str(message) for message in browser.post(LIST, form, follow=True).context["messages"]]
 
 
-def test_retries_what_failed_and_says_what_did_not(browser: Client, mail: Mail) -> None:
-    failed, sent = mail("failed one", status="failed", attempts=8), mail("sent one", status="sent")
+def test_retries_failed_emails_and_reports_the_others(browser: Client, create_email: CreateEmail) -> None:
+    failed, sent = create_email("failed one", status="failed", attempts=8), create_email("sent one", status="sent")
 
-    told = act(browser, "retry", failed, sent)
+    messages = apply_action(browser, "retry", failed, sent)
 
     failed.refresh_from_db()
     assert (failed.status, failed.attempts) == ("queued", 0)
-    assert sorted(told) == ["“failed one”: Queued again.", "“sent one”: This email is sent."]
+    assert sorted(messages) == ["“failed one”: Queued again.", "“sent one”: This email is sent."]
 
 
-def test_cancels_what_waits(browser: Client, mail: Mail) -> None:
-    waiting = mail("waiting")
+def test_cancels_a_queued_email(browser: Client, create_email: CreateEmail) -> None:
+    waiting = create_email("waiting")
 
-    told = act(browser, "cancel", waiting)
+    messages = apply_action(browser, "cancel", waiting)
 
     waiting.refresh_from_db()
     assert waiting.status == "canceled"
-    assert told == ["“waiting”: Canceled."]
-    assert waiting.events.last().type == "email.canceled"  # type: ignore[union-attr]  # there is one
+    assert messages == ["“waiting”: Canceled."]
+    assert waiting.events.last().type == "email.canceled"  # type: ignore[union-attr]  # an email has events
 
 
-def test_the_buttons_do_the_same(browser: Client, mail: Mail, owner: User) -> None:
-    failed = mail("failed one", status="failed")
+def test_a_button_on_the_page_applies_the_action(browser: Client, create_email: CreateEmail, owner: User) -> None:
+    failed = create_email("failed one", status="failed")
 
-    answer = browser.post(f"{LIST}{failed.pk}/retry/")
+    response = browser.post(f"{LIST}{failed.pk}/retry/")
 
     failed.refresh_from_db()
-    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}{failed.pk}/change/")
+    assert (response.status_code, response["Location"]) == (302, f"{LIST}{failed.pk}/change/")
     assert failed.status == "queued"
     assert [str(entry.user) for entry in LogEntry.objects.filter(object_id=failed.pk)] == ["owner"]
 
 
-def test_a_button_is_there_while_it_can_be_pressed(browser: Client, mail: Mail) -> None:
-    pages = {status: browser.get(f"{LIST}{mail('it', status=status).pk}/change/") for status in ("failed", "queued", "sent")}
+def test_shows_only_buttons_for_possible_actions(browser: Client, create_email: CreateEmail) -> None:
+    emails = {status: create_email("an email", status=status) for status in ("failed", "queued", "sent")}
+    pages = {status: browser.get(f"{LIST}{email.pk}/change/") for status, email in emails.items()}
 
-    assert {status: page.context["verbs"] for status, page in pages.items()} == {
+    assert {status: page.context["possible_actions"] for status, page in pages.items()} == {
         "failed": ["retry"],
         "queued": ["cancel"],
         "sent": [],
     }
 
 
-def test_changes_nothing_by_a_link(browser: Client, mail: Mail) -> None:
-    failed = mail("failed one", status="failed")
+def test_a_get_request_changes_nothing(browser: Client, create_email: CreateEmail) -> None:
+    failed = create_email("failed one", status="failed")
 
     assert browser.get(f"{LIST}{failed.pk}/retry/").status_code == 405
     assert not Email.objects.exclude(status="failed").exists()
 
 
-def test_who_may_only_look_changes_nothing(teammate: User, mail: Mail) -> None:
+def test_the_view_permission_allows_no_action(teammate: User, create_email: CreateEmail) -> None:
     teammate.user_permissions.add(Permission.objects.get(codename="view_email"))
-    client, failed = Client(), mail("failed one", status="failed")
+    client, failed = Client(), create_email("failed one", status="failed")
     client.force_login(teammate)
 
-    page, pressed = client.get(f"{LIST}{failed.pk}/change/"), client.post(f"{LIST}{failed.pk}/retry/")
+    page, response = client.get(f"{LIST}{failed.pk}/change/"), client.post(f"{LIST}{failed.pk}/retry/")
 
-    assert (page.status_code, page.context["verbs"]) == (200, [])
-    assert pressed.status_code == 403
+    assert (page.status_code, page.context["possible_actions"]) == (200, [])
+    assert response.status_code == 403
     assert "Retry the selected" not in client.get(LIST).content.decode()
     assert Email.objects.get().status == "failed"
 
 
-def test_no_mail_is_deleted(browser: Client, mail: Mail) -> None:
-    kept = mail("kept")
+def test_emails_cannot_be_deleted(browser: Client, create_email: CreateEmail) -> None:
+    email = create_email("an email")
 
-    assert browser.post(f"{LIST}{kept.pk}/delete/", {"post": "yes"}).status_code == 403
-    assert Email.objects.filter(pk=kept.pk).exists()
+    assert browser.post(f"{LIST}{email.pk}/delete/", {"post": "yes"}).status_code == 403
+    assert Email.objects.filter(pk=email.pk).exists()

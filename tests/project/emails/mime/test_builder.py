@@ -1,4 +1,4 @@
-"""A mail's bytes, judged by Python's own parser."""
+"""The MIME builder, checked with Python's own parser."""
 
 import email
 import email.policy
@@ -82,7 +82,7 @@ FILENAMES = [
 
 
 def parsed(draft: Draft) -> EmailMessage:
-    """What a reader gets, after what every relay asks of the bytes."""
+    """Build and parse the message, and check that every relay can transport its bytes."""
     raw = build_message(draft, message_id=MESSAGE_ID, date=DATE)
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
@@ -111,28 +111,28 @@ def shape(message: EmailMessage) -> list[str]:
 # Headers
 
 
-def test_writes_the_headers_in_order_and_never_bcc() -> None:
+def test_writes_the_headers_in_order_and_no_bcc() -> None:
     draft = replace(DRAFT, cc=("c@x.example",), bcc=("hidden@x.example",), reply_to=("r@x.example",), headers={"X-Order": "42"})
 
     message = parsed(draft)
 
-    written = "From To Cc Reply-To Subject Date Message-ID MIME-Version X-Order Content-Type Content-Transfer-Encoding"
-    assert message.keys() == written.split(" ")
+    names = "From To Cc Reply-To Subject Date Message-ID MIME-Version X-Order Content-Type Content-Transfer-Encoding"
+    assert message.keys() == names.split(" ")
     assert "hidden" not in message.as_string()
 
 
 @pytest.mark.parametrize("text", ["Hi", "Date: Tue, 01 Dec 2026 09:00:00 +0000\r\n\r\nDate: x"])
-def test_another_date_is_all_that_changes(text: str) -> None:
+def test_with_date_changes_only_the_date(text: str) -> None:
     draft = replace(DRAFT, subject="Date: none " * 20, headers={"X-Date": "Date: none"}, text=text)
     later = DATE.replace(day=31, microsecond=1)
 
-    moved = with_date(build_message(draft, message_id=MESSAGE_ID, date=DATE), later)
+    redated = with_date(build_message(draft, message_id=MESSAGE_ID, date=DATE), later)
 
-    assert moved == build_message(draft, message_id=MESSAGE_ID, date=later)
-    assert email.message_from_bytes(moved).get_all("Date") == ["Thu, 31 Dec 2026 09:00:00 +0000"]
+    assert redated == build_message(draft, message_id=MESSAGE_ID, date=later)
+    assert email.message_from_bytes(redated).get_all("Date") == ["Thu, 31 Dec 2026 09:00:00 +0000"]
 
 
-def test_carries_the_date_and_the_message_id_given() -> None:
+def test_has_the_given_date_and_message_id() -> None:
     message = parsed(DRAFT)
 
     assert message["Date"].datetime == DATE
@@ -140,7 +140,7 @@ def test_carries_the_date_and_the_message_id_given() -> None:
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_a_subject_comes_back(subject: str) -> None:
+def test_a_subject_survives_the_round_trip(subject: str) -> None:
     message = parsed(replace(DRAFT, subject=subject))
 
     assert message["Subject"] == subject
@@ -154,7 +154,7 @@ def test_a_subject_is_folded(subject: str) -> None:
 
 
 @pytest.mark.parametrize("value", [*(text[:998] for text in SUBJECTS), "w" * 998, f"<https://x.example/{'a' * 900}>"])
-def test_a_header_comes_back(value: str) -> None:
+def test_a_header_survives_the_round_trip(value: str) -> None:
     message = parsed(replace(DRAFT, headers={"X-" + "N" * 74: value}))
 
     assert message["X-" + "N" * 74] == value
@@ -169,7 +169,7 @@ def test_a_long_link_in_a_header_is_not_encoded() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_name_comes_back(name: str) -> None:
+def test_a_name_survives_the_round_trip(name: str) -> None:
     message = parsed(replace(DRAFT, sender=f"{name} <a@b.example>", to=(f"{name} <c@d.example>", "e@f.example") * 20))
 
     assert [(each.display_name, each.addr_spec) for each in message["From"].addresses] == [(name, "a@b.example")]
@@ -180,15 +180,15 @@ def test_a_name_comes_back(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LONG_NAMES)
-def test_a_long_name_comes_back(name: str) -> None:
+def test_a_long_name_survives_the_round_trip(name: str) -> None:
     raw = build_message(replace(DRAFT, sender=f"{name} <a@b.example>"), message_id=MESSAGE_ID, date=DATE)
 
-    # The newer parser puts spaces of its own into such a name; the older one reads it right.
-    read = str(make_header(decode_header(email.message_from_bytes(raw)["From"])))
-    assert read == f"{name} <a@b.example>"
+    # The newer parser inserts spaces into such a name; the older one decodes it correctly.
+    decoded = str(make_header(decode_header(email.message_from_bytes(raw)["From"])))
+    assert decoded == f"{name} <a@b.example>"
 
 
-def test_a_quoted_name_is_the_name_inside() -> None:
+def test_unquotes_a_quoted_name() -> None:
     message = parsed(replace(DRAFT, sender='"Doe, \\"J\\" Jane" <a@b.example>'))
 
     assert message["From"].addresses[0].display_name == 'Doe, "J" Jane'
@@ -198,7 +198,7 @@ def test_a_quoted_name_is_the_name_inside() -> None:
 
 
 @pytest.mark.parametrize("text", BODIES)
-def test_a_text_comes_back_line_by_line(text: str) -> None:
+def test_a_text_survives_the_round_trip(text: str) -> None:
     message = parsed(replace(DRAFT, text=text))
 
     assert shape(message) == ["text/plain"]
@@ -209,14 +209,14 @@ def test_a_text_comes_back_line_by_line(text: str) -> None:
     ("text", "encoding"),
     [("", "quoted-printable"), ("H", "quoted-printable"), ("Hi", "quoted-printable"), ("aé", "base64"), ("Zoë", "base64")],
 )
-def test_a_text_is_encoded_as_most_of_it_can_be_read(text: str, encoding: str) -> None:
-    source = build_message(replace(DRAFT, text=text), message_id=MESSAGE_ID, date=DATE)
+def test_encodes_a_mostly_ascii_text_as_quoted_printable(text: str, encoding: str) -> None:
+    raw = build_message(replace(DRAFT, text=text), message_id=MESSAGE_ID, date=DATE)
 
-    assert email.message_from_bytes(source)["Content-Transfer-Encoding"] == encoding
+    assert email.message_from_bytes(raw)["Content-Transfer-Encoding"] == encoding
 
 
 @pytest.mark.parametrize("text", BODIES)
-def test_text_and_html_come_back_as_alternatives(text: str) -> None:
+def test_text_and_html_become_alternatives(text: str) -> None:
     message = parsed(replace(DRAFT, text=text, html=f"<p>{text}</p>"))
 
     assert shape(message) == ["multipart/alternative", "text/plain", "text/html"]
@@ -224,7 +224,7 @@ def test_text_and_html_come_back_as_alternatives(text: str) -> None:
     assert lines_of(text_in(message, "html")) == lines_of(f"<p>{text}</p>")
 
 
-def test_html_alone_gets_a_text() -> None:
+def test_generates_a_text_for_html() -> None:
     message = parsed(replace(DRAFT, text=None, html="<h1>Hello</h1><p>Ada &amp; all</p>"))
 
     assert shape(message) == ["multipart/alternative", "text/plain", "text/html"]
@@ -251,17 +251,17 @@ def test_html_alone_gets_a_text() -> None:
         ("<ul><li><p>a</p></li><li><p>b</p></li></ul>", "- a\n\n- b"),
     ],
 )
-def test_html_is_read_as_text(html: str, text: str) -> None:
+def test_converts_html_to_text(html: str, text: str) -> None:
     assert html_to_text(html) == text
 
 
-def test_broken_html_takes_no_time() -> None:
-    assert html_to_text("<a " * 100_000).startswith("<a <a")  # minutes, if the parser saw them as tags
+def test_broken_html_takes_linear_time() -> None:
+    assert html_to_text("<a " * 100_000).startswith("<a <a")  # as tags, they would take the parser minutes
 
 
 @pytest.mark.parametrize("html", ["<p>" * 4_000_000, f"<a {'a ' * 6_000_000}>", f"{'<!-- -->' * 1_500_000}x"])
 @pytest.mark.timeout(10)
-def test_of_endless_html_the_beginning_is_read(html: str) -> None:
+def test_reads_only_the_start_of_long_html(html: str) -> None:
     assert html_to_text(f"<b>Hi</b>{html}").strip() == "Hi"
 
 
@@ -269,14 +269,14 @@ def test_of_endless_html_the_beginning_is_read(html: str) -> None:
 
 
 @pytest.mark.timeout(10)
-def test_many_files_of_one_content_id_take_no_time() -> None:
+def test_many_files_with_one_content_id_take_linear_time() -> None:
     files = tuple(Attachment(f"{number}", b"", content_id="a") for number in range(30_000))
 
     assert build_message(replace(DRAFT, html='<img src="cid:a">', attachments=files), message_id=MESSAGE_ID, date=DATE)
 
 
 @pytest.mark.parametrize("filename", FILENAMES)
-def test_an_attachment_comes_back(filename: str) -> None:
+def test_an_attachment_survives_the_round_trip(filename: str) -> None:
     content = bytes(range(256)) * 10
 
     message = parsed(replace(DRAFT, attachments=(Attachment(filename, content, "application/pdf"),)))
@@ -296,22 +296,22 @@ def test_an_attachment_keeps_its_octets(content: bytes, content_type: str) -> No
     assert part.get_payload(decode=True) == content
 
 
-def test_a_picture_the_html_shows_is_related_to_it() -> None:
-    pictures = (Attachment("l.png", b"1", "image/png", "logo@x"), Attachment("b.png", b"2", "image/png", "other"))
+def test_an_inline_image_is_related_to_the_html() -> None:
+    images = (Attachment("l.png", b"1", "image/png", "logo@x"), Attachment("b.png", b"2", "image/png", "other"))
 
-    message = parsed(replace(DRAFT, html='<img src="cid:logo%40x">', attachments=pictures))
+    message = parsed(replace(DRAFT, html='<img src="cid:logo%40x">', attachments=images))
 
     assert shape(message) == [
         *("multipart/mixed", "multipart/alternative", "text/plain"),
         *("multipart/related", "text/html", "image/png", "image/png"),
     ]
-    inline, other = [part for part in message.walk() if part.get_content_type() == "image/png"]
+    inline, attached = [part for part in message.walk() if part.get_content_type() == "image/png"]
     assert (inline["Content-ID"], inline.get_content_disposition()) == ("<logo@x>", "inline")
-    assert (other["Content-ID"], other.get_content_disposition()) == ("<other>", "attachment")
+    assert (attached["Content-ID"], attached.get_content_disposition()) == ("<other>", "attachment")
 
 
 @pytest.mark.parametrize("content_type", ["message/rfc822", "multipart/mixed", "Message/Partial"])
-def test_a_mail_in_a_mail_is_a_file(content_type: str) -> None:
+def test_an_attached_message_is_sent_as_octets(content_type: str) -> None:
     message = parsed(replace(DRAFT, attachments=(Attachment("a.eml", b"Subject: x\n\ny", content_type),)))
 
     (part,) = message.iter_attachments()
@@ -319,7 +319,7 @@ def test_a_mail_in_a_mail_is_a_file(content_type: str) -> None:
     assert part.get_payload(decode=True) == b"Subject: x\n\ny"
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -345,30 +345,30 @@ def test_a_mail_in_a_mail_is_a_file(content_type: str) -> None:
         replace(DRAFT, attachments=(Attachment("a", b"", "image/png", "a b"),)),
     ],
 )
-def test_refuses_what_no_mail_can_hold(draft: Draft) -> None:
+def test_rejects_a_draft_that_no_message_can_carry(draft: Draft) -> None:
     with pytest.raises(ValueError, match=r"."):
         build_message(draft, message_id=MESSAGE_ID, date=DATE)
 
 
 @pytest.mark.parametrize("message_id", ["", "a@b", "<>", "<a b@c>", "<a@b>\r\nX: y", "<ä@b>"])
-def test_refuses_a_message_id_that_is_none(message_id: str) -> None:
+def test_rejects_an_invalid_message_id(message_id: str) -> None:
     with pytest.raises(ValueError, match="Message-ID"):
         build_message(DRAFT, message_id=message_id, date=DATE)
 
 
-OWNED = (
+RESERVED = (
     "From Sender To Cc Bcc Reply-To Subject Date Message-ID MIME-Version Content-Type Content-X DKIM-Signature Received "
     "Return-Path ARC-Seal Authentication-Results Resent-To"
 )
 
 
-@pytest.mark.parametrize("name", OWNED.split(" "))
-def test_owns_a_header_in_any_case(name: str) -> None:
+@pytest.mark.parametrize("name", RESERVED.split(" "))
+def test_reserves_a_header_in_any_case(name: str) -> None:
     assert all(map(is_reserved_header, (name, name.lower(), name.upper())))
 
 
 @pytest.mark.parametrize("name", ["X-From", "Tox", "List-Unsubscribe", "In-Reply-To", "Content", "Received-SPF"])
-def test_leaves_other_headers_to_the_sender(name: str) -> None:
+def test_allows_other_headers(name: str) -> None:
     check_header(name, "v" * 998)
 
     assert not is_reserved_header(name)
@@ -386,11 +386,11 @@ def test_leaves_other_headers_to_the_sender(name: str) -> None:
         ("X-A", SURROGATE, "surrogate"),
     ],
 )
-def test_says_what_is_wrong_with_a_header(name: str, value: str, reason: str) -> None:
+def test_rejects_a_header_with_the_reason(name: str, value: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         check_header(name, value)
 
 
 @pytest.mark.parametrize("text", LINES)
-def test_gives_back_a_good_line(text: str) -> None:
+def test_returns_a_valid_line_unchanged(text: str) -> None:
     assert check_line(text) == check_text(text) == text

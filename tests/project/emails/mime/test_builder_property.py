@@ -1,6 +1,6 @@
-"""Whatever a mail is made of comes out of it again, as Python's own parser reads it; Hypothesis thinks of the mails.
+"""Property tests of the MIME builder: any draft survives the round trip through Python's own parser.
 
-`MIME_EXAMPLES=20000 pytest tests/project/test_mime_property.py` is the long run, with other mails each time.
+For a long run with random examples: `MIME_EXAMPLES=20000 pytest tests/project/emails/mime/test_builder_property.py`.
 """
 
 import email
@@ -23,7 +23,7 @@ from project.emails.submit import NewEmail, prepare_email
 DATE = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 LONG_RUN = "MIME_EXAMPLES" in os.environ
 
-any_mail = settings(
+any_draft = settings(
     max_examples=int(os.environ.get("MIME_EXAMPLES", "150")),
     derandomize=not LONG_RUN,
     database=None,
@@ -31,7 +31,7 @@ any_mail = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-# What mails are made of
+# Strategies
 
 LINE_CHARACTERS = st.characters(codec="utf-8", exclude_characters="\r\n\0")
 LOOKALIKES = [
@@ -69,71 +69,75 @@ attachments = st.builds(
 )
 
 
-def written(mailbox: tuple[str, str]) -> str:
-    """A name and an address as a sender writes them."""
+def format_mailbox(mailbox: tuple[str, str]) -> str:
+    """Return `"name" <address>`, with the name quoted."""
     name = re.sub(r'(["\\])', r"\\\1", mailbox[0])
     return f'"{name}" <{mailbox[1]}>'
 
 
-# How they are read
+# Parsing
 
 
 def parsed(draft: Draft) -> EmailMessage:
-    """What a reader gets of a mail as it is accepted, after what every relay asks of the bytes."""
-    accepted = prepare_email(NewEmail(draft), now=DATE)
-    raw = bytes(accepted.content)
+    """Prepare and parse an email, and check that every relay can transport its bytes."""
+    prepared = prepare_email(NewEmail(draft), now=DATE)
+    raw = bytes(prepared.content)
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     message = email.message_from_bytes(raw, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
-    assert message["Message-ID"] == accepted.email.message_id
+    assert message["Message-ID"] == prepared.email.message_id
     assert [part.defects for part in message.walk() if part.defects] == []
     return message
 
 
 def mailboxes_in(message: EmailMessage, name: str) -> list[tuple[str, str]]:
-    """Names and addresses. The newer parser puts spaces of its own into long names; the older one reads them right."""
+    """Return names and addresses. The newer parser inserts spaces into long names; the older one decodes them correctly."""
     (value,) = (value for header, value in message.raw_items() if header == name)
-    return [(str(make_header(decode_header(shown))), spec) for shown, spec in getaddresses([re.sub(r"\r?\n", "", str(value))])]
+    return [
+        (str(make_header(decode_header(encoded))), spec) for encoded, spec in getaddresses([re.sub(r"\r?\n", "", str(value))])
+    ]
 
 
 def lines_of(text: str) -> list[str]:
-    """A text's lines; the last needs no end."""
-    found = re.split(r"\r\n|\r|\n", text)
-    return found if found[-1] or len(found) == 1 else found[:-1]
+    """Return the lines of a text, whether or not the last one has a line end."""
+    lines = re.split(r"\r\n|\r|\n", text)
+    return lines if lines[-1] or len(lines) == 1 else lines[:-1]
 
 
 def content_of(message: EmailMessage, kind: str) -> list[str]:
-    """The lines of its text or HTML."""
+    """Return the lines of the text or HTML part."""
     part = message.get_body((kind,))
     assert part is not None
     return lines_of(part.get_content())
 
 
 def file_of(part: EmailMessage) -> tuple[str, bytes, str, str]:
-    """A file's name, content, kind and id."""
+    """Return the name, content, content type and Content-ID of a part."""
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
-    # get_filename() takes the brackets and quotes off a name that has them.
+    # get_filename() would strip brackets and quotes that belong to the name.
     name = part["Content-Disposition"].params.get("filename", "")
     return name, content, part.get_content_type(), part.get("Content-ID", "")
 
 
-def file_given(attachment: Attachment) -> tuple[str, bytes, str, str]:
-    """The same of what was given."""
+def expected_file(attachment: Attachment) -> tuple[str, bytes, str, str]:
+    """Return the same of an attachment."""
     content_id = "" if attachment.content_id is None else f"<{attachment.content_id}>"
     return attachment.filename, attachment.content, attachment.content_type.partition(";")[0], content_id
 
 
-# What holds
+# Properties
 
 
-@any_mail
+@any_draft
 @given(sender=mailboxes, to=st.lists(mailboxes, min_size=1, max_size=5), reply_to=st.lists(mailboxes, max_size=2))
-def test_every_address_comes_back(sender: tuple[str, str], to: list[tuple[str, str]], reply_to: list[tuple[str, str]]) -> None:
-    to_, reply_to_ = tuple(map(written, to)), tuple(map(written, reply_to))
-    draft = Draft(sender=written(sender), to=to_, cc=to_[1:], bcc=("hidden@x.example",), reply_to=reply_to_, text="Hi")
+def test_every_address_survives_the_round_trip(
+    sender: tuple[str, str], to: list[tuple[str, str]], reply_to: list[tuple[str, str]]
+) -> None:
+    to_, reply_to_ = tuple(map(format_mailbox, to)), tuple(map(format_mailbox, reply_to))
+    draft = Draft(sender=format_mailbox(sender), to=to_, cc=to_[1:], bcc=("hidden@x.example",), reply_to=reply_to_, text="Hi")
 
     message = parsed(draft)
 
@@ -144,31 +148,31 @@ def test_every_address_comes_back(sender: tuple[str, str], to: list[tuple[str, s
     assert "hidden" not in message.as_string()
 
 
-@any_mail
-@given(subject=lines, given_headers=headers)
-def test_every_header_comes_back(subject: str, given_headers: list[tuple[str, str]]) -> None:
-    draft = Draft(sender="a@x.example", to=("b@x.example",), subject=subject, text="Hi", headers=dict(given_headers))
+@any_draft
+@given(subject=lines, custom_headers=headers)
+def test_every_header_survives_the_round_trip(subject: str, custom_headers: list[tuple[str, str]]) -> None:
+    draft = Draft(sender="a@x.example", to=("b@x.example",), subject=subject, text="Hi", headers=dict(custom_headers))
 
     message = parsed(draft)
 
     assert message["Subject"] == subject
-    assert {name: str(message[name]) for name, _ in given_headers} == dict(given_headers)
+    assert {name: str(message[name]) for name, _ in custom_headers} == dict(custom_headers)
     assert message["Date"].datetime == DATE
 
 
-@any_mail
+@any_draft
 @given(text=st.none() | texts, html=texts, files=st.lists(attachments, max_size=4))
-def test_every_part_comes_back(text: str | None, html: str, files: list[Attachment]) -> None:
-    shown = [file for number, file in enumerate(files) if file.content_id is not None and number % 2]
-    html += "".join(f'<img src="cid:{quote(str(file.content_id), safe="")}">' for file in shown)
-    inline = [file for file in files if file.content_id in {each.content_id for each in shown}]
+def test_every_part_survives_the_round_trip(text: str | None, html: str, files: list[Attachment]) -> None:
+    referenced = [file for number, file in enumerate(files) if file.content_id is not None and number % 2]
+    html += "".join(f'<img src="cid:{quote(str(file.content_id), safe="")}">' for file in referenced)
+    inline = [file for file in files if file.content_id in {each.content_id for each in referenced}]
 
     message = parsed(Draft(sender="a@x.example", to=("b@x.example",), text=text, html=html, attachments=tuple(files)))
 
     assert text is None or content_of(message, "plain") == lines_of(text)
     assert content_of(message, "html") == lines_of(html)
     parts = [part for part in message.walk() if part.get_content_disposition() is not None]
-    assert [file_of(part) for part in parts if part.get_content_disposition() == "inline"] == list(map(file_given, inline))
+    assert [file_of(part) for part in parts if part.get_content_disposition() == "inline"] == list(map(expected_file, inline))
     assert [file_of(part) for part in parts if part.get_content_disposition() == "attachment"] == [
-        file_given(file) for file in files if file not in inline
+        expected_file(file) for file in files if file not in inline
     ]

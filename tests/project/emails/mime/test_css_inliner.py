@@ -1,4 +1,4 @@
-"""Style sheets in a mail's HTML, written into its elements."""
+"""The CSS inliner."""
 
 import re
 import threading
@@ -18,8 +18,8 @@ STYLED = re.compile(r'<p[^>]* style="color: red;"')
 
 
 @pytest.fixture
-def fetched() -> Iterator[tuple[str, list[str]]]:
-    """A web server of style sheets: its address, and the paths that were asked for."""
+def stylesheet_server() -> Iterator[tuple[str, list[str]]]:
+    """A web server for style sheets: its URL, and the paths that were requested."""
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -31,7 +31,7 @@ def fetched() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(b"p{color:red}")
 
         def log_message(self, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -43,13 +43,13 @@ def fetched() -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
-def test_a_rule_becomes_an_attribute() -> None:
+def test_copies_a_rule_into_a_style_attribute() -> None:
     html = f'<!DOCTYPE html>\n<html lang="en"><head>{RED}</head><body><p class="a">Grüße&nbsp;&amp; <b>more</b></p></body></html>'
 
     assert inline_css(html).replace("\n", "") == html.replace("\n", "").replace('class="a"', 'class="a" style="color: red;"')
 
 
-def test_keeps_what_no_attribute_can_say() -> None:
+def test_keeps_the_style_element_for_media_queries_and_hover() -> None:
     style = "<style>a{color:red} a:hover{color:blue} @media (max-width:9em){a{color:green}}</style>"
 
     html = inline_css(f"{style}<a>x</a>")
@@ -58,7 +58,7 @@ def test_keeps_what_no_attribute_can_say() -> None:
     assert '<a style="color: red;">x</a>' in html
 
 
-def test_what_an_element_says_of_itself_wins() -> None:
+def test_an_elements_own_style_wins() -> None:
     assert '<p style="color: blue">' in inline_css(f'{RED}<p style="color: blue">x</p>')
 
 
@@ -76,27 +76,27 @@ def test_what_an_element_says_of_itself_wins() -> None:
         '<p style="color:red">&lt;style></p>',
     ],
 )
-def test_html_without_a_style_element_is_left_as_it_is(html: str) -> None:
+def test_leaves_html_without_a_style_element_unchanged(html: str) -> None:
     assert inline_css(html) == html
 
 
 @pytest.mark.parametrize(
-    ("html", "shown"),
+    ("html", "expected"),
     [
         (f"{RED}<p>one<p>two", ["one", "two"]),
         (f"<p>one</p>{RED}<p>two</p>", ["one", "two"]),
         (f"<div><p>one</p>{RED}</div>", ["one"]),
         ("<!-- a --><P>one</P><!-- b --><STYLE>P{color:red}</STYLE>", ["one"]),
         ("<p>one</p><style>p{color:red}", ["one"]),
-        (f"<p>{RED}one</p>tail", [f"{RED}one"]),
+        (f"<p>{RED}one</p>end", [f"{RED}one"]),
     ],
 )
-def test_a_fragment_is_still_all_there(html: str, shown: list[str]) -> None:
+def test_keeps_all_content_of_a_fragment(html: str, expected: list[str]) -> None:
     result = inline_css(html)
 
-    assert re.findall(r'<p style="color: red;">(.*?)</p>', result) == shown
+    assert re.findall(r'<p style="color: red;">(.*?)</p>', result) == expected
     assert result.endswith("</body></html>")
-    assert ("tail" in result, "<!-- b -->" in result) == ("tail" in html, "<!-- b -->" in html)
+    assert ("end" in result, "<!-- b -->" in result) == ("end" in html, "<!-- b -->" in html)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_fragment_is_still_all_there(html: str, shown: list[str]) -> None:
         "é🎉{}",
     ],
 )
-def test_malformed_css_fails_no_mail(css: str) -> None:
+def test_malformed_css_does_not_fail(css: str) -> None:
     html = inline_css(f"<style>{css}</style><p>Hi</p>")
 
     assert f"<style>{css}</style>" in html
     assert re.search(r"<p[^>]*>Hi</p>", html)
 
 
-def test_a_malformed_attribute_leaves_the_html_as_it_is() -> None:
+def test_leaves_html_with_a_malformed_style_attribute_unchanged() -> None:
     html = f"{RED}<p style=\"@charset 'x'!\">Hi</p>"
 
     assert inline_css(html) == html
@@ -137,7 +137,7 @@ def test_a_malformed_attribute_leaves_the_html_as_it_is() -> None:
     "attribute",
     ["media=print", 'media="(max-width:9em)"', 'media="screen and (color)"', "type='text/css' MEDIA = 'all and (color)'"],
 )
-def test_a_style_for_some_media_only_is_not_for_all(attribute: str) -> None:
+def test_does_not_inline_a_style_for_other_media(attribute: str) -> None:
     html = inline_css(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>")
 
     assert "<p>Hi</p>" in html
@@ -145,13 +145,13 @@ def test_a_style_for_some_media_only_is_not_for_all(attribute: str) -> None:
 
 
 @pytest.mark.parametrize("attribute", ["media=screen", 'media="all"', "media = ' all '", "type=text/css", "data-media=print"])
-def test_a_style_for_every_screen_is_written_in(attribute: str) -> None:
+def test_inlines_a_style_for_all_screens(attribute: str) -> None:
     assert STYLED.search(inline_css(f"<style {attribute}>p{{color:red}}</style><p>Hi</p>"))
 
 
 @pytest.mark.parametrize("attribute", ["media=", "media"])
 @pytest.mark.timeout(10)
-def test_endless_spaces_in_a_style_element_take_no_time(attribute: str) -> None:
+def test_many_spaces_in_a_style_element_take_linear_time(attribute: str) -> None:
     assert inline_css(f"<style {attribute}{' ' * 190_000}all>p{{color:red}}</style><p>Hi</p>").endswith("</body></html>")
 
 
@@ -163,25 +163,25 @@ def test_endless_spaces_in_a_style_element_take_no_time(attribute: str) -> None:
         "",
     ],
 )
-def test_the_doctype_stays_what_it_was(doctype: str) -> None:
+def test_keeps_the_doctype(doctype: str) -> None:
     html = inline_css(f"{doctype}<html><head>{RED}</head><body><p>&lt;!doctype html></p></body></html>")
 
     assert html.startswith(f"{doctype}<html><head>")
     assert STYLED.search(html)
 
 
-def test_outlooks_conditions_stay_conditions() -> None:
+def test_keeps_outlooks_conditional_comments() -> None:
     conditions = "<!--[if mso]><b>a</b><![endif]--><!--[if !mso]><!--><i>b</i><!--<![endif]--><![if !mso]><u>c</u><![endif]>"
 
     assert conditions in inline_css(f"<p>{conditions}</p>{RED}")
 
 
-def test_fetches_nothing_from_the_network(fetched: tuple[str, list[str]]) -> None:
-    server, paths = fetched
-    linked = f'<link rel="stylesheet" href="{server}/a.css"><link rel="stylesheet" href="//{server[7:]}/b.css">'
-    imported = f'<style>@import url("{server}/c.css"); p{{background:url({server}/d.png)}}</style>'
+def test_fetches_nothing_from_the_network(stylesheet_server: tuple[str, list[str]]) -> None:
+    url, paths = stylesheet_server
+    linked = f'<link rel="stylesheet" href="{url}/a.css"><link rel="stylesheet" href="//{url[7:]}/b.css">'
+    imported = f'<style>@import url("{url}/c.css"); p{{background:url({url}/d.png)}}</style>'
 
-    html = inline_css(f"<head><base href='{server}/'>{linked}<link rel=stylesheet href=e.css>{imported}</head><p>Hi</p>")
+    html = inline_css(f"<head><base href='{url}/'>{linked}<link rel=stylesheet href=e.css>{imported}</head><p>Hi</p>")
 
     assert paths == []
     assert linked in html
@@ -200,14 +200,14 @@ def test_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(f'href="{href}"' in html for href in hrefs)
 
 
-def test_a_sheet_that_would_take_minutes_is_left_as_it_is() -> None:
+def test_leaves_html_with_too_many_rules_unchanged() -> None:
     for sheet in ("".join(f"*{{--a{number}:c}}" for number in range(11_000)), "*," * 90_000 + "p{color:red}"):
         html = f"<style>{sheet}</style>" + "<p>" * 1900
         assert inline_css(html) == html
 
 
-def test_the_sheet_of_a_newsletter_is_written_in() -> None:
-    """About the most that Gmail shows: 16 KB of styles."""
+def test_inlines_the_style_sheet_of_a_newsletter() -> None:
+    """Check with 16 KB of styles, which is about the limit of Gmail."""
     rules = "".join(f".c{number} td{{padding:{number}px;margin:0 {number}px;width:{number}%}}" for number in range(250))
 
     assert STYLED.search(inline_css(f"<style>p{{color:red}}{rules}</style>" + "<p>Hi</p>" * 700))
@@ -216,18 +216,18 @@ def test_the_sheet_of_a_newsletter_is_written_in() -> None:
 @pytest.mark.parametrize(
     "html", ["<div>" * 50_000, "<b>" * 50_000, "<svg>" * 10_000, "x" * MAX_HTML_LENGTH, "<p>x</p>" * (MAX_TAGS + 1)]
 )
-def test_what_is_too_large_or_too_deep_is_left_as_it_is(html: str) -> None:
+def test_leaves_html_that_is_too_large_or_too_deep_unchanged(html: str) -> None:
     assert inline_css(RED + html) == RED + html
 
 
 @pytest.mark.parametrize("tag", ["<div>", "<b>", "<svg>", "<table><td>", "<p a={}><b b={}>"])
-def test_what_is_as_deep_as_may_be_is_written_in(tag: str) -> None:
+def test_inlines_html_of_the_maximum_depth(tag: str) -> None:
     nested = "".join(tag.format(number, number) for number in range((MAX_TAGS - 2) // tag.count("<")))
 
     assert STYLED.search(inline_css(f"{RED}<p>x</p>{nested}"))
 
 
-def test_the_html_of_a_mail_is_written_in() -> None:
+def test_the_builder_inlines_css() -> None:
     draft = Draft(
         sender="a@x.example", to=("b@x.example",), text="Hi", html=f"<html><head>{RED}</head><body><p>Hi</p></body></html>"
     )

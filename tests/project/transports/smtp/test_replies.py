@@ -1,4 +1,4 @@
-"""What a relay said, read."""
+"""Reading a relay's replies."""
 
 import smtplib
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from project.transports.smtp.replies import Reply, describe_error, is_bad_addres
 
 
 @pytest.mark.parametrize(
-    ("said", "kept"),
+    ("received", "text"),
     [
         ("2.0.0 Ok: queued as 4F2", "2.0.0 Ok: queued as 4F2"),
         ("", ""),
@@ -32,15 +32,15 @@ from project.transports.smtp.replies import Reply, describe_error, is_bad_addres
         ("5.1.1 See\n5.1.2 too", "5.1.1 See 5.1.2 too"),
     ],
 )
-def test_the_text_is_one_printable_line(said: str, kept: str) -> None:
-    assert Reply(550, said).text == kept
+def test_the_text_is_one_printable_line(received: str, text: str) -> None:
+    assert Reply(550, received).text == text
 
 
 def test_the_text_is_bounded() -> None:
     assert Reply(550, "x" * 100_000).text == "x" * 500
 
 
-def test_replies_are_equal_by_what_is_kept() -> None:
+def test_replies_with_the_same_sanitized_text_are_equal() -> None:
     assert Reply(550, "a\nb") == Reply(550, "a b")
 
 
@@ -69,7 +69,7 @@ def test_replies_are_equal_by_what_is_kept() -> None:
         ("٥.١.١ Other digits", ""),
     ],
 )
-def test_the_enhanced_code_begins_the_text(text: str, enhanced: str) -> None:
+def test_the_enhanced_code_is_read_from_the_start_of_the_text(text: str, enhanced: str) -> None:
     assert Reply(550, text).enhanced == enhanced
 
 
@@ -77,7 +77,7 @@ def test_the_enhanced_code_begins_the_text(text: str, enhanced: str) -> None:
     ("code", "permanent"),
     [(-1, False), (250, False), (354, False), (400, False), (499, False), (500, True), (599, True), (600, False)],
 )
-def test_the_code_says_whether_it_is_final(code: int, permanent: bool) -> None:
+def test_only_5xx_is_permanent(code: int, permanent: bool) -> None:
     assert Reply(code, "").is_permanent == permanent
 
 
@@ -99,11 +99,11 @@ def test_the_code_says_whether_it_is_final(code: int, permanent: bool) -> None:
         (250, "5.1.1 Odd", False),
     ],
 )
-def test_an_address_is_bad_only_by_codes_that_speak_of_it(code: int, text: str, bad: bool) -> None:
+def test_only_a_code_about_the_address_makes_it_a_bad_address(code: int, text: str, bad: bool) -> None:
     assert is_bad_address(Reply(code, text)) is bad
 
 
-# The wait
+# The requested delay
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_address_is_bad_only_by_codes_that_speak_of_it(code: int, text: str, 
         ("4.7.1 Greylisted, please try\r\n4.7.1 again in 5\r\n4.7.1 minutes", 300),
     ],
 )
-def test_a_relay_may_ask_to_wait(text: str, seconds: int) -> None:
+def test_reads_the_requested_delay(text: str, seconds: int) -> None:
     assert Reply(451, text).requested_delay == timedelta(seconds=seconds)
 
 
@@ -150,12 +150,12 @@ def test_a_relay_may_ask_to_wait(text: str, seconds: int) -> None:
         "Try again at 12:30",
     ],
 )
-def test_no_time_named_is_no_wait(text: str) -> None:
+def test_a_text_without_a_time_requests_no_delay(text: str) -> None:
     assert Reply(451, text).requested_delay is None
 
 
 @pytest.mark.parametrize(("text", "hours"), [("retry in 24 hours", 24), ("retry in 25 hours", 24), ("retry in 168 hours", 24)])
-def test_a_wait_is_a_day_at_most(text: str, hours: int) -> None:
+def test_a_requested_delay_is_limited_to_a_day(text: str, hours: int) -> None:
     assert Reply(451, text).requested_delay == timedelta(hours=hours)
 
 
@@ -163,11 +163,11 @@ def test_a_wait_is_a_day_at_most(text: str, hours: int) -> None:
     "text",
     ["retry in 0 seconds", "come back in 00:00:00", "retry in 169 hours", f"retry in {'9' * 400} hours", "retry in -5 min"],
 )
-def test_an_absurd_wait_is_ignored(text: str) -> None:
+def test_ignores_an_implausible_delay(text: str) -> None:
     assert Reply(451, text).requested_delay is None
 
 
-# Of exceptions
+# Exceptions
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_an_absurd_wait_is_ignored(text: str) -> None:
         (ValueError("no mail"), None),
     ],
 )
-def test_reads_what_the_relay_said_off_an_exception(error: Exception, reply: Reply | None) -> None:
+def test_reads_the_reply_from_an_exception(error: Exception, reply: Reply | None) -> None:
     assert reply_from_error(error) == reply
 
 
@@ -206,7 +206,7 @@ def test_reads_what_the_relay_said_off_an_exception(error: Exception, reply: Rep
     ("status", "code"),
     [(400, 554), (404, 554), (413, 554), (422, 554), (401, 451), (403, 451), (408, 451), (429, 451), (500, 451), (503, 451)],
 )
-def test_a_services_answer_reads_as_a_relays(status: int, code: int) -> None:
+def test_converts_an_http_status_to_an_smtp_code(status: int, code: int) -> None:
     response = Response()
     response.status_code, response.reason, response._content = status, "Why", b'{"message":\n"Not so"}'
 
@@ -216,7 +216,7 @@ def test_a_services_answer_reads_as_a_relays(status: int, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "told",
+    "source",
     [
         smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 no \xff"), "d@e.f": (451, b"later")}),
         aiosmtplib.SMTPRecipientsRefused(
@@ -230,17 +230,17 @@ def test_a_services_answer_reads_as_a_relays(status: int, code: int) -> None:
     ],
     ids=["smtplib", "aiosmtplib", "sendmail", "aiosmtplib.sendmail"],
 )
-def test_reads_what_was_said_of_each_recipient(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
-    assert rejections_from(told) == {"a@b.c": Reply(550, "5.1.1 no \ufffd"), "d@e.f": Reply(451, "later")}
+def test_reads_the_reply_to_each_rejected_recipient(source: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
+    assert rejections_from(source) == {"a@b.c": Reply(550, "5.1.1 no \ufffd"), "d@e.f": Reply(451, "later")}
 
 
-@pytest.mark.parametrize("told", [{}, smtplib.SMTPDataError(554, b"no"), aiosmtplib.SMTPDataError(554, "no"), ValueError()])
-def test_nothing_may_have_been_said_of_recipients(told: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
-    assert rejections_from(told) == {}
+@pytest.mark.parametrize("source", [{}, smtplib.SMTPDataError(554, b"no"), aiosmtplib.SMTPDataError(554, "no"), ValueError()])
+def test_there_may_be_no_rejected_recipients(source: BaseException | Mapping[str, tuple[int, str | bytes]]) -> None:
+    assert rejections_from(source) == {}
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "text"),
     [
         (smtplib.SMTPRecipientsRefused({"a@b.c": (550, b"5.1.1 No such mailbox")}), "550 5.1.1 No such mailbox"),
         (aiosmtplib.SMTPDataError(552, "5.3.4 Too\nbig"), "552 5.3.4 Too big"),
@@ -251,5 +251,5 @@ def test_nothing_may_have_been_said_of_recipients(told: BaseException | Mapping[
         (ConnectionRefusedError("refused"), "ConnectionRefusedError: refused"),
     ],
 )
-def test_an_error_reads_as_the_relay_said_it(error: Exception, words: str) -> None:
-    assert describe_error(error) == words
+def test_describes_an_error_by_its_reply_or_its_class(error: Exception, text: str) -> None:
+    assert describe_error(error) == text

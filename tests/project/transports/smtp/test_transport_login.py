@@ -1,4 +1,4 @@
-"""The SMTP transport, and relays with a size limit, a login or TLS."""
+"""The SMTP transport with relays that have a size limit, a login or TLS."""
 
 import ssl
 from collections.abc import Iterator
@@ -29,27 +29,27 @@ pytestmark = pytest.mark.anyio
 PASSWORD = "hunter2hunter2"
 
 
-class Strict:
-    """A handler of aiosmtpd that takes every mail of whom the server lets in."""
+class StoringHandler:
+    """A handler for aiosmtpd that stores every message the server accepts."""
 
     def __init__(self) -> None:
-        self.mails: list[bytes | str | None] = []
+        self.emails: list[bytes | str | None] = []
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name
-        """Take it."""
-        self.mails.append(envelope.content)
-        return "250 2.0.0 Taken"
+        """Store the message."""
+        self.emails.append(envelope.content)
+        return "250 2.0.0 Accepted"
 
 
-def knows_ada(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, login: LoginPassword) -> AuthResult:
-    """Let Ada in."""
+def authenticate_ada(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, login: LoginPassword) -> AuthResult:
+    """Accept the login of Ada."""
     return AuthResult(success=login == LoginPassword(b"ada", PASSWORD.encode()), handled=False)
 
 
 @contextmanager
-def strict_relay(**options: Any) -> Iterator[tuple[int, Strict]]:
-    """A server of aiosmtpd with these options. Gives its port, and what it takes."""
-    handler = Strict()
+def strict_relay(**options: Any) -> Iterator[tuple[int, StoringHandler]]:
+    """Run an aiosmtpd server with these options. Return its port, and the handler with the messages."""
+    handler = StoringHandler()
     controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
     try:
@@ -60,21 +60,21 @@ def strict_relay(**options: Any) -> Iterator[tuple[int, Strict]]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate of 127.0.0.1 that it signed itself, and its key, in one file."""
+    """Return a file with a self-signed certificate for 127.0.0.1 and its key."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(timezone.now() - timedelta(days=1)).not_valid_after(timezone.now() + timedelta(days=1))
     builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    made = builder.sign(key, hashes.SHA256())
+    signed = builder.sign(key, hashes.SHA256())
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    path.write_bytes(made.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.write_bytes(signed.public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return path
 
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
-    """What a server with that certificate speaks."""
+    """Return the TLS context of a server with that certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     return context
@@ -82,43 +82,43 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 @pytest.fixture
 def _trusted(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its own authority."""
+    """Trust the self-signed certificate."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
 
 
-async def test_a_mail_that_is_larger_than_the_relay_takes_is_not_sent_at_all() -> None:
+async def test_does_not_send_an_email_that_exceeds_the_relays_size_limit() -> None:
     with strict_relay(data_size_limit=1000) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port))
+        connection = open_connection(Relay("127.0.0.1", port))
 
-        results = [await channel.send(unsaved_email(text=text)) for text in ("long " * 1000, "short")]
-        await channel.close()
+        results = [await connection.send(unsaved_email(text=text)) for text in ("long " * 1000, "short")]
+        await connection.close()
 
     assert [(result.reply or Reply(0, "")).code for result in results] == [552, 250]
-    assert (results[0].failure_kind, len(handler.mails)) == (FailureKind.PERMANENT, 1)
+    assert (results[0].failure_kind, len(handler.emails)) == (FailureKind.PERMANENT, 1)
     assert "DATA" not in results[0].smtp_transcript
 
 
 @pytest.mark.usefixtures("_trusted")
-async def test_logs_in_and_keeps_nothing_of_it(tls: ssl.SSLContext) -> None:
-    with strict_relay(tls_context=tls, authenticator=knows_ada, auth_required=True) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port, starttls=True, username="ada", password=PASSWORD))
+async def test_logs_in_and_keeps_the_login_out_of_the_transcript(tls: ssl.SSLContext) -> None:
+    with strict_relay(tls_context=tls, authenticator=authenticate_ada, auth_required=True) as (port, handler):
+        connection = open_connection(Relay("127.0.0.1", port, starttls=True, username="ada", password=PASSWORD))
 
-        result = await channel.send(unsaved_email())
-        await channel.close()
+        result = await connection.send(unsaved_email())
+        await connection.close()
 
-    assert (result.error, len(handler.mails)) == ("", 1)
+    assert (result.error, len(handler.emails)) == ("", 1)
     assert result.smtp_transcript.startswith("C: MAIL FROM:<shop@example.com>")
     assert "AUTH" not in result.smtp_transcript
 
 
 @pytest.mark.usefixtures("_trusted")
-async def test_a_login_that_is_refused_is_the_relays_fault(tls: ssl.SSLContext) -> None:
-    with strict_relay(tls_context=tls, authenticator=knows_ada, auth_required=True) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port, starttls=True, username="ada", password="wrong"))
+async def test_a_relay_that_rejects_the_login_is_unavailable(tls: ssl.SSLContext) -> None:
+    with strict_relay(tls_context=tls, authenticator=authenticate_ada, auth_required=True) as (port, handler):
+        connection = open_connection(Relay("127.0.0.1", port, starttls=True, username="ada", password="wrong"))
 
-        result = await channel.send(unsaved_email())
+        result = await connection.send(unsaved_email())
 
-    assert (result.failure_kind, handler.mails) == (FailureKind.RELAY_UNAVAILABLE, [])
+    assert (result.failure_kind, handler.emails) == (FailureKind.RELAY_UNAVAILABLE, [])
     assert result.error.startswith("535 5.7.8 ")
     assert "wrong" not in result.error + result.smtp_transcript
 
@@ -126,38 +126,38 @@ async def test_a_login_that_is_refused_is_the_relays_fault(tls: ssl.SSLContext) 
 @pytest.mark.usefixtures("_trusted")
 async def test_sends_over_starttls(tls: ssl.SSLContext) -> None:
     with strict_relay(tls_context=tls, require_starttls=True) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port, starttls=True))
+        connection = open_connection(Relay("127.0.0.1", port, starttls=True))
 
-        results = [await channel.send(unsaved_email()) for _ in range(2)]
-        await channel.close()
+        results = [await connection.send(unsaved_email()) for _ in range(2)]
+        await connection.close()
 
-    assert ([result.error for result in results], len(handler.mails)) == (["", ""], 2)
+    assert ([result.error for result in results], len(handler.emails)) == (["", ""], 2)
 
 
 @pytest.mark.usefixtures("_trusted")
 async def test_sends_over_implicit_tls(tls: ssl.SSLContext) -> None:
     with strict_relay(ssl_context=tls) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port, implicit_tls=True))
+        connection = open_connection(Relay("127.0.0.1", port, implicit_tls=True))
 
-        results = [await channel.send(unsaved_email()) for _ in range(2)]
-        await channel.close()
+        results = [await connection.send(unsaved_email()) for _ in range(2)]
+        await connection.close()
 
-    assert ([result.error for result in results], len(handler.mails)) == (["", ""], 2)
+    assert ([result.error for result in results], len(handler.emails)) == (["", ""], 2)
 
 
 @pytest.mark.parametrize("starttls", [True, False])
-async def test_a_certificate_that_nobody_vouches_for_is_the_relays_fault(tls: ssl.SSLContext, starttls: bool) -> None:
+async def test_a_relay_with_an_untrusted_certificate_is_unavailable(tls: ssl.SSLContext, starttls: bool) -> None:
     with strict_relay(**{"tls_context" if starttls else "ssl_context": tls}) as (port, handler):
-        channel = open_connection(Relay("127.0.0.1", port, starttls=starttls, implicit_tls=not starttls))
+        connection = open_connection(Relay("127.0.0.1", port, starttls=starttls, implicit_tls=not starttls))
 
-        result = await channel.send(unsaved_email())
+        result = await connection.send(unsaved_email())
 
-    assert (result.failure_kind, handler.mails, channel.is_open) == (FailureKind.RELAY_UNAVAILABLE, [], False)
+    assert (result.failure_kind, handler.emails, connection.is_open) == (FailureKind.RELAY_UNAVAILABLE, [], False)
     assert "certificate verify failed" in result.error
 
 
-async def test_no_mail_goes_in_the_clear_to_a_relay_that_has_no_tls() -> None:
+async def test_sends_nothing_if_the_relay_does_not_support_starttls() -> None:
     async with fake_relay() as relay:
         result = await open_connection(Relay("127.0.0.1", relay.port, starttls=True)).send(unsaved_email())
 
-    assert (result.failure_kind, relay.began) == (FailureKind.RELAY_UNAVAILABLE, 0)
+    assert (result.failure_kind, relay.emails_started) == (FailureKind.RELAY_UNAVAILABLE, 0)

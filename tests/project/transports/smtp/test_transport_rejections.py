@@ -1,26 +1,34 @@
-"""The SMTP transport, and relays that refuse."""
+"""The SMTP transport with relays that reject senders, recipients or messages."""
 
 import pytest
 
 from project.transports.smtp.error_classes import FailureKind
 from project.transports.smtp.replies import Reply
-from tests.project.transports.fake_relay import HANG_UP, TAKEN, Step, fake_relay, open_connection, reply_once, unsaved_email
+from tests.project.transports.fake_relay import (
+    ACCEPTED,
+    DISCONNECT,
+    SmtpStep,
+    fake_relay,
+    open_connection,
+    reply_once,
+    unsaved_email,
+)
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_mail_may_be_refused_for_some_and_taken_for_others() -> None:
-    def special(step: Step) -> str | None:
+async def test_sends_to_accepted_recipients_and_returns_the_rejected_ones() -> None:
+    def script(step: SmtpStep) -> str | None:
         if step.verb != "RCPT":
             return None
-        return {"TO:<bad@example.com>": "550 5.1.1 No such user", "TO:<full@example.com>": "452 4.2.2 Full"}.get(step.text)
+        return {"TO:<bad@example.com>": "550 5.1.1 No such user", "TO:<full@example.com>": "452 4.2.2 Full"}.get(step.argument)
 
-    async with fake_relay(special) as relay:
-        channel = open_connection(relay.relay())
-        result = await channel.send(unsaved_email("bad@example.com", "ada@example.com", "full@example.com"))
-        await channel.close()
+    async with fake_relay(script) as relay:
+        connection = open_connection(relay.relay())
+        result = await connection.send(unsaved_email("bad@example.com", "ada@example.com", "full@example.com"))
+        await connection.close()
 
-    assert (result.error, result.reply) == ("", TAKEN)
+    assert (result.error, result.reply) == ("", ACCEPTED)
     assert result.rejections == {
         "bad@example.com": Reply(550, "5.1.1 No such user"),
         "full@example.com": Reply(452, "4.2.2 Full"),
@@ -29,7 +37,7 @@ async def test_a_mail_may_be_refused_for_some_and_taken_for_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verb", "answer", "failure_kind"),
+    ("verb", "reply", "failure_kind"),
     [
         ("MAIL", "550 5.7.1 Not you", FailureKind.PERMANENT),
         ("MAIL", "552 5.3.4 Message size exceeds fixed limit", FailureKind.PERMANENT),
@@ -41,58 +49,58 @@ async def test_a_mail_may_be_refused_for_some_and_taken_for_others() -> None:
         ("MESSAGE", "452 4.3.1 Disk full", FailureKind.TEMPORARY),
     ],
 )
-async def test_a_refused_mail_is_no_hindrance_to_the_next(verb: str, answer: str, failure_kind: FailureKind) -> None:
-    async with fake_relay(reply_once(verb, answer)) as relay:
-        channel = open_connection(relay.relay())
+async def test_a_rejected_email_leaves_the_connection_usable(verb: str, reply: str, failure_kind: FailureKind) -> None:
+    async with fake_relay(reply_once(verb, reply)) as relay:
+        connection = open_connection(relay.relay())
 
-        refused, taken = [await channel.send(unsaved_email()) for _ in range(2)]
-        await channel.close()
+        rejected, accepted = [await connection.send(unsaved_email()) for _ in range(2)]
+        await connection.close()
 
-    assert (refused.failure_kind, refused.reply) == (failure_kind, Reply(int(answer[:3]), answer[4:]))
-    assert refused.error
-    assert (taken.error, relay.connections) == ("", 1)
+    assert (rejected.failure_kind, rejected.reply) == (failure_kind, Reply(int(reply[:3]), reply[4:]))
+    assert rejected.error
+    assert (accepted.error, relay.connections) == ("", 1)
 
 
 @pytest.mark.parametrize(
-    ("verb", "answer"), [("MAIL", "what?"), ("MAIL", "299 Hm"), ("MESSAGE", "what?"), ("MESSAGE", "354 Sure")]
+    ("verb", "reply"), [("MAIL", "what?"), ("MAIL", "299 Hm"), ("MESSAGE", "what?"), ("MESSAGE", "354 Sure")]
 )
-async def test_an_answer_that_makes_no_sense_may_pass_and_ends_the_connection(verb: str, answer: str) -> None:
-    async with fake_relay(reply_once(verb, answer)) as relay:
-        channel = open_connection(relay.relay())
+async def test_an_unexpected_reply_is_a_temporary_failure_and_closes_the_connection(verb: str, reply: str) -> None:
+    async with fake_relay(reply_once(verb, reply)) as relay:
+        connection = open_connection(relay.relay())
 
-        odd, taken = [await channel.send(unsaved_email()) for _ in range(2)]
-        await channel.close()
+        unexpected, accepted = [await connection.send(unsaved_email()) for _ in range(2)]
+        await connection.close()
 
-    assert (bool(odd.error), odd.failure_kind) == (True, FailureKind.TEMPORARY)
-    assert (taken.error, relay.connections) == ("", 2)
+    assert (bool(unexpected.error), unexpected.failure_kind) == (True, FailureKind.TEMPORARY)
+    assert (accepted.error, relay.connections) == ("", 2)
 
 
-async def test_a_mail_that_is_taken_in_other_words_is_taken() -> None:
-    async with fake_relay(reply_once("MESSAGE", "251 2.0.0 Taken, and forwarded")) as relay:
+async def test_any_2xx_reply_to_a_message_is_a_success() -> None:
+    async with fake_relay(reply_once("MESSAGE", "251 2.0.0 Accepted, will forward")) as relay:
         result = await open_connection(relay.relay()).send(unsaved_email())
 
-    assert (result.error, result.reply) == ("", Reply(251, "2.0.0 Taken, and forwarded"))
+    assert (result.error, result.reply) == ("", Reply(251, "2.0.0 Accepted, will forward"))
 
 
-@pytest.mark.parametrize("answer", [HANG_UP, "421 4.3.0 Enough"])
-async def test_what_a_relay_said_of_a_recipient_stands_when_it_hangs_up_after_it(answer: str) -> None:
-    answers = {"RCPT": "550 5.1.1 No such user", "RSET": answer}
-    async with fake_relay(lambda step: answers.get(step.verb)) as relay:
-        channel = open_connection(relay.relay())
-        result = await channel.send(unsaved_email())
+@pytest.mark.parametrize("reply", [DISCONNECT, "421 4.3.0 Enough"])
+async def test_keeps_the_rejection_of_a_recipient_if_the_relay_then_disconnects(reply: str) -> None:
+    replies = {"RCPT": "550 5.1.1 No such user", "RSET": reply}
+    async with fake_relay(lambda step: replies.get(step.verb)) as relay:
+        connection = open_connection(relay.relay())
+        result = await connection.send(unsaved_email())
 
     assert result.rejections == {"ada@example.com": Reply(550, "5.1.1 No such user")}
-    assert (result.failure_kind, channel.is_open) == (FailureKind.PERMANENT, False)
+    assert (result.failure_kind, connection.is_open) == (FailureKind.PERMANENT, False)
 
 
 @pytest.mark.parametrize("verb", ["DATA", "MESSAGE"])
-async def test_what_a_relay_said_of_a_recipient_stands_when_it_refuses_the_mail(verb: str) -> None:
-    def special(step: Step) -> str | None:
-        if step.verb == "RCPT" and "bob" in step.text:
+async def test_keeps_the_rejection_of_a_recipient_if_the_relay_then_rejects_the_message(verb: str) -> None:
+    def script(step: SmtpStep) -> str | None:
+        if step.verb == "RCPT" and "bob" in step.argument:
             return "550 5.1.1 No such user"
         return "554 5.7.1 Spam" if step.verb == verb else None
 
-    async with fake_relay(special) as relay:
+    async with fake_relay(script) as relay:
         result = await open_connection(relay.relay()).send(unsaved_email("ada@example.com", "bob@example.com"))
 
     assert result.rejections == {"bob@example.com": Reply(550, "5.1.1 No such user")}
@@ -100,40 +108,40 @@ async def test_what_a_relay_said_of_a_recipient_stands_when_it_refuses_the_mail(
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
-async def test_a_relay_that_lets_nobody_in_is_at_fault_and_is_left(verb: str) -> None:
+async def test_a_relay_that_requires_authentication_is_unavailable_and_the_connection_is_closed(verb: str) -> None:
     async with fake_relay(reply_once(verb, "530 5.7.0 Must issue a STARTTLS command first")) as relay:
-        channel = open_connection(relay.relay())
-        result = await channel.send(unsaved_email())
+        connection = open_connection(relay.relay())
+        result = await connection.send(unsaved_email())
 
-    assert (result.failure_kind, channel.is_open) == (FailureKind.RELAY_UNAVAILABLE, False)
+    assert (result.failure_kind, connection.is_open) == (FailureKind.RELAY_UNAVAILABLE, False)
 
 
-async def test_what_is_said_of_the_sender_is_said_of_no_recipient() -> None:
+async def test_the_rejection_of_a_sender_is_not_a_rejection_of_a_recipient() -> None:
     async with fake_relay(reply_once("MAIL", "553 5.1.3 User address required")) as relay:
         result = await open_connection(relay.relay()).send(unsaved_email())
 
     assert (result.sender_rejected, result.rejections, result.reply) == (True, {}, Reply(553, "5.1.3 User address required"))
 
 
-async def test_a_relay_that_hangs_up_at_the_message_may_have_taken_it_so_nothing_is_sent_at_once() -> None:
-    async with fake_relay(reply_once("MESSAGE", HANG_UP, mail=2)) as relay:
-        channel = open_connection(relay.relay())
-        await channel.send(unsaved_email())
+async def test_does_not_send_again_at_once_if_the_relay_disconnects_after_the_message() -> None:
+    async with fake_relay(reply_once("MESSAGE", DISCONNECT, email=2)) as relay:
+        connection = open_connection(relay.relay())
+        await connection.send(unsaved_email())
 
-        result = await channel.send(unsaved_email())
+        result = await connection.send(unsaved_email())
 
     assert (result.error.partition(":")[0], result.failure_kind) == ("SMTPServerDisconnected", FailureKind.TEMPORARY)
-    assert (relay.connections, relay.began, channel.is_open) == (1, 2, False)
+    assert (relay.connections, relay.emails_started, connection.is_open) == (1, 2, False)
 
 
-async def test_an_address_that_cannot_be_sent_to_fails_its_own_mail_alone() -> None:
+async def test_an_address_that_cannot_be_sent_fails_only_its_own_email() -> None:
     bad = unsaved_email()
     bad.recipients = ["ü@example.com"]
     async with fake_relay() as relay:
-        channel = open_connection(relay.relay())
+        connection = open_connection(relay.relay())
 
-        results = [await channel.send(email) for email in (bad, unsaved_email())]
-        await channel.close()
+        results = [await connection.send(email) for email in (bad, unsaved_email())]
+        await connection.close()
 
     assert ([bool(result.error) for result in results], relay.connections) == ([True, False], 2)
     assert results[0].failure_kind == FailureKind.PERMANENT

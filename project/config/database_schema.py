@@ -1,0 +1,45 @@
+"""Checks of the database's schema at start: is it prepared for this version, and can this version use it at all?"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import OperationalError, connection
+from django.db.migrations.executor import MigrationExecutor
+
+PRE_RELEASE_TABLE = "outbox_email"  # before the first release, emails were in the Django app "outbox"
+
+
+class IncompatibleDatabase(Exception):
+    """The database was made by a version of Mailrail that cannot be upgraded."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This database was made by a version of Mailrail before the first release, which cannot be upgraded:"
+            " set DATA_DIR or DATABASE_URL to a new one."
+        )
+
+
+@contextmanager
+def checks_at_startup() -> Iterator[None]:
+    """Run checks of the schema, and close the connection they opened.
+
+    An unavailable database does not stop the start, since it may come back: `/api/health/ready` reports it.
+    """
+    try:
+        yield
+    except OperationalError:
+        pass
+    finally:
+        connection.close()
+
+
+def refuse_incompatible_database() -> None:
+    """Raise `IncompatibleDatabase` if the database was made before the first release. Costs one query."""
+    if PRE_RELEASE_TABLE in connection.introspection.table_names():
+        raise IncompatibleDatabase
+
+
+def has_pending_migrations() -> bool:
+    """Return whether migrations of this version have not been applied yet."""
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))

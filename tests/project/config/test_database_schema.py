@@ -1,0 +1,44 @@
+"""Checks of the database's schema at start. tests/servers/test_startup.py tests them with real processes."""
+
+import pytest
+from django.db import OperationalError, connection
+
+from project.config.database_schema import (
+    PRE_RELEASE_TABLE,
+    IncompatibleDatabase,
+    checks_at_startup,
+    has_pending_migrations,
+    refuse_incompatible_database,
+)
+
+
+@pytest.mark.django_db
+def test_a_prepared_database_is_compatible_and_complete() -> None:
+    refuse_incompatible_database()
+
+    assert not has_pending_migrations()
+
+
+@pytest.mark.django_db
+def test_refuses_a_database_from_before_the_first_release() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {PRE_RELEASE_TABLE} (id integer PRIMARY KEY)")
+
+    with pytest.raises(IncompatibleDatabase, match="set DATA_DIR or DATABASE_URL to a new one"):
+        refuse_incompatible_database()
+
+
+@pytest.mark.django_db
+def test_the_check_costs_one_query(django_assert_num_queries: type) -> None:
+    with django_assert_num_queries(1):
+        refuse_incompatible_database()
+
+
+def test_an_unavailable_database_does_not_stop_the_start() -> None:
+    with checks_at_startup():
+        raise OperationalError("connection refused")
+
+
+def test_other_errors_stop_the_start() -> None:
+    with pytest.raises(IncompatibleDatabase), checks_at_startup():
+        raise IncompatibleDatabase

@@ -1,0 +1,39 @@
+"""Fixtures for the dashboard's numbers."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.core.cache import cache
+
+from project.emails.models import Email
+from project.events.models import Event
+from tests.project.conftest import Accept
+
+NOW = datetime(2026, 12, 1, 9, 30, 20, tzinfo=UTC)
+
+RecordEvent = Callable[..., Event]
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> Iterator[None]:
+    """Keep cached counts from reaching another test."""
+    cache.clear()
+    yield
+    cache.clear()
+
+
+@pytest.fixture
+def record_event(accept: Accept) -> RecordEvent:
+    """Return a function that creates an email with one event, `ago` before NOW. The email was submitted a second earlier."""
+    template: dict[str, Any] = {**Email.objects.filter(pk=accept().pk).values().get()}
+    Event.objects.all().delete()
+    del template["id"]
+
+    def record_event(status: str, ago: timedelta = timedelta(), **fields: Any) -> Event:
+        at = NOW - ago
+        email = Email.objects.create(**(template | {"status": status, "created_at": at - timedelta(seconds=1)} | fields))
+        return Event.objects.create(email=email, type=f"email.{status}", created_at=at, data={})
+
+    return record_event

@@ -1,0 +1,63 @@
+"""The JSON view of the dashboard, and the permission it needs."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+
+from project.accounts.models import User
+from project.delivery.models import RelayOutage
+from project.events.models import Event
+from tests.project.conftest import Accept
+from tests.project.dashboard.conftest import NOW
+
+STATS = "/admin/dashboard/stats"
+
+
+def test_returns_stats_with_the_latest_events_and_a_cursor(owner: User, accept: Accept) -> None:
+    client, event = Client(), Event.objects.get(email=accept("Hello Ada"))
+    client.force_login(owner)
+
+    stats = client.get(STATS).json()
+
+    assert (stats["cursor"], [each["id"] for each in stats["events"]]) == (event.pk, [event.pk])
+    assert stats["queue"]["depths"]["queued"] == 1
+    assert stats["transport"] == {"name": "Embedded mailbox", "outages": []}
+
+
+def test_responds_404_to_an_unknown_resolution(owner: User) -> None:
+    client = Client()
+    client.force_login(owner)
+
+    assert client.get(f"{STATS}?resolution=year").status_code == 404
+
+
+def test_requires_the_permission_to_view_emails(teammate: User) -> None:
+    client = Client()
+    client.force_login(teammate)
+
+    assert client.get(STATS).status_code == 403
+    assert 'id="dashboard"' not in client.get("/admin/").content.decode()
+    teammate.user_permissions.add(Permission.objects.get(codename="view_email"))
+    assert client.get(STATS).status_code == 200
+    assert 'id="dashboard"' in client.get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("path", [STATS, "/play", "/admin/emails/email/progress/"])
+def test_redirects_anonymous_users_to_the_login(db: None, path: str) -> None:
+    response = Client().get(path)
+
+    assert (response.status_code, response["Location"]) == (302, f"/admin/login/?next={path}")
+
+
+def test_reports_a_relay_outage(owner: User) -> None:
+    RelayOutage.objects.create(
+        worker="e", started_at=NOW, next_probe_at=NOW + timedelta(seconds=40), failures=3, error="Connection refused"
+    )
+    client = Client()
+    client.force_login(owner)
+
+    (outage,) = client.get(STATS).json()["transport"]["outages"]
+
+    assert (outage["failures"], outage["error"]) == (3, "Connection refused")
