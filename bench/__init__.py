@@ -1,1 +1,1 @@
-"""Measurements, each run by hand: `python bench/NAME.py`."""
+"""Benchmarks, run by hand: `python bench/router.py`, `python -m bench.outbox`, …"""

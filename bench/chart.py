@@ -1,4 +1,4 @@
-"""A chart of measurements, as SVG: a bar for each figure, as long as the median of its rounds, with a line from least to most."""
+"""An SVG bar chart of measurements: each bar is the median of its rounds, with a line from the least to the greatest."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,8 +7,8 @@ from statistics import median
 from bench.comparison import Round
 
 WIDTH, LEFT, RIGHT, ROW, BAR = 1080, 450, 90, 28, 16  # pixels
-TITLE = 44  # above the bars of a part
-OURS = "Mailrail"  # how the names of our own figures begin
+TITLE = 44  # height of a part's title
+OURS = "Mailrail"  # prefix of our own figures' names
 STYLE = """
   text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #4a5263 }
   .title { font-weight: 600; fill: #161b26 }
@@ -19,9 +19,9 @@ STYLE = """
 
 
 def draw(parts: Mapping[str, Sequence[Round]]) -> str:
-    """A chart of each part's rounds, one below the other, each with a scale of its own.
+    """Return a chart of each part's rounds, one below the other, each with its own scale.
 
-    Figures in another unit than a part's first are left out.
+    Figures in another unit than the part's first figure are left out.
     """
     drawn, y = [], 0
     for title, rounds in parts.items():

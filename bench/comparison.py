@@ -1,35 +1,35 @@
-"""Figures of several rounds, and how one stands to another."""
+"""Figures of several rounds, and their ratios."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-Round = dict[str, float]  # a figure's name, with its unit in brackets, and its value
+Round = dict[str, float]  # {name with its unit in brackets: value}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One figure over another, and where that must be; without a limit it is for information."""
+    """The ratio of two figures, and its target. Without a target it is for information."""
 
-    what: str
+    title: str
     ours: str
     theirs: str
     at_least: float | None = None
     at_most: float | None = None
 
     def limit(self) -> str:
-        """The target in words."""
+        """Return the target as text."""
         if self.at_least is not None:
             return f">= {self.at_least:g}"
         return f"<= {self.at_most:g}" if self.at_most is not None else ""
 
     def is_met(self, ratio: float) -> bool:
-        """Whether the ratio is where it must be."""
+        """Return whether the ratio meets the target."""
         return (self.at_least is None or ratio >= self.at_least) and (self.at_most is None or ratio <= self.at_most)
 
 
 def print_figures(rounds: Sequence[Round]) -> None:
-    """The median of each, and its value in every round."""
+    """Print the median of each figure, and its value in every round."""
     print(f"\n{'':56}{'median':>10}  rounds")
     for name in rounds[0]:
         values = [each[name] for each in rounds]
@@ -37,7 +37,7 @@ def print_figures(rounds: Sequence[Round]) -> None:
 
 
 def print_ratios(rounds: Sequence[Round], comparisons: Sequence[Comparison]) -> bool:
-    """The median of the rounds' own ratios, so that what the machine does besides falls on both sides. Gives whether all pass."""
+    """Print the median of the rounds' own ratios (other load affects both sides of each). Return whether all targets are met."""
     print(f"\n{'':56}{'ratio':>10}  {'target':9}{'':7}rounds")
     passed = True
     for each in comparisons:
@@ -46,7 +46,7 @@ def print_ratios(rounds: Sequence[Round], comparisons: Sequence[Comparison]) -> 
         passed = passed and met
         verdict = "" if not each.limit() else "PASS" if met else "miss"
         span = f"{min(ratios):.2f}-{max(ratios):.2f}"
-        print(f"{each.what:56}{median(ratios):10.2f}  {each.limit():9}{verdict:7}{span}")
+        print(f"{each.title:56}{median(ratios):10.2f}  {each.limit():9}{verdict:7}{span}")
     return passed
 
 

@@ -1,4 +1,4 @@
-"""`python -m bench.drain`: deliver what is queued, and print the seconds it took."""
+"""`python -m bench.drain`: deliver all queued emails, and print the seconds that took."""
 
 import time
 
@@ -6,16 +6,16 @@ import django
 
 
 def main() -> None:
-    """The clock runs while `manage.py deliver --drain` does: its imports are done before."""
+    """Time `manage.py deliver --drain` without its imports."""
     django.setup()
     from django.core.management import call_command
 
     from project.delivery.management.commands.deliver import Command
 
     command = Command()
-    began = time.perf_counter()
+    started = time.perf_counter()
     call_command(command, drain=True)
-    print(time.perf_counter() - began)
+    print(time.perf_counter() - started)
 
 
 if __name__ == "__main__":

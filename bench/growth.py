@@ -1,7 +1,7 @@
-"""What a million mails cost that a thousand did not: `python -m bench.growth [--postgresql]`.
+"""The cost of a million stored emails compared with a thousand: `python -m bench.growth [--postgresql]`.
 
-Times what the outbox asks of the database, in turn on a small one and on a large one, and says by which plan it is answered.
-Ends with 1 if something costs more than 1.3 times as much.
+Times Mailrail's database queries in turn on a small and on a large database, and prints their query plans. Exits with 1 if a
+query takes more than 1.3 times as long.
 """
 
 import argparse
@@ -13,40 +13,40 @@ from tempfile import TemporaryDirectory
 
 import django
 
-from bench.processes import end_well, run
+from bench.processes import run, terminate_cleanly
 
 
 def main() -> int:
-    """Fill, measure, explain, and judge."""
+    """Fill both databases, measure, explain and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--postgresql", action="store_true", help="a PostgreSQL of Debian's package, instead of SQLite")
-    parser.add_argument("--small", type=int, default=1_000, help="mails in the one database (default 1000)")
-    parser.add_argument("--large", type=int, default=1_000_000, help="and in the other (default 1000000)")
-    parser.add_argument("--rounds", type=int, default=41, help="over which medians are taken (default 41)")
-    parser.add_argument("--only", default="", help="the cases that begin so")
+    parser.add_argument("--postgresql", action="store_true", help="use PostgreSQL from Debian's package instead of SQLite")
+    parser.add_argument("--small", type=int, default=1_000, help="emails in the small database (default 1000)")
+    parser.add_argument("--large", type=int, default=1_000_000, help="emails in the large database (default 1000000)")
+    parser.add_argument("--rounds", type=int, default=41, help="rounds per median (default 41)")
+    parser.add_argument("--only", default="", help="only cases whose names start with this")
     options = parser.parse_args()
-    end_well()
+    terminate_cleanly()
     with TemporaryDirectory(prefix="mailrail-growth-") as folder, urls(folder, postgresql=options.postgresql) as (small, large):
         os.environ |= {"DATA_DIR": folder, "DATABASE_URL": small, "DJANGO_SETTINGS_MODULE": "project.settings"}
         django.setup()
-        from bench.growth_cases import cases  # which import models
+        from bench.growth_cases import cases  # these import models
         from bench.growth_timing import Databases
 
         databases = Databases.filled({small: options.small, large: options.large})
         try:
-            wanted = [case for case in cases() if case.name.startswith(options.only)]
-            return 0 if databases.judge(wanted, rounds=options.rounds) else 1
+            selected = [case for case in cases() if case.name.startswith(options.only)]
+            return 0 if databases.compare(selected, rounds=options.rounds) else 1
         finally:
             databases.close()
 
 
 @contextmanager
 def urls(folder: str, *, postgresql: bool) -> Iterator[tuple[str, str]]:
-    """Two databases, with their tables."""
+    """Yield the URLs of two migrated databases."""
     if not postgresql:
         yield _migrated(folder, f"sqlite:///{folder}/small.sqlite3"), _migrated(folder, f"sqlite:///{folder}/large.sqlite3")
         return
-    from tests.postgresql import cluster  # not everybody has it
+    from tests.postgresql import cluster  # only if it is used
 
     with cluster() as server:
         server.query("CREATE DATABASE large")

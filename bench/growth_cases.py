@@ -1,4 +1,4 @@
-"""What the outbox asks of the database, each as it is called: to be timed and explained. Needs Django to be set up."""
+"""Mailrail's database operations as cases to be timed and explained. Needs `django.setup()`."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -20,13 +20,13 @@ from project.events.selectors import EventFilter, events_after
 
 BATCH = 1000
 CLAIMED = 50
-ENGINE = "bench"
-PAGE = PageRequest(limit=FEW - 1)  # it reads one more
+WORKER = "bench"
+PAGE = PageRequest(limit=FEW - 1)  # the query reads one more row
 STAFF = Principal("session", "admin", frozenset(), "user:1", can_view_all=True)
 CALLERS = {
     "staff": STAFF,
-    "a key of a fifth": Principal("key", "common", frozenset(), COMMON_KEY),
-    "a key of ten mails": Principal("key", "rare", frozenset(), RARE_KEY),
+    "a key with a fifth of all emails": Principal("key", "common", frozenset(), COMMON_KEY),
+    "a key with ten emails": Principal("key", "rare", frozenset(), RARE_KEY),
 }
 RARE_ADDRESS, RARE_TAG = "user7@example.com", ("order", "7")
 FILTERS = {
@@ -34,7 +34,7 @@ FILTERS = {
     **{f" status={status}": EmailFilter(status=status) for status in ("sent", "failed", "queued", "scheduled", "sending")},
     " to=rare": EmailFilter(to=RARE_ADDRESS),
     " to=common": EmailFilter(to=COMMON_ADDRESS),
-    " to=nobody": EmailFilter(to="nobody@example.com"),
+    " to=none": EmailFilter(to="none@example.com"),
     " tag=rare": EmailFilter(tag=RARE_TAG),
     " tag=common": EmailFilter(tag=COMMON_TAG),
     " tag=none": EmailFilter(tag=("order", "none")),
@@ -44,13 +44,13 @@ FILTERS = {
 TYPES: dict[str, list[str] | None] = {"": None, " type=sent": ["email.sent"], " type=delayed": ["email.delayed"]}
 
 
-def _nothing(*_given: Any) -> None:
+def _nothing(*_args: Any) -> None:
     return None
 
 
 @dataclass(frozen=True)
 class Case:
-    """Something that is asked. `act` alone is timed, given what `prepare` made; `undo` takes back what it wrote."""
+    """A database operation. Only `act` is timed; it gets the result of `prepare`, and `undo` reverts what it wrote."""
 
     name: str
     act: Callable[[Any], Any]
@@ -59,13 +59,13 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """All of them."""
+    """Return all cases."""
     return [
-        Case("accept one", submit_emails, partial(_orders, 1), _forget),
-        Case(f"accept a batch of {BATCH}", submit_batch, partial(_orders, BATCH), _forget),
-        Case(f"claim {CLAIMED}", lambda _: claim_emails(ENGINE, limit=CLAIMED, now=_now()), undo=_put_back),
-        Case(f"renew leases of {CLAIMED}", lambda held: renew_leases(ENGINE, held, now=_now()), _claim, _put_back),
-        Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned([ENGINE], now=_now()), _claim),
+        Case("submit one", submit_emails, partial(_new_emails, 1), _delete),
+        Case(f"submit a batch of {BATCH}", submit_batch, partial(_new_emails, BATCH), _delete),
+        Case(f"claim {CLAIMED}", lambda _: claim_emails(WORKER, limit=CLAIMED, now=_now()), undo=_requeue),
+        Case(f"renew leases of {CLAIMED}", lambda ids: renew_leases(WORKER, ids, now=_now()), _claim, _requeue),
+        Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned([WORKER], now=_now()), _claim),
         Case("requeue none", lambda _: requeue_abandoned([], now=_now())),
         Case("next due", lambda _: next_due_at()),
         Case("get one", lambda email_id: get_email(email_id, principal=STAFF), _one),
@@ -75,47 +75,47 @@ def cases() -> list[Case]:
             lambda after: list_emails(EmailFilter(), PageRequest(after, FEW - 1), principal=STAFF),
             _one,
         ),
-        *(_list(f"{who}{what}", caller, wanted) for who, caller in CALLERS.items() for what, wanted in FILTERS.items()),
-        *(_events(f"{who}{what}", caller, types) for who, caller in CALLERS.items() for what, types in TYPES.items()),
+        *(_list(f"{name}{suffix}", caller, each) for name, caller in CALLERS.items() for suffix, each in FILTERS.items()),
+        *(_events(f"{name}{suffix}", caller, types) for name, caller in CALLERS.items() for suffix, types in TYPES.items()),
     ]
 
 
-def _list(name: str, caller: Principal, wanted: EmailFilter) -> Case:
-    return Case(f"list, {name}", lambda _: list_emails(wanted, PAGE, principal=caller))
+def _list(name: str, caller: Principal, email_filter: EmailFilter) -> Case:
+    return Case(f"list, {name}", lambda _: list_emails(email_filter, PAGE, principal=caller))
 
 
 def _events(name: str, caller: Principal, types: list[str] | None) -> Case:
-    wanted = EventFilter.by(caller, types=types)
-    return Case(f"events, {name}", lambda _: events_after(0, wanted=wanted, limit=FEW))
+    event_filter = EventFilter.for_principal(caller, types=types)
+    return Case(f"events, {name}", lambda _: events_after(0, event_filter=event_filter, limit=FEW))
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _orders(count: int) -> list[PreparedEmail]:
-    """To addresses and with tags that are anywhere in their indexes, as they come in life."""
-    return [prepare_email(_order(random.randrange(100_000)), now=_now()) for _ in range(count)]  # noqa: S311
+def _new_emails(count: int) -> list[PreparedEmail]:
+    """Return emails whose addresses and tags are spread over the indexes, as in production."""
+    return [prepare_email(_new_email(random.randrange(100_000)), now=_now()) for _ in range(count)]  # noqa: S311
 
 
-def _order(anyone: int) -> NewEmail:
-    draft = Draft("shop@example.com", to=(f"user{anyone}@example.com",), subject="Your order", text="It is on its way.")
-    return NewEmail(draft, COMMON_KEY, tags={"order": str(anyone), "kind": "receipt"})
+def _new_email(number: int) -> NewEmail:
+    draft = Draft("shop@example.com", to=(f"user{number}@example.com",), subject="Your order", text="It is on its way.")
+    return NewEmail(draft, COMMON_KEY, tags={"order": str(number), "kind": "receipt"})
 
 
-def _forget(accepted: Sequence[SubmissionReceipt]) -> None:
-    Email.objects.filter(id__in=[each.id for each in accepted]).delete()
+def _delete(receipts: Sequence[SubmissionReceipt]) -> None:
+    Email.objects.filter(id__in=[each.id for each in receipts]).delete()
 
 
 def _claim() -> list[UUID]:
-    return [email.id for email in claim_emails(ENGINE, limit=CLAIMED, now=_now())]
+    return [email.id for email in claim_emails(WORKER, limit=CLAIMED, now=_now())]
 
 
-def _put_back(_given: Any) -> None:
-    requeue_abandoned([ENGINE], now=_now())
+def _requeue(_result: Any) -> None:
+    requeue_abandoned([WORKER], now=_now())
 
 
 def _one() -> UUID:
-    """One in the middle of the month."""
+    """Return the id of an email in the middle of the month."""
     ids = Email.objects.filter(recipient__address=RARE_ADDRESS).order_by("id").values_list("id", flat=True)
     return list(ids)[FEW // 2]

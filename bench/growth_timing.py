@@ -1,4 +1,4 @@
-"""Two databases of the same tables, asked the same in turn. Needs Django to be set up."""
+"""Times the same operations in turn on two databases with the same tables. Needs `django.setup()`."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,37 +15,37 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from bench.growth_cases import Case
 from bench.million import fill
 
-AT_MOST = 1.3
-PATIENCE = 10.0  # seconds for all rounds of one case
-FEWEST = 3  # rounds
+MAX_RATIO = 1.3
+MAX_CASE_SECONDS = 10.0  # for all rounds of one case
+MIN_ROUNDS = 3
 PLAN_WIDTH = 400  # characters
-PLANNED = ("SELECT", "UPDATE", "DELETE")  # what looks for rows
+EXPLAINED_STATEMENTS = ("SELECT", "UPDATE", "DELETE")  # statements that search for rows
 
 
 @dataclass(frozen=True)
 class Databases:
-    """A connection to each."""
+    """A connection to each database."""
 
     small: BaseDatabaseWrapper
     large: BaseDatabaseWrapper
 
     @classmethod
-    def filled(cls, mails: Mapping[str, int]) -> "Databases":
-        """By their addresses, the small one first, with so many mails in each."""
-        return cls(*(_filled(url, count) for url, count in mails.items()))
+    def filled(cls, emails: Mapping[str, int]) -> "Databases":
+        """Fill the databases: {URL: number of emails}, the small one first."""
+        return cls(*(_filled(url, count) for url, count in emails.items()))
 
     def close(self) -> None:
-        """Let both go."""
+        """Close both connections."""
         self.small.close()
         self.large.close()
 
-    def judge(self, cases: Sequence[Case], *, rounds: int) -> bool:
-        """Print a line for each case, and under it the plans at the large size. Gives whether all pass."""
+    def compare(self, cases: Sequence[Case], *, rounds: int) -> bool:
+        """Print a line for each case, and below it the query plans of the large database. Return whether all cases pass."""
         passed = True
-        print(f"{'milliseconds':56}{'small':>10}{'large':>10}{'ratio':>8}  <= {AT_MOST:g}")
+        print(f"{'milliseconds':56}{'small':>10}{'large':>10}{'ratio':>8}  <= {MAX_RATIO:g}")
         for case in cases:
             small, large = self._timed(case, rounds)
-            met = large / small <= AT_MOST
+            met = large / small <= MAX_RATIO
             passed = passed and met
             verdict = "PASS" if met else "miss"
             print(f"{case.name:56}{small * 1000:10.2f}{large * 1000:10.2f}{large / small:8.2f}  {verdict}")
@@ -54,35 +54,35 @@ class Databases:
         return passed
 
     def _timed(self, case: Case, rounds: int) -> tuple[float, float]:
-        """The median seconds at each size, measured in turn."""
+        """Return the median seconds on each database, measured in turn."""
         began = time.perf_counter()
         _once(case, self.small)
         _once(case, self.large)
         small: list[float] = []
         large: list[float] = []
-        while len(small) < FEWEST or (len(small) < rounds and time.perf_counter() - began < PATIENCE):
+        while len(small) < MIN_ROUNDS or (len(small) < rounds and time.perf_counter() - began < MAX_CASE_SECONDS):
             small.append(_once(case, self.small))
             large.append(_once(case, self.large))
         return median(small), median(large)
 
 
-def _filled(url: str, mails: int) -> BaseDatabaseWrapper:
+def _filled(url: str, emails: int) -> BaseDatabaseWrapper:
     database = connections["default"].copy()
     database.settings_dict["NAME"] = dj_database_url.parse(url)["NAME"]
     connections["default"] = database
-    fill(mails)
-    if database.vendor == "postgresql":  # which it does by itself, later
+    fill(emails)
+    if database.vendor == "postgresql":  # as autovacuum does later
         with database.cursor() as cursor:
             cursor.execute("VACUUM ANALYZE")
     return database
 
 
 def _once(case: Case, database: BaseDatabaseWrapper) -> float:
-    """The seconds of one transaction, its commit included."""
+    """Return the seconds of one transaction, including its commit."""
     connections["default"] = database
-    given = _committed(case.prepare)
+    prepared = _committed(case.prepare)
     began = time.perf_counter()
-    result = _committed(partial(case.act, given))
+    result = _committed(partial(case.act, prepared))
     seconds = time.perf_counter() - began
     _committed(partial(case.undo, result))
     return seconds
@@ -94,23 +94,23 @@ def _committed(function: Callable[[], Any]) -> Any:
 
 
 def _explained(case: Case, database: BaseDatabaseWrapper) -> list[str]:
-    """The plan of each statement, each plan once."""
+    """Return the distinct query plans of all statements."""
     connections["default"] = database
     statements: list[tuple[str, Any]] = []
 
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+    def record(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         statements.append((sql, params))
         return execute(sql, params, many, context)
 
-    given = _committed(case.prepare)
-    with database.execute_wrapper(note):
-        result = _committed(partial(case.act, given))
+    prepared = _committed(case.prepare)
+    with database.execute_wrapper(record):
+        result = _committed(partial(case.act, prepared))
     _committed(partial(case.undo, result))
-    return list(dict.fromkeys(_plan(database, sql, params) for sql, params in statements if sql.startswith(PLANNED)))
+    return list(dict.fromkeys(_plan(database, sql, params) for sql, params in statements if sql.startswith(EXPLAINED_STATEMENTS)))
 
 
 def _plan(database: BaseDatabaseWrapper, sql: str, params: Any) -> str:
-    """In one line, without the end of a long list of ids."""
+    """Return the plan in one line; long lists of ids are cut."""
     explain = "EXPLAIN QUERY PLAN" if database.vendor == "sqlite" else "EXPLAIN (COSTS OFF)"
     with database.cursor() as cursor:
         cursor.execute(f"{explain} {sql}", params)

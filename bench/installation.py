@@ -1,4 +1,4 @@
-"""An installation of Mailrail, with its data in a folder, for the measurement to start it."""
+"""An installation of Mailrail with its own data folder, which a benchmark starts."""
 
 import shutil
 import sqlite3
@@ -10,72 +10,72 @@ from datetime import datetime
 from pathlib import Path
 
 from bench.load import Request, post
-from bench.mails import MAIL
 from bench.processes import run
 from bench.router import ENV, LISTEN, prepare
+from bench.sample_email import EMAIL
 from tests.processes import running
 
 MANAGE = ("manage.py",)
-BATCH = 1000  # mails, the most that the API takes at once
+BATCH = 1000  # emails, the maximum of the API
 
 
 @dataclass(frozen=True)
 class Installation:
-    """Tables, an administrator and, as time goes on, mail."""
+    """A data folder with a database."""
 
     data: Path
 
     def prepare(self) -> None:
-        """As after the first start."""
+        """Create the tables and the administrator."""
         prepare(self.data)
 
     def copy(self, data: Path) -> "Installation":
-        """Another with the same data."""
+        """Return a copy with the same data."""
         return Installation(shutil.copytree(self.data, data))
 
     def create_key(self) -> str:
-        """An API key that may send."""
+        """Return a new API key that may send."""
         return self._manage("create_api_key", "bench", "--scope", "emails:send").strip()
 
     def queue(self, count: int) -> None:
-        """Queue so many mails, in batches, with nobody to deliver them."""
+        """Queue this many emails, in batches, without a delivery worker."""
         key = self.create_key()
         with self.served(DELIVERY_WORKER="external") as url:
             for begin in range(0, count, BATCH):
-                post(Request(f"{url}/api/emails/batch", key, {"emails": [MAIL] * min(BATCH, count - begin)}))
+                post(Request(f"{url}/api/emails/batch", key, {"emails": [EMAIL] * min(BATCH, count - begin)}))
 
     @contextmanager
     def served(self, *program: str, **env: str) -> Iterator[str]:
-        """`manage.py serve`, or another `program` with its options, without its access log. Gives the address."""
+        """Run `manage.py serve`, or another `program` with its options, without an access log. Yield the base URL."""
         command, all_env = [*(program or MANAGE), "serve", *LISTEN], {**self._env(), **env}
-        with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # as the peers have none
+        with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # like the peers
             yield server.url
 
     def deliver(self, email_url: str) -> float:
-        """Deliver what is queued, in a process of its own. Gives mails/s."""
+        """Deliver all queued emails in a separate process. Return emails/s."""
         queued = self.left()
         env = {**self._env(), "DJANGO_SETTINGS_MODULE": "project.settings", "EMAIL_URL": email_url}
         seconds = float(run([sys.executable, "-m", "bench.drain"], env=env))
         if left := self.left():
-            raise SystemExit(f"{left} of {queued} mails were not delivered.")
+            raise SystemExit(f"{left} of {queued} emails were not delivered.")
         return queued / seconds
 
     def delivered(self) -> float:
-        """Mails/s, by what the events say: from the first that was claimed to the last that was sent."""
+        """Return emails/s from the events: from the first claim to the last email sent."""
         query = """
             SELECT COUNT(*) FILTER (WHERE type = 'email.sent'), MIN(created_at) FILTER (WHERE type = 'email.sending'),
             MAX(created_at) FILTER (WHERE type = 'email.sent') FROM events_event
         """
         with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as connection:
-            count, began, ended = connection.execute(query).fetchone()
-        return float(count / (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds())
+            count, started, ended = connection.execute(query).fetchone()
+        return float(count / (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
 
     def left(self) -> int:
-        """How many mails are not sent yet."""
+        """Return the number of emails that are not sent yet."""
         return self._count("status <> 'sent'")
 
     def sent(self) -> int:
-        """How many mails are."""
+        """Return the number of sent emails."""
         return self._count("status = 'sent'")
 
     def _count(self, condition: str) -> int:

@@ -1,8 +1,8 @@
-"""Live events beside a Channels consumer on the same server class: `python -m bench.live [--rounds 5]`.
+"""Live events compared with a Channels consumer on the same server class: `python -m bench.live [--rounds 5]`.
 
-Deliveries/s of a burst of events to 200 sockets, from the call that causes them to the last byte; echoes/s of `/api/ws` beside
-bare FastAPI; the time from the call to the socket at 100 events/s, alone, and with one of 200 that does not read; the memory of
-an idle socket. Ends with 1 if a target is missed.
+Deliveries/s of a burst of events to 200 WebSockets, from the request that causes them to the last byte; echoes/s of `/api/ws`
+compared with bare FastAPI; the delay from commit to socket at 100 events/s, without and with one of 200 clients that does not
+read; the memory of an idle socket. Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -25,70 +25,70 @@ from websockets.asyncio.client import connect
 from bench.comparison import Comparison, Round, print_figures, print_ratios
 from bench.installation import Installation
 from bench.limits import memory
-from bench.mails import MAIL
-from bench.processes import end_well, run
+from bench.processes import run, terminate_cleanly
 from bench.router import BRIDGE, ENV, LISTEN
+from bench.sample_email import EMAIL
 from tests.processes import Server, running
 
 SOCKETS, BURST, BURSTS = 200, 50, 10  # a consumer's channel holds 100 messages
 IDLE = 1000
 ECHOES = 3000
-PACE, LASTS = 100, 5  # events/s, seconds
-MOST_P50, MOST_P99 = 10, 50  # ms
+RATE, DURATION = 100, 5  # events/s, seconds
+MAX_P50, MAX_P99 = 10, 50  # ms
 MARK = b'"email_id"'
-BESIDE_SLOW = ", one of 200 reads nothing"
-FAN_OUT, RIVAL = "deliveries to 200 sockets [1/s]", "the same by Channels' group_send [1/s]"
+WITH_SLOW_CLIENT = ", one of 200 does not read"
+FAN_OUT, CHANNELS = "deliveries to 200 sockets [1/s]", "the same by Channels' group_send [1/s]"
 ECHO, BARE = "echoes by /api/ws [1/s]", "the same by bare FastAPI [1/s]"
 
 
-class Counting(asyncio.Protocol):
-    """A socket that counts the events it gets, and costs next to nothing."""
+class CountingClient(asyncio.Protocol):
+    """A WebSocket client that only counts events, so that it costs almost nothing."""
 
-    def __init__(self, path: str, key: str, heard: Callable[[], None]) -> None:
+    def __init__(self, path: str, key: str, on_events: Callable[[], None]) -> None:
         self.count = 0
         self.opened = asyncio.Event()
-        self._heard, self._rest = heard, b""
+        self._on_events, self._rest = on_events, b""
         nonce = base64.b64encode(os.urandom(16)).decode()
-        self._hello = (
+        self._handshake = (
             f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {key}\r\n\r\n"
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ask for the socket."""
+        """Send the handshake."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(self._hello.encode())
+        transport.write(self._handshake.encode())
 
     def data_received(self, data: bytes) -> None:
-        """Count."""
+        """Count events."""
         data = self._rest + data
         if not self.opened.is_set() and b"ready" in data:
             self.opened.set()
         if found := data.count(MARK):
             self.count += found
-            self._heard()
+            self._on_events()
         self._rest = data[-len(MARK) + 1 :] if not data.endswith(MARK) else b""
 
 
-class Crowd:
-    """Many sockets, and when they have all heard so many events."""
+class ClientGroup:
+    """Many clients, and the moment when all of them have received a number of events."""
 
     def __init__(self) -> None:
-        self.sockets: list[Counting] = []
-        self.times: list[float] = []  # when anybody heard something
-        self._wanted, self._done = 0, asyncio.Event()
+        self.sockets: list[CountingClient] = []
+        self.times: list[float] = []  # of each receipt
+        self._expected, self._done = 0, asyncio.Event()
 
-    def heard(self) -> None:
-        """Somebody did."""
+    def on_events(self) -> None:
+        """Record a receipt."""
         self.times.append(time.perf_counter())
-        if sum(socket.count for socket in self.sockets) >= self._wanted:
+        if sum(socket.count for socket in self.sockets) >= self._expected:
             self._done.set()
 
     async def wait(self, events: int) -> None:
-        """Until all have heard so many more, and then count from nothing."""
-        self._wanted = events * len(self.sockets)
-        if sum(socket.count for socket in self.sockets) < self._wanted:
+        """Wait until all clients have received this many events, then reset the counters."""
+        self._expected = events * len(self.sockets)
+        if sum(socket.count for socket in self.sockets) < self._expected:
             self._done.clear()
             async with asyncio.timeout(60):
                 await self._done.wait()
@@ -97,12 +97,12 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd(server: Server, count: int, *, path: str = "/api/ws/events", key: str = "") -> AsyncIterator[Crowd]:
-    """So many sockets, all open."""
-    many, loop = Crowd(), asyncio.get_running_loop()
+async def open_clients(server: Server, count: int, *, path: str = "/api/ws/events", key: str = "") -> AsyncIterator[ClientGroup]:
+    """Open this many clients."""
+    many, loop = ClientGroup(), asyncio.get_running_loop()
     try:
         for _ in range(count):
-            _, socket = await loop.create_connection(lambda: Counting(path, key, many.heard), "127.0.0.1", server.port)
+            _, socket = await loop.create_connection(lambda: CountingClient(path, key, many.on_events), "127.0.0.1", server.port)
             await socket.opened.wait()
             many.sockets.append(socket)
         yield many
@@ -111,8 +111,8 @@ async def crowd(server: Server, count: int, *, path: str = "/api/ws/events", key
             socket.transport.abort()
 
 
-async def fan_out(server: Server, cause: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]], many: Crowd) -> float:
-    """Deliveries/s, over several bursts."""
+async def fan_out(server: Server, cause: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]], many: ClientGroup) -> float:
+    """Return deliveries/s over several bursts."""
     async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
         began = time.perf_counter()
         for _ in range(BURSTS):
@@ -122,7 +122,7 @@ async def fan_out(server: Server, cause: Callable[[httpx.AsyncClient], Awaitable
 
 
 async def echoes(server: Server) -> float:
-    """Echoes/s of one client that waits for each."""
+    """Return echoes/s of one client that waits for each echo."""
     async with connect(f"{server.ws_url}/api/ws", compression=None) as websocket:
         began = time.perf_counter()
         for _ in range(ECHOES):
@@ -132,9 +132,9 @@ async def echoes(server: Server) -> float:
 
 
 async def delays(server: Server, key: str, *, slow: int = 0) -> list[float]:
-    """Milliseconds from an event's own time, which is just before its commit, to one of 200 sockets, at so many events/s."""
+    """Return the milliseconds from each event's timestamp (just before its commit) to one of 200 sockets."""
     async with AsyncExitStack() as stack:
-        sockets = (await stack.enter_async_context(crowd(server, SOCKETS - 1, key=key))).sockets
+        sockets = (await stack.enter_async_context(open_clients(server, SOCKETS - 1, key=key))).sockets
         for socket in sockets[:slow]:
             socket.transport.pause_reading()
         websocket = await stack.enter_async_context(
@@ -142,66 +142,66 @@ async def delays(server: Server, key: str, *, slow: int = 0) -> list[float]:
         )
         await websocket.recv()
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=server.url, headers=bearer(key), timeout=60))
-        sending = asyncio.create_task(_send_at_pace(client))
+        sending = asyncio.create_task(_send_at_rate(client))
         found = []
-        for _ in range(PACE * LASTS):
+        for _ in range(RATE * DURATION):
             event = json.loads(await websocket.recv())
             found.append((time.time() - datetime.fromisoformat(event["created_at"]).timestamp()) * 1000)
         await sending
         return found
 
 
-async def _send_at_pace(client: httpx.AsyncClient) -> None:
+async def _send_at_rate(client: httpx.AsyncClient) -> None:
     began = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        for number in range(PACE * LASTS):
-            await asyncio.sleep(max(0.0, began + number / PACE - time.monotonic()))
-            tasks.create_task(client.post("/api/emails", json=dict(MAIL)))
+        for number in range(RATE * DURATION):
+            await asyncio.sleep(max(0.0, began + number / RATE - time.monotonic()))
+            tasks.create_task(client.post("/api/emails", json=dict(EMAIL)))
 
 
 async def idle_memory(server: Server, key: str) -> float:
-    """kB of resident memory for each of a thousand idle sockets."""
+    """Return the kB of resident memory per idle socket, with a thousand of them."""
     before = memory(server, "VmRSS")
-    async with crowd(server, IDLE, key=key):
-        await asyncio.sleep(5)  # credentials were asked about again
+    async with open_clients(server, IDLE, key=key):
+        await asyncio.sleep(5)  # includes a re-authorization
         return (memory(server, "VmRSS") - before) / IDLE / 1000
 
 
-async def measured(ours: Server, rival: Server, bare: Server, key: str) -> Round:
-    """One round of everything."""
+async def measure_round(ours: Server, consumer: Server, bare: Server, key: str) -> Round:
+    """Measure one round."""
     done: Round = {}
-    async with crowd(ours, SOCKETS, key=key) as many:
-        mails = {"emails": [dict(MAIL)] * BURST}
-        done[FAN_OUT] = await fan_out(ours, lambda c: c.post("/api/emails/batch", json=mails, headers=bearer(key)), many)
-    async with crowd(rival, SOCKETS) as many:
-        done[RIVAL] = await fan_out(rival, lambda client: client.get(f"/?count={BURST}"), many)
+    async with open_clients(ours, SOCKETS, key=key) as many:
+        emails = {"emails": [dict(EMAIL)] * BURST}
+        done[FAN_OUT] = await fan_out(ours, lambda c: c.post("/api/emails/batch", json=emails, headers=bearer(key)), many)
+    async with open_clients(consumer, SOCKETS) as many:
+        done[CHANNELS] = await fan_out(consumer, lambda client: client.get(f"/?count={BURST}"), many)
     done[BARE], done[ECHO] = await echoes(bare), await echoes(ours)
-    for what, slow in (("", 0), (BESIDE_SLOW, 1)):
+    for suffix, slow in (("", 0), (WITH_SLOW_CLIENT, 1)):
         cuts = quantiles(await delays(ours, key, slow=slow), n=100)
-        done[f"commit to socket, p50{what} [ms]"], done[f"commit to socket, p99{what} [ms]"] = cuts[49], cuts[98]
+        done[f"commit to socket, p50{suffix} [ms]"], done[f"commit to socket, p99{suffix} [ms]"] = cuts[49], cuts[98]
     return done
 
 
 def bearer(key: str) -> dict[str, str]:
-    """The header of a caller with a key."""
+    """Return the header for an API key."""
     return {"Authorization": f"Bearer {key}"}
 
 
 COMPARISONS = [
-    Comparison("fan-out / group_send", FAN_OUT, RIVAL, at_least=4),
+    Comparison("fan-out / group_send", FAN_OUT, CHANNELS, at_least=4),
     Comparison("echo / bare", ECHO, BARE, at_least=0.9),
     Comparison(
-        "p99 with a slow one / without", "commit to socket, p99, one of 200 reads nothing [ms]", "commit to socket, p99 [ms]"
+        "p99 with a slow client / without", "commit to socket, p99, one of 200 does not read [ms]", "commit to socket, p99 [ms]"
     ),
 ]
 
 
 def main() -> int:
-    """Measure and judge."""
+    """Measure and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    end_well()
+    terminate_cleanly()
     with TemporaryDirectory(prefix="mailrail-live-") as name, ExitStack() as stack:
         folder = Path(name)
         Installation(folder).prepare()
@@ -210,18 +210,18 @@ def main() -> int:
         key = run([sys.executable, "manage.py", "create_api_key", "bench", *scopes], env=env).strip()
         commands = {
             "ours": ["manage.py", "serve", *LISTEN],
-            "rival": [*BRIDGE, "bench.live_rival:application"],
-            "bare": [*BRIDGE, "--root-path", "/api", "bench.bare:application"],
+            "consumer": [*BRIDGE, "bench.channels_consumer:application"],
+            "bare": [*BRIDGE, "--root-path", "/api", "bench.bare_fastapi:application"],
         }
-        ours, rival, bare = (
+        ours, consumer, bare = (
             stack.enter_context(running(command, log=folder / f"log.{server}", env=env)) for server, command in commands.items()
         )
         print(f"idle socket: {asyncio.run(idle_memory(ours, key)):.0f} kB each, of {IDLE}")
-        done = [asyncio.run(measured(ours, rival, bare, key)) for _ in range(rounds)]
+        done = [asyncio.run(measure_round(ours, consumer, bare, key)) for _ in range(rounds)]
         print_figures(done)
         passed = print_ratios(done, COMPARISONS)
         p50, p99 = (median(each[f"commit to socket, {p} [ms]"] for each in done) for p in ("p50", "p99"))
-        return 0 if passed and p50 < MOST_P50 and p99 < MOST_P99 else 1
+        return 0 if passed and p50 < MAX_P50 and p99 < MAX_P99 else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tables that look as if Mailrail had run for a month: mostly sent, some failed, few under way. Needs Django to be set up."""
+"""Fills the tables as after a month of operation: mostly sent, some failed, few in progress. Needs `django.setup()`."""
 
 import random
 import sys
@@ -15,85 +15,85 @@ from project.emails.models import Email, RawMessage, Recipient, Tag
 from project.emails.status import Status
 from project.events.models import Event
 
-CHUNK = 10_000  # mails in one go
+CHUNK = 10_000  # emails per transaction
 MONTH = timedelta(days=30)
 KEYS = 5
-COMMON_KEY, RARE_KEY = "key:1", "key:9"  # a fifth of all mail, and ten mails
-COMMON_ADDRESS = "ops@example.com"  # a twentieth of all mail
-COMMON_TAG = ("kind", "receipt")  # every second mail
-FEW = 10  # of what is rare: as many at any size, so that a page holds as many rows
-QUEUED = 100  # as many at any size: the newest
-ENDS = {Status.FAILED: 2, Status.BOUNCED: 1, Status.CANCELED: 1, Status.SUPPRESSED: 1}  # of a hundred
-SOURCE = b"From: shop@example.com\r\nTo: ada@example.com\r\nSubject: Your order\r\n\r\n" + b"It is on its way.\r\n" * 12
+COMMON_KEY, RARE_KEY = "key:1", "key:9"  # with a fifth of all emails, and with ten emails
+COMMON_ADDRESS = "ops@example.com"  # of a twentieth of all emails
+COMMON_TAG = ("kind", "receipt")  # of every second email
+FEW = 10  # rare rows: as many at any size, so that pages have equal sizes
+QUEUED = 100  # the newest emails, as many at any size
+FINAL_SHARES = {Status.FAILED: 2, Status.BOUNCED: 1, Status.CANCELED: 1, Status.SUPPRESSED: 1}  # per hundred emails
+RAW_MESSAGE = b"From: shop@example.com\r\nTo: ada@example.com\r\nSubject: Your order\r\n\r\n" + b"It is on its way.\r\n" * 12
 
 
 @dataclass(frozen=True)
-class Mail:
-    """One of `total`, counted from 0, the oldest first."""
+class SampleEmail:
+    """Email `number` of `total`, counted from 0, the oldest first."""
 
     number: int
     total: int
-    began: datetime
+    start: datetime
 
     @cached_property
     def created_at(self) -> datetime:
-        """Evenly over the month."""
-        return self.began + MONTH * (self.number / self.total)
+        """Return a time, evenly spread over the month."""
+        return self.start + MONTH * (self.number / self.total)
 
     @cached_property
     def id(self) -> UUID:
-        """A UUIDv7 (RFC 9562 section 5.7) of that time."""
+        """Return a UUIDv7 (RFC 9562 section 5.7) of that time."""
         milliseconds = int(self.created_at.timestamp() * 1000)
         return UUID(int=milliseconds << 80 | 7 << 76 | self.number % 4096 << 64 | 2 << 62 | random.getrandbits(62))
 
     @cached_property
     def status(self) -> Status:
-        """What became of it."""
+        """Return the status."""
         if self.number >= self.total - QUEUED:
             return Status.QUEUED
         if self.group in (60, 61):
             return Status.SCHEDULED if self.group == 60 else Status.DELAYED
-        ends = [status for status, share in ENDS.items() for _ in range(share)]
+        ends = [status for status, share in FINAL_SHARES.items() for _ in range(share)]
         return ends[self.number % 100] if self.number % 100 < len(ends) else Status.SENT
 
     @cached_property
-    def caller(self) -> str:
-        """Whose it is."""
+    def owner(self) -> str:
+        """Return the owner."""
         return RARE_KEY if self.group == 50 else f"key:{1 + self.number // 100 % KEYS}"
 
     @cached_property
     def address(self) -> str:
-        """A twentieth goes to one address; of the others each has ten mails."""
+        """Return the recipient: a twentieth share one address, all other addresses have ten emails."""
         return COMMON_ADDRESS if self.number % 20 == 0 else f"user{self.group}@example.com"
 
     @cached_property
     def group(self) -> int:
-        """Ten mails have the same, scattered over the month."""
+        """Return a number that ten emails share, spread over the month."""
         return self.number % (self.total // FEW)
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """One that ten mails have, and one that every second has."""
+        """Return a tag of ten emails, and a tag of every second email."""
         return {"order": str(self.group), "kind": "receipt" if self.number // 2 % 2 else "reminder"}
 
 
 class Rows:
-    """Rows of one table, made from one instance of its model: what is not said of a row is as it is there."""
+    """Rows of one table, with defaults from a sample instance of its model."""
 
     def __init__(self, sample: models.Model) -> None:
         self.model = type(sample)
         self.fields = [field for field in self.model._meta.local_concrete_fields if not isinstance(field, models.AutoField)]
-        self.common = {field.attname: self._prepared(field, getattr(sample, field.attname)) for field in self.fields}
+        self.common = {field.attname: self._to_db(field, getattr(sample, field.attname)) for field in self.fields}
         self.rows: list[Sequence[Any]] = []
         self._by_name = {field.attname: field for field in self.fields}
 
     def add(self, **values: Any) -> None:
-        """One more."""
-        prepared = {name: self._prepared(self._by_name[name], value) for name, value in values.items()}
+        """Add a row."""
+        prepared = {name: self._to_db(self._by_name[name], value) for name, value in values.items()}
         self.rows.append(tuple((self.common | prepared).values()))
 
     def store(self) -> None:
-        """Write them, and begin anew."""
+        """Insert the rows and clear them."""
         quote = connection.ops.quote_name
         columns = ", ".join(quote(str(field.column)) for field in self.fields)
         places = ", ".join(["%s"] * len(self.fields))
@@ -103,21 +103,21 @@ class Rows:
         self.rows.clear()
 
     @staticmethod
-    def _prepared(field: Any, value: Any) -> Any:
+    def _to_db(field: Any, value: Any) -> Any:
         return field.get_db_prep_save(value, connection)
 
 
 def fill(total: int) -> None:
-    """Store so many mails."""
-    began = datetime.now(UTC) - MONTH
+    """Store this many emails."""
+    start = datetime.now(UTC) - MONTH
     tables = _tables()
     for begin in range(0, total, CHUNK):
-        for mail in (Mail(number, total, began) for number in range(begin, min(begin + CHUNK, total))):
-            _add(mail, tables)
+        for email in (SampleEmail(number, total, start) for number in range(begin, min(begin + CHUNK, total))):
+            _add(email, tables)
         with transaction.atomic():
             for rows in tables.values():
                 rows.store()
-        print(f"\r  {min(begin + CHUNK, total):,} of {total:,} mails", end="", file=sys.stderr, flush=True)
+        print(f"\r  {min(begin + CHUNK, total):,} of {total:,} emails", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
 
 
@@ -127,31 +127,31 @@ def _tables() -> dict[str, Rows]:
     data = {"email_id": str(email.id), "status": "sent", "to": ["ada@example.com"], "subject": "Your order", "tags": {}}
     return {
         "email": Rows(email),
-        "source": Rows(RawMessage(email=email, content=SOURCE)),
+        "source": Rows(RawMessage(email=email, content=RAW_MESSAGE)),
         "recipient": Rows(Recipient(email=email)),
         "tag": Rows(Tag(email=email)),
         "event": Rows(Event(email=email, type="", data=data)),
     }
 
 
-def _add(mail: Mail, tables: dict[str, Rows]) -> None:
+def _add(email: SampleEmail, tables: dict[str, Rows]) -> None:
     tables["email"].add(
-        id=mail.id,
-        owner=mail.caller,
-        created_at=mail.created_at,
-        status=mail.status,
-        to=[mail.address],
-        recipients=[mail.address],
-        tags=mail.tags,
-        sent_at=mail.created_at if mail.status == Status.SENT else None,
-        next_attempt_at=mail.began + 2 * MONTH if mail.status in (Status.SCHEDULED, Status.DELAYED) else None,
+        id=email.id,
+        owner=email.owner,
+        created_at=email.created_at,
+        status=email.status,
+        to=[email.address],
+        recipients=[email.address],
+        tags=email.tags,
+        sent_at=email.created_at if email.status == Status.SENT else None,
+        next_attempt_at=email.start + 2 * MONTH if email.status in (Status.SCHEDULED, Status.DELAYED) else None,
     )
-    tables["source"].add(email_id=mail.id)
-    tables["recipient"].add(address=mail.address, email_id=mail.id)
-    for key, value in mail.tags.items():
-        tables["tag"].add(key=key, value=value, email_id=mail.id)
-    for status in _history(mail.status):
-        tables["event"].add(email_id=mail.id, owner=mail.caller, type=f"email.{status}", created_at=mail.created_at)
+    tables["source"].add(email_id=email.id)
+    tables["recipient"].add(address=email.address, email_id=email.id)
+    for key, value in email.tags.items():
+        tables["tag"].add(key=key, value=value, email_id=email.id)
+    for status in _history(email.status):
+        tables["event"].add(email_id=email.id, owner=email.owner, type=f"email.{status}", created_at=email.created_at)
 
 
 def _history(status: Status) -> Iterator[Status]:

@@ -1,8 +1,8 @@
-"""What the outbox can do, beside its peers: `python -m bench.outbox [accept] [delivery] [slow] [latency] [mixed]`.
+"""Submission and delivery compared with peers: `python -m bench.outbox [accept] [delivery] [slow] [latency] [mixed]`.
 
-Needs wrk and postfix (Debian has both; of postfix only smtp-sink and smtp-source are run). The peers, django-post-office
-behind Django Ninja, get a virtual environment of their own on the first run. All that is compared is measured in turn, round
-by round, on data that is fresh and as durable on both sides. Ends with 1 if a target is missed.
+Needs wrk and postfix from Debian (of postfix only smtp-sink and smtp-source are run). The peers, django-post-office behind Django
+Ninja, get their own virtual environment on the first run. Everything is measured in turn, round by round, on fresh data that is
+equally durable on both sides. Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import accepting, answering, delivering
+from bench import delivery, latency, submission
 from bench.chart import draw
 from bench.comparison import Comparison, Round, print_figures, print_ratios
-from bench.processes import end_well
+from bench.processes import terminate_cleanly
 from bench.relays import missing
 
 
 @dataclass(frozen=True)
 class Part:
-    """What is measured together. `measure` is given a folder for its data, the rounds, and the seconds of a measurement."""
+    """A group of measurements. `measure` gets a folder for its data, the number of rounds, and the seconds per measurement."""
 
     title: str
     measure: Callable[[Path, int, int], list[Round]]
@@ -30,27 +30,27 @@ class Part:
 
 
 PARTS = {
-    "accept": Part("Taking mail in", accepting.measure, accepting.COMPARISONS),
-    "delivery": Part("Delivering 2,000 mails, the database included", delivering.measure, delivering.COMPARISONS),
-    "slow": Part("Delivering to a relay that takes 50 ms a mail", delivering.measure_slow, delivering.SLOW_COMPARISONS),
-    "latency": Part("Answering GET /api/add while mail is delivered: less is better", answering.measure, answering.COMPARISONS),
-    "mixed": Part("Taking mail in and delivering at once", answering.measure_mixed, answering.MIXED_COMPARISONS),
+    "accept": Part("Submitting emails", submission.measure, submission.COMPARISONS),
+    "delivery": Part("Delivering 2,000 emails, database included", delivery.measure, delivery.COMPARISONS),
+    "slow": Part("Delivering to a relay that takes 50 ms per email", delivery.measure_slow, delivery.SLOW_COMPARISONS),
+    "latency": Part("Latency of GET /api/add during delivery: less is better", latency.measure, latency.COMPARISONS),
+    "mixed": Part("Submitting and delivering at once", latency.measure_mixed, latency.MIXED_COMPARISONS),
 }
 
 
 def main() -> int:
-    """Measure, print, and judge."""
+    """Measure, print and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)} (default all)")
-    parser.add_argument("--seconds", type=int, default=4, help="of each measurement that is not of a fixed number (default 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="over which medians are taken (default 3)")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw the figures, as SVG")
+    parser.add_argument("--seconds", type=int, default=4, help="per measurement without a fixed number of emails (default 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds per median (default 3)")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw the figures as SVG")
     options = parser.parse_args()
-    end_well()
-    if strangers := set(options.parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(strangers))}")
-    if absent := [*missing(), *([] if shutil.which("wrk") else ["wrk"])]:
-        parser.error(f"{', '.join(absent)} is missing: apt-get install wrk postfix")
+    terminate_cleanly()
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown part {', '.join(sorted(unknown))}")
+    if missing_programs := [*missing(), *([] if shutil.which("wrk") else ["wrk"])]:
+        parser.error(f"{', '.join(missing_programs)} is missing: apt-get install wrk postfix")
     passed, figures = True, {}
     for name in options.parts or PARTS:
         print(f"\n{name}", flush=True)

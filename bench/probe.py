@@ -1,4 +1,4 @@
-"""Endpoints that Mailrail has no use for, to be served as `bench.probe:application`."""
+"""Endpoints that only the benchmarks need, served as `bench.probe:application`."""
 
 import django
 
@@ -20,64 +20,64 @@ app = FastAPI()
 
 
 def dependency() -> str:
-    """What a synchronous endpoint depends on."""
+    """Return a value, as a synchronous dependency."""
     return "Dependency Injection"
 
 
 @app.get("/def")
-def sync_endpoint(what: Annotated[str, Depends(dependency)]) -> str:
-    """No ORM: a thread for the dependency, and one for the endpoint."""
-    return f"Hello, {what}"
+def sync_endpoint(value: Annotated[str, Depends(dependency)]) -> str:
+    """Use no ORM: one thread for the dependency and one for the endpoint."""
+    return f"Hello, {value}"
 
 
 def read_row() -> str:
-    """One narrow row, by its key."""
+    """Read one narrow row by its key."""
     return ContentType.objects.get(pk=1).model
 
 
 def insert_row() -> str:
-    """One narrow row, committed."""
+    """Insert one narrow row."""
     return Session.objects.create(session_key=token_hex(20), expire_date=timezone.now()).session_key
 
 
-@app.get("/read/door")
-async def read_through_the_door() -> str:
-    """As Mailrail does it."""
+@app.get("/read/transaction")
+async def read_in_a_transaction() -> str:
+    """Use `run_in_transaction`, as Mailrail does."""
     return await run_in_transaction(read_row)
 
 
-@app.get("/insert/door")
-async def insert_through_the_door() -> str:
-    """As Mailrail does it."""
+@app.get("/insert/transaction")
+async def insert_in_a_transaction() -> str:
+    """Use `run_in_transaction`, as Mailrail does."""
     return await run_in_transaction(insert_row)
 
 
 @app.get("/read/def")
 def read_in_a_def_endpoint() -> str:
-    """As FastAPI's users do it."""
+    """Use a `def` endpoint, as is usual in FastAPI."""
     return read_row()
 
 
 @app.get("/insert/def")
 def insert_in_a_def_endpoint() -> str:
-    """As FastAPI's users do it."""
+    """Use a `def` endpoint, as is usual in FastAPI."""
     return insert_row()
 
 
 @app.get("/read/async")
 async def read_by_async_orm() -> str:
-    """As Django's users do it."""
+    """Use the asynchronous ORM, as is usual in Django."""
     return (await ContentType.objects.aget(pk=1)).model
 
 
 @app.get("/insert/async")
 async def insert_by_async_orm() -> str:
-    """As Django's users do it."""
+    """Use the asynchronous ORM, as is usual in Django."""
     return (await Session.objects.acreate(session_key=token_hex(20), expire_date=timezone.now())).session_key
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """The asynchronous ORM has a thread for each request, as in Django's own requests; the rest goes through as it is."""
+    """Give the asynchronous ORM a thread per request, as Django's own requests have."""
     if scope.get("path", "").endswith("/async"):
         async with ThreadSensitiveContext():
             await app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Programs that a measurement needs beside Mailrail: started on a free port, and ended by their id."""
+"""Programs that a benchmark needs beside Mailrail: started on a free port, and ended by their process id."""
 
 import os
 import signal
@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import PATIENCE, ROOT, free_port, wait_for
+from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, free_port, wait_for
 
 
 @contextmanager
 def listening(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Run `command`, in which `{port}` stands for a free port, until the end of the block. Gives the port."""
+    """Run `command`, with a free port for `{port}`, while this context is open. Yield the port."""
     port = free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -31,26 +31,26 @@ def listening(command: Sequence[str], *, log: Path, env: Mapping[str, str] | Non
     finally:
         process.terminate()
         try:
-            process.wait(PATIENCE)
+            process.wait(WAIT_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 def run(command: Sequence[str], *, env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end. Gives what it printed; what it had to complain of ends the measurement."""
+    """Run a command and return its output. A failure ends the benchmark with the error output."""
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr[-2000:]}")
     return done.stdout
 
 
-def end_well() -> None:
-    """Take SIGTERM as Ctrl-C is taken: what was started is ended, and temporary data is gone, before this process ends."""
+def terminate_cleanly() -> None:
+    """Handle SIGTERM like Ctrl-C: end child processes and delete temporary data before exiting."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 
 
 def _listens(port: int) -> bool:
-    # Read from the kernel's table: a connection, made to see, would be one more for an SMTP server to count.
+    # Read from the kernel's table, because a test connection would be counted by an SMTP server.
     table = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return any(line.split()[1].endswith(f":{port:04X}") and line.split()[3] == "0A" for line in table)

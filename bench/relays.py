@@ -1,4 +1,4 @@
-"""Where the mail goes: Postfix's smtp-sink, as fast as it can, and a relay that takes its time."""
+"""SMTP servers to deliver to: Postfix's smtp-sink, which is fast, and a slow relay."""
 
 import os
 import sys
@@ -10,34 +10,35 @@ from shutil import which
 
 from bench.processes import listening, run
 
-SBIN = "/usr/sbin"  # where Debian has them, off the PATH of most
-BYTES = 2000  # of a mail as smtp-source makes it, about as many as the one that is measured
-BACKLOG = "1000"  # connections that may wait
+SBIN = "/usr/sbin"  # where Debian installs them, often not in PATH
+BYTES = 2000  # of an email from smtp-source, about as large as the sample email
+UNPRIVILEGED_USER = "nobody"  # exists on every Debian
+BACKLOG = "1000"  # pending connections
 
 
 @contextmanager
 def fast_relay(folder: Path) -> Iterator[int]:
-    """smtp-sink. Gives its port."""
-    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []  # it refuses to run as root
+    """Run smtp-sink. Yield its port."""
+    as_user = ["-u", UNPRIVILEGED_USER] if os.geteuid() == 0 else []  # smtp-sink refuses to run as root
     with listening([_program("smtp-sink"), *as_user, "127.0.0.1:{port}", BACKLOG], log=folder / "smtp-sink.log") as port:
         yield port
 
 
 def slow_relay(folder: Path) -> AbstractContextManager[int]:
-    """One that takes 50 ms for each mail. Gives its port."""
+    """Run a relay that takes 50 ms for each email. Yields its port."""
     return listening([sys.executable, "-m", "bench.slow_relay", "{port}"], log=folder / "slow_relay.log")
 
 
-def smtp_source(port: int, *, mails: int, connections: int, kept: bool = False) -> float:
-    """Mails/s of Postfix's smtp-source: a new connection for each mail, unless they are `kept`."""
-    options = ["-s", str(connections), "-m", str(mails), "-l", str(BYTES), *(["-d"] if kept else [])]
+def smtp_source(port: int, *, count: int, connections: int, keep_connections: bool = False) -> float:
+    """Return emails/s of Postfix's smtp-source, with a new connection per email unless `keep_connections`."""
+    options = ["-s", str(connections), "-m", str(count), "-l", str(BYTES), *(["-d"] if keep_connections else [])]
     began = time.perf_counter()
     run([_program("smtp-source"), *options, f"127.0.0.1:{port}"])
-    return mails / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began)
 
 
 def missing() -> list[str]:
-    """Which of the programs this machine has not."""
+    """Return the names of the programs that are not installed."""
     return [name for name in ("smtp-sink", "smtp-source") if which(name, path=f"{os.environ['PATH']}:{SBIN}") is None]
 
 

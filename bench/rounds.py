@@ -1,4 +1,4 @@
-"""Measuring in turn, and saying how it goes."""
+"""Measures figures in turn, and prints progress."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -8,10 +8,10 @@ from bench.comparison import Round
 Figure = Callable[[], float]
 
 
-def measured(figures: Mapping[str, Figure], number: int) -> Round:
-    """Each once, every other round the other way round, so that no one is always the first."""
-    done = {}
+def measure_round(figures: Mapping[str, Figure], number: int) -> Round:
+    """Measure each figure once; every other round in reverse order, so that no figure is always first."""
+    results = {}
     for name in list(figures)[:: -1 if number % 2 else 1]:
-        done[name] = figures[name]()
-        print(f"  round {number + 1}: {name}: {done[name]:,.1f}", file=sys.stderr, flush=True)
-    return {name: done[name] for name in figures}
+        results[name] = figures[name]()
+        print(f"  round {number + 1}: {name}: {results[name]:,.1f}", file=sys.stderr, flush=True)
+    return {name: results[name] for name in figures}

@@ -1,4 +1,4 @@
-"""`python -m bench.serve -p PORT bench.bare:application`: what `manage.py serve` does, for another application."""
+"""`python -m bench.serve -p PORT bench.bare_fastapi:application`: the server of `manage.py serve` with another application."""
 
 import sys
 

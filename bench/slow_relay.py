@@ -1,4 +1,4 @@
-"""`python -m bench.slow_relay PORT`: an SMTP server that takes 50 ms for each mail, and as many at once as come."""
+"""`python -m bench.slow_relay PORT`: an SMTP server that takes 50 ms for each email, with any number at once."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ DELAY = 0.05  # seconds
 GREETING = b"220 slow ESMTP\r\n"
 EXTENSIONS = b"250-slow\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 20000000\r\n"
 OK = b"250 2.0.0 Ok\r\n"
-ANSWERS = {
+REPLIES = {
     b"EHLO": EXTENSIONS,
     b"HELO": b"250 slow\r\n",
     b"DATA": b"354 End data with <CR><LF>.<CR><LF>\r\n",
@@ -19,18 +19,18 @@ ANSWERS = {
 END = b"\r\n.\r\n"
 
 
-class Conversation(asyncio.Protocol):
-    """One connection. A command and a message may come in pieces, or several at once."""
+class SmtpServerConnection(asyncio.Protocol):
+    """One connection. Commands and messages may arrive in parts, or several at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's own is one without saying so
+        """Send the greeting."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport is not declared as one
         self.received = b""
         self.in_data = False
         self.transport.write(GREETING)
 
     def data_received(self, data: bytes) -> None:
-        """Answer all that is complete."""
+        """Reply to all complete commands."""
         self.received += data
         while self._step():
             pass
@@ -39,7 +39,7 @@ class Conversation(asyncio.Protocol):
         command, ended, rest = self.received.partition(END if self.in_data else b"\r\n")
         if not ended:
             return False
-        # The line break before the dot that ends an empty message is the one after DATA: none that is measured is empty.
+        # An empty message would end with the line break of DATA itself; no benchmark sends one.
         self.received = rest
         if self.in_data:
             self.in_data = False
@@ -47,19 +47,19 @@ class Conversation(asyncio.Protocol):
             return True
         verb = command[:4].upper()
         self.in_data = verb == b"DATA"
-        self._write(ANSWERS.get(verb, OK))
+        self._write(REPLIES.get(verb, OK))
         if verb == b"QUIT":
             self.transport.close()
         return True
 
-    def _write(self, answer: bytes) -> None:
+    def _write(self, reply: bytes) -> None:
         if not self.transport.is_closing():
-            self.transport.write(answer)
+            self.transport.write(reply)
 
 
 async def main(port: int) -> None:
-    """Serve until the process is ended."""
-    server = await asyncio.get_running_loop().create_server(Conversation, "127.0.0.1", port, backlog=1000)
+    """Serve until the process ends."""
+    server = await asyncio.get_running_loop().create_server(SmtpServerConnection, "127.0.0.1", port, backlog=1000)
     await server.serve_forever()
 
 

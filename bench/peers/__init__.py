@@ -1,1 +1,1 @@
-"""django-post-office behind Django Ninja: what Mailrail is measured beside. Runs in an environment of its own."""
+"""The peers: django-post-office behind Django Ninja, in their own virtual environment."""

@@ -1,4 +1,4 @@
-"""The peers, to be served by plain Daphne as `bench.peers.asgi:application`."""
+"""The peers' ASGI application, served by plain Daphne as `bench.peers.asgi:application`."""
 
 from django.core.asgi import get_asgi_application
 

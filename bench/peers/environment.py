@@ -1,4 +1,4 @@
-"""The peers' own virtual environment and their data, for the measurement to start them with."""
+"""The peers' virtual environment and data."""
 
 import shutil
 import subprocess
@@ -18,33 +18,33 @@ KEY = "the-key-of-the-peers"
 
 @dataclass(frozen=True)
 class Peers:
-    """An installation of them, with its data in a folder."""
+    """An installation of the peers with its own data folder."""
 
     data: Path
 
     def prepare(self) -> None:
-        """Make the tables, and the environment if there is none."""
+        """Create the tables, and the environment if it does not exist."""
         _make_environment()
         self.data.mkdir()
         self._python("-m", "django", "migrate", "--verbosity", "0")
 
     def copy(self, data: Path) -> "Peers":
-        """Another with the same data."""
+        """Return a copy with the same data."""
         return Peers(shutil.copytree(self.data, data))
 
     @contextmanager
     def served(self) -> Iterator[str]:
-        """Plain Daphne, without its access log. Gives the address."""
+        """Run plain Daphne without an access log. Yield the base URL."""
         command = [_python(), "-m", "daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}", "bench.peers.asgi:application"]
         with listening(command, log=self.data / "log", env=self._env()) as port:
             yield f"http://127.0.0.1:{port}"
 
     def queue(self, count: int) -> None:
-        """Queue so many mails."""
-        self._python("-m", "bench.peers.backlog", str(count))
+        """Queue this many emails."""
+        self._python("-m", "bench.peers.queue", str(count))
 
     def deliver(self, relay_port: int, *, processes: int = 1) -> float:
-        """Deliver what is queued. Gives mails/s."""
+        """Deliver all queued emails. Return emails/s."""
         count, seconds = self._python("-m", "bench.peers.drain", str(processes), relay_port=relay_port).split()
         return int(count) / float(seconds)
 
@@ -60,11 +60,11 @@ def _python() -> str:
 
 
 def _make_environment() -> None:
-    """Unless it was made for these very requirements before."""
-    wanted, made = REQUIREMENTS.read_text(), FOLDER / REQUIREMENTS.name
-    if made.exists() and made.read_text() == wanted:
+    """Create the environment unless it has exactly these requirements."""
+    requirements, stamp = REQUIREMENTS.read_text(), FOLDER / REQUIREMENTS.name
+    if stamp.exists() and stamp.read_text() == requirements:
         return
-    print(f"making the peers' environment in {FOLDER.relative_to(ROOT)}", file=sys.stderr, flush=True)
+    print(f"creating the peers' environment in {FOLDER.relative_to(ROOT)}", file=sys.stderr, flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
     subprocess.run([_python(), "-m", "pip", "install", "-qq", "-r", str(REQUIREMENTS)], check=True)
-    made.write_text(wanted)
+    stamp.write_text(requirements)

@@ -1,11 +1,11 @@
-"""Settings of the peers: as durable as Mailrail (WAL, synchronous FULL), and else what their manuals say is fast."""
+"""Settings of the peers: as durable as Mailrail (WAL, synchronous=FULL), otherwise the fast options of their manuals."""
 
 import os
 from pathlib import Path
 
 DATA = Path(os.environ["DATA_DIR"])
 
-SECRET_KEY = "django-insecure-bench"  # noqa: S105  # it protects nothing
+SECRET_KEY = "django-insecure-bench"  # noqa: S105  # protects nothing here
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = ["post_office"]
 ROOT_URLCONF = "bench.peers.urls"

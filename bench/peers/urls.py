@@ -1,4 +1,4 @@
-"""`POST /api/emails` as a user of Django Ninja and django-post-office writes it, with the shape of Mailrail's."""
+"""`POST /api/emails` as a user of Django Ninja and django-post-office would write it, with Mailrail's schema."""
 
 import os
 from datetime import datetime
@@ -11,15 +11,15 @@ from post_office import mail  # type: ignore[import-not-found]
 
 
 class Key(HttpBearer):  # type: ignore[misc]
-    """One key, compared and not looked up: the least that it can cost."""
+    """One key, compared without a database query, which is the cheapest possible check."""
 
     def authenticate(self, request: HttpRequest, token: str) -> str | None:
-        """The key, if it is the right one."""
+        """Return the token if it is the right key."""
         return token if token == os.environ["API_KEY"] else None
 
 
 class EmailIn(Schema):  # type: ignore[misc]
-    """A mail to send. Whether an address is one, post_office looks itself."""
+    """An email to send. post_office itself validates the addresses."""
 
     sender: str = Field(alias="from")
     to: list[str]
@@ -29,12 +29,12 @@ class EmailIn(Schema):  # type: ignore[misc]
     text: str = ""
     html: str = ""
     headers: dict[str, str] = {}
-    tags: dict[str, str] = {}  # post_office has none
+    tags: dict[str, str] = {}  # post_office has no tags
     scheduled_at: datetime | None = None
 
 
 class EmailAccepted(Schema):  # type: ignore[misc]
-    """It is in the database."""
+    """An accepted email."""
 
     id: int
     status: str
@@ -46,7 +46,7 @@ api = NinjaAPI(auth=Key())
 
 @api.post("/emails", response={202: EmailAccepted})  # type: ignore[untyped-decorator]
 def send(request: HttpRequest, email: EmailIn) -> tuple[int, dict[str, object]]:  # noqa: ARG001  # Ninja's signature
-    """Queue a mail."""
+    """Queue an email."""
     queued = mail.send(
         email.to,
         email.sender,

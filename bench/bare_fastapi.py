@@ -1,4 +1,4 @@
-"""FastAPI with no router before it, to be served as `bench.bare:application` with Daphne's `--root-path /api`."""
+"""FastAPI without our router, served as `bench.bare_fastapi:application` with Daphne's option `--root-path /api`."""
 
 import django
 

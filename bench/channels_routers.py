@@ -1,4 +1,4 @@
-"""Both halves behind Channels' own routers, to be served as `bench.mounted:application`."""
+"""Both halves behind Channels' own routers, served as `bench.channels_routers:application`."""
 
 import django
 
@@ -11,6 +11,6 @@ from django.urls import path  # noqa: E402
 from fastapi_app.main import app  # noqa: E402
 
 app.root_path = "/api"
-fastapi_route = path("api/", app)  # type: ignore[arg-type]  # django-stubs knows views alone, not Channels' use of it
+fastapi_route = path("api/", app)  # type: ignore[arg-type]  # django-stubs knows only views, not Channels' use of `path`
 django_route = path("", get_asgi_application())  # type: ignore[arg-type]
 application = ProtocolTypeRouter({"http": URLRouter([fastapi_route, django_route])})

@@ -1,15 +1,15 @@
-"""How fast mail is taken in: one by one and in batches, beside Django Ninja with django-post-office."""
+"""Throughput of submitting emails, one by one and in batches, compared with Django Ninja and django-post-office."""
 
 from functools import partial
 from pathlib import Path
 
 from bench.comparison import Comparison, Round
 from bench.installation import BATCH, Installation
-from bench.load import Request, one_by_one, wrk
-from bench.mails import MAIL
+from bench.load import Request, sequential_rate, wrk
 from bench.peers.environment import KEY, Peers
-from bench.rounds import measured
+from bench.rounds import measure_round
 from bench.router import WARM_UP
+from bench.sample_email import EMAIL
 
 PEERS = "Django Ninja, post_office on Daphne: POST (emails/s)"
 ACCEPT = "Mailrail: POST /api/emails (emails/s)"
@@ -23,28 +23,28 @@ COMPARISONS = [
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
-    """All in turn, 32 connections each, but one client that sends batches one after the other."""
+    """Measure all in turn, with 32 connections each; batches come from one client, one after the other."""
     ours, peers = Installation(folder / "mailrail"), Peers(folder / "peers")
     peers.prepare()
     ours.prepare()
     key = ours.create_key()
-    with peers.served() as theirs, ours.served(DELIVERY_WORKER="external") as url:
+    with peers.served() as peers_url, ours.served(DELIVERY_WORKER="external") as url:
         requests = {
-            PEERS: Request(f"{theirs}/api/emails", KEY, MAIL),
-            ACCEPT: Request(f"{url}/api/emails", key, MAIL),
+            PEERS: Request(f"{peers_url}/api/emails", KEY, EMAIL),
+            ACCEPT: Request(f"{url}/api/emails", key, EMAIL),
             HELLO: Request(f"{url}/api/"),
-            BATCHES: Request(f"{url}/api/emails/batch", key, {"emails": [MAIL] * BATCH}),
+            BATCHES: Request(f"{url}/api/emails/batch", key, {"emails": [EMAIL] * BATCH}),
         }
         for name, request in requests.items():
             _rate(name, request, WARM_UP)
         figures = {name: partial(_rate, name, request, seconds) for name, request in requests.items()}
-        done = [measured(figures, number) for number in range(rounds)]
+        results = [measure_round(figures, number) for number in range(rounds)]
     if ours.sent():
-        raise SystemExit("Mailrail delivered meanwhile: the measurement says nothing.")
-    return done
+        raise SystemExit("Mailrail delivered emails during the measurement, which is therefore invalid.")
+    return results
 
 
 def _rate(name: str, request: Request, seconds: int) -> float:
     if name == BATCHES:
-        return one_by_one(request, seconds=seconds) * BATCH
+        return sequential_rate(request, seconds=seconds) * BATCH
     return wrk(request, seconds=seconds).rate

@@ -1,11 +1,11 @@
-"""The mail that is measured: an order's confirmation, as text and as HTML."""
+"""The email used in the benchmarks: an order confirmation as text and HTML."""
 
 from collections.abc import Mapping
 from typing import Any
 
 _LINES = [f"{count} x Article {count:03}, in stock, leaves our warehouse tomorrow: {count * 7}.90 EUR" for count in range(1, 9)]
 
-MAIL: Mapping[str, Any] = {
+EMAIL: Mapping[str, Any] = {
     "from": "Shop <shop@example.com>",
     "to": ["ada@example.com"],
     "subject": "Your order 42 is on its way",

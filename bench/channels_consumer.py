@@ -1,4 +1,4 @@
-"""What Channels' users do: a consumer in a group, to which each event is sent. To be served as `bench.live_rival:application`."""
+"""The usual Channels solution: a consumer in a group that gets each event. Served as `bench.channels_consumer:application`."""
 
 import django
 
@@ -19,16 +19,16 @@ EVENT = (
 
 
 class Consumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # Channels has no types
-    """As in Channels' tutorial."""
+    """A consumer as in Channels' tutorial."""
 
     async def connect(self) -> None:
-        """Join."""
+        """Join the group."""
         await self.channel_layer.group_add("events", self.channel_name)
         await self.accept()
         await self.send(text_data='{"type": "ready"}')
 
-    async def told(self, event: dict[str, Any]) -> None:
-        """Pass it on."""
+    async def deliver(self, event: dict[str, Any]) -> None:
+        """Send an event to the client."""
         await self.send(text_data=event["text"])
 
 
@@ -36,11 +36,11 @@ consumer = Consumer.as_asgi()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Sockets; and a request that sends as many events to the group as its query says."""
+    """Serve WebSockets, and a request that sends as many events to the group as its query says."""
     if scope["type"] == "websocket":
         await consumer(scope, receive, send)
     elif scope["type"] == "http":
         for _ in range(int(parse_qs(scope["query_string"].decode())["count"][0])):
-            await get_channel_layer().group_send("events", {"type": "told", "text": EVENT})
+            await get_channel_layer().group_send("events", {"type": "deliver", "text": EVENT})
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,20 @@
+"""`python -m bench.busy_thread serve …`: `manage.py serve` with a thread that only counts in its process.
+
+A delivery worker at full speed in the same process costs at least as much, because only one thread holds the GIL at a time.
+"""
+
+from threading import Thread
+
+from manage import main
+
+
+def count() -> None:
+    """Count forever."""
+    number = 0
+    while True:
+        number += 1
+
+
+if __name__ == "__main__":
+    Thread(target=count, daemon=True).start()
+    main()
