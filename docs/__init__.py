@@ -1,1 +1,1 @@
-"""The documents, and what makes their pictures."""
+"""The documentation, and the scripts that generate its screenshots."""

@@ -1,4 +1,4 @@
-"""An hour of mail that never was, for the pictures. Needs Django to be set up."""
+"""Sample data for the screenshots: an hour of emails that were never sent. Django must be set up before the import."""
 
 import math
 import random
@@ -16,57 +16,58 @@ REPLIES = {
     "bounced": ("550 5.1.1 No such user", "550 5.7.1 Message refused by policy"),
     "delayed": ("421 4.7.0 Too many connections", "451 4.7.1 Greylisted"),
 }
-HOUR = 60  # minutes
+MINUTES = 60
 
 
-def write_an_hour() -> None:
-    """Write mails and their events, in the order in which they happened."""
-    chance = random.Random(7)  # noqa: S311  # the same hour each time
-    began = datetime.now(UTC) - timedelta(minutes=HOUR)
-    for minute in range(HOUR):
-        many = round(9 + 6 * math.sin(minute / 7) + 3 * chance.random())
-        for second in sorted(chance.uniform(0, 59) for _ in range(many)):
-            _write(began + timedelta(minutes=minute, seconds=second), chance)
+def create_past_hour() -> None:
+    """Create the emails of the past hour with their events, in the order of the events' times."""
+    rng = random.Random(7)  # noqa: S311  # a fixed seed: the same data for every run
+    start = datetime.now(UTC) - timedelta(minutes=MINUTES)
+    for minute in range(MINUTES):
+        count = round(9 + 6 * math.sin(minute / 7) + 3 * rng.random())
+        for second in sorted(rng.uniform(0, 59) for _ in range(count)):
+            _create_email(start + timedelta(minutes=minute, seconds=second), rng)
 
 
-def write_failed(many: int) -> None:
-    """Write mails that failed a day ago, and can be sent now."""
-    at, error = datetime.now(UTC) - timedelta(days=1), "554 5.3.0 The relay was misconfigured"
-    for number in range(many):
-        with transaction.atomic():  # an engine never sees it queued
+def create_failed_emails(count: int) -> None:
+    """Create emails that failed a day ago and that the embedded mailbox accepts when they are retried."""
+    failed_at, error = datetime.now(UTC) - timedelta(days=1), "554 5.3.0 The relay was misconfigured"
+    for number in range(count):
+        with transaction.atomic():  # so that no worker sees the email while it is queued
             email_id = submit_text_message(
                 address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada."
             )
-            Email.objects.filter(id=email_id).update(status="failed", created_at=at, attempts=8, last_error=error)
-            Event.objects.filter(email_id=email_id).update(type="email.failed", created_at=at)
+            Email.objects.filter(id=email_id).update(status="failed", created_at=failed_at, attempts=8, last_error=error)
+            Event.objects.filter(email_id=email_id).update(type="email.failed", created_at=failed_at)
 
 
-def _write(at: datetime, chance: random.Random) -> None:
-    status = chance.choices(["sent", "delayed", "bounced"], [92, 4, 4])[0]
-    address = f"{chance.choice(['ada', 'grace', 'alan', 'edsger', 'barbara'])}@example.com"
+def _create_email(created_at: datetime, rng: random.Random) -> None:
+    status = rng.choices(["sent", "delayed", "bounced"], [92, 4, 4])[0]
+    address = f"{rng.choice(['ada', 'grace', 'alan', 'edsger', 'barbara'])}@example.com"
     email = Email.objects.create(
-        created_at=at,
+        created_at=created_at,
         status=status,
         sender="Shop <shop@example.com>",
         to=[address],
         recipients=[address],
-        subject=chance.choice(SUBJECTS),
+        subject=rng.choice(SUBJECTS),
         message_id="<1@example.com>",
         attempts=1,
-        last_error=chance.choice(REPLIES.get(status, ("",))),
+        last_error=rng.choice(REPLIES.get(status, ("",))),
     )
-    for happened, after in _steps(status, chance):
+    for event_status, delay in _event_times(status, rng):
         data = {
             "email_id": str(email.id),
-            "status": happened,
+            "status": event_status,
             "to": [address],
             "subject": email.subject,
             "tags": {},
             "attempt": 1,
         }
-        Event.objects.create(email=email, type=f"email.{happened}", created_at=at + after, data=data)
+        Event.objects.create(email=email, type=f"email.{event_status}", created_at=created_at + delay, data=data)
 
 
-def _steps(status: str, chance: random.Random) -> Iterator[tuple[str, timedelta]]:
-    taken = timedelta(milliseconds=chance.lognormvariate(4.6, 0.8))
-    yield from (("queued", timedelta()), ("sending", taken / 10), (status, taken))
+def _event_times(status: str, rng: random.Random) -> Iterator[tuple[str, timedelta]]:
+    """Yield the status of each event of an email with its delay after the submission."""
+    duration = timedelta(milliseconds=rng.lognormvariate(4.6, 0.8))
+    yield from (("queued", timedelta()), ("sending", duration / 10), (status, duration))

@@ -1,4 +1,4 @@
-"""`python -m docs.screenshots` takes the pictures in docs/images from a server of its own, with data that goes away again."""
+"""`python -m docs.screenshots` starts a server with temporary data and takes the screenshots in docs/images."""
 
 import os
 import secrets
@@ -10,13 +10,13 @@ from tests.browser.chromium import Browser, Page, expect, launched
 from tests.processes import SERVERS, Server, running
 
 IMAGES = Path(__file__).parent / "images"
-DESKTOP, PHONE = (1200, 800), (390, 844)
-MAILS = {
+DESKTOP, PHONE = (1200, 800), (390, 844)  # CSS pixels
+EMAILS = {
     "ada@example.com": "Your order is on its way\nHello Ada, parcel 4711 left our house this morning.",
     "grace@example.com": "Welcome aboard\nHello Grace, your account is ready.",
     "alan@example.com": "Your code is 271828\nIt is good for ten minutes.",
 }
-ELIDE = r"pre => { pre.textContent = pre.textContent.replace(/(mr_.{8})\w+/g, (key, start) => start.padEnd(key.length, '•')) }"
+MASK_KEY = r"pre => { pre.textContent = pre.textContent.replace(/(mr_.{8})\w+/g, (key, start) => start.padEnd(key.length, '•')) }"
 TEMPLATE = {
     "subject": "Welcome, {{ name }}",
     "text": "Hello {{ name }}, your account is ready.",
@@ -25,73 +25,73 @@ TEMPLATE = {
 
 
 def main() -> None:
-    """Start a server, send a few mails, take every picture."""
+    """Start a server, create sample data, and take all screenshots."""
     password = secrets.token_urlsafe()
     with TemporaryDirectory() as folder:
         env = {"DATA_DIR": folder, "ADMIN_PASSWORD": password}
         command, log = [*SERVERS["serve"], "--prepare"], Path(folder) / "log"
         with running(command, log=log, env=env) as server:
-            make_history(folder)  # first: events are in the order in which they happened
-            for address, text in MAILS.items():
-                server.post("/api/send-email/", email=address, message=text).raise_for_status()
-            server.wait_for_log("Email sent successfully", times=len(MAILS))
+            create_history(folder)  # before all else, because event ids must be in the order of their times
+            for address, text in EMAILS.items():
+                server.post("/api/send-email/", params={"email": address, "message": text}).raise_for_status()
+            server.wait_for_log("Email sent successfully", times=len(EMAILS))
             with launched() as browser:
-                take_public(browser, server)
+                take_public_pages(browser, server)
                 take_dashboard(browser, server, password)
-                take_office(browser, server, password)
+                take_admin_pages(browser, server, password)
 
 
-def make_history(folder: str) -> None:
-    """Fill the server's tables with an hour of mail, and a hundred that failed before."""
+def create_history(folder: str) -> None:
+    """Fill the server's database with an hour of emails, and with a hundred that failed before."""
     os.environ |= {"DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "project.settings"}
-    import django  # whose settings are made of the environment
+    import django  # the settings read the environment set above
 
     django.setup()
-    from docs.history import write_an_hour, write_failed
+    from docs.history import create_failed_emails, create_past_hour
 
-    write_failed(100)
-    write_an_hour()
+    create_failed_emails(100)
+    create_past_hour()
 
 
-def take_public(browser: Browser, server: Server) -> None:
-    """The landing page, by day, by night and on a phone; and Swagger UI."""
-    for name, size, dark in (("landing", DESKTOP, False), ("landing-dark", DESKTOP, True), ("phone", PHONE, False)):
+def take_public_pages(browser: Browser, server: Server) -> None:
+    """Take the landing page in light mode, in dark mode and on a phone, and Swagger UI."""
+    for name, size, dark in (("landing", DESKTOP, False), ("landing-dark", DESKTOP, True), ("landing-phone", PHONE, False)):
         page = open_page(browser, server, size, dark=dark)
         page.goto("/")
-        save(page, name)
+        save(page, name, full_page=size == PHONE)
     page = open_page(browser, server, DESKTOP)
     page.goto("/api/docs")
     expect(page.locator(".opblock").first).to_be_visible()
     save(page, "swagger")
 
 
-def take_office(browser: Browser, server: Server, password: str) -> None:
-    """The mailbox, a key that was just made, a template's preview, the playground, a timeline, and many mails retried."""
+def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
+    """Take the mailbox, a new API key, a template's preview, the playground, a timeline and a bulk retry."""
     page = open_page(browser, server, DESKTOP)
     sign_in(page, password, "/admin/transports/mailboxmessage/")
-    expect(page.locator("#result_list tbody tr")).to_have_count(len(MAILS))
-    save(page, "admin-mailbox")
-    take_key(page)
+    expect(page.locator("#result_list tbody tr")).to_have_count(len(EMAILS))
+    save(page, "mailbox")
+    take_api_key(page)
     take_template(page)
-    take_play(page)
+    take_playground(page)
     take_timeline(page, server)
     take_retry(page)
 
 
-def take_key(page: Page) -> None:
-    """A key, shown once: its beginning, since no secret belongs in a picture, even one that is gone with its server."""
+def take_api_key(page: Page) -> None:
+    """Take the page of a new key. The key is masked: no secret belongs into an image, even a temporary one."""
     page.goto("/admin/api_keys/apikey/add/")
     page.get_by_label("Name:").fill("shop")
     page.get_by_label("emails:send").check()
     page.get_by_role("button", name="Save").click()
     expect(page.locator("#key")).to_be_visible()
-    for shown in ("#key", "#curl"):
-        page.locator(shown).evaluate(ELIDE)
-    save(page, "key")
+    for selector in ("#key", "#curl"):
+        page.locator(selector).evaluate(MASK_KEY)
+    save(page, "api-key")
 
 
 def take_template(page: Page) -> None:
-    """A template, with the preview of its mail beside what makes it."""
+    """Take a template's form with its preview."""
     page.goto("/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     for name, source in TEMPLATE.items():
@@ -103,16 +103,16 @@ def take_template(page: Page) -> None:
     save(page, "template")
 
 
-def take_play(page: Page) -> None:
-    """The playground, with a mail that went."""
+def take_playground(page: Page) -> None:
+    """Take the playground after an email was sent."""
     page.goto("/play")
     page.get_by_role("button", name="Send", exact=True).click()
-    expect(page.locator(".story b").last).to_have_text("sent")
-    save(page, "play")
+    expect(page.locator(".event-log b").last).to_have_text("sent")
+    save(page, "playground")
 
 
 def take_timeline(page: Page, server: Server) -> None:
-    """One mail, put off and then taken."""
+    """Take the page of an email with its timeline."""
     email_id = send(page, server.url, to="slow+1@simulator.test", subject="Your order is on its way", tags={"order": "4711"})
     page.goto(f"/admin/emails/email/{email_id}/change/")
     expect(page.locator("#timeline .status").last).to_have_text("email.sent")
@@ -120,17 +120,17 @@ def take_timeline(page: Page, server: Server) -> None:
 
 
 def take_retry(page: Page) -> None:
-    """A hundred failed mails, on their way again."""
+    """Take the progress page of a hundred retried emails."""
     page.goto("/admin/emails/email/?status=failed")
     page.get_by_label("Select all objects on this page").check()
-    page.get_by_label("Action:").select_option(label="Retry the selected e-mails")
+    page.get_by_label("Action:").select_option(label="Retry the selected emails")
     page.get_by_title("Run the selected action").click()
     expect(page.locator(".summary")).to_contain_text("sent")
     save(page, "retry")
 
 
 def take_dashboard(browser: Browser, server: Server, password: str) -> None:
-    """The dashboard: by day, by night, on a phone."""
+    """Take the dashboard in light mode, in dark mode and on a phone."""
     for name, size, dark in (
         ("dashboard", DESKTOP, False),
         ("dashboard-dark", DESKTOP, True),
@@ -140,12 +140,12 @@ def take_dashboard(browser: Browser, server: Server, password: str) -> None:
         sign_in(page, password)
         expect(page.locator("#live")).to_have_text("Live")
         expect(page.locator("#events li").first).to_be_visible()
-        page.wait_for_timeout(500)  # the bars rise
+        page.wait_for_timeout(500)  # until the chart's animation has ended
         save(page, name)
 
 
 def open_page(browser: Browser, server: Server, size: tuple[int, int], *, dark: bool = False) -> Page:
-    """An empty page of that size."""
+    """Return an empty page with a viewport of this size; a phone has two device pixels per CSS pixel."""
     width, height = size
     return browser.new_page(
         base_url=server.url,
@@ -155,10 +155,11 @@ def open_page(browser: Browser, server: Server, size: tuple[int, int], *, dark: 
     )
 
 
-def save(page: Page, name: str) -> None:
-    """Write its picture to docs/images; what loads late (a picture, a style) is waited for."""
+def save(page: Page, name: str, *, full_page: bool = False) -> None:
+    """Write a screenshot to docs/images after everything has loaded and all CSS animations have ended."""
     page.wait_for_load_state("networkidle")
-    page.screenshot(path=IMAGES / f"{name}.png", full_page=name == "phone")
+    page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
+    page.screenshot(path=IMAGES / f"{name}.png", full_page=full_page)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is killed, and what sends meanwhile."""
+"""Fixtures of the crash tests: the load generator, and `manage.py deliver` processes."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ StartDeliver = Callable[..., Server]
 
 @pytest.fixture
 def load(data: Path) -> Iterator[StartLoad]:
-    """Send so many mails to an installation, which may have further environment variables."""
+    """Return a function that starts to send `goal` emails. Environment variables select the installation's database."""
     with ExitStack() as loads:
 
         def start_load(goal: int, **env: str) -> LoadGenerator:
@@ -32,25 +32,25 @@ def load(data: Path) -> Iterator[StartLoad]:
 
 @pytest.fixture
 def deliver(data: Path, tmp_path: Path) -> Iterator[StartDeliver]:
-    """Start an engine as a process of its own."""
-    with ExitStack() as engines:
+    """Return a function that starts `manage.py deliver`."""
+    with ExitStack() as processes:
 
         def start_deliver(name: str = "deliver", **env: str) -> Server:
-            return engines.enter_context(_delivering(tmp_path / f"log.{name}", DATA_DIR=str(data), **env))
+            return processes.enter_context(_delivering(tmp_path / f"log.{name}", DATA_DIR=str(data), **env))
 
         yield start_deliver
 
 
 @contextmanager
 def _delivering(log: Path, **env: str) -> Iterator[Server]:
-    engine = Server(["manage.py", "deliver"], log=log, env=env)
+    process = Server(["manage.py", "deliver"], log=log, env=env)
     try:
-        yield engine
+        yield process
     finally:
-        engine.terminate()
+        process.terminate()
 
 
 def _output(command: list[str], **env: str) -> str:
     environment = {**os.environ, **BASE_ENV, **env}
-    run = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-    return run.stdout.strip()
+    completed = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return completed.stdout.strip()

@@ -1,4 +1,4 @@
-"""Threads that send mail while things die, and what became of each mail that got its 202."""
+"""Threads that send emails while processes are killed, and the results of all emails that were accepted with 202."""
 
 import itertools
 import threading
@@ -8,25 +8,25 @@ from typing import Any
 
 import httpx
 
-from tests.processes import PATIENCE, Server, wait_for
+from tests.processes import WAIT_TIMEOUT_SECONDS, Server, wait_for
 from tests.smtp import Sink
 
-THREADS = 4  # so that mails are accepted together, and share commits
-ON_THE_WAY = ("scheduled", "queued", "sending", "delayed")
+THREADS = 4  # several, so that emails are accepted together and share commits
+UNFINISHED_STATUSES = ("scheduled", "queued", "sending", "delayed")
 
 
 def address_of(number: int) -> str:
-    """Whom the mail with this number is for."""
+    """Return the recipient of the email with this number."""
     return f"ada+{number}@example.com"
 
 
 def number_of(address: str) -> int:
-    """The number of the mail that is for `address`."""
+    """Return the number of the email to `address`."""
     return int(address.partition("+")[2].partition("@")[0])
 
 
 class LoadGenerator:
-    """Sends until `goal` mails have got their 202, whatever becomes of the server; what was not answered does not count."""
+    """Sends until `goal` emails were accepted with 202, even if the server is killed. Calls without a response do not count."""
 
     def __init__(self, key: str, goal: int) -> None:
         self.goal = goal
@@ -40,42 +40,46 @@ class LoadGenerator:
             thread.start()
 
     def use(self, server: Server) -> None:
-        """From now on, send to this one."""
+        """Send to this server from now on."""
         self._url = f"{server.url}/api/emails"
         self._is_up.set()
 
     def kill(self, server: Server) -> None:
-        """Send SIGKILL in the midst of it, and no mail until there is another server."""
+        """Send SIGKILL to the server while emails are being sent, and pause until `use`."""
         server.kill()
         self._is_up.clear()
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self.goal = 0
         self._is_up.set()
         for thread in self._threads:
             thread.join()
 
     def count(self) -> int:
-        """How many have got their 202 so far."""
+        """Return how many emails were accepted so far."""
         return len(self.accepted)
 
     def finish(self, sink: Sink) -> list[dict[str, Any]]:
-        """Wait until all are accepted, and none is on its way. Gives all that the API lists, with those of no seen 202."""
-        count_to(self.goal, self.count, "mails are accepted")
+        """Wait until all emails are accepted and finished. Return all emails of the API, including those whose 202 was lost."""
+        count_to(self.goal, self.count, "emails are accepted")
         self.stop()
-        while self._waiting():
-            seen = sink.tries.total()
-            wait_for(_either(_is_more(sink.tries.total, seen), self._is_done), "each is settled", lambda: str(self._waiting()))
+        while self._unfinished():
+            attempts = sink.attempts.total()
+            wait_for(
+                _either(_is_more(sink.attempts.total, attempts), self._is_done),
+                "each email is finished",
+                lambda: str(self._unfinished()),
+            )
         emails = self._all()
         assert {email["id"] for email in emails} >= self.accepted.keys()
         return emails
 
     def _is_done(self) -> bool:
-        return not self._waiting()
+        return not self._unfinished()
 
-    def _waiting(self) -> list[str]:
-        pages = (self._get(status=status)["data"] for status in ON_THE_WAY)
+    def _unfinished(self) -> list[str]:
+        pages = (self._get(status=status)["data"] for status in UNFINISHED_STATUSES)
         return [f"{email['id']} {email['status']} {email['last_error']}" for page in pages for email in page]
 
     def _all(self) -> list[dict[str, Any]]:
@@ -87,36 +91,36 @@ class LoadGenerator:
         return emails
 
     def _get(self, **query: str) -> dict[str, Any]:
-        answer = httpx.get(self._url, params={"limit": "100", **query}, headers=self._headers, timeout=PATIENCE)
-        found: dict[str, Any] = answer.raise_for_status().json()
-        return found
+        response = httpx.get(self._url, params={"limit": "100", **query}, headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS)
+        page: dict[str, Any] = response.raise_for_status().json()
+        return page
 
     def _send(self) -> None:
-        with httpx.Client(headers=self._headers, timeout=PATIENCE) as client:
+        with httpx.Client(headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS) as client:
             while len(self.accepted) < self.goal:
                 self._is_up.wait()
                 number = next(self._numbers)
                 body = {"from": "shop@example.com", "to": address_of(number), "subject": f"Order {number}", "text": "Thanks."}
                 try:
-                    answer = client.post(self._url, json=body)
+                    response = client.post(self._url, json=body)
                 except httpx.TransportError:
-                    continue  # it was killed: only what it had answered was promised
-                self.accepted[answer.raise_for_status().json()["id"]] = number
+                    continue  # the server was killed; only a 202 is a promise
+                self.accepted[response.raise_for_status().json()["id"]] = number
 
 
 def count_to(goal: int, count: Callable[[], int], what: str) -> None:
-    """Return when `count()` has reached `goal`; fail when it stands still."""
+    """Wait until `count()` reaches `goal`. Fail if it stops growing."""
     while (now := count()) < goal:
         wait_for(_is_more(count, now), f"{goal} {what}", lambda: f"There are {count()}.")
 
 
 def arrived(sink: Sink) -> set[str]:
-    """The ids of the mails that came, which their Message-IDs hold."""
+    """Return the ids of the emails that arrived, which are part of their Message-IDs."""
     return {message_id.strip("<>").partition("@")[0] for message_id in sink.message_ids}
 
 
 def has_one_message_id_each(sink: Sink) -> bool:
-    """Whether each mail came with the same Message-ID every time."""
+    """Return whether all copies of each email have the same Message-ID."""
     by_number = defaultdict(set)
     for recipients, message_id in zip(sink.recipients, sink.message_ids, strict=True):
         by_number[recipients[0]].add(message_id)

@@ -1,7 +1,7 @@
-"""An accepted mail is never lost, whatever is killed: real processes, a real SMTP server, and `kill -9` at random moments.
+"""No accepted email is lost when processes are killed: real processes, a real SMTP server, and `kill -9` at random moments.
 
-`CRASH_MAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP` is the long run, and tells how many doubles there were; CI has a
-short one. `CRASH_SEED` chooses other moments.
+The long run, `CRASH_MAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP`, also prints how many duplicates there were; CI runs a
+short one. `CRASH_SEED` selects other moments.
 """
 
 import math
@@ -21,153 +21,153 @@ from tests.crash.conftest import StartDeliver, StartLoad
 from tests.crash.load_generator import LoadGenerator, arrived, count_to, has_one_message_id_each, number_of
 from tests.postgresql import cluster, program
 from tests.processes import BASE_ENV, ROOT, Server
-from tests.smtp import DROP, NO_SUCH_USER, STALL, TAKE, TAKE_AND_DROP, Sink
+from tests.smtp import ACCEPT, ACCEPT_AND_DROP, DROP, NO_SUCH_USER, STALL, Sink
 
-MAILS = int(os.environ.get("CRASH_MAILS", "300"))
+EMAILS = int(os.environ.get("CRASH_MAILS", "300"))
 KILLS = int(os.environ.get("CRASH_KILLS", "3"))
-IN_HAND = KILLS * DEFAULT_CONNECTIONS  # so many mails may be in a relay's hand when something dies
-RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each kill may cost a mail one of its tries
+MAX_DUPLICATES = KILLS * DEFAULT_CONNECTIONS  # a kill may duplicate the emails that are in flight
+RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each kill may use up one attempt of an email
 
-pytestmark = pytest.mark.timeout(max(300, MAILS))  # a long run takes long
+pytestmark = pytest.mark.timeout(max(300, EMAILS))  # one second per email in a long run
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """What a relay does about the first `tries` of a mail, and how the mail ends."""
+class Misbehavior:
+    """The relay's reply to the first `attempts` of an email, and the email's final status."""
 
-    answer: str
-    end: str = "sent"
-    tries: float = 1
+    reply: str
+    final_status: str = "sent"
+    attempts: float = 1
     at_rcpt: bool = False
 
 
-TROUBLES = (
-    Trouble(TAKE),
-    Trouble(NO_SUCH_USER, at_rcpt=True, tries=math.inf, end="bounced"),
-    Trouble("550 5.7.1 This looks like spam", tries=math.inf, end="failed"),
-    Trouble("451 4.7.1 Greylisted", at_rcpt=True, tries=2),
-    Trouble("451 4.3.0 Not now", tries=2),
-    Trouble("451 4.3.0 Never", tries=math.inf, end="failed"),
-    Trouble(DROP, tries=2),
-    Trouble(DROP, tries=math.inf, end="failed"),
-    Trouble(TAKE_AND_DROP),
-    Trouble(STALL),
+MISBEHAVIORS = (
+    Misbehavior(ACCEPT),
+    Misbehavior(NO_SUCH_USER, at_rcpt=True, attempts=math.inf, final_status="bounced"),
+    Misbehavior("550 5.7.1 This looks like spam", attempts=math.inf, final_status="failed"),
+    Misbehavior("451 4.7.1 Greylisted", at_rcpt=True, attempts=2),
+    Misbehavior("451 4.3.0 Not now", attempts=2),
+    Misbehavior("451 4.3.0 Never", attempts=math.inf, final_status="failed"),
+    Misbehavior(DROP, attempts=2),
+    Misbehavior(DROP, attempts=math.inf, final_status="failed"),
+    Misbehavior(ACCEPT_AND_DROP),
+    Misbehavior(STALL),
 )
 
 
 @pytest.fixture
 def moments() -> Iterator[int]:
-    """When to kill: after so many mails. Random, and spread over the whole of a run."""
-    dice = random.Random(os.environ.get("CRASH_SEED", "42"))  # noqa: S311  # no secret
-    return iter([int((kill + dice.random()) * MAILS / KILLS) for kill in range(KILLS)])
+    """Return random numbers of emails, spread over the whole run, after which to kill a process."""
+    rng = random.Random(os.environ.get("CRASH_SEED", "42"))  # noqa: S311  # not for security
+    return iter([int((kill + rng.random()) * EMAILS / KILLS) for kill in range(KILLS)])
 
 
 @pytest.mark.pitfall(3, 26, 28)
-@pytest.mark.parametrize("where", ["in_process", "subprocess"])
-def test_a_killed_server_loses_no_accepted_mail_and_doubles_only_what_a_relay_has_in_hand(
-    start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], where: str
+@pytest.mark.parametrize("delivery_worker", ["in_process", "subprocess"])
+def test_a_killed_server_loses_no_email_and_duplicates_only_those_in_flight(
+    start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], delivery_worker: str
 ) -> None:
-    sending = load(MAILS)
+    generator = load(EMAILS)
 
-    _kill_the_server(lambda: start(EMAIL_URL=sink.url, DELIVERY_WORKER=where), sending, sink, moments)
+    _kill_the_server(lambda: start(EMAIL_URL=sink.url, DELIVERY_WORKER=delivery_worker), generator, sink, moments)
 
-    _assert_all_arrived(sending, sink)
+    _assert_all_arrived(generator, sink)
 
 
 @pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
-def test_a_killed_server_loses_no_accepted_mail_on_postgresql(
+def test_a_killed_server_loses_no_email_on_postgresql(
     start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], data: Path
 ) -> None:
     with cluster() as postgresql:
         env = {**BASE_ENV, "DATA_DIR": str(data), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
         subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env={**os.environ, **env}, check=True)
-        sending = load(MAILS, DATABASE_URL=postgresql.url)
+        generator = load(EMAILS, DATABASE_URL=postgresql.url)
 
-        server = _kill_the_server(lambda: start(EMAIL_URL=sink.url, DATABASE_URL=postgresql.url), sending, sink, moments)
+        server = _kill_the_server(lambda: start(EMAIL_URL=sink.url, DATABASE_URL=postgresql.url), generator, sink, moments)
 
-        _assert_all_arrived(sending, sink)
+        _assert_all_arrived(generator, sink)
         server.terminate()
 
 
-def test_with_a_relay_that_misbehaves_each_mail_comes_to_the_end_it_should(
+def test_each_email_gets_the_right_status_from_a_misbehaving_relay(
     start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int]
 ) -> None:
-    sink.at_rcpt = lambda address, attempt: _answer(address, attempt, at_rcpt=True)
-    sink.at_data = lambda address, attempt: _answer(address, attempt, at_rcpt=False)
-    sending = load(MAILS)
+    sink.at_rcpt = lambda address, attempt: _reply(address, attempt, at_rcpt=True)
+    sink.at_data = lambda address, attempt: _reply(address, attempt, at_rcpt=False)
+    generator = load(EMAILS)
 
     _kill_the_server(
-        lambda: start(EMAIL_URL=f"{sink.url}?data_done_timeout=3", RETRY_DELAYS=RETRY_DELAYS), sending, sink, moments
+        lambda: start(EMAIL_URL=f"{sink.url}?data_done_timeout=3", RETRY_DELAYS=RETRY_DELAYS), generator, sink, moments
     )
-    emails = sending.finish(sink)
+    emails = generator.finish(sink)
 
-    ends = {number_of(email["to"][0]): email["status"] for email in emails}
-    assert ends == {number: _trouble(number).end for number in ends}
+    statuses = {number_of(email["to"][0]): email["status"] for email in emails}
+    assert statuses == {number: _misbehavior(number).final_status for number in statuses}
     assert arrived(sink) == {email["id"] for email in emails if email["status"] == "sent"}
-    hung_up = sum(_trouble(number).answer == TAKE_AND_DROP for number in ends)
-    print(f"{sink.doubles} doubles; of {hung_up} mails the relay hung up after it had taken them")  # noqa: T201  # for a long run
-    assert abs(sink.doubles - hung_up) <= IN_HAND
+    dropped = sum(_misbehavior(number).reply == ACCEPT_AND_DROP for number in statuses)
+    print(f"{sink.duplicates} duplicates; the relay dropped the connection after accepting {dropped} emails")  # noqa: T201  # shown by a long run
+    assert abs(sink.duplicates - dropped) <= MAX_DUPLICATES
     assert has_one_message_id_each(sink)
 
 
 @pytest.mark.pitfall(3)
-def test_a_relay_that_is_killed_loses_no_mail(start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int]) -> None:
-    sink.delay = 0.02  # so that it has mails in hand when it dies
+def test_a_killed_relay_loses_no_email(start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int]) -> None:
+    sink.delay = 0.02  # so that emails are in flight when it crashes
     server = start(EMAIL_URL=sink.url, RETRY_DELAYS=RETRY_DELAYS)
-    sending = load(MAILS)
-    sending.use(server)
+    generator = load(EMAILS)
+    generator.use(server)
 
     for kill, moment in enumerate(moments):
-        count_to(moment, sink.tries.total, "mails are given to the relay")
-        noticed = server.log.count("The relay does not work")
-        sink.die()
-        if kill % 2:  # it stays away until that is noticed, else it is back at once
-            server.wait_for_log("The relay does not work", times=noticed + 1)
+        count_to(moment, sink.attempts.total, "emails are sent to the relay")
+        outages = server.log.count("The relay is unavailable")
+        sink.crash()
+        if kill % 2:  # unavailable until the worker notices; otherwise back at once
+            server.wait_for_log("The relay is unavailable", times=outages + 1)
         sink.listen()
 
-    _assert_all_arrived(sending, sink)
+    _assert_all_arrived(generator, sink)
 
 
 @pytest.mark.pitfall(3)
-def test_a_killed_deliver_process_loses_no_mail(
+def test_a_killed_deliver_process_loses_no_email(
     start: StartServer, deliver: StartDeliver, load: StartLoad, sink: Sink, moments: Iterator[int]
 ) -> None:
-    engine = deliver(EMAIL_URL=sink.url)
-    sending = load(MAILS)
-    sending.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
+    process = deliver(EMAIL_URL=sink.url)
+    generator = load(EMAILS)
+    generator.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
 
     for moment in moments:
-        count_to(moment, sink.tries.total, "mails are given to the relay")
-        engine.kill()
-        engine = deliver(EMAIL_URL=sink.url)
+        count_to(moment, sink.attempts.total, "emails are sent to the relay")
+        process.kill()
+        process = deliver(EMAIL_URL=sink.url)
 
-    _assert_all_arrived(sending, sink)
+    _assert_all_arrived(generator, sink)
 
 
 @pytest.mark.pitfall(3)
-def test_two_deliver_processes_never_send_the_same_mail(
+def test_two_deliver_processes_never_send_the_same_email(
     start: StartServer, deliver: StartDeliver, load: StartLoad, sink: Sink
 ) -> None:
-    engines = [deliver(name, EMAIL_URL=sink.url) for name in ("one", "other")]
-    sending = load(sys.maxsize)
-    sending.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
+    processes = [deliver(name, EMAIL_URL=sink.url) for name in ("first", "second")]
+    generator = load(sys.maxsize)
+    generator.use(start(EMAIL_URL=sink.url, DELIVERY_WORKER="external"))
 
-    count_to(MAILS, sending.count, "mails are accepted")
-    for engine in engines:
-        engine.wait_for_log("Email sent successfully")
-    sending.stop()
-    emails = sending.finish(sink)
+    count_to(EMAILS, generator.count, "emails are accepted")
+    for process in processes:
+        process.wait_for_log("Email sent successfully")
+    generator.stop()
+    emails = generator.finish(sink)
 
     assert {(email["status"], email["attempts"]) for email in emails} == {("sent", 1)}
-    assert sink.doubles == 0
+    assert sink.duplicates == 0
 
 
 def _kill_the_server(start: Callable[[], Server], load: LoadGenerator, sink: Sink, moments: Iterator[int]) -> Server:
-    """Kill it at each of the moments, now of accepting, now of delivering. Gives the last one, which lives."""
+    """Kill the server at each moment, alternately counted in accepted and in sent emails. Return the last server, which lives."""
     server = start()
     load.use(server)
     for kill, moment in enumerate(moments):
-        count_to(moment, sink.tries.total if kill % 2 else load.count, "mails came so far")
+        count_to(moment, sink.attempts.total if kill % 2 else load.count, "emails are accepted or sent")
         load.kill(server)
         server = start()
         load.use(server)
@@ -178,15 +178,16 @@ def _assert_all_arrived(load: LoadGenerator, sink: Sink) -> None:
     emails = load.finish(sink)
     assert {email["status"] for email in emails} == {"sent"}
     assert arrived(sink) == {email["id"] for email in emails}
-    print(f"{sink.doubles} doubles of {len(emails)} mails, with {KILLS} kills")  # noqa: T201  # for a long run
-    assert sink.doubles <= IN_HAND
+    print(f"{sink.duplicates} duplicates of {len(emails)} emails, with {KILLS} kills")  # noqa: T201  # shown by a long run
+    assert sink.duplicates <= MAX_DUPLICATES
     assert has_one_message_id_each(sink)
 
 
-def _trouble(number: int) -> Trouble:
-    return TROUBLES[number % len(TROUBLES)]
+def _misbehavior(number: int) -> Misbehavior:
+    return MISBEHAVIORS[number % len(MISBEHAVIORS)]
 
 
-def _answer(address: str, attempt: int, *, at_rcpt: bool) -> str:
-    trouble = _trouble(number_of(address))
-    return trouble.answer if trouble.at_rcpt == at_rcpt and attempt <= trouble.tries else TAKE
+def _reply(address: str, attempt: int, *, at_rcpt: bool) -> str:
+    misbehavior = _misbehavior(number_of(address))
+    applies = misbehavior.at_rcpt == at_rcpt and attempt <= misbehavior.attempts
+    return misbehavior.reply if applies else ACCEPT
