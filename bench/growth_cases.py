@@ -13,8 +13,8 @@ from project.auth.principal import Principal
 from project.delivery.claim import claim_emails, next_due_at, renew_leases, requeue_abandoned
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
-from project.emails.receipts import SubmissionReceipt
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
+from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
 from project.events.selectors import EventFilter, events_after
 
@@ -103,8 +103,8 @@ def _new_email(number: int) -> NewEmail:
     return NewEmail(draft, COMMON_KEY, tags={"order": str(number), "kind": "receipt"})
 
 
-def _delete(receipts: Sequence[SubmissionReceipt]) -> None:
-    Email.objects.filter(id__in=[each.id for each in receipts]).delete()
+def _delete(results: Sequence[SubmissionResult]) -> None:
+    Email.objects.filter(id__in=[each.id for each in results]).delete()
 
 
 def _claim() -> list[UUID]:

@@ -20,9 +20,9 @@ from project.auth.session import authenticate_session_user
 from project.bridge.database.transactions import run_in_transaction
 from project.bridge.sessions import session_user
 from project.delivery.worker import DeliveryWorker
-from project.emails.submission_queue import SubmissionService
+from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 
 token_scheme = OAuth2PasswordBearer(
     "/api/token",
@@ -39,7 +39,7 @@ session_scheme = APIKeyCookie(
 )
 
 
-async def optional_caller(
+async def optional_principal(
     connection: HTTPConnection,
     response: Response,
     _token: Annotated[str | None, Depends(token_scheme)],  # both schemes are declared for OpenAPI only
@@ -95,18 +95,18 @@ async def _audit(connection: HTTPConnection, rejection: NotAuthenticated) -> Non
     await audit_writer.record(rejection, ip_address=connection.client.host if connection.client else None)
 
 
-async def require_caller(
-    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]
+async def require_principal(
+    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
 ) -> Principal:
     """Return the caller. Raises `NotAuthenticated` without one, and `InsufficientScope` if it lacks a scope of the route."""
     return _require_scopes(principal, required_scopes)
 
 
 async def require_sender(
-    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_caller)]
+    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
 ) -> Principal | None:
-    """Return the caller like `require_caller`, but allow an anonymous one while emails cannot leave this machine."""
-    return None if principal is None and is_local_only() else _require_scopes(principal, required_scopes)
+    """Return the caller like `require_principal`, but allow an anonymous one while emails cannot leave this machine."""
+    return None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes)
 
 
 def _require_scopes(principal: Principal | None, required_scopes: SecurityScopes) -> Principal:
@@ -134,7 +134,7 @@ async def get_event_stream(connection: HTTPConnection) -> EventStream:
     return stream
 
 
-Caller = Annotated[Principal, Security(require_caller)]
+Caller = Annotated[Principal, Security(require_principal)]
 SendingCaller = Annotated[Principal | None, Security(require_sender, scopes=["emails:send"])]
 WorkerDep = Annotated[DeliveryWorker, Depends(get_delivery_worker)]
 EventStreamDep = Annotated[EventStream, Depends(get_event_stream)]

@@ -57,26 +57,26 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
 CODE_BY_STATUS = {413: "content_too_large"}  # Python versions have different names for this status
 
 
-async def _domain_error(_request: Request, error: DomainError) -> JSONResponse:
+async def handle_domain_error(_request: Request, error: DomainError) -> JSONResponse:
     status = STATUS_BY_ERROR[type(error)]
     headers = error.headers if isinstance(error, RetryLater) else CHALLENGE if status == HTTPStatus.UNAUTHORIZED else {}
     return error_response(status, error.detail, error.code, headers)
 
 
-async def _template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:
+async def handle_template_invalid(_request: Request, error: TemplateInvalid) -> JSONResponse:
     return uncached_json({"detail": [{"loc": ["body", error.part], "msg": error.detail, "type": error.kind}]}, 422)
 
 
-async def _csrf_failed(_request: Request, error: CsrfFailed) -> JSONResponse:
+async def handle_csrf_failed(_request: Request, error: CsrfFailed) -> JSONResponse:
     return error_response(403, f"Requests with a session cookie need Django's CSRF token in X-CSRFToken: {error}", "csrf_failed")
 
 
-async def _validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
+async def handle_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
     detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
     return uncached_json({"detail": detail}, 422)
 
 
-async def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
     status = error.status_code
     headers = {"Allow": _allowed_methods(request)} if "Allow" in (error.headers or {}) else error.headers
     return error_response(status, error.detail, CODE_BY_STATUS.get(status) or HTTPStatus(status).name.lower(), headers)
@@ -88,23 +88,23 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(sorted({m for r in routes if r.methods and r.matches(request.scope)[0] != Match.NONE for m in r.methods}))
 
 
-async def _database_unavailable(_request: Request, error: Exception) -> JSONResponse:
+async def handle_database_unavailable(_request: Request, error: Exception) -> JSONResponse:
     # Logged for every call, so without a traceback.
     logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
     return error_response(503, "The database is unavailable. Try again soon.", "database_unavailable", {"Retry-After": "5"})
 
 
-async def _internal_error(_request: Request, _error: Exception) -> JSONResponse:
+async def handle_internal_error(_request: Request, _error: Exception) -> JSONResponse:
     # Starlette re-raises the error, so that the server logs it.
     return error_response(500, "Internal server error.", "internal_error")
 
 
 ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
-    DomainError: _domain_error,
-    TemplateInvalid: _template_invalid,
-    CsrfFailed: _csrf_failed,
-    RequestValidationError: _validation_error,
-    HTTPException: _http_error,
-    **dict.fromkeys(DATABASE_UNAVAILABLE_ERRORS, _database_unavailable),
-    Exception: _internal_error,
+    DomainError: handle_domain_error,
+    TemplateInvalid: handle_template_invalid,
+    CsrfFailed: handle_csrf_failed,
+    RequestValidationError: handle_validation_error,
+    HTTPException: handle_http_error,
+    **dict.fromkeys(DATABASE_UNAVAILABLE_ERRORS, handle_database_unavailable),
+    Exception: handle_internal_error,
 }

@@ -20,13 +20,13 @@ from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
 from project.audit.writer import AuditWriter
-from project.auth.credential_changes import polling_other_processes
-from project.bridge.background.background_tasks import background_tasks_owned_by
+from project.auth.credential_changes import watch_other_processes
+from project.bridge.background.background_tasks import background_tasks_lifespan
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
 from project.config.database_schema import refuse_incompatible_database
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
-from project.emails.submission_queue import SubmissionService
+from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
 from project.retention.pruner import RetentionPruner
 
@@ -42,10 +42,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             app.state.audit_writer.running(),
             app.state.retention_pruner.running(),
-            polling_other_processes(),
+            watch_other_processes(),
             app.state.event_stream.running(),
             app.state.delivery_worker.running(grace=grace),
-            background_tasks_owned_by(app, grace=grace),
+            background_tasks_lifespan(app, grace=grace),
         ):
             yield
     finally:

@@ -15,7 +15,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from project.bridge.middleware.proxy_headers import parse_proxies
-from project.transports.factory import CHECK_TAG, SMTP_BACKEND, is_local_only
+from project.transports.factory import CHECK_TAG, SMTP_BACKEND, delivers_only_locally
 from project.transports.mailbox_backend import MailboxBackend
 
 DEPLOYMENT_TAG = "deployment"
@@ -47,7 +47,7 @@ def check_allowed_hosts(**_kwargs: Any) -> Messages:
 @register(CHECK_TAG)
 def check_anonymous_sending(**_kwargs: Any) -> Messages:
     """Report a MAILBOX_BACKEND that sends: it is the backend for which no credential is needed."""
-    if not is_local_only() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
+    if not delivers_only_locally() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
         return []
     hint = f"MAILBOX_BACKEND must be the embedded mailbox, not {settings.MAILBOX_BACKEND}. Set another backend as EMAIL_BACKEND."
     return [_error("003", "Email could be sent from this machine without a credential.", hint)]
@@ -85,7 +85,7 @@ def check_ready_for_deployment(**_kwargs: Any) -> Messages:
     """Report the same problems when email stays on this machine, or goes to a relay on it."""
     if _email_leaves_machine():
         return []
-    return [*([] if is_local_only() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
+    return [*([] if delivers_only_locally() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
@@ -158,7 +158,7 @@ def _matches_whole_tld(host: str, wildcard: str) -> bool:
 
 def _email_leaves_machine() -> bool:
     relay = settings.RELAY if settings.EMAIL_BACKEND == SMTP_BACKEND else None
-    return not is_local_only() and not (relay is not None and _is_loopback(relay.host))
+    return not delivers_only_locally() and not (relay is not None and _is_loopback(relay.host))
 
 
 def _wildcard_hosts() -> Messages:

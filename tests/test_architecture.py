@@ -1,4 +1,4 @@
-"""What the import contracts of pyproject.toml cannot say: one door to the ORM, docstrings, and nothing too long to read."""
+"""Rules that import-linter cannot check: one way to the ORM, docstrings everywhere, and limits on the length of code."""
 
 import ast
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ ASYNC_ORM = {
     *("alast", "alatest", "aearliest", "aaggregate", "acontains", "ain_bulk", "aiterator", "aupdate", "adelete", "asave"),
     *("arefresh_from_db", "aauthenticate", "alogin", "alogout"),
 }
-OTHER_DOORS = {"sync_to_async", "database_sync_to_async", "aclose_old_connections"}
+OTHER_WRAPPERS = {"sync_to_async", "database_sync_to_async", "aclose_old_connections"}
 
 MODULES = sorted(
     path for half in ("project", "fastapi_app") for path in (ROOT / half).rglob("*.py") if "migrations" not in path.parts
@@ -26,12 +26,12 @@ every_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(pat
 
 
 def tree(path: Path) -> ast.Module:
-    """A module, parsed."""
+    """Return the syntax tree of a module."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def imports(module: ast.Module) -> Iterator[str]:
-    """The dotted names of all that a module imports, wherever in it."""
+    """Return the dotted names of all imports of a module, at any depth."""
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -41,7 +41,7 @@ def imports(module: ast.Module) -> Iterator[str]:
 
 
 def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """What runs in the event loop: not the functions and lambdas that it only hands on."""
+    """Yield the nodes that run in the event loop, without nested functions and lambdas that are only passed on."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -51,12 +51,12 @@ def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
 
 
 def orm_calls(module: ast.Module) -> list[str]:
-    """The names by which async functions reach for the ORM past `run_in_transaction`, and those of any other door to it."""
+    """Return the names with which async functions use the ORM without `run_in_transaction`."""
     functions = (node for node in ast.walk(module) if isinstance(node, ast.AsyncFunctionDef))
     nodes = (node for function in functions for node in own_nodes(function))
     attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
-    reached = [name for name in attributes if name == "objects" or name in ASYNC_ORM]
-    return reached + [name for name in _names(module) if name in OTHER_DOORS]
+    found = [name for name in attributes if name == "objects" or name in ASYNC_ORM]
+    return found + [name for name in _names(module) if name in OTHER_WRAPPERS]
 
 
 def _names(module: ast.Module) -> list[str]:
@@ -66,7 +66,7 @@ def _names(module: ast.Module) -> list[str]:
 
 
 def lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
-    """How many a definition has, without its decorators."""
+    """Return the length of a definition in lines, without its decorators."""
     return (node.end_lineno or node.lineno) - node.lineno + 1
 
 
@@ -93,7 +93,7 @@ def lines(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> int:
         ("def f(): return Email.objects.get()", []),
     ],
 )
-def test_the_scanner_finds_what_goes_past_the_door(snippet: str, found: list[str]) -> None:
+def test_the_scanner_finds_orm_calls_outside_run_in_transaction(snippet: str, found: list[str]) -> None:
     assert orm_calls(ast.parse(snippet)) == found
 
 
@@ -112,17 +112,17 @@ def test_there_is_something_to_scan() -> None:
 
 @every_module
 @pytest.mark.pitfall(9, 11)
-def test_async_code_reaches_the_orm_through_one_door(path: Path) -> None:
+def test_async_code_uses_the_orm_only_through_run_in_transaction(path: Path) -> None:
     assert orm_calls(tree(path)) == []
 
 
 @pytest.mark.parametrize("path", FASTAPI_HALF, ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_fastapi_half_speaks_no_sql(path: Path) -> None:
+def test_the_fastapi_half_contains_no_sql(path: Path) -> None:
     assert [name for name in imports(tree(path)) if f"{name}.".startswith("django.db.")] == []
 
 
 @pytest.mark.parametrize("path", sorted(BRIDGE.rglob("*.py")), ids=lambda path: str(path.relative_to(BRIDGE)))
-def test_the_bridge_imports_nothing_of_its_program(path: Path) -> None:
+def test_the_bridge_imports_nothing_of_this_project(path: Path) -> None:
     outside = "." * (len(path.relative_to(BRIDGE).parts) + 1)  # relative, but above the bridge
 
     assert [name for name in imports(tree(path)) if name.startswith(("project.", "fastapi_app.", outside))] == []
@@ -135,19 +135,19 @@ def test_middleware_is_pure_asgi(path: Path) -> None:
 
 
 @every_module
-def test_a_module_says_what_it_owns(path: Path) -> None:
+def test_every_module_has_a_docstring(path: Path) -> None:
     module = tree(path)
 
     assert ast.get_docstring(module) or module.body == []
 
 
 @every_module
-def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+def test_no_module_is_too_long(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
 
 
 @every_module
-def test_a_function_is_one_thought(path: Path) -> None:
+def test_no_function_is_too_long(path: Path) -> None:
     functions = (node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
     assert {function.name: lines(function) for function in functions if lines(function) > FUNCTION_LINES} == {}

@@ -54,7 +54,7 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def accepts_single(many: Any) -> BeforeValidator:
+def one_or_many(many: Any) -> BeforeValidator:
     """Return a validator by which a list of addresses also accepts one address as a string."""
     return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
 from pydantic import AfterValidator, Field
 
-from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_caller
+from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.rendering import RenderedEmail, render_emails
 from fastapi_app.emails.schemas import BatchAccepted, EmailAccepted, EmailBatch, EmailIn, EmailOut, EmailPage, RescheduleRequest
 from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, error_responses
@@ -23,9 +23,9 @@ from project.emails.actions import cancel_email, reschedule_email, retry_email
 from project.emails.idempotency import Idempotency, find_earlier_response
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.mime.headers import addr_spec
-from project.emails.receipts import SubmissionReceipt
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
 from project.emails.status import Status
+from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail
 
 
@@ -39,8 +39,8 @@ def _normalize_if_valid(address: str) -> str:
 router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
 
 EmailId = Annotated[UUID, Path(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
-SendingPrincipal = Annotated[Principal, Security(require_caller, scopes=["emails:send"])]
-ReadingPrincipal = Annotated[Principal, Security(require_caller, scopes=["emails:read"])]
+SendingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:send"])]
+ReadingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:read"])]
 RecipientAddress = Annotated[Storable, AfterValidator(_normalize_if_valid)]
 TagFilter = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
 IdempotencyKey = Annotated[
@@ -85,13 +85,13 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     earlier = await _find_earlier(principal, idempotency) if email.template is not None else None
     if earlier is None:
         (rendered,) = await render_emails({("body",): email})
-        receipt = await submission.submit(_new_email(email, rendered, principal, idempotency))
+        result = await submission.submit(_new_email(email, rendered, principal, idempotency))
     else:
-        (receipt,) = earlier
-    if receipt.replayed:
+        (result,) = earlier
+    if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(worker.wake_or_deliver)
-    return EmailAccepted.model_validate(receipt, from_attributes=True)
+    return EmailAccepted.model_validate(result, from_attributes=True)
 
 
 @router.post("/batch", summary="Send a batch of emails", operation_id="send_emails", status_code=202, responses=SUBMIT_RESPONSES)
@@ -108,15 +108,15 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
     for email in batch.emails:
         principal.require_sender(addr_spec(email.sender))
     idempotency = _idempotency(key, batch)
-    receipts = await _find_earlier(principal, idempotency)
-    if receipts is None:
+    results = await _find_earlier(principal, idempotency)
+    if results is None:
         rendered = await render_emails({("body", "emails", index): email for index, email in enumerate(batch.emails)})
         new_emails = [_new_email(email, each, principal) for email, each in zip(batch.emails, rendered, strict=True)]
-        receipts = await submission.submit_batch(new_emails, idempotency=idempotency)
-    if receipts[0].replayed:
+        results = await submission.submit_batch(new_emails, idempotency=idempotency)
+    if results[0].replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(worker.wake_or_deliver)
-    return BatchAccepted(data=[EmailAccepted.model_validate(receipt, from_attributes=True) for receipt in receipts])
+    return BatchAccepted(data=[EmailAccepted.model_validate(result, from_attributes=True) for result in results])
 
 
 @router.get("", summary="List emails", operation_id="list_emails", responses=error_responses(401, 403, 422))
@@ -198,8 +198,8 @@ def _idempotency(key: str | None, body: EmailIn | EmailBatch) -> Idempotency | N
     return None if key is None else Idempotency(key, sha256(body.model_dump_json().encode()).hexdigest())
 
 
-async def _find_earlier(principal: Principal, idempotency: Idempotency | None) -> list[SubmissionReceipt] | None:
-    """Return the receipts of an earlier request with the same key, or None. Raises `IdempotencyKeyReused`."""
+async def _find_earlier(principal: Principal, idempotency: Idempotency | None) -> list[SubmissionResult] | None:
+    """Return the results of an earlier request with the same key, or None. Raises `IdempotencyKeyReused`."""
     if idempotency is None:
         return None
     return await run_in_transaction(find_earlier_response, principal.owner_id, idempotency, now=datetime.now(UTC))

@@ -20,7 +20,7 @@ from fastapi_app.emails.fields import (
     TagKey,
     Text,
     To,
-    accepts_single,
+    one_or_many,
 )
 from fastapi_app.fields import EXAMPLE_TIME
 from fastapi_app.pagination import CursorPage
@@ -62,12 +62,12 @@ class EmailIn(BaseModel):
     sender: Mailbox = Field(
         alias="from", description="Sender address, optionally with a display name", examples=["Shop <shop@example.com>"]
     )
-    to: Annotated[To, accepts_single(To)] = Field(description="Recipient addresses", examples=[["ada@example.com"]])
-    cc: Annotated[Recipients, accepts_single(Recipients)] = Field([], description="Cc addresses")
-    bcc: Annotated[Recipients, accepts_single(Recipients)] = Field(
+    to: Annotated[To, one_or_many(To)] = Field(description="Recipient addresses", examples=[["ada@example.com"]])
+    cc: Annotated[Recipients, one_or_many(Recipients)] = Field([], description="Cc addresses")
+    bcc: Annotated[Recipients, one_or_many(Recipients)] = Field(
         [], description="Bcc addresses. They are not written into the message."
     )
-    reply_to: Annotated[ReplyTo, accepts_single(ReplyTo)] = Field([], description="Reply-To addresses")
+    reply_to: Annotated[ReplyTo, one_or_many(ReplyTo)] = Field([], description="Reply-To addresses")
     subject: SingleLine = Field("", examples=["Your order"])
     text: Text | None = Field(
         None,

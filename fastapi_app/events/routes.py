@@ -10,7 +10,7 @@ from fastapi.requests import HTTPConnection
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
 
-from fastapi_app.dependencies import EventStreamDep, authenticate, require_caller
+from fastapi_app.dependencies import EventStreamDep, authenticate, require_principal
 from fastapi_app.error_responses import error_responses, error_responses_for_non_json
 from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked
 from fastapi_app.events.schemas import TYPES, EventPage
@@ -36,16 +36,16 @@ def _check_types(types: str) -> str:
     return types
 
 
-Reader = Annotated[Principal, Security(require_caller, scopes=[EVENTS_SCOPE])]
+Reader = Annotated[Principal, Security(require_principal, scopes=[EVENTS_SCOPE])]
 
 
-async def reader_with_slot(principal: Reader) -> AsyncIterator[Principal]:
+async def limit_streams(principal: Reader) -> AsyncIterator[Principal]:
     """Return a principal that may read events, and hold one of its connection slots until the stream ends."""
     with connection_slot(principal.owner_id):
         yield principal
 
 
-StreamReader = Annotated[Principal, Depends(reader_with_slot)]
+StreamReader = Annotated[Principal, Depends(limit_streams)]
 EventId = Annotated[int, Field(ge=0, le=MAX_EVENT_ID)]
 After = Annotated[EventId | None, Query(description="Return events after this event id", examples=[123])]
 Types = Annotated[

@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from fastapi_app.dependencies import optional_caller, session_scheme
+from fastapi_app.dependencies import optional_principal, session_scheme
 from project.auth.principal import InsufficientScope, NotAuthenticated
 from project.delivery.queue_stats import QueueStats
 
@@ -32,7 +32,7 @@ async def require_metrics_access(
     """Allow `METRICS_TOKEN` and staff sessions. Raises `NotAuthenticated`, `InsufficientScope`."""
     if token is not None and _is_metrics_token(token.credentials):
         return
-    principal = await optional_caller(connection, response, None, session)
+    principal = await optional_principal(connection, response, None, session)
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
     if principal.kind != "session" or not principal.can_view_all:

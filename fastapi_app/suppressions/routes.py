@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Security
 from pydantic import AfterValidator, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from fastapi_app.dependencies import require_caller
+from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import error_responses
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
@@ -23,8 +23,8 @@ router = APIRouter(route_class=BackgroundRoute, prefix="/suppressions", tags=["s
 Address = Annotated[
     str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])
 ]
-Reader = Annotated[Principal, Security(require_caller, scopes=["suppressions:read"])]
-Writer = Annotated[Principal, Security(require_caller, scopes=["suppressions:write"])]
+Reader = Annotated[Principal, Security(require_principal, scopes=["suppressions:read"])]
+Writer = Annotated[Principal, Security(require_principal, scopes=["suppressions:write"])]
 
 
 class _AddressConvertor(PathConvertor):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Security
 
-from fastapi_app.dependencies import require_caller
+from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import error_responses
 from fastapi_app.pagination import Limit
 from fastapi_app.templates.schemas import PreviewRequest, Slug, TemplateIn, TemplateOut, TemplatePage, TemplatePreview
@@ -18,8 +18,8 @@ from project.mail_templates.store import delete_template, get_template, list_tem
 router = APIRouter(route_class=BackgroundRoute, prefix="/templates", tags=["templates"])
 
 TemplateSlug = Annotated[Slug, Path(examples=["welcome"])]
-Reader = Annotated[Principal, Security(require_caller, scopes=["templates:read"])]
-Writer = Annotated[Principal, Security(require_caller, scopes=["templates:write"])]
+Reader = Annotated[Principal, Security(require_principal, scopes=["templates:read"])]
+Writer = Annotated[Principal, Security(require_principal, scopes=["templates:write"])]
 
 
 @router.get("", summary="List templates", operation_id="list_templates", responses=error_responses(401, 403, 422))

@@ -12,7 +12,7 @@ from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.admin import TOTPDeviceAdmin
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from project.accounts.delegation import delegable_groups, manageable_users, permissions_held_by
+from project.accounts.delegation import grantable_groups, manageable_users, permissions_held_by
 from project.accounts.models import User
 from project.admin.input_guard import RestrictedLookupsAdmin
 
@@ -21,7 +21,7 @@ PRIVILEGE_ERRORS = {
 }
 
 
-class PrivilegeBoundAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class PrivilegeRestrictedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
     """Admin that makes rows beyond the user's own privileges read-only."""
 
     def manageable_by(self, user: User) -> QuerySet[Any]:
@@ -39,7 +39,7 @@ class PrivilegeBoundAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not ge
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         """Return Django's field, limited to the permissions or groups that the user may grant."""
         user = cast("User", request.user)
-        choices = delegable_groups(user) if db_field.name == "groups" else permissions_held_by(user)
+        choices = grantable_groups(user) if db_field.name == "groups" else permissions_held_by(user)
         return super().formfield_for_manytomany(
             db_field, request, **kwargs | {"queryset": choices, "error_messages": PRIVILEGE_ERRORS}
         )
@@ -48,7 +48,7 @@ class PrivilegeBoundAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not ge
         return row is None or self.manageable_by(cast("User", request.user)).filter(pk=row.pk).exists()
 
 
-class BoundUserAdmin(PrivilegeBoundAdmin, UserAdmin):  # type: ignore[type-arg]
+class RestrictedUserAdmin(PrivilegeRestrictedAdmin, UserAdmin):  # type: ignore[type-arg]
     """Django's user admin. Only a superuser can make another user a superuser."""
 
     def manageable_by(self, user: User) -> QuerySet[User]:
@@ -61,15 +61,15 @@ class BoundUserAdmin(PrivilegeBoundAdmin, UserAdmin):  # type: ignore[type-arg]
         return fields if request.user.is_superuser else [*fields, "is_superuser"]
 
 
-class BoundGroupAdmin(PrivilegeBoundAdmin, GroupAdmin):  # type: ignore[misc]  # the stubs make the request optional
+class RestrictedGroupAdmin(PrivilegeRestrictedAdmin, GroupAdmin):  # type: ignore[misc]  # the stubs make the request optional
     """Django's group admin."""
 
     def manageable_by(self, user: User) -> QuerySet[Group]:
         """Return the groups with no permission that the user lacks."""
-        return delegable_groups(user)
+        return grantable_groups(user)
 
 
-class BoundDeviceAdmin(RestrictedLookupsAdmin, PrivilegeBoundAdmin):
+class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
     """Base of both device admins. A device is manageable if its user is."""
 
     list_filter = ("confirmed",)
@@ -87,16 +87,16 @@ class BoundDeviceAdmin(RestrictedLookupsAdmin, PrivilegeBoundAdmin):
         )
 
 
-class AuthenticatorAdmin(BoundDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp has no types
+class AuthenticatorAdmin(RestrictedDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp has no types
     """Authenticator apps."""
 
 
-class RecoveryCodesAdmin(BoundDeviceAdmin, StaticDeviceAdmin):  # type: ignore[misc]
+class RecoveryCodesAdmin(RestrictedDeviceAdmin, StaticDeviceAdmin):  # type: ignore[misc]
     """Sets of recovery codes."""
 
 
 admin.site.unregister([Group, StaticDevice, TOTPDevice])  # registered by Django and django-otp
-admin.site.register(Group, BoundGroupAdmin)
+admin.site.register(Group, RestrictedGroupAdmin)
 admin.site.register(StaticDevice, RecoveryCodesAdmin)
 admin.site.register(TOTPDevice, AuthenticatorAdmin)
-admin.site.register(User, BoundUserAdmin)
+admin.site.register(User, RestrictedUserAdmin)

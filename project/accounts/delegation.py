@@ -13,7 +13,7 @@ def permissions_held_by(user: User) -> QuerySet[Permission]:
     return Permission.objects.filter(Q(user=user) | Q(group__user=user)).distinct()
 
 
-def delegable_groups(user: User) -> QuerySet[Group]:
+def grantable_groups(user: User) -> QuerySet[Group]:
     """Return the groups with no permission that the user lacks."""
     return Group.objects.exclude(permissions__in=_permissions_not_held_by(user))
 

@@ -22,7 +22,7 @@ class RecentEvents:
             self._seen_at[actor, reason] = now
             return True
 
-    def has_room(self, now: float) -> bool:
+    def has_capacity(self, now: float) -> bool:
         """Return whether another unknown actor can still be tracked separately."""
         with self._lock:
             if len(self._seen_at) >= MAX_TRACKED:

@@ -62,7 +62,7 @@ def _on_second_factor_missing(request: HttpRequest, user: User, **_kwargs: Any) 
 def _is_new_lockout(request: HttpRequest | None) -> bool:
     """Return whether to write the attempt: a locked-out client may keep trying, and gets one row a minute."""
     now = monotonic()
-    return _recent.has_room(now) and _recent.is_new((client_ip(request) if request else None) or "", LOCKED_OUT, now=now)
+    return _recent.has_capacity(now) and _recent.is_new((client_ip(request) if request else None) or "", LOCKED_OUT, now=now)
 
 
 @receiver(post_save, sender=ApiKey)

@@ -38,7 +38,7 @@ class AuditWriter:
         if rejection.reason is None:
             return
         now, actor = time.monotonic(), rejection.name
-        if not actor and not self._recent.has_room(now):
+        if not actor and not self._recent.has_capacity(now):
             actor, ip_address = MANY_ADDRESSES, None
         if not self._recent.is_new(actor or rate_limit_network(ip_address) or "unknown", rejection.reason, now=now):
             return

@@ -19,7 +19,7 @@ from project.dashboard.stats import (
 )
 from project.delivery.models import RelayOutage
 from project.events.models import Event
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 
 VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
 
@@ -50,7 +50,7 @@ def stats_view(request: HttpRequest) -> JsonResponse:
 
 def transport_name() -> str:
     """Return "Embedded mailbox", the relay's host and port, or the dotted path of another Django email backend."""
-    if is_local_only():
+    if delivers_only_locally():
         return "Embedded mailbox"
     if settings.RELAY is not None:
         return f"{settings.RELAY.host}:{settings.RELAY.port}"

@@ -15,7 +15,7 @@ from project.config.durations import DEFAULT_RETRY_DELAYS
 from project.delivery.retry_policy import next_attempt
 from project.emails.status import Status
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply, is_bad_address
 
 RecipientResults = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "response"}}

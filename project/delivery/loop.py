@@ -20,7 +20,7 @@ from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
 from project.transports.factory import create_transport
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ class DeliveryLoop:
 
     async def _claim(self) -> None:
         """Claim as many emails as there is room for, and start sending them."""
-        if not self._has_room:
+        if not self._has_capacity:
             return
         in_flight = self._pool.in_flight
         limit = self._breaker.capacity(self._target - in_flight, in_flight=in_flight, now=timezone.now())
@@ -152,7 +152,7 @@ class DeliveryLoop:
         self._target = min(max(target, 2 * connections), connections + MAX_QUEUED_EMAILS)
 
     @property
-    def _has_room(self) -> bool:
+    def _has_capacity(self) -> bool:
         """Return whether a claim is worth its transaction. If not, all connections are busy."""
         return self._pool.in_flight <= self._target // 2
 
@@ -172,7 +172,7 @@ class DeliveryLoop:
                 await self._release_waiting()
             await self._try_query(save_outage, self._name, self._breaker, now=timezone.now())
             self.wake()
-        if not self._pool.in_flight or (self._may_have_more and self._has_room):
+        if not self._pool.in_flight or (self._may_have_more and self._has_capacity):
             self.wake()
 
     async def _release_waiting(self) -> None:

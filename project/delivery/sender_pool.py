@@ -21,9 +21,9 @@ from project.delivery.record_results import Attempt, LeaseLost, record_results
 from project.emails.models import Email
 from project.emails.status import Status
 from project.transports.base import Connection, Transport, failed_result
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,7 @@ def _log_decision(email: Email, decision: DeliveryDecision) -> None:
         logger.info("Email sent successfully")
         return
     # The full error may contain addresses. With a real transport it only goes to the database and the debug log.
-    error = decision.error if is_local_only() else _error_class(decision)
+    error = decision.error if delivers_only_locally() else _error_class(decision)
     logger.error("Email %s is %s: %s", email.id, decision.status, error)
     logger.debug("Full error of email %s, now %s: %s", email.id, decision.status, decision.error)
 
@@ -166,7 +166,7 @@ def _error_class(decision: DeliveryDecision) -> str:
 
 
 def _describe(email: Email) -> str:
-    if not is_local_only():
+    if not delivers_only_locally():
         return f"{email.id}"  # addresses and texts of real emails are not logged
     return f"to {', '.join(email.recipients)}: {_escape_controls(email.text)}"
 

@@ -1,6 +1,6 @@
 """The delivery worker in a process beside the server's, so that the API keeps answering fast while emails are delivered.
 
-`WorkerProcess` is the server's side. `run_beside_server` is the child's: the command `manage.py deliver --subprocess`.
+`WorkerProcess` is the server's side. `run_as_subprocess` is the child's: the command `manage.py deliver --subprocess`.
 """
 
 import asyncio
@@ -46,11 +46,11 @@ class WorkerProcess(DeliveryWorker):
                 yield
 
 
-async def run_beside_server(worker: DeliveryWorker, *, grace: float) -> None:
+async def run_as_subprocess(worker: DeliveryWorker, *, grace: float) -> None:
     """Deliver until the server ends this process or is gone. The server publishes the events to other processes."""
     async with (
         connect_to_supervisor() as server,
-        publishing_counts(server),
+        report_metrics(server),
         worker.running(grace=grace),
         server.heartbeats(lambda: worker.is_healthy),
     ):
@@ -61,7 +61,7 @@ async def run_beside_server(worker: DeliveryWorker, *, grace: float) -> None:
 
 
 @asynccontextmanager
-async def publishing_counts(server: ControlPipe) -> AsyncIterator[None]:
+async def report_metrics(server: ControlPipe) -> AsyncIterator[None]:
     """Report committed events to the server while this context is open."""
     loop, has_counts, unsent = asyncio.get_running_loop(), asyncio.Event(), list[EventCounts]()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from project.emails.models import IdempotencyKey
-from project.emails.receipts import SubmissionReceipt
+from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 
 KEY_LIFETIME = timedelta(hours=24)
@@ -27,18 +27,18 @@ class Idempotency:
     fingerprint: str
 
 
-def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime) -> list[SubmissionReceipt] | None:
-    """Return the receipts of an earlier request with this key, or None. Raises `IdempotencyKeyReused`."""
+def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime) -> list[SubmissionResult] | None:
+    """Return the results of an earlier request with this key, or None. Raises `IdempotencyKeyReused`."""
     record = IdempotencyKey.objects.filter(owner=owner, key=idempotency.key, created_at__gt=now - KEY_LIFETIME).first()
     return None if record is None else _replay(record, idempotency)
 
 
-def claim_key(
-    owner: str, idempotency: Idempotency, receipts: list[SubmissionReceipt], *, now: datetime
-) -> list[SubmissionReceipt] | None:
-    """Store the key with the receipts of this request, or return those of an earlier one. Raises `IdempotencyKeyReused`."""
+def reserve_key(
+    owner: str, idempotency: Idempotency, results: list[SubmissionResult], *, now: datetime
+) -> list[SubmissionResult] | None:
+    """Store the key with the results of this request, or return those of an earlier one. Raises `IdempotencyKeyReused`."""
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key, created_at__lte=now - KEY_LIFETIME).delete()
-    response = [receipt.to_json() for receipt in receipts]
+    response = [result.to_json() for result in results]
     record, is_new = IdempotencyKey.objects.get_or_create(
         owner=owner,
         key=idempotency.key,
@@ -52,7 +52,7 @@ def release_key(owner: str, idempotency: Idempotency) -> None:
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key).delete()
 
 
-def _replay(record: IdempotencyKey, idempotency: Idempotency) -> list[SubmissionReceipt]:
+def _replay(record: IdempotencyKey, idempotency: Idempotency) -> list[SubmissionResult]:
     if record.fingerprint != idempotency.fingerprint:
         raise IdempotencyKeyReused("This Idempotency-Key was already used with another request body.")
-    return [SubmissionReceipt(**receipt, replayed=True) for receipt in record.response]
+    return [SubmissionResult(**result, replayed=True) for result in record.response]

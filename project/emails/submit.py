@@ -11,12 +11,12 @@ from uuid_utils.compat import uuid7
 
 from project.api_keys.quota import QuotaExceeded, consume_quota
 from project.bridge.database.bulk_insert import bulk_insert
-from project.emails.idempotency import Idempotency, IdempotencyKeyReused, claim_key, release_key
+from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
 from project.emails.mime.headers import addr_spec
 from project.emails.models import Email, RawMessage, Recipient, Tag
-from project.emails.receipts import SubmissionReceipt
 from project.emails.status import Status
+from project.emails.submission_result import SubmissionResult
 from project.events.log import append_events, build_event
 
 MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends lines no longer than this
@@ -74,27 +74,27 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
     return PreparedEmail(email, content, new_email.idempotency, new_email.quota_key)
 
 
-def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionReceipt | Exception]:
+def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionResult | Exception]:
     """Store emails, also of different owners, each once per idempotency key.
 
-    Return for each email its receipt, or its error: `IdempotencyKeyReused` or `QuotaExceeded`.
+    Return for each email its result, or its error: `IdempotencyKeyReused` or `QuotaExceeded`.
     """
-    receipts = [_claim_key_and_quota(each) for each in prepared]
-    pairs = zip(prepared, receipts, strict=True)
-    _store([each for each, receipt in pairs if isinstance(receipt, SubmissionReceipt) and not receipt.replayed])
-    return receipts
+    results = [_reserve_key_and_quota(each) for each in prepared]
+    pairs = zip(prepared, results, strict=True)
+    _store([each for each, result in pairs if isinstance(result, SubmissionResult) and not result.replayed])
+    return results
 
 
-def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency | None = None) -> list[SubmissionReceipt]:
+def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency | None = None) -> list[SubmissionResult]:
     """Store all emails of one caller, or none, once per key. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
-    first, receipts = prepared[0], [SubmissionReceipt.of(each.email) for each in prepared]
+    first, results = prepared[0], [SubmissionResult.of(each.email) for each in prepared]
     owner, now = first.email.owner, first.email.created_at
-    if idempotency is not None and (earlier := claim_key(owner, idempotency, receipts, now=now)) is not None:
+    if idempotency is not None and (earlier := reserve_key(owner, idempotency, results, now=now)) is not None:
         return earlier
     if first.quota_key is not None:
         consume_quota(first.quota_key, len(prepared), now=now)
     _store(prepared)
-    return receipts
+    return results
 
 
 def submit_text_message(*, address: str, text: str) -> UUID:
@@ -129,26 +129,26 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     append_events([build_event(email, now=email.created_at) for email in emails])
 
 
-def _claim_key_and_quota(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
+def _reserve_key_and_quota(prepared: PreparedEmail) -> SubmissionResult | Exception:
     """Claim the idempotency key, then consume the quota. A replayed request does not count against the quota again."""
-    receipt = _claim_key(prepared)
-    if prepared.quota_key is None or not isinstance(receipt, SubmissionReceipt) or receipt.replayed:
-        return receipt
+    result = _reserve_key(prepared)
+    if prepared.quota_key is None or not isinstance(result, SubmissionResult) or result.replayed:
+        return result
     try:
         consume_quota(prepared.quota_key, 1, now=prepared.email.created_at)
     except QuotaExceeded as error:
         if prepared.idempotency is not None:
             release_key(prepared.email.owner, prepared.idempotency)
         return error
-    return receipt
+    return result
 
 
-def _claim_key(prepared: PreparedEmail) -> SubmissionReceipt | Exception:
-    email, receipt = prepared.email, SubmissionReceipt.of(prepared.email)
+def _reserve_key(prepared: PreparedEmail) -> SubmissionResult | Exception:
+    email, result = prepared.email, SubmissionResult.of(prepared.email)
     if prepared.idempotency is None:
-        return receipt
+        return result
     try:
-        earlier = claim_key(email.owner, prepared.idempotency, [receipt], now=email.created_at)
+        earlier = reserve_key(email.owner, prepared.idempotency, [result], now=email.created_at)
     except IdempotencyKeyReused as error:
         return error
-    return receipt if earlier is None else earlier[0]
+    return result if earlier is None else earlier[0]

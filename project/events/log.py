@@ -21,7 +21,7 @@ WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
 ORDER_LOCK_ID = 0x6D61696C7261696C  # of PostgreSQL's advisory lock; any number that no other program uses
 
 
-class LoggedEmail(Protocol):
+class EmailLike(Protocol):
     """The attributes of an email that its events need."""
 
     @property
@@ -40,7 +40,7 @@ class LoggedEmail(Protocol):
     def attempts(self) -> int: ...
 
 
-def record_status_events(emails: Iterable[LoggedEmail], *, now: datetime) -> None:
+def record_status_events(emails: Iterable[EmailLike], *, now: datetime) -> None:
     """Append an event with the current status of each email. Must be the last step of a transaction (see `append_events`)."""
     append_events([build_event(email, now=now) for email in emails])
 
@@ -69,7 +69,7 @@ def wake_worker_on_commit() -> None:
 
 
 def build_event(  # noqa: PLR0913  # the fields of an event
-    email: LoggedEmail,
+    email: EmailLike,
     *,
     now: datetime,
     status: str | None = None,

@@ -51,10 +51,10 @@ def count_events(changes: Iterable[StatusChange]) -> None:
     events_counted.send(counts)
 
 
-def merge_counts(several: Iterable[EventCounts]) -> EventCounts:
+def merge_counts(all_counts: Iterable[EventCounts]) -> EventCounts:
     """Return the sum of several counts."""
     types, failed, seconds = Counter[str](), list[tuple[str, int | None]](), list[float]()
-    for counts in several:
+    for counts in all_counts:
         types.update(counts.types)
         failed += counts.failed
         seconds += counts.seconds

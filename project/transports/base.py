@@ -4,7 +4,7 @@ from typing import Protocol
 
 from project.emails.models import Email
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import SENDER_REJECTED, describe_error, rejections_from, reply_from_error
 
 

@@ -18,7 +18,7 @@ from project.emails.models import Email
 from project.transports.base import failed_result
 from project.transports.raw_message import ADDRESS_FIELDS, RawEmailMessage
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind, classify_error
+from project.transports.smtp.error_classification import FailureKind, classify_error
 from project.transports.smtp.replies import rejections_from
 
 

@@ -11,7 +11,7 @@ CHECK_TAG = "transport"  # tag of the system checks that `serve`, `deliver` and 
 BACKEND_THREADS = 10  # a backend may block its thread for long
 
 
-def is_local_only() -> bool:
+def delivers_only_locally() -> bool:
     """Return whether emails cannot leave this machine, because the transport is the embedded mailbox."""
     return settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 
 

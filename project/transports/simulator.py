@@ -12,7 +12,7 @@ KNOWN_NAMES = ("delivered", "bounce", "full", "defer", f"slow+N (N seconds, up t
 
 @dataclass(frozen=True)
 class SimulatedBehaviour:
-    """How a relay treats one recipient: it replies with `code` and `text`, and accepts the email after `seconds`.
+    """Behaviour of a relay towards one recipient: reply with `code` and `text`, or accept the email after `seconds`.
 
     With `disconnects`, the connection is lost during the message instead.
     """

@@ -3,7 +3,7 @@
 from django.apps import AppConfig
 
 
-class WebConfig(AppConfig):
+class PagesAndAssetsConfig(AppConfig):
     """Register `project.web`."""
 
     name = "project.web"

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from project.dashboard.stats import oldest_queued_at, relay_outages
 from project.events.selectors import last_event_id
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 from project.transports.simulator import DOMAIN
 
 QUEUE_DELAY_WARNING = timedelta(minutes=2)  # waiting time of the oldest queued email
@@ -34,12 +34,12 @@ DOWN = ServiceStatus("down", "Down", "The database is not available.")
 
 def landing(request: HttpRequest) -> HttpResponse:
     """Render the landing page: a description, the service status and links."""
-    return render(request, "landing.html", {"status": service_status(), "needs_key": not is_local_only()})
+    return render(request, "landing.html", {"status": service_status(), "needs_key": not delivers_only_locally()})
 
 
 def playground(request: HttpRequest) -> HttpResponse:
     """Render a form that sends an email and follows its delivery. `project.urls` restricts the page to admin users."""
-    local_only = is_local_only()
+    local_only = delivers_only_locally()
     context = {
         "local_only": local_only,
         "from_address": "Playground <play@example.com>" if local_only else settings.DEFAULT_FROM_EMAIL,

@@ -23,7 +23,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Respo
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from project.bridge.background.background_tasks import BackgroundRoute, background_tasks_owned_by
+from project.bridge.background.background_tasks import BackgroundRoute, background_tasks_lifespan
 from project.bridge.middleware.close_codes import CloseCodeMiddleware
 from project.bridge.server.lifespan import LifespanUnderDaphne
 
@@ -45,7 +45,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     if os.environ.get("BRIDGE_APP_FAIL_STARTUP"):
         raise RuntimeError("this start was set to fail")
     app.state.started = True
-    async with background_tasks_owned_by(app, grace=float(os.environ.get("BRIDGE_APP_GRACE", "25"))):
+    async with background_tasks_lifespan(app, grace=float(os.environ.get("BRIDGE_APP_GRACE", "25"))):
         log("lifespan: started")
         yield {"answer": 42}
     await asyncio.sleep(0.2)

@@ -90,7 +90,7 @@ class BackgroundRoute(APIRoute):
 
 
 @asynccontextmanager
-async def background_tasks_owned_by(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
+async def background_tasks_lifespan(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
     """For the lifespan: run `app`'s background tasks while this context is open. At the end they have `grace` seconds."""
     runner = app.state.background = BackgroundTaskRunner()
     try:

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from project.accounts.first_admin import create_first_admin
 from project.config.database_schema import refuse_incompatible_database
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 
 
 class Command(BaseCommand):
@@ -23,9 +23,9 @@ class Command(BaseCommand):
         call_command("migrate", interactive=False, verbosity=0)
         env = settings.ENV
         password = env.admin_password.get_secret_value() if env.admin_password else None
-        is_trial = is_local_only() and env.public_url is None
+        is_trial = delivers_only_locally() and env.public_url is None
         try:
-            generated = create_first_admin(username=env.admin_username, password=password, any_password=is_trial)
+            generated = create_first_admin(username=env.admin_username, password=password, validate=not is_trial)
         except ValidationError as error:
             message = " ".join(error.messages)
             raise CommandError(f"ADMIN_PASSWORD: {message} Leave it unset to have a password generated.") from None

@@ -11,7 +11,7 @@ from project.emails.mime.headers import addr_spec
 from project.emails.models import Email
 from project.transports.base import failed_result
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind, classify_error
+from project.transports.smtp.error_classification import FailureKind, classify_error
 from project.transports.smtp.protocol import SmtpConnection
 from project.transports.smtp.replies import Reply, rejections_from
 

@@ -8,7 +8,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from project.bridge.background.background_tasks import BackgroundRoute, BackgroundTaskRunner, background_tasks_owned_by
+from project.bridge.background.background_tasks import BackgroundRoute, BackgroundTaskRunner, background_tasks_lifespan
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ async def test_with_a_lifespan_tasks_run_after_the_call_returns() -> None:
     done: list[str] = []
     app = recording_app(done)
 
-    async with background_tasks_owned_by(app, grace=5):
+    async with background_tasks_lifespan(app, grace=5):
         await _call(app, "/two")
         when_the_call_returned = list(done)
 
@@ -59,7 +59,7 @@ async def test_a_task_of_the_response_itself_runs_after_the_call_returns_too() -
     done: list[str] = []
     app = recording_app(done)
 
-    async with background_tasks_owned_by(app, grace=5):
+    async with background_tasks_lifespan(app, grace=5):
         await _call(app, "/own")
         when_the_call_returned = list(done)
 

@@ -25,7 +25,7 @@ from project.events.selectors import events_after
 from project.events.stream import StreamedEvent
 from project.suppressions.store import NewSuppression, suppress_all
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.fastapi_app.conftest import GetToken, bearer
 from tests.fastapi_app.events.event_helpers import ADA, send

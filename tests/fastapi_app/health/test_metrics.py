@@ -18,7 +18,7 @@ from project.delivery.record_results import Attempt, record_results
 from project.emails.models import Email
 from project.emails.submit import submit_text_message
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.fastapi_app.conftest import GetToken, SignIn, bearer
 from tests.project.conftest import WORKER

@@ -8,7 +8,7 @@ from project.delivery.circuit_breaker import CircuitBreaker, save_outage
 from project.delivery.loop import update_breaker
 from project.delivery.models import RelayOutage
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from tests.project.conftest import NOW, WORKER
 
 NO_ROUTE = SendResult("SMTPConnectError: no route", FailureKind.RELAY_UNAVAILABLE)

@@ -8,7 +8,7 @@ import pytest
 from project.delivery.decision import DeliveryDecision, DeliveryState, RecipientResults, decide, overall_status, recipient_result
 from project.emails.status import Status
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)

@@ -18,7 +18,7 @@ from project.emails.status import Status
 from project.events.models import Event
 from project.suppressions.models import Suppression
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Claim
 from tests.project.transports.fake_relay import new_email, queue

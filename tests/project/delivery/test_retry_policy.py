@@ -22,7 +22,7 @@ from django.db import OperationalError
 
 from project.config.durations import DEFAULT_RETRY_DELAYS
 from project.delivery.retry_policy import next_attempt, pause_after
-from project.transports.smtp.error_classes import FailureKind, classify_error
+from project.transports.smtp.error_classification import FailureKind, classify_error
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
 NO_JITTER = 0.5  # the middle of the range leaves a delay unchanged

@@ -24,7 +24,7 @@ from project.emails.status import Status
 from project.transports.base import Transport
 from project.transports.factory import SMTP_BACKEND
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from project.transports.smtp.transport import SmtpTransport
 from tests.processes import WAIT_TIMEOUT_SECONDS

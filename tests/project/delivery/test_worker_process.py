@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from project.bridge.processes.supervised_process import ControlPipe
 from project.delivery import worker_process
 from project.delivery.worker import DeliveryWorker
-from project.delivery.worker_process import WorkerProcess, publishing_counts
+from project.delivery.worker_process import WorkerProcess, report_metrics
 from project.emails.status import Status
 from project.events.log import email_queued, events_committed
 from project.metrics.counters import EventCounts, events_counted
@@ -58,7 +58,7 @@ async def test_counts_are_sent_together_and_none_is_lost(monkeypatch: pytest.Mon
     monkeypatch.setattr(worker_process, "PUBLISH_INTERVAL_SECONDS", 3600.0)
     server_end, child_end = socket.socketpair()
     server, child = await ControlPipe.open(server_end), await ControlPipe.open(child_end)
-    async with publishing_counts(child):
+    async with report_metrics(child):
         events_counted.send(EventCounts({"email.sending": 1}, [], []))
         first = await anext(server.lines())
         for seconds in (0.5, 1.5):

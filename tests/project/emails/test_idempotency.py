@@ -1,4 +1,4 @@
-"""Idempotency keys: one email per key, and the first receipt again."""
+"""Idempotency keys: one email per key, and the first result again."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -9,7 +9,7 @@ from django.db import IntegrityError
 from project.bridge.database.transactions import call_in_transaction
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused
 from project.emails.models import Email
-from project.emails.receipts import SubmissionReceipt
+from project.emails.submission_result import SubmissionResult
 from project.emails.submit import PreparedEmail, prepare_email, submit_batch, submit_emails
 from tests.project.conftest import NOW
 from tests.project.transports.fake_relay import new_email
@@ -27,7 +27,7 @@ def test_the_same_key_returns_the_first_receipt_again() -> None:
     (first,) = submit_emails([with_key("42")])
     (second,) = submit_emails([with_key("42", at=NOW + timedelta(hours=23, minutes=59))])
 
-    assert isinstance(first, SubmissionReceipt)
+    assert isinstance(first, SubmissionResult)
     assert second == replace(first, replayed=True)
     assert Email.objects.count() == 1
 
@@ -38,9 +38,9 @@ def test_a_batch_that_fails_does_not_use_up_its_key() -> None:
 
     with pytest.raises(IntegrityError):
         call_in_transaction(submit_batch, [email, email], idempotency=BATCH_KEY)
-    receipts = call_in_transaction(submit_batch, [email, other], idempotency=BATCH_KEY)
+    results = call_in_transaction(submit_batch, [email, other], idempotency=BATCH_KEY)
 
-    assert [receipt.replayed for receipt in receipts] == [False, False]
+    assert [result.replayed for result in results] == [False, False]
 
 
 @pytest.mark.usefixtures("shared_test_connection")
@@ -57,7 +57,7 @@ def test_the_key_of_a_batch_expires_after_a_day() -> None:
 def test_the_same_key_twice_in_one_transaction_is_one_email() -> None:
     first, second = submit_emails([with_key("42"), with_key("42")])
 
-    assert isinstance(first, SubmissionReceipt)
+    assert isinstance(first, SubmissionResult)
     assert (second, Email.objects.count()) == (replace(first, replayed=True), 1)
 
 
@@ -67,7 +67,7 @@ def test_rejects_the_same_key_with_another_body() -> None:
 
     assert isinstance(second, IdempotencyKeyReused)
     assert [email.text for email in Email.objects.order_by("id")] == ["one", "third"]
-    assert (isinstance(first, SubmissionReceipt), isinstance(third, SubmissionReceipt)) == (True, True)
+    assert (isinstance(first, SubmissionResult), isinstance(third, SubmissionResult)) == (True, True)
 
 
 @pytest.mark.usefixtures("shared_test_connection")
@@ -76,13 +76,13 @@ def test_a_key_expires_after_a_day() -> None:
 
     (again,) = submit_emails([with_key("42", "other", at=NOW + timedelta(hours=24))])
 
-    assert isinstance(again, SubmissionReceipt)
+    assert isinstance(again, SubmissionResult)
     assert (again.replayed, Email.objects.count()) == (False, 2)
 
 
 @pytest.mark.usefixtures("shared_test_connection")
 def test_owners_can_use_the_same_key() -> None:
-    receipts = submit_emails([with_key("42", "one"), with_key("42", "other", owner="key:2")])
+    results = submit_emails([with_key("42", "one"), with_key("42", "other", owner="key:2")])
 
-    assert [isinstance(receipt, SubmissionReceipt) and receipt.replayed for receipt in receipts] == [False, False]
+    assert [isinstance(result, SubmissionResult) and result.replayed for result in results] == [False, False]
     assert Email.objects.count() == 2

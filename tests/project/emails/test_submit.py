@@ -28,7 +28,7 @@ from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_
 from project.events.log import email_queued
 from project.transports.django_backend import send_through_backend
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Accept, Claim
 from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, unsaved_email

@@ -12,7 +12,7 @@ from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connectio
 
 from project.emails.mime.builder import Draft, build_message, envelope_recipients
 from project.emails.models import Email, RawMessage
-from project.transports.factory import is_local_only
+from project.transports.factory import delivers_only_locally
 from project.transports.models import MailboxMessage
 from project.transports.raw_message import RawEmailMessage
 
@@ -74,7 +74,7 @@ def test_stores_nothing_for_an_empty_list() -> None:
 
 
 def test_no_email_leaves_the_machine() -> None:
-    assert is_local_only()
+    assert delivers_only_locally()
 
 
 @pytest.mark.parametrize(("subject", "text"), [("Hi", "Hi"), ("", "No subject")])

@@ -21,7 +21,7 @@ from django.core.mail import get_connection
 from project.emails.mime.builder import Attachment, Draft, build_message, envelope_recipients
 from project.emails.models import Email, RawMessage
 from project.transports.raw_message import RawEmailMessage
-from project.transports.smtp.error_classes import FailureKind, classify_error
+from project.transports.smtp.error_classification import FailureKind, classify_error
 
 TEXT, HTML = "Grüße\n\nvon Ada", '<p>Grüße</p><img src="cid:logo">'
 PDF = Attachment("Angebot für Sie.pdf", bytes(range(256)), "application/pdf")

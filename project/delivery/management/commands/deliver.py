@@ -12,7 +12,7 @@ from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
 from project.config.database_schema import checks_at_startup, refuse_incompatible_database
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
-from project.delivery.worker_process import run_beside_server
+from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
 from project.transports.factory import CHECK_TAG
 
@@ -36,7 +36,7 @@ class Command(BaseCommand):
         if not options["subprocess"]:  # the server has checked it, and waits for this process to start
             with checks_at_startup():
                 refuse_incompatible_database()
-        deliver = _drain if options["drain"] else _run_beside_server if options["subprocess"] else _deliver
+        deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_closing_threads(deliver()))
 
@@ -58,8 +58,8 @@ async def _deliver() -> None:
         await _deliver_until_signal(_worker(UNNOTIFIED_POLL_INTERVAL_SECONDS))
 
 
-async def _run_beside_server() -> None:
-    await run_beside_server(_worker(POLL_INTERVAL_SECONDS), grace=settings.SHUTDOWN_GRACE)
+async def _run_as_subprocess() -> None:
+    await run_as_subprocess(_worker(POLL_INTERVAL_SECONDS), grace=settings.SHUTDOWN_GRACE)
 
 
 def _worker(poll_interval: float) -> DeliveryWorker:

@@ -9,7 +9,7 @@ import pytest
 
 from project.config.email_url import Relay
 from project.transports.result import SendResult
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.transport import SmtpTransport
 from tests.project.transports.fake_relay import unsaved_email, until
 

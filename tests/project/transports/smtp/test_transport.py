@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from project.config.email_url import Relay
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 from tests.project.transports.fake_relay import (

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 from django.utils import timezone
 
 from project.config.email_url import Relay
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.processes import free_port
 from tests.project.transports.fake_relay import fake_relay, open_connection, unsaved_email

@@ -2,7 +2,7 @@
 
 import pytest
 
-from project.transports.smtp.error_classes import FailureKind
+from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.project.transports.fake_relay import (
     ACCEPTED,

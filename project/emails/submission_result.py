@@ -1,4 +1,4 @@
-"""Receipt for a submitted email."""
+"""Result of a submission."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ from project.emails.models import Email
 
 
 @dataclass(frozen=True)
-class SubmissionReceipt:
-    """Receipt that `POST /api/emails` returns for one email. `created_at` is RFC 3339 in UTC.
+class SubmissionResult:
+    """Result that `POST /api/emails` returns for one email. `created_at` is RFC 3339 in UTC.
 
-    `replayed` is True if the receipt belongs to an earlier request with the same idempotency key.
+    `replayed` is True if the result belongs to an earlier request with the same idempotency key.
     """
 
     id: str
@@ -18,10 +18,10 @@ class SubmissionReceipt:
     replayed: bool = False
 
     @classmethod
-    def of(cls, email: Email) -> "SubmissionReceipt":
-        """Return the receipt of a new email."""
+    def of(cls, email: Email) -> "SubmissionResult":
+        """Return the result of a new email."""
         return cls(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
 
     def to_json(self) -> dict[str, str]:
-        """Return the receipt as an idempotency key stores it."""
+        """Return the result as an idempotency key stores it."""
         return {"id": self.id, "status": self.status, "created_at": self.created_at}

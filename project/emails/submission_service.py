@@ -7,7 +7,7 @@ from project.bridge.background.thread_pool import ThreadPool
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
-from project.emails.receipts import SubmissionReceipt
+from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
 
 MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; a smaller email is built faster than it is handed to a thread
@@ -19,9 +19,9 @@ class SubmissionService:
 
     def __init__(self) -> None:
         self._threads = ThreadPool("submission", 1)  # one thread: the work is CPU-bound and holds the GIL
-        self._commits: GroupCommit[PreparedEmail, SubmissionReceipt] = GroupCommit(submit_emails)
+        self._commits: GroupCommit[PreparedEmail, SubmissionResult] = GroupCommit(submit_emails)
 
-    async def submit(self, new_email: NewEmail) -> SubmissionReceipt:
+    async def submit(self, new_email: NewEmail) -> SubmissionResult:
         """Queue an email; it is committed when this returns. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
         now = datetime.now(UTC)
         if _size_of(new_email) < MAX_INLINE_SIZE:
@@ -32,7 +32,7 @@ class SubmissionService:
 
     async def submit_batch(
         self, new_emails: Sequence[NewEmail], *, idempotency: Idempotency | None = None
-    ) -> list[SubmissionReceipt]:
+    ) -> list[SubmissionResult]:
         """Queue all emails or none; they are committed when this returns. Raises like `submit`."""
         now = datetime.now(UTC)
         prepared = await self._threads.run(lambda: [prepare_email(each, now=now) for each in new_emails])

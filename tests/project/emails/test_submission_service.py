@@ -10,12 +10,12 @@ import pytest
 from django.db import connection
 
 from project.bridge.database.transactions import call_in_transaction, run_in_transaction
-from project.emails import submission_queue as module
+from project.emails import submission_service as module
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused
 from project.emails.mime.builder import Attachment
 from project.emails.models import Email
-from project.emails.receipts import SubmissionReceipt
-from project.emails.submission_queue import MAX_INLINE_SIZE, SubmissionService
+from project.emails.submission_result import SubmissionResult
+from project.emails.submission_service import MAX_INLINE_SIZE, SubmissionService
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email
 from project.events.models import Event
 from tests.processes import WAIT_TIMEOUT_SECONDS
@@ -50,20 +50,20 @@ async def texts() -> list[str]:
 
 
 async def test_accepts_an_email(submission: SubmissionService) -> None:
-    receipt = await submission.submit(new_email())
+    result = await submission.submit(new_email())
 
-    assert (receipt.status, receipt.replayed) == ("queued", False)
+    assert (result.status, result.replayed) == ("queued", False)
     assert await texts() == ["Hi"]
-    assert await run_in_transaction(lambda: [event.data["email_id"] for event in Event.objects.all()]) == [receipt.id]
+    assert await run_in_transaction(lambda: [event.data["email_id"] for event in Event.objects.all()]) == [result.id]
 
 
 @pytest.mark.pitfall(31)
 async def test_fifty_concurrent_requests_with_one_key_are_one_email(submission: SubmissionService) -> None:
-    receipts = await asyncio.gather(*(submission.submit(with_key("42")) for _ in range(50)))
+    results = await asyncio.gather(*(submission.submit(with_key("42")) for _ in range(50)))
 
-    first = receipts[0]
-    assert {(receipt.id, receipt.status, receipt.created_at) for receipt in receipts} == {(first.id, "queued", first.created_at)}
-    assert sum(receipt.replayed for receipt in receipts) == 49
+    first = results[0]
+    assert {(result.id, result.status, result.created_at) for result in results} == {(first.id, "queued", first.created_at)}
+    assert sum(result.replayed for result in results) == 49
     assert await texts() == ["Hi"]
 
 
@@ -73,8 +73,8 @@ async def test_concurrent_batches_with_one_key_are_one_batch(submission: Submiss
 
     batches = await asyncio.gather(*(submission.submit_batch(emails, idempotency=idempotency) for _ in range(10)))
 
-    assert {tuple(receipt.id for receipt in receipts) for receipts in batches} == {tuple(receipt.id for receipt in batches[0])}
-    assert sum(receipts[0].replayed for receipts in batches) == 9
+    assert {tuple(result.id for result in results) for results in batches} == {tuple(result.id for result in batches[0])}
+    assert sum(results[0].replayed for results in batches) == 9
     assert await texts() == ["one", "other"]
 
 
@@ -83,7 +83,7 @@ async def test_rejects_only_the_concurrent_request_with_another_body(submission:
 
     results = await asyncio.gather(*(submission.submit(email) for email in emails), return_exceptions=True)
 
-    assert [type(result) for result in results] == [SubmissionReceipt, IdempotencyKeyReused, SubmissionReceipt, SubmissionReceipt]
+    assert [type(result) for result in results] == [SubmissionResult, IdempotencyKeyReused, SubmissionResult, SubmissionResult]
     assert await texts() == ["one", "third", "fourth"]
 
 
@@ -124,8 +124,8 @@ async def test_a_large_email_blocks_neither_the_event_loop_nor_the_database(
 
 
 async def test_accepts_a_batch_in_order(submission: SubmissionService) -> None:
-    receipts = await submission.submit_batch([new_email(text=str(number)) for number in range(1000)])
+    results = await submission.submit_batch([new_email(text=str(number)) for number in range(1000)])
 
     stored = await run_in_transaction(lambda: [str(each) for each in Email.objects.order_by("id").values_list("id", flat=True)])
-    assert stored == [receipt.id for receipt in receipts]
+    assert stored == [result.id for result in results]
     assert await texts() == [str(number) for number in range(1000)]
