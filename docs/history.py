@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 
 from project.emails.models import Email
-from project.emails.submit import submit_text_message
+from project.emails.submit import submit_plain_text_email
 from project.events.models import Event
 
 SUBJECTS = ("Your order is on its way", "Welcome aboard", "Your code", "Your invoice for November", "Reset your password")
@@ -34,7 +34,7 @@ def create_failed_emails(count: int) -> None:
     failed_at, error = datetime.now(UTC) - timedelta(days=1), "554 5.3.0 The relay was misconfigured"
     for number in range(count):
         with transaction.atomic():  # so that no worker sees the email while it is queued
-            email_id = submit_text_message(
+            email_id = submit_plain_text_email(
                 address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada."
             )
             Email.objects.filter(id=email_id).update(status="failed", created_at=failed_at, attempts=8, last_error=error)

@@ -102,7 +102,7 @@ async def require_principal(
     return _require_scopes(principal, required_scopes)
 
 
-async def require_sender(
+async def require_sending_principal(
     required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
 ) -> Principal | None:
     """Return the caller like `require_principal`, but allow an anonymous one while emails cannot leave this machine."""
@@ -122,7 +122,7 @@ async def get_delivery_worker(connection: HTTPConnection) -> DeliveryWorker:
     return worker
 
 
-async def get_submission(connection: HTTPConnection) -> SubmissionService:
+async def get_submission_service(connection: HTTPConnection) -> SubmissionService:
     """Return the application's submission service."""
     submission: SubmissionService = connection.app.state.submission
     return submission
@@ -135,7 +135,7 @@ async def get_event_stream(connection: HTTPConnection) -> EventStream:
 
 
 Caller = Annotated[Principal, Security(require_principal)]
-SendingCaller = Annotated[Principal | None, Security(require_sender, scopes=["emails:send"])]
+SendingCaller = Annotated[Principal | None, Security(require_sending_principal, scopes=["emails:send"])]
 WorkerDep = Annotated[DeliveryWorker, Depends(get_delivery_worker)]
 EventStreamDep = Annotated[EventStream, Depends(get_event_stream)]
-SubmissionDep = Annotated[SubmissionService, Depends(get_submission)]
+SubmissionDep = Annotated[SubmissionService, Depends(get_submission_service)]

@@ -36,7 +36,7 @@ class ValidationErrorBody(BaseModel):
     detail: list[FieldError]
 
 
-def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def openapi_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return a route's `responses` for these error statuses.
 
     A 401 implies a 429, because every route that authenticates its caller is rate limited.
@@ -48,7 +48,7 @@ def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def error_responses_for_non_json(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def openapi_non_json_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the same for a route whose success response is not JSON: FastAPI would declare errors with its media type."""
     return {
         status: {
@@ -56,7 +56,7 @@ def error_responses_for_non_json(*statuses: int) -> dict[int | str, dict[str, An
             "headers": response["headers"],
             "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{response['model'].__name__}"}}},
         }
-        for status, response in error_responses(*statuses).items()
+        for status, response in openapi_errors(*statuses).items()
         if isinstance(status, int)
     }
 

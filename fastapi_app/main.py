@@ -11,16 +11,16 @@ from starlette.middleware import Middleware
 from fastapi_app.auth import routes as auth
 from fastapi_app.body_limit import BodySizeLimitMiddleware
 from fastapi_app.emails import routes as emails
-from fastapi_app.errors import ERROR_HANDLERS
 from fastapi_app.events import routes as events
 from fastapi_app.events.routes import sockets
 from fastapi_app.examples import routes as examples
+from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
 from fastapi_app.health import routes as health
 from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
 from project.audit.writer import AuditWriter
-from project.auth.credential_changes import watch_other_processes
+from project.auth.credential_changes import poll_credential_changes
 from project.bridge.background.background_tasks import background_tasks_lifespan
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
 from project.config.database_schema import refuse_incompatible_database
@@ -42,7 +42,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             app.state.audit_writer.running(),
             app.state.retention_pruner.running(),
-            watch_other_processes(),
+            poll_credential_changes(),
             app.state.event_stream.running(),
             app.state.delivery_worker.running(grace=grace),
             background_tasks_lifespan(app, grace=grace),
@@ -78,7 +78,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        exception_handlers=ERROR_HANDLERS,
+        exception_handlers=EXCEPTION_HANDLERS,
         middleware=[Middleware(BodySizeLimitMiddleware)],
     )
     app.state.delivery_worker = create_worker()

@@ -4,7 +4,7 @@ from math import ceil
 
 
 class DomainError(Exception):
-    """A request that the domain rejects. Subclasses set `code`; only `fastapi_app.errors` maps them to HTTP responses."""
+    """A request that the domain rejects. Subclasses set `code`; `fastapi_app.exception_handlers` maps them to HTTP responses."""
 
     code = "domain_error"
 

@@ -21,8 +21,7 @@ SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
     "daphne",  # first, so that its runserver replaces Django's
-    "project",
-    "project.web",  # before the admin, so that its admin templates take precedence
+    "project",  # before the admin, so that its admin templates take precedence
     "project.accounts",
     "project.api_keys",
     "project.audit",
@@ -52,7 +51,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "project.admin.input_guard.AdminInputGuardMiddleware",
+    "project.admin.input_validation.AdminInputValidationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "axes.middleware.AxesMiddleware",  # last, because it replaces the response to a login that is locked out
 ]

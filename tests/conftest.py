@@ -113,7 +113,7 @@ def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def start_bridge_app(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts the bridge alone, around the small application of tests/servers/bridge_app.py."""
+    """Return a function that starts the bridge alone, around the small application of tests/servers/bridge/bridge_app.py."""
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", *options: str, **env: str) -> Server:

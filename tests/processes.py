@@ -25,10 +25,11 @@ SERVERS = {
     "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "project.asgi:application"],
 }
 # The bridge alone; the application is the last argument.
+BRIDGE_APP = "tests.servers.bridge.bridge_app"
 BRIDGE_APP_SERVERS = {
-    "serve": ["-m", "tests.servers.bridge_app", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
-    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "tests.servers.bridge_app:application"],
-    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "tests.servers.bridge_app:application"],
+    "serve": ["-m", BRIDGE_APP, "-b", "127.0.0.1", "-p", "{port}", f"{BRIDGE_APP}:application"],
+    "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", f"{BRIDGE_APP}:application"],
+    "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", f"{BRIDGE_APP}:application"],
 }
 
 

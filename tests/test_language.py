@@ -15,7 +15,7 @@ Text = tuple[int, str]  # the number of its first line, and the text
 
 SOURCES = [*(path for name in ("project", "fastapi_app", "tests", "bench", "docs") for path in (ROOT / name).rglob("*.py"))]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-TEMPLATES = [*(ROOT / "project" / "web" / "templates").rglob("*.html")]
+TEMPLATES = [*(ROOT / "project" / "templates").rglob("*.html")]
 FILES = sorted(path for path in [*SOURCES, *PAGES, *TEMPLATES] if "migrations" not in path.parts)
 
 # A docstring that starts with one of these describes its subject in a clause without a noun.

@@ -7,7 +7,7 @@ from fastapi.security import OAuth2PasswordRequestForm
 
 from fastapi_app.auth.schemas import AccessToken, CurrentCaller
 from fastapi_app.dependencies import Caller
-from fastapi_app.error_responses import error_responses
+from fastapi_app.error_responses import openapi_errors
 from fastapi_app.rate_limit import enforce_login_limit
 from project.auth.access_tokens import issue_access_token
 from project.bridge.background.background_tasks import BackgroundRoute
@@ -28,7 +28,7 @@ TwoFactorCode = Annotated[
 
 
 @router.post(
-    "/token", summary="Get an access token", operation_id="create_token", responses=error_responses(400, 401, 403, 413, 422)
+    "/token", summary="Get an access token", operation_id="create_token", responses=openapi_errors(400, 401, 403, 413, 422)
 )
 async def create_token(
     request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: TwoFactorCode = ""
@@ -45,7 +45,7 @@ async def create_token(
     return AccessToken(access_token=token.text, expires_in=token.expires_in, scope=" ".join(token.scopes))
 
 
-@router.get("/me", summary="Get the authenticated caller", operation_id="get_me", responses=error_responses(401))
+@router.get("/me", summary="Get the authenticated caller", operation_id="get_me", responses=openapi_errors(401))
 async def get_me(caller: Caller) -> CurrentCaller:
     """Return the kind, the name and the scopes of the credential that the request was sent with."""
     return CurrentCaller(kind=caller.kind, name=caller.name, scopes=sorted(caller.scopes))

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.rendering import RenderedEmail, render_emails
 from fastapi_app.emails.schemas import BatchAccepted, EmailAccepted, EmailBatch, EmailIn, EmailOut, EmailPage, RescheduleRequest
-from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, error_responses
+from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, openapi_errors
 from fastapi_app.events.schemas import EventList
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
@@ -58,7 +58,7 @@ REPLAYED_HEADER: dict[str, Any] = {
 }
 LINKED_OPERATIONS = ("get_email", "list_email_events", "cancel_email", "retry_email", "reschedule_email")
 LINKS = {name: {"operationId": name, "parameters": {"email_id": "$response.body#/id"}} for name in LINKED_OPERATIONS}
-SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = error_responses(400, 401, 403, 413) | {
+SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = openapi_errors(400, 401, 403, 413) | {
     202: {"headers": {"Idempotent-Replayed": REPLAYED_HEADER}},
     422: {"model": ValidationErrorBody | ErrorBody, "description": "Validation error, or `idempotency_key_reused`"},
 }
@@ -119,7 +119,7 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
     return BatchAccepted(data=[EmailAccepted.model_validate(result, from_attributes=True) for result in results])
 
 
-@router.get("", summary="List emails", operation_id="list_emails", responses=error_responses(401, 403, 422))
+@router.get("", summary="List emails", operation_id="list_emails", responses=openapi_errors(401, 403, 422))
 async def list_(  # noqa: PLR0913  # one argument per query parameter
     principal: ReadingPrincipal,
     status: Annotated[Status | None, Query(description="Only emails with this status")] = None,
@@ -134,7 +134,7 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
     return EmailPage.of(emails, limit, cursor=lambda email: email.id)
 
 
-@router.get("/{email_id}", summary="Get an email", operation_id="get_email", responses=error_responses(401, 403, 404, 422))
+@router.get("/{email_id}", summary="Get an email", operation_id="get_email", responses=openapi_errors(401, 403, 404, 422))
 async def get(email_id: EmailId, principal: ReadingPrincipal) -> EmailOut:
     """Get an email with its delivery status."""
     return EmailOut.model_validate(await run_in_transaction(get_email, email_id, principal=principal))
@@ -144,7 +144,7 @@ async def get(email_id: EmailId, principal: ReadingPrincipal) -> EmailOut:
     "/{email_id}/events",
     summary="List an email's events",
     operation_id="list_email_events",
-    responses=error_responses(401, 403, 404, 422),
+    responses=openapi_errors(401, 403, 404, 422),
     response_model_exclude_unset=True,  # the same JSON as on the other event routes
 )
 async def events(email_id: EmailId, principal: ReadingPrincipal) -> EventList:
@@ -157,7 +157,7 @@ async def events(email_id: EmailId, principal: ReadingPrincipal) -> EventList:
     "/{email_id}/cancel",
     summary="Cancel an email",
     operation_id="cancel_email",
-    responses=error_responses(401, 403, 404, 409, 413, 422),
+    responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
     """Cancel a queued or scheduled email."""
@@ -168,7 +168,7 @@ async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
     "/{email_id}/retry",
     summary="Retry an email",
     operation_id="retry_email",
-    responses=error_responses(401, 403, 404, 409, 413, 422),
+    responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks) -> EmailOut:
     """Queue a failed email again. Its attempts are counted from the start."""
@@ -181,7 +181,7 @@ async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDe
     "/{email_id}",
     summary="Reschedule an email",
     operation_id="reschedule_email",
-    responses=error_responses(400, 401, 403, 404, 409, 413, 422),
+    responses=openapi_errors(400, 401, 403, 404, 409, 413, 422),
 )
 async def reschedule(
     email_id: EmailId, change: RescheduleRequest, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks

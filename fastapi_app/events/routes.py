@@ -11,7 +11,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
 
 from fastapi_app.dependencies import EventStreamDep, authenticate, require_principal
-from fastapi_app.error_responses import error_responses, error_responses_for_non_json
+from fastapi_app.error_responses import openapi_errors, openapi_non_json_errors
 from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked
 from fastapi_app.events.schemas import TYPES, EventPage
 from fastapi_app.events.websocket import SubscriptionQuery, serve_event_socket
@@ -70,7 +70,7 @@ LastEventId = Annotated[
     "",
     summary="List events",
     operation_id="list_events",
-    responses=error_responses(401, 403, 422),
+    responses=openapi_errors(401, 403, 422),
     response_model_exclude_unset=True,  # the same JSON as on the WebSocket and the stream
 )
 async def list_(
@@ -90,7 +90,7 @@ async def list_(
     "/stream",
     summary="Stream events",
     operation_id="stream_events",
-    responses={200: STREAM_RESPONSE, **error_responses_for_non_json(401, 403, 422)},
+    responses={200: STREAM_RESPONSE, **openapi_non_json_errors(401, 403, 422)},
     response_class=EventSourceResponse,
 )
 async def stream(  # noqa: PLR0913  # the parameters of the request

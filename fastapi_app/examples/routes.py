@@ -7,14 +7,14 @@ from typing import Annotated
 from fastapi import APIRouter, BackgroundTasks, Depends, Query, WebSocket
 
 from fastapi_app.dependencies import SendingCaller, SubmissionDep, WorkerDep
-from fastapi_app.error_responses import error_responses
+from fastapi_app.error_responses import openapi_errors
 from fastapi_app.examples.arithmetic import add_numbers
 from fastapi_app.examples.echo import echo
 from fastapi_app.examples.greeting import greet_all
 from fastapi_app.examples.schemas import Address, Greetings, Message, Name, Sum, Text
 from project.bridge.background.background_tasks import BackgroundRoute
 from project.emails.mime.headers import addr_spec
-from project.emails.submit import text_message
+from project.emails.submit import plain_text_email
 
 router = APIRouter(route_class=BackgroundRoute, tags=["examples"])
 
@@ -30,7 +30,7 @@ async def read_root(dependency: Annotated[str, Depends(get_dependency)]) -> Mess
     return Message(message=f"Hello, {dependency}")
 
 
-@router.get("/greet", summary="Asyncio", operation_id="greet", responses=error_responses(422))
+@router.get("/greet", summary="Asyncio", operation_id="greet", responses=openapi_errors(422))
 async def greet(
     name: Annotated[list[Name], Query(min_length=1, max_length=50, examples=[["Alice", "Bob"]])],
     pause: Annotated[float, Query(ge=0, le=5, description="Seconds between hello and goodbye")] = 1.0,
@@ -41,7 +41,7 @@ async def greet(
     return Greetings(greetings=greetings, elapsed=time.perf_counter() - started)
 
 
-@router.get("/add", summary="Types", operation_id="add", responses=error_responses(422))
+@router.get("/add", summary="Types", operation_id="add", responses=openapi_errors(422))
 async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(examples=[5])]) -> Sum:
     """Add two numbers. A value that is not an integer is a 422 that names the parameter."""
     return Sum(result=add_numbers(x, y))
@@ -51,7 +51,7 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     "/send-email/",
     summary="BackgroundTasks",
     operation_id="send_email_in_background",
-    responses=error_responses(401, 403, 413, 422),
+    responses=openapi_errors(401, 403, 413, 422),
 )
 async def send_email(  # noqa: PLR0913  # the inputs of a route
     email: Annotated[Address, Query()],
@@ -65,7 +65,7 @@ async def send_email(  # noqa: PLR0913  # the inputs of a route
 
     Works without a credential only while the embedded mailbox is the transport.
     """
-    new_email = text_message(address=email, text=message)
+    new_email = plain_text_email(address=email, text=message)
     if principal is not None:
         new_email = replace(new_email, owner_id=principal.owner_id, quota_key=principal.quota_key)
         principal.require_sender(addr_spec(new_email.draft.sender))

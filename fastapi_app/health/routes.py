@@ -5,9 +5,9 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fastapi_app.dependencies import EventStreamDep, WorkerDep
-from fastapi_app.error_responses import error_responses_for_non_json
-from fastapi_app.health.checks import run_health_checks
+from fastapi_app.error_responses import openapi_non_json_errors
 from fastapi_app.health.metrics import QueueCollector, render_metrics, require_metrics_access
+from fastapi_app.health.readiness import run_health_checks
 from fastapi_app.health.schemas import Liveness, Readiness
 from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.transactions import run_in_transaction
@@ -42,7 +42,7 @@ async def ready(worker: WorkerDep, response: Response) -> Readiness:
     operation_id="get_metrics",
     dependencies=[Depends(require_metrics_access)],
     response_class=PlainTextResponse,
-    responses={200: METRICS_RESPONSE, **error_responses_for_non_json(401, 403)},
+    responses={200: METRICS_RESPONSE, **openapi_non_json_errors(401, 403)},
 )
 async def metrics(event_stream: EventStreamDep) -> Response:
     """Return Prometheus metrics: emails by status, the queue's age, deliveries, failures, open streams, and the process."""

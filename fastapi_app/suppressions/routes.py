@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from fastapi_app.dependencies import require_principal
-from fastapi_app.error_responses import error_responses
+from fastapi_app.error_responses import openapi_errors
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
 from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
@@ -39,7 +39,7 @@ class _AddressConvertor(PathConvertor):
 register_url_convertor("address", _AddressConvertor())
 
 
-@router.get("", summary="List suppressions", operation_id="list_suppressions", responses=error_responses(401, 403, 422))
+@router.get("", summary="List suppressions", operation_id="list_suppressions", responses=openapi_errors(401, 403, 422))
 async def list_(
     _principal: Reader,
     after: Annotated[Storable | None, Query(description="Return addresses after this one, in alphabetical order")] = None,
@@ -54,7 +54,7 @@ async def list_(
     "/{address:address}",
     summary="Add or update a suppression",
     operation_id="put_suppression",
-    responses=error_responses(400, 401, 403, 413, 422),
+    responses=openapi_errors(400, 401, 403, 413, 422),
 )
 async def put(address: Address, _principal: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
     """Stop sending email to an address, or update the reason. Case is ignored."""
@@ -66,7 +66,7 @@ async def put(address: Address, _principal: Writer, body: SuppressionIn = Suppre
     summary="Remove a suppression",
     operation_id="delete_suppression",
     status_code=204,
-    responses=error_responses(401, 403, 404, 413, 422),
+    responses=openapi_errors(401, 403, 404, 413, 422),
 )
 async def delete(address: Address, _principal: Writer) -> None:
     """Remove an address from the list, so that it can receive email again."""

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Security
 
 from fastapi_app.dependencies import require_principal
-from fastapi_app.error_responses import error_responses
+from fastapi_app.error_responses import openapi_errors
 from fastapi_app.pagination import Limit
 from fastapi_app.templates.schemas import PreviewRequest, Slug, TemplateIn, TemplateOut, TemplatePage, TemplatePreview
 from project.auth.principal import Principal
@@ -22,7 +22,7 @@ Reader = Annotated[Principal, Security(require_principal, scopes=["templates:rea
 Writer = Annotated[Principal, Security(require_principal, scopes=["templates:write"])]
 
 
-@router.get("", summary="List templates", operation_id="list_templates", responses=error_responses(401, 403, 422))
+@router.get("", summary="List templates", operation_id="list_templates", responses=openapi_errors(401, 403, 422))
 async def list_(
     _principal: Reader,
     after: Annotated[Slug | None, Query(description="Return templates after this slug, in alphabetical order")] = None,
@@ -33,7 +33,7 @@ async def list_(
     return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
-@router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=error_responses(401, 403, 404, 422))
+@router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=openapi_errors(401, 403, 404, 422))
 async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
     """Return the current version."""
     return TemplateOut.model_validate(await run_in_transaction(get_template, slug))
@@ -43,7 +43,7 @@ async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
     "/{slug}",
     summary="Create a template version",
     operation_id="put_template",
-    responses=error_responses(400, 401, 403, 413, 422),
+    responses=openapi_errors(400, 401, 403, 413, 422),
 )
 async def put(slug: TemplateSlug, template: TemplateIn, _principal: Writer) -> TemplateOut:
     """Create a template, or a new version of it. New emails use this version; emails that were already accepted do not change."""
@@ -57,7 +57,7 @@ async def put(slug: TemplateSlug, template: TemplateIn, _principal: Writer) -> T
     summary="Delete a template",
     operation_id="delete_template",
     status_code=204,
-    responses=error_responses(401, 403, 404, 413, 422),
+    responses=openapi_errors(401, 403, 404, 413, 422),
 )
 async def delete(slug: TemplateSlug, _principal: Writer) -> None:
     """Delete a template. Emails that were already accepted are still sent."""
@@ -68,7 +68,7 @@ async def delete(slug: TemplateSlug, _principal: Writer) -> None:
     "/{slug}/preview",
     summary="Preview a template",
     operation_id="preview_template",
-    responses=error_responses(400, 401, 403, 404, 413, 422),
+    responses=openapi_errors(400, 401, 403, 404, 413, 422),
 )
 async def preview(slug: TemplateSlug, body: PreviewRequest, _principal: Reader) -> TemplatePreview:
     """Render the current version with these variables. Nothing is sent."""

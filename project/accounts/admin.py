@@ -14,7 +14,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.delegation import grantable_groups, manageable_users, permissions_held_by
 from project.accounts.models import User
-from project.admin.input_guard import RestrictedLookupsAdmin
+from project.admin.input_validation import RestrictedLookupsAdmin
 
 PRIVILEGE_ERRORS = {
     "invalid_choice": "You can only grant permissions that you have, and only to users with no more permissions than you."

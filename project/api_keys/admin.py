@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.text import slugify
 
 from project.accounts.models import User
-from project.admin.input_guard import RestrictedLookupsAdmin
+from project.admin.input_validation import RestrictedLookupsAdmin
 from project.api_keys.curl_example import curl_command
 from project.api_keys.forms import ApiKeyForm, RotateKeyForm, scopes_field
 from project.api_keys.keys import KEY_PREFIX, KeyNotActive, revoke_key, rotate_key, save_new_key

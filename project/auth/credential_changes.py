@@ -31,7 +31,7 @@ credentials_changed = LocalSignal[[]]()  # sent on any thread, after the commit
 
 
 @asynccontextmanager
-async def watch_other_processes() -> AsyncIterator[None]:
+async def poll_credential_changes() -> AsyncIterator[None]:
     """Announce changes of other processes, too, while this context is open. For the lifespan."""
     task = asyncio.create_task(_poll())
     try:

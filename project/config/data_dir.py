@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 
-def restrict_databases(folder: Path) -> None:
+def restrict_database_permissions(folder: Path) -> None:
     """Remove the access of other users to our SQLite files: earlier versions created them without a umask.
 
     The directory keeps its mode, since it may be shared on purpose.

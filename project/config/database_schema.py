@@ -20,7 +20,7 @@ class IncompatibleDatabase(Exception):
 
 
 @contextmanager
-def checks_at_startup() -> Iterator[None]:
+def startup_connection() -> Iterator[None]:
     """Run checks of the schema, and close the connection they opened.
 
     An unavailable database does not stop the start, since it may come back: `/api/health/ready` reports it.

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from project.bridge.middleware.proxy_headers import parse_proxies
-from project.config.data_dir import restrict_databases, write_if_missing
+from project.config.data_dir import restrict_database_permissions, write_if_missing
 from project.config.durations import DEFAULT_RETRY_DELAYS, parse_durations
 from project.config.email_url import MAILBOX_URL, Relay, parse_email_url
 from project.config.rates import UNLIMITED, parse_rate
@@ -216,7 +216,7 @@ class Environment(BaseSettings):
         """Return `DATA_DIR`, created with mode 700 if it is missing. Revokes the access of other users to the databases in it."""
         folder = self.data_dir.resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        restrict_databases(folder)
+        restrict_database_permissions(folder)
         return folder
 
     @cached_property

@@ -97,14 +97,14 @@ def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency 
     return results
 
 
-def submit_text_message(*, address: str, text: str) -> UUID:
+def submit_plain_text_email(*, address: str, text: str) -> UUID:
     """Store a plain-text message to one address. Return the email's id."""
-    prepared = prepare_email(text_message(address=address, text=text), now=timezone.now())
+    prepared = prepare_email(plain_text_email(address=address, text=text), now=timezone.now())
     submit_batch([prepared])
     return prepared.email.id
 
 
-def text_message(*, address: str, text: str) -> NewEmail:
+def plain_text_email(*, address: str, text: str) -> NewEmail:
     """Return a plain-text message to one address. Its subject is the first line of the text."""
     subject = " ".join(text.strip().partition("\n")[0].split())[:MAX_DERIVED_SUBJECT_LENGTH]
     draft = Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)

@@ -9,7 +9,7 @@ import pytest
 from tests.browser.chromium import Page, Route, expect
 from tests.processes import ROOT, Server
 
-LOGO = Path("project/web/static/mailrail/logo.svg")
+LOGO = Path("project/static/mailrail/logo.svg")
 
 LINKS = {
     "Admin": "/admin/",

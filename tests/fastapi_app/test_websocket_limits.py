@@ -1,4 +1,4 @@
-"""Connection limits of anonymous WebSockets. See tests/servers/test_websocket_limits.py for authenticated ones."""
+"""Connection limits of anonymous WebSockets. See tests/servers/api/test_websocket_limits.py for authenticated ones."""
 
 import pytest
 from pytest_django import Settings

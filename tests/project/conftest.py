@@ -9,7 +9,7 @@ from django.test import Client
 from project.accounts.models import User
 from project.delivery.claim import claim_emails
 from project.emails.models import Email
-from project.emails.submit import submit_text_message
+from project.emails.submit import submit_plain_text_email
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 WORKER = "worker"
@@ -31,7 +31,7 @@ def accept(shared_test_connection: None) -> Accept:
     """Queue a text message, to Ada by default."""
 
     def accept(text: str = "Hi", address: str = "ada@example.com") -> Email:
-        return Email.objects.get(id=submit_text_message(address=address, text=text))
+        return Email.objects.get(id=submit_plain_text_email(address=address, text=text))
 
     return accept
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
-from project.config.database_schema import checks_at_startup, has_pending_migrations, refuse_incompatible_database
+from project.config.database_schema import has_pending_migrations, refuse_incompatible_database, startup_connection
 from project.transports.factory import CHECK_TAG
 
 APPLICATION = "project.asgi:application"
@@ -47,7 +47,7 @@ class Command(BaseCommand):
             settings.DELIVERY_WORKER = "subprocess"  # must be set before the application is imported
         daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits())
         address = _address(daphne.parser.parse_args([*arguments, APPLICATION]))
-        with checks_at_startup():
+        with startup_connection():
             refuse_incompatible_database()
             if has_pending_migrations():
                 raise CommandError(

@@ -1,4 +1,4 @@
-"""Background tasks. Tests that need a server process are in tests/servers/test_daphne_server.py."""
+"""Background tasks. Tests that need a server process are in tests/servers/bridge/test_daphne_server.py."""
 
 import asyncio
 

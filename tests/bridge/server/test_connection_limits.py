@@ -1,4 +1,4 @@
-"""The token bucket that limits WebSocket messages. The other limits need a server: tests/servers/test_connection_limits.py."""
+"""The token bucket that limits WebSocket messages. tests/servers/bridge/test_connection_limits.py tests the other limits."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The list of events, and the JSON of events. For the stream and for load, see tests/servers/test_live_events.py."""
+"""The list of events, and the JSON of events. For the stream and for load, see tests/servers/api/test_live_events.py."""
 
 import json
 from dataclasses import replace
@@ -19,7 +19,7 @@ from project.auth.session import session_principal
 from project.delivery.claim import claim_emails
 from project.delivery.record_results import Attempt, record_results
 from project.emails.actions import cancel_email
-from project.emails.submit import prepare_email, submit_batch, text_message
+from project.emails.submit import plain_text_email, prepare_email, submit_batch
 from project.events.models import Event
 from project.events.selectors import events_after
 from project.events.stream import StreamedEvent
@@ -50,7 +50,7 @@ def create_events_of_all_types(owner: Principal) -> None:
     """Bring emails to every status, to some of them in more than one way."""
     for result in (ACCEPTED, PARTLY_ACCEPTED, LATER, BLOCKED, NO_USER):
         attempt(result)
-    later = prepare_email(replace(text_message(address=ADA, text="Hi"), scheduled_at=NOW + timedelta(days=1)), now=NOW)
+    later = prepare_email(replace(plain_text_email(address=ADA, text="Hi"), scheduled_at=NOW + timedelta(days=1)), now=NOW)
     submit_batch([later])
     cancel_email(later.email.id, principal=owner, now=NOW)
     suppress_all([NewSuppression("eve@example.com", "unsubscribed")], now=NOW)

@@ -1,4 +1,4 @@
-"""The sections of the FastAPI notes, in this process. tests/servers/test_examples.py tests them against real servers."""
+"""The sections of the FastAPI notes, in this process. tests/servers/api/test_examples.py tests them against real servers."""
 
 import subprocess
 import sys

@@ -9,7 +9,7 @@ from django.db import OperationalError
 from pytest_django import Settings
 from starlette.testclient import TestClient
 
-from fastapi_app.health import checks
+from fastapi_app.health import readiness
 from project.asgi import application
 from project.bridge.notifications.cross_process import ping_channel_layer
 
@@ -67,7 +67,7 @@ def test_reports_a_failing_database(client: TestClient, monkeypatch: pytest.Monk
     def unreachable() -> None:
         raise OperationalError("no route to db.internal")
 
-    monkeypatch.setattr(checks, "ping_database", unreachable)
+    monkeypatch.setattr(readiness, "ping_database", unreachable)
 
     reported = client.get("/api/health/ready").json()["checks"]
 
@@ -84,7 +84,7 @@ def test_reports_a_failing_channel_layer(client: TestClient, settings: Settings)
 
 def test_reports_a_check_that_times_out(client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = channel_layer(SilentLayer)
-    monkeypatch.setattr(checks, "CHECK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_SECONDS", 0.1)
 
     reported = client.get("/api/health/ready").json()["checks"]
 

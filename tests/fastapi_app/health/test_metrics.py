@@ -16,7 +16,7 @@ from project.delivery.claim import claim_emails
 from project.delivery.models import RelayOutage
 from project.delivery.record_results import Attempt, record_results
 from project.emails.models import Email
-from project.emails.submit import submit_text_message
+from project.emails.submit import submit_plain_text_email
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
@@ -42,7 +42,7 @@ def read(client: TestClient) -> dict[tuple[str, ...], float]:
 
 def attempt(result: SendResult) -> None:
     """Submit an email and record the result of an attempt."""
-    submit_text_message(address="ada@example.com", text="Hi")
+    submit_plain_text_email(address="ada@example.com", text="Hi")
     (email,) = claim_emails(WORKER, limit=1, now=timezone.now())
     record_results([Attempt(email, result, email.created_at + timedelta(seconds=3))])
 
@@ -79,8 +79,8 @@ def test_without_a_configured_token_no_token_is_valid(client: TestClient, settin
 
 
 def test_metrics_report_the_queue(client: TestClient) -> None:
-    submit_text_message(address="ada@example.com", text="Hi")
-    submit_text_message(address="ada@example.com", text="Hi")
+    submit_plain_text_email(address="ada@example.com", text="Hi")
+    submit_plain_text_email(address="ada@example.com", text="Hi")
     Email.objects.update(created_at=timezone.now() - timedelta(minutes=1))
     RelayOutage.objects.create(
         worker=WORKER, started_at=timezone.now(), next_probe_at=timezone.now(), failures=1, error="refused"

@@ -17,7 +17,7 @@ from project.api_keys.cache import authenticate_api_key_cached
 from project.api_keys.keys import create_key, rotate_key
 from project.api_keys.models import ApiKey
 from project.auth import credential_changes
-from project.auth.credential_changes import credentials_changed, watch_other_processes
+from project.auth.credential_changes import credentials_changed, poll_credential_changes
 from project.auth.principal import NotAuthenticated
 from project.bridge.database.transactions import run_in_transaction
 from tests.processes import WAIT_TIMEOUT_SECONDS
@@ -107,7 +107,7 @@ async def announced(shared_test_connection: None, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(credential_changes, "POLL_INTERVAL_SECONDS", 0.01)
     event = asyncio.Event()
     with credentials_changed.subscribed(event.set):
-        async with watch_other_processes():
+        async with poll_credential_changes():
             await _wait(event)
             yield event
 

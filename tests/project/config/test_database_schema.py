@@ -6,9 +6,9 @@ from django.db import OperationalError, connection
 from project.config.database_schema import (
     PRE_RELEASE_TABLE,
     IncompatibleDatabase,
-    checks_at_startup,
     has_pending_migrations,
     refuse_incompatible_database,
+    startup_connection,
 )
 
 
@@ -35,10 +35,10 @@ def test_the_check_costs_one_query(django_assert_num_queries: type) -> None:
 
 
 def test_an_unavailable_database_does_not_stop_the_start() -> None:
-    with checks_at_startup():
+    with startup_connection():
         raise OperationalError("connection refused")
 
 
 def test_other_errors_stop_the_start() -> None:
-    with pytest.raises(IncompatibleDatabase), checks_at_startup():
+    with pytest.raises(IncompatibleDatabase), startup_connection():
         raise IncompatibleDatabase

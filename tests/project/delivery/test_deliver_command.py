@@ -16,9 +16,9 @@ from tests.processes import BASE_ENV, ROOT, Server, wait_for
 from tests.smtp import smtp_sink
 
 SUBMIT = """
-from project.emails.submit import submit_text_message
+from project.emails.submit import submit_plain_text_email
 for number in range({count}):
-    submit_text_message(address="ada@example.com", text=str(number))
+    submit_plain_text_email(address="ada@example.com", text=str(number))
 """
 
 

@@ -1,4 +1,4 @@
-"""The delivery worker in this process, without a server. tests/servers/test_delivery.py tests both together."""
+"""The delivery worker in this process, without a server. tests/servers/delivery/test_delivery.py tests both together."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ from project.delivery.models import RelayOutage
 from project.delivery.worker import DeliveryWorker
 from project.emails.models import Email
 from project.emails.status import Status
-from project.emails.submit import submit_text_message
+from project.emails.submit import submit_plain_text_email
 from project.events.log import email_queued
 from project.events.models import Event
 from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
@@ -86,7 +86,7 @@ def raise_operational_error(*_args: object, **_kwargs: object) -> NoReturn:
 async def queue_emails(count: int = 1) -> None:
     """Queue emails to Ada."""
     for number in range(count):
-        await run_in_transaction(submit_text_message, address="ada@example.com", text=str(number))
+        await run_in_transaction(submit_plain_text_email, address="ada@example.com", text=str(number))
 
 
 def _is_waiting(worker: DeliveryWorker) -> bool:

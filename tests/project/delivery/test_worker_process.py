@@ -1,4 +1,4 @@
-"""The worker process, without a server or a worker. tests/servers/test_worker_process.py tests all together."""
+"""The worker process, without a server or a worker. tests/servers/delivery/test_worker_process.py tests all together."""
 
 import asyncio
 import json

@@ -24,7 +24,7 @@ from project.emails.mime.builder import Draft
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email, Recipient, Tag
 from project.emails.status import Status
-from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_text_message
+from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_plain_text_email
 from project.events.log import email_queued
 from project.transports.django_backend import send_through_backend
 from project.transports.result import SendResult
@@ -124,7 +124,7 @@ def test_derives_the_subject_from_the_first_line(accept: Accept, text: str, subj
 def test_the_message_id_has_the_domain_of_the_sender(settings: Settings, sender: str, domain: str) -> None:
     settings.DEFAULT_FROM_EMAIL = sender
 
-    email = Email.objects.get(id=submit_text_message(address="ada@example.com", text="Hi"))
+    email = Email.objects.get(id=submit_plain_text_email(address="ada@example.com", text="Hi"))
 
     assert email.message_id == f"<{email.id}@{domain}>"
     assert email.sender == sender

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
-from project.config.database_schema import checks_at_startup, refuse_incompatible_database
+from project.config.database_schema import refuse_incompatible_database, startup_connection
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
@@ -34,7 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, on uvloop where it is installed."""
         if not options["subprocess"]:  # the server has checked it, and waits for this process to start
-            with checks_at_startup():
+            with startup_connection():
                 refuse_incompatible_database()
         deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

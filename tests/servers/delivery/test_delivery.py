@@ -174,8 +174,8 @@ def test_fifty_simultaneous_calls_with_one_idempotency_key_send_one_email(start:
 def test_polling_finds_an_email_without_a_wake_up(start: StartServer, data: Path) -> None:
     server = start()
     submit = (
-        "from project.emails.submit import submit_text_message;"
-        "submit_text_message(address='ada@example.com', text='from elsewhere')"
+        "from project.emails.submit import submit_plain_text_email;"
+        "submit_plain_text_email(address='ada@example.com', text='from elsewhere')"
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data)}
     subprocess.run([sys.executable, "manage.py", "shell", "-c", submit], cwd=ROOT, env=env, check=True)

@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.conftest import StartServer
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running, wait_for
 from tests.redis_server import PASSWORD, PROGRAM, RedisServer, redis_server
-from tests.servers.test_live_events import create_key, list_event_ids, open_event_socket, receive_events, send
+from tests.servers.api.test_live_events import create_key, list_event_ids, open_event_socket, receive_events, send
 from tests.smtp import smtp_sink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROGRAM is None, reason="needs Redis (Debian: redis-server)")]
@@ -36,7 +36,7 @@ def start_process(data: Path, tmp_path: Path, redis: RedisServer) -> Iterator[St
 
         def start_one(command: str, *, notify_only: bool = False, name: str = "", **env: str) -> Server:
             arguments = SERVERS["serve"][1:] if command == "serve" else [command]
-            line = ["-m", "tests.servers.notify_only", *arguments] if notify_only else ["manage.py", *arguments]
+            line = ["-m", "tests.servers.bridge.notify_only", *arguments] if notify_only else ["manage.py", *arguments]
             log = tmp_path / f"log.{name or command}"
             full_env = {"DATA_DIR": str(data), "REDIS_URL": redis.url, "DELIVERY_WORKER": "external", **env}
             if command == "serve":

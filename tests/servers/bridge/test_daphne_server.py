@@ -206,7 +206,7 @@ def test_an_address_in_use_stops_the_start_with_an_error(start_bridge_app: Start
     first = start_bridge_app()
 
     second = Server(
-        ["-m", "tests.servers.bridge_app", "-b", "127.0.0.1", "-p", str(first.port), "tests.servers.bridge_app:application"],
+        [argument.format(port=first.port) for argument in BRIDGE_APP_SERVERS["serve"]],
         log=first._log.with_name("log.second"),
         env={},
     )

@@ -16,8 +16,8 @@ from websockets.frames import Close
 
 from tests.conftest import StartServer
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server
-from tests.servers.test_connection_limits import MEBIBYTE, memory
-from tests.servers.test_live_events import bearer, create_key
+from tests.servers.api.test_live_events import bearer, create_key
+from tests.servers.bridge.test_connection_limits import MEBIBYTE, memory
 
 ECHO, EVENTS = "/api/ws", "/api/ws/events"
 TOO_MANY_CONNECTIONS = Close(1013, "Too many open WebSockets and streams. The limit is 1.")

@@ -1,7 +1,7 @@
 """The OpenAPI document against the running server: every response is one that the document declares.
 
 Schemathesis sends the examples, boundary values, valid and invalid values, and chains of linked operations.
-`SCHEMA_EXAMPLES=300 pytest tests/servers/test_openapi_schema.py` is a long run.
+`SCHEMA_EXAMPLES=300 pytest tests/servers/api/test_openapi_schema.py` is a long run.
 """
 
 import os
@@ -39,7 +39,7 @@ CONFIG = schemathesis.Config.from_dict(
         ],
     }
 )
-# The stream never ends: tests/servers/test_live_events.py reads it.
+# The stream never ends: tests/servers/api/test_live_events.py reads it.
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG).exclude(operation_id="stream_events")
 schemathesis.openapi.format("mailbox", strategies.sampled_from(MAILBOXES))
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.processes import Server, wait_for
-from tests.servers.test_live_events import bearer, create_key, open_event_socket, receive_events, send
+from tests.servers.api.test_live_events import bearer, create_key, open_event_socket, receive_events, send
 from tests.smtp import Sink, smtp_sink
 
 TOKEN = "at least sixteen characters"

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import PASSWORD
 from tests.postgresql import cluster, program
 from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running, wait_for
-from tests.servers.test_live_events import EMAIL, bearer, list_event_ids, open_event_socket, receive_events
+from tests.servers.api.test_live_events import EMAIL, bearer, list_event_ids, open_event_socket, receive_events
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
 
@@ -23,8 +23,8 @@ django.setup()
 from django.db import transaction
 from django.utils import timezone
 from project.api_keys.models import ApiKey
-from project.emails.submit import prepare_email, submit_batch, text_message
-email = replace(text_message(address="ada@example.com", text="First"), owner_id=f"key:{ApiKey.objects.get().pk}")
+from project.emails.submit import prepare_email, submit_batch, plain_text_email
+email = replace(plain_text_email(address="ada@example.com", text="First"), owner_id=f"key:{ApiKey.objects.get().pk}")
 with transaction.atomic():
     print(submit_batch([prepare_email(email, now=timezone.now())])[0].id, flush=True)
     sys.stdin.readline()

@@ -99,7 +99,7 @@ async def handle_internal_error(_request: Request, _error: Exception) -> JSONRes
     return error_response(500, "Internal server error.", "internal_error")
 
 
-ERROR_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+EXCEPTION_HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
     DomainError: handle_domain_error,
     TemplateInvalid: handle_template_invalid,
     CsrfFailed: handle_csrf_failed,

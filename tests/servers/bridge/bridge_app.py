@@ -1,6 +1,6 @@
 """A small application around the bridge, with routes that Mailrail itself does not need. It contains nothing about email.
 
-`python -m tests.servers.bridge_app -p PORT tests.servers.bridge_app:application` serves it with the bridge's server class.
+The command to serve it with the bridge's server class is in `tests/processes.py`.
 """
 
 import asyncio

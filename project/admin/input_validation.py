@@ -13,7 +13,7 @@ from django.utils.deprecation import MiddlewareMixin
 ALLOWED_LOOKUPS = ("__exact", "__isnull")  # those of the admin's filters; `in`, `year` and `regex` raise on malformed values
 
 
-class AdminInputGuardMiddleware(MiddlewareMixin):
+class AdminInputValidationMiddleware(MiddlewareMixin):
     """Rejects NUL characters, which no column stores, selections with invalid primary keys, and lookups that no filter uses."""
 
     def process_view(self, request: HttpRequest, view: Any, _args: Sequence[Any], _kwargs: dict[str, Any]) -> None:
