@@ -1,4 +1,4 @@
-"""`python -m bench.busy_thread serve …`: `manage.py serve` with a thread that only counts in its process.
+"""`python -m bench.busy_thread serve …`: `manage.py serve` with a busy thread in its process.
 
 A delivery worker at full speed in the same process costs at least as much, because only one thread holds the GIL at a time.
 """

@@ -36,7 +36,7 @@ consumer = Consumer.as_asgi()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve WebSockets, and a request that sends as many events to the group as its query says."""
+    """Serve WebSockets, and a request that sends as many events to the group as its query requests."""
     if scope["type"] == "websocket":
         await consumer(scope, receive, send)
     elif scope["type"] == "http":

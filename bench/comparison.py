@@ -37,7 +37,10 @@ def print_figures(rounds: Sequence[Round]) -> None:
 
 
 def print_ratios(rounds: Sequence[Round], comparisons: Sequence[Comparison]) -> bool:
-    """Print the median of the rounds' own ratios (other load affects both sides of each). Return whether all targets are met."""
+    """Print the median of the ratios of all rounds. Return whether all targets are met.
+
+    Other load on the machine affects both sides of a ratio.
+    """
     print(f"\n{'':56}{'ratio':>10}  {'target':9}{'':7}rounds")
     passed = True
     for each in comparisons:

@@ -61,7 +61,7 @@ def measure(folder: Path, rounds: int, _seconds: int) -> list[Round]:
 
 
 def measure_slow(folder: Path, rounds: int, _seconds: int) -> list[Round]:
-    """Deliver as many emails to a relay that takes 50 ms for each, over 50 connections."""
+    """Deliver as many emails to a relay that needs 50 ms for each, over 50 connections."""
     ours = Installation(folder / "mailrail")
     ours.prepare()
     ours.queue(EMAILS)

@@ -1,4 +1,4 @@
-"""`python -m bench.drain`: deliver all queued emails, and print the seconds that took."""
+"""`python -m bench.drain`: deliver all queued emails, and print the duration in seconds."""
 
 import time
 

@@ -1,7 +1,7 @@
-"""Latency of `GET /api/add` while emails are delivered at full speed, by the server's own process and by one beside it.
+"""Latency of `GET /api/add` while emails are delivered at full speed, by the server's own process and by a subprocess.
 
-Also the throughput of submitting and delivering at once. A thread that only counts shows the least that any delivery worker in
-the server's process can cost, because of the GIL.
+Also the throughput of submitting and delivering at once. A busy thread shows the minimum cost of any delivery worker in the
+server's process, because of the GIL.
 """
 
 from collections.abc import Iterator

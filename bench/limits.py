@@ -1,4 +1,4 @@
-"""Server memory taken by clients that upload a lot or do not read: `python -m bench.limits [--clients 10] [--megabytes 200]`.
+"""Server memory used by clients that upload a lot or do not read: `python -m bench.limits [--clients 10] [--megabytes 200]`.
 
 Each figure is the peak rise of a fresh process's resident memory after a first small request. Compares the bridge's server class
 with stock Daphne and Uvicorn. Exits with 1 if the bridge's memory rises by more than 20 MB.
@@ -32,7 +32,7 @@ Push = Callable[[Server, int], None]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Discard the request body, and stream as many bytes as the query string says. Used with all servers."""
+    """Discard the request body, and stream as many bytes as the query string requests. Used with all servers."""
     if scope["type"] == "lifespan":
         return
     while (await receive()).get("more_body", False):
@@ -77,7 +77,7 @@ def all_push(push: Push) -> Callable[[Server, int, int], None]:
 
 
 def no_client_reads(server: Server, clients: int, size: int) -> None:
-    """Request a stream and read nothing, until the memory has not risen for three seconds."""
+    """Request a stream without reading it, until the memory has not risen for three seconds."""
     with ExitStack() as connections:
         for _ in range(clients):
             client = connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))

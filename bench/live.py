@@ -37,8 +37,8 @@ RATE, DURATION = 100, 5  # events/s, seconds
 MAX_P50, MAX_P99 = 10, 50  # ms
 MARK = b'"email_id"'
 WITH_SLOW_CLIENT = ", one of 200 does not read"
-FAN_OUT, CHANNELS = "deliveries to 200 sockets [1/s]", "the same by Channels' group_send [1/s]"
-ECHO, BARE = "echoes by /api/ws [1/s]", "the same by bare FastAPI [1/s]"
+FAN_OUT, CHANNELS = "deliveries to 200 sockets [1/s]", "deliveries by Channels' group_send [1/s]"
+ECHO, BARE = "echoes by /api/ws [1/s]", "echoes by bare FastAPI [1/s]"
 
 
 class CountingClient(asyncio.Protocol):

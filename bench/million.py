@@ -1,4 +1,4 @@
-"""Fills the tables as after a month of operation: mostly sent, some failed, few in progress. Needs `django.setup()`."""
+"""Fill the tables with a month of emails: most sent, some failed, a few in progress. Needs `django.setup()`."""
 
 import random
 import sys
@@ -18,8 +18,8 @@ from project.events.models import Event
 CHUNK = 10_000  # emails per transaction
 MONTH = timedelta(days=30)
 KEYS = 5
-COMMON_KEY, RARE_KEY = "key:1", "key:9"  # with a fifth of all emails, and with ten emails
-COMMON_ADDRESS = "ops@example.com"  # of a twentieth of all emails
+COMMON_KEY, RARE_KEY = "key:1", "key:9"  # owners of a fifth of all emails, and of ten emails
+COMMON_ADDRESS = "ops@example.com"  # recipient of a twentieth of all emails
 COMMON_TAG = ("kind", "receipt")  # of every second email
 FEW = 10  # rare rows: as many at any size, so that pages have equal sizes
 QUEUED = 100  # the newest emails, as many at any size

@@ -1,8 +1,9 @@
-"""Submission and delivery compared with peers: `python -m bench.outbox [accept] [delivery] [slow] [latency] [mixed]`.
+"""Submission and delivery compared with peers: `python -m bench.outbox [PART ...]`.
 
-Needs wrk and postfix from Debian (of postfix only smtp-sink and smtp-source are run). The peers, django-post-office behind Django
-Ninja, get their own virtual environment on the first run. Everything is measured in turn, round by round, on fresh data that is
-equally durable on both sides. Exits with 1 if a target is missed.
+The parts are accept, delivery, slow, latency and mixed. Needs wrk and postfix from Debian (of postfix only smtp-sink and
+smtp-source are run). The peers, django-post-office behind Django Ninja, get their own virtual environment on the first run. All
+parts are measured in turn, round by round, on fresh data that is equally durable on both sides. Exits with 1 if a target is
+missed.
 """
 
 import argparse
@@ -32,7 +33,7 @@ class Part:
 PARTS = {
     "accept": Part("Submitting emails", submission.measure, submission.COMPARISONS),
     "delivery": Part("Delivering 2,000 emails, database included", delivery.measure, delivery.COMPARISONS),
-    "slow": Part("Delivering to a relay that takes 50 ms per email", delivery.measure_slow, delivery.SLOW_COMPARISONS),
+    "slow": Part("Delivering to a relay that needs 50 ms per email", delivery.measure_slow, delivery.SLOW_COMPARISONS),
     "latency": Part("Latency of GET /api/add during delivery: less is better", latency.measure, latency.COMPARISONS),
     "mixed": Part("Submitting and delivering at once", latency.measure_mixed, latency.MIXED_COMPARISONS),
 }

@@ -77,7 +77,7 @@ async def insert_by_async_orm() -> str:
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Give the asynchronous ORM a thread per request, as Django's own requests have."""
+    """Run the asynchronous ORM on one thread per request, as Django does for its own requests."""
     if scope.get("path", "").endswith("/async"):
         async with ThreadSensitiveContext():
             await app(scope, receive, send)

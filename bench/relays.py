@@ -25,7 +25,7 @@ def fast_relay(folder: Path) -> Iterator[int]:
 
 
 def slow_relay(folder: Path) -> AbstractContextManager[int]:
-    """Run a relay that takes 50 ms for each email. Yields its port."""
+    """Run a relay that needs 50 ms for each email. Yields its port."""
     return listening([sys.executable, "-m", "bench.slow_relay", "{port}"], log=folder / "slow_relay.log")
 
 

@@ -1,7 +1,7 @@
 """Costs and gains of the router and the bridge: `python bench/router.py`. Needs wrk from Debian.
 
-All servers run at the same time and are measured in turn, round by round. A ratio is the median of the rounds' own ratios, so
-that other load on the machine affects both sides. Access logs are off (`-v 0`). Exits with 1 if a target is missed.
+All servers run at the same time and are measured in turn, round by round. A ratio is the median of the ratios of all rounds,
+so that other load on the machine affects both sides. Access logs are off (`-v 0`). Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -98,7 +98,7 @@ CONTESTANTS = [
         BRIDGE_ROUTER,
         BRIDGE_BARE,
         DAPHNE_MOUNTED,
-    ),  # neighbours in this list are measured one after the other
+    ),  # neighbors in this list are measured one after the other
     *(DAPHNE_DEF, BRIDGE_DEF, READ_DEF, READ_TRANSACTION, READ_ASYNC, INSERT_DEF, INSERT_TRANSACTION, INSERT_ASYNC),
 ]
 COMPARISONS = [

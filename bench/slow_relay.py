@@ -1,4 +1,4 @@
-"""`python -m bench.slow_relay PORT`: an SMTP server that takes 50 ms for each email, with any number at once."""
+"""`python -m bench.slow_relay PORT`: an SMTP server that needs 50 ms for each email, with any number at once."""
 
 import asyncio
 import sys

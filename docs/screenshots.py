@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.browser.admin_pages import send, sign_in
+from tests.browser.admin_pages import log_in, send
 from tests.browser.chromium import Browser, Page, expect, launched
 from tests.processes import SERVERS, Server, running
 
@@ -68,7 +68,7 @@ def take_public_pages(browser: Browser, server: Server) -> None:
 def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
     """Take the mailbox, a new API key, a template's preview, the playground, a timeline and a bulk retry."""
     page = open_page(browser, server, DESKTOP)
-    sign_in(page, password, "/admin/transports/mailboxmessage/")
+    log_in(page, password, "/admin/transports/mailboxmessage/")
     expect(page.locator("#result_list tbody tr")).to_have_count(len(EMAILS))
     save(page, "mailbox")
     take_api_key(page)
@@ -137,7 +137,7 @@ def take_dashboard(browser: Browser, server: Server, password: str) -> None:
         ("dashboard-phone", PHONE, True),
     ):
         page = open_page(browser, server, size, dark=dark)
-        sign_in(page, password)
+        log_in(page, password)
         expect(page.locator("#live")).to_have_text("Live")
         expect(page.locator("#events li").first).to_be_visible()
         page.wait_for_timeout(500)  # until the chart's animation has ended

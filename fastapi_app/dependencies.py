@@ -45,9 +45,9 @@ async def optional_principal(
     _token: Annotated[str | None, Depends(token_scheme)],  # both schemes are declared for OpenAPI only
     _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
-    """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid one, and `RateLimited`.
+    """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid credential, and `RateLimited`.
 
-    The request counts for the caller, or for its client network without a valid credential.
+    The request is counted for the caller, or for the client network if the credential is missing or invalid.
     """
     try:
         principal = await authenticate(connection)

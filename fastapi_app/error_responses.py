@@ -18,8 +18,8 @@ RESPONSE_HEADERS = {401: CHALLENGE_HEADERS, 429: RETRY_HEADERS}  # by status
 class ErrorBody(BaseModel):
     """An error."""
 
-    detail: str = Field(description="For people; the text may change", examples=["Not authenticated"])
-    code: str = Field(description="For programs; stable", examples=["not_authenticated"])
+    detail: str = Field(description="Human-readable message. The text may change.", examples=["Not authenticated"])
+    code: str = Field(description="Machine-readable code. It does not change.", examples=["not_authenticated"])
 
 
 class FieldError(BaseModel):
@@ -49,7 +49,10 @@ def openapi_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def openapi_non_json_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the same for a route whose success response is not JSON: FastAPI would declare errors with its media type."""
+    """Return the `responses` of a route whose success response is not JSON.
+
+    Otherwise FastAPI would declare the errors with the media type of the success response.
+    """
     return {
         status: {
             "description": HTTPStatus(status).phrase,

@@ -10,7 +10,7 @@ EXAMPLE_TIME = "2026-12-01T09:00:00Z"  # used in examples
 def reject_nul(text: str) -> str:
     """Return the text. Raises ValueError for NUL, which PostgreSQL cannot store."""
     if "\x00" in text:
-        raise ValueError("must not contain a NUL character")
+        raise ValueError("The text must not contain a NUL character.")
     return text
 
 

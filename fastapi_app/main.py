@@ -54,14 +54,14 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _refuse_incompatible_database() -> None:
-    # A database that is unavailable or slow does not stop the start: /api/health/ready reports it.
+    # An unavailable or slow database does not prevent startup: /api/health/ready reports it.
     with suppress(TimeoutError, *DATABASE_UNAVAILABLE_ERRORS):
         async with asyncio.timeout(DATABASE_CHECK_TIMEOUT_SECONDS):
             await run_in_transaction(refuse_incompatible_database)
 
 
 def create_worker() -> DeliveryWorker:
-    """Return the delivery worker that `DELIVERY_WORKER` asks for."""
+    """Return the delivery worker that `DELIVERY_WORKER` selects."""
     folder = settings.ENV.ensure_data_dir() / "workers"
     if settings.DELIVERY_WORKER == "subprocess":
         return WorkerProcess(folder)

@@ -8,14 +8,20 @@ from project.limits.rate_limits import RateLimitStatus, hit
 
 
 async def enforce_caller_limit(connection: HTTPConnection, principal: Principal | None) -> RateLimitStatus | None:
-    """Count a request of its caller. Return the status of the limit, or None if there is no limit. Raises `RateLimited`."""
+    """Count a request against its caller's limit. Return the status of the limit, or None if there is no limit.
+
+    Raises `RateLimited`.
+    """
     if principal is None:
         return await hit("anonymous", client_network(connection))
     return await hit("key" if principal.kind == "key" else "user", principal.owner_id)
 
 
 async def enforce_login_limit(connection: HTTPConnection, username: str) -> None:
-    """Count a login for its network and, whatever the network, for its user. Raises `RateLimited`."""
+    """Count a login attempt against the limit of the client network and against the limit of the user.
+
+    Raises `RateLimited`.
+    """
     await hit("login", client_network(connection))
     await hit("login", f"user:{username[:150]}")  # the longest possible username
 

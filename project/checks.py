@@ -82,7 +82,7 @@ def check_secret_key(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_ready_for_deployment(**_kwargs: Any) -> Messages:
-    """Report the same problems when email stays on this machine, or goes to a relay on it."""
+    """Report wildcard hosts, a weak secret key and (with a local relay) DEBUG if email does not leave this machine."""
     if _email_leaves_machine():
         return []
     return [*([] if delivers_only_locally() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
@@ -121,7 +121,7 @@ def check_trusted_proxies(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_trusted_origins(**_kwargs: Any) -> Messages:
-    """Report origins that are too broad: their pages can act as the signed-in user who visits them."""
+    """Report origins that are too broad: their pages can act as the logged-in user who visits them."""
     origins = settings.CSRF_TRUSTED_ORIGINS
     errors = []
     if settings.ENV.has_tls and any(origin.startswith("http://") for origin in origins):
@@ -147,12 +147,12 @@ def check_login_lockout(**_kwargs: Any) -> Messages:
     """Report a disabled lockout: an attacker could try any number of passwords."""
     if settings.AXES_ENABLED:
         return []
-    hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock the user and the address for a while."
+    hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock out the user and the IP address."
     return [_error("013", "LOGIN_MAX_FAILURES is 0, so passwords can be guessed without limit.", hint)]
 
 
 def _matches_whole_tld(host: str, wildcard: str) -> bool:
-    """Return whether the host is the wildcard followed by nothing more than a top-level domain."""
+    """Return whether the host is the wildcard followed only by a top-level domain."""
     return host.startswith(wildcard) and "." not in host.removeprefix("*").strip(".")
 
 

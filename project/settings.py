@@ -93,7 +93,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-if REDIS_URL is not None:  # for hints between processes: docs/decisions/0018-cross-process-notifications.md
+if REDIS_URL is not None:  # for notifications between processes: docs/decisions/0018-cross-process-notifications.md
     from redis.asyncio.retry import Retry  # imported here, because it takes a quarter of a second
     from redis.backoff import NoBackoff
 

@@ -43,7 +43,7 @@ def shared_test_connection(db: None) -> Iterator[None]:
 
 @pytest.fixture
 def client(shared_test_connection: None) -> TestClient:
-    """Return a client of the whole application, in this process and without a lifespan: it must work that way too."""
+    """Return a client of the whole application, in this process. No lifespan runs: the application must also work without one."""
     from project.asgi import application
 
     return TestClient(application, raise_server_exceptions=False)
@@ -63,7 +63,7 @@ def teammate(db: None) -> User:
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    """Run an SMTP server that stores what it receives."""
+    """Run an SMTP server that stores the emails it receives."""
     with smtp_sink() as sink:
         yield sink
 

@@ -61,12 +61,12 @@ class Server:
 
     @property
     def listens(self) -> bool:
-        """Return whether it accepts connections."""
+        """Return whether the server accepts connections."""
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def wait_until_it_listens(self) -> None:
-        """Return when it accepts connections. Raises AssertionError with its log if it exits first or never does."""
+        """Return when the server accepts connections. Raises AssertionError if it exits first or does not listen in time."""
 
         def listens() -> bool:
             if self.process.poll() is not None:
@@ -76,7 +76,7 @@ class Server:
         wait_for(listens, "the server listens")
 
     def wait_for_log(self, text: str, *, times: int = 1) -> None:
-        """Return when its log contains `text`, at least `times` times."""
+        """Return when the server's log contains `text` at least `times` times."""
         wait_for(lambda: self.log.count(text) >= times, f"the log contains {text!r}", lambda: self.log)
 
     def terminate(self) -> int:
@@ -90,7 +90,7 @@ class Server:
         self.wait()
 
     def wait(self) -> int:
-        """Wait until it has exited, and return the exit code."""
+        """Wait until the server has exited, and return its exit code."""
         return self.process.wait(WAIT_TIMEOUT_SECONDS)
 
     def get(self, path: str, **options: Any) -> httpx.Response:

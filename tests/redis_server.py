@@ -26,7 +26,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server, and return when it answers."""
+        """Start the server, and return when it responds."""
         assert PROGRAM is not None
         options = ["--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no", "--daemonize", "no"]
         with (self.folder / "log").open("ab") as log:
@@ -34,7 +34,7 @@ class RedisServer:
         wait_for(self.answers, "Redis answers")
 
     def answers(self) -> bool:
-        """Return whether it answers a PING."""
+        """Return whether the server responds to a PING."""
         try:
             with Redis.from_url(self.url) as client:
                 return bool(client.ping())

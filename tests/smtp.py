@@ -1,4 +1,4 @@
-"""A real SMTP server to send to (RFC 5321). It stores what it accepts, and can be made to misbehave while it runs."""
+"""A real SMTP server to send to (RFC 5321). It stores accepted emails, and tests can configure it to misbehave while it runs."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 
 ACCEPT = "250 OK"
 NO_SUCH_USER = "550 5.1.1 No such user"
-# Not replies: what happens to the connection after the last byte of DATA.
+# Not replies, but actions on the connection after the last byte of DATA.
 DROP = "drop"
 ACCEPT_AND_DROP = "accept and drop"
 STALL = "stall"
@@ -32,7 +32,7 @@ def accept_all(_address: str, _attempt: int) -> str:
 
 @dataclass
 class Sink:
-    """An SMTP server with everything it received, in order. Every setting may be changed while it runs.
+    """An SMTP server with the emails that it received, in order. Tests may change every setting while it runs.
 
     `delay` in seconds, for each message. Between `hold` and `release` no message is accepted. `at_data` is called with the
     first recipient.
@@ -113,7 +113,7 @@ class Sink:
     async def handle_DATA(  # noqa: N802  # aiosmtpd's name
         self, server: "_Connection", _session: Session, envelope: Envelope
     ) -> str:
-        """Accept a message, or do what `at_data` returns."""
+        """Return the reply of `at_data`, or act on the connection if `at_data` returns an action."""
         with self._in_flight():
             await asyncio.sleep(self.delay)
             await self._released.wait()

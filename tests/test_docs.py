@@ -51,7 +51,7 @@ def test_configuration_lists_every_setting_and_no_other() -> None:
     assert listed == [name.upper() for name in Environment.model_fields]
 
 
-def test_defaults_in_the_configuration_are_the_real_ones() -> None:
+def test_configuration_lists_the_actual_defaults() -> None:
     written = dict(re.findall(r"^\| `([A-Z0-9_]+)` \| `([^`]*)` \|", CONFIGURATION.partition("\n## ")[0], re.MULTILINE))
     real = {name.upper(): field.get_default() for name, field in Environment.model_fields.items()}
 
@@ -103,7 +103,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for command, arguments in re.findall(r"manage\.py ([a-z_]+)([^`\n|#)]*)", page.read_text()):
         assert command in get_commands(), command
         options = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
-        if command != "serve":  # takes all of Daphne's
+        if command != "serve":  # accepts all of Daphne's options
             package = get_commands()[command]
             assert isinstance(package, str)
             parser = load_command_class(package, command).create_parser("manage.py", command)
@@ -169,7 +169,7 @@ def test_production_lists_the_metrics() -> None:
 
 
 @every_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_point_to_existing_files(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text()) + re.findall(r'<img src="([^":]+)"', page.read_text())
 
     assert [target for target in targets if not (page.parent / target).exists()] == []
@@ -213,7 +213,7 @@ def test_admin_urls_of_the_readme_and_renamed_ones_exist(admin_client: Client) -
 
 
 def test_the_readme_is_short_and_its_notes_name_tests_of_their_paths() -> None:
-    notes = rows(README, "The notes, section by section")[1:]
+    notes = rows(README, "The FastAPI notes, section by section")[1:]
 
     assert len(README.splitlines()) <= 150
     assert len(notes) == 7

@@ -25,11 +25,11 @@ def rows_of_diagram(section: str) -> list[list[str]]:
     return [re.split(r" {2,}", line)[0].split(" · ") for line in lines]
 
 
-def test_every_behaviour_has_files() -> None:
-    behaviours = rows(ARCHITECTURE, "Where do I find …")[1:]
+def test_every_behavior_has_files() -> None:
+    behaviors = rows(ARCHITECTURE, "Where do I find …")[1:]
 
-    assert len(behaviours) >= 35
-    assert [question for question, files in behaviours if "](../" not in files] == []
+    assert len(behaviors) >= 35
+    assert [question for question, files in behaviors if "](../" not in files] == []
 
 
 def test_the_bridge_table_lists_every_module_and_names_that_it_defines() -> None:

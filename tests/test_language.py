@@ -18,7 +18,7 @@ PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 TEMPLATES = [*(ROOT / "project" / "templates").rglob("*.html")]
 FILES = sorted(path for path in [*SOURCES, *PAGES, *TEMPLATES] if "migrations" not in path.parts)
 
-# A docstring that starts with one of these describes its subject in a clause without a noun.
+# A docstring that starts with one of these words has a clause instead of a noun as its subject.
 HEADLESS = re.compile(r"(Who|What|Whether|How|Whose|Whom|Whoever|Those|That)\b")
 BANNED_WORDS = (
     "henceforth",

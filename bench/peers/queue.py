@@ -1,4 +1,4 @@
-"""`python -m bench.peers.queue COUNT`: queue this many emails in the fastest way of post_office."""
+"""`python -m bench.peers.queue COUNT`: queue this many emails in the fastest way that post_office offers."""
 
 import sys
 

@@ -18,8 +18,8 @@ MAX_SCHEDULE_AHEAD = timedelta(days=30)
 
 def _normalize_mailbox(text: str) -> str:
     mailbox = normalize_mailbox(text)
-    if len(mailbox) > MAX_MAILBOX_LENGTH:  # the normal form quotes the name and writes the domain in ASCII
-        raise ValueError(f"The normal form of the address is longer than {MAX_MAILBOX_LENGTH} characters.")
+    if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization quotes the name and writes the domain in ASCII
+        raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters after normalization.")
     return mailbox
 
 
@@ -55,7 +55,7 @@ def _as_list(value: Any) -> Any:
 
 
 def one_or_many(many: Any) -> BeforeValidator:
-    """Return a validator by which a list of addresses also accepts one address as a string."""
+    """Return a validator that also accepts one address as a string where a list is expected."""
     return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
 
 

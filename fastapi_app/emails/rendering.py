@@ -1,4 +1,4 @@
-"""Rendering of the templates that a request to send emails names. It comes before submission, which fixes what is sent."""
+"""Renders the templates of the emails in a request. Runs before submission, which stores the final content."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

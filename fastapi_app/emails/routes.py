@@ -47,7 +47,8 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        description="Unique key of this request. A retry with the same key and body within 24 hours sends nothing again.",
+        description="Unique key of this request. "
+        "A retry with the same key and body within 24 hours returns the first response and sends no second email.",
         pattern=r"^[\x20-\x7e]{1,255}$",
         examples=["order-42"],
     ),
@@ -128,7 +129,10 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
     after: Annotated[UUID | None, Query(description="The `next` of the previous page")] = None,
     limit: Limit = 20,
 ) -> EmailPage:
-    """List your emails, newest first. Signed-in staff users see the emails of all API keys and users."""
+    """List your emails, newest first.
+
+    Staff users with the permission to view emails see the emails of all API keys and users.
+    """
     filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None)
     emails = await run_in_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
     return EmailPage.of(emails, limit, cursor=lambda email: email.id)
@@ -171,7 +175,7 @@ async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
     responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks) -> EmailOut:
-    """Queue a failed email again. Its attempts are counted from the start."""
+    """Queue a failed email again. Its number of attempts restarts at 0."""
     email = await run_in_transaction(retry_email, email_id, principal=principal, now=datetime.now(UTC))
     tasks.add_task(worker.wake_or_deliver)
     return EmailOut.model_validate(email)
@@ -194,7 +198,10 @@ async def reschedule(
 
 
 def _idempotency(key: str | None, body: EmailIn | EmailBatch) -> Idempotency | None:
-    """Return the key with the fingerprint of the body, which differs between an email and a batch: they have other fields."""
+    """Return the key with the fingerprint of the body.
+
+    The fingerprints of an email and a batch differ, because they have different fields.
+    """
     return None if key is None else Idempotency(key, sha256(body.model_dump_json().encode()).hexdigest())
 
 

@@ -193,7 +193,7 @@ class EmailOut(BaseModel):
         description="Message-ID header of the email", examples=["<01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e@example.com>"]
     )
     attempts: int = Field(description="Number of delivery attempts so far", examples=[1])
-    last_error: str = Field(description="Error of the last failed attempt, or empty", examples=[""])
+    last_error: str = Field(description="Error of the last finished attempt. Empty if there was no error.", examples=[""])
     scheduled_at: datetime | None = Field(description="Time requested for sending", examples=[EXAMPLE_TIME])
     next_attempt_at: datetime | None = Field(description="Time of the next attempt, if it is scheduled", examples=[None])
     sent_at: datetime | None = Field(description="Time at which the relay accepted the email", examples=["2026-12-01T09:00:02Z"])

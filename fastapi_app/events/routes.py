@@ -32,7 +32,7 @@ MAX_EVENT_ID = 2**63 - 1  # the largest id in the database
 
 def _check_types(types: str) -> str:
     if unknown := [name for name in types.split(",") if name not in TYPES]:
-        raise ValueError(f"unknown type {unknown[0]!r}; must be one of {', '.join(TYPES)}")
+        raise ValueError(f"Unknown event type {unknown[0]!r}. Use one of {', '.join(TYPES)}.")
     return types
 
 
@@ -80,7 +80,10 @@ async def list_(
     email_id: UUID | None = None,
     limit: Limit = 20,
 ) -> EventPage:
-    """List the events of the caller's emails, oldest first. Signed-in staff users see the events of all emails."""
+    """List the events of the caller's emails, oldest first.
+
+    Staff users with the permission to view emails see the events of all emails.
+    """
     event_filter = EventFilter.for_principal(principal, types=_split_types(types), email_id=email_id)
     events = await run_in_transaction(events_after, after or 0, event_filter=event_filter, limit=limit + 1)
     return EventPage.of(events, limit, cursor=lambda event: event.pk)

@@ -80,7 +80,7 @@ class EmailFailed(_Event):
 
 
 class EmailBounced(_Event):
-    """The relay reported that no recipient exists."""
+    """The relay reported for every recipient that the address does not exist. Suppressed recipients do not count."""
 
     type: Literal["email.bounced"]
 

@@ -24,13 +24,13 @@ async def get_dependency() -> str:  # `async`, because a plain `def` would run i
     return "Dependency Injection"
 
 
-@router.get("/", summary="Depends", operation_id="read_root")
+@router.get("/", summary="Get a message from a dependency", operation_id="read_root")
 async def read_root(dependency: Annotated[str, Depends(get_dependency)]) -> Message:
     """Return a greeting with a string from a dependency."""
     return Message(message=f"Hello, {dependency}")
 
 
-@router.get("/greet", summary="Asyncio", operation_id="greet", responses=openapi_errors(422))
+@router.get("/greet", summary="Greet names concurrently", operation_id="greet", responses=openapi_errors(422))
 async def greet(
     name: Annotated[list[Name], Query(min_length=1, max_length=50, examples=[["Alice", "Bob"]])],
     pause: Annotated[float, Query(ge=0, le=5, description="Seconds between hello and goodbye")] = 1.0,
@@ -41,15 +41,15 @@ async def greet(
     return Greetings(greetings=greetings, elapsed=time.perf_counter() - started)
 
 
-@router.get("/add", summary="Types", operation_id="add", responses=openapi_errors(422))
+@router.get("/add", summary="Add two numbers", operation_id="add", responses=openapi_errors(422))
 async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(examples=[5])]) -> Sum:
-    """Add two numbers. A value that is not an integer is a 422 that names the parameter."""
+    """Add two numbers. Responds 422 and names the parameter if a value is not an integer."""
     return Sum(result=add_numbers(x, y))
 
 
 @router.post(
     "/send-email/",
-    summary="BackgroundTasks",
+    summary="Send a text email in the background",
     operation_id="send_email_in_background",
     responses=openapi_errors(401, 403, 413, 422),
 )

@@ -36,7 +36,9 @@ async def require_metrics_access(
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
     if principal.kind != "session" or not principal.can_view_all:
-        raise InsufficientScope("Metrics need METRICS_TOKEN, or the session of a staff user who may view emails.")
+        raise InsufficientScope(
+            "Metrics require METRICS_TOKEN, or the session of a staff user with the permission to view emails."
+        )
 
 
 def _is_metrics_token(credentials: str) -> bool:

@@ -29,7 +29,7 @@ async def _run_check(check: Awaitable[None]) -> str:
     try:
         await asyncio.wait_for(check, CHECK_TIMEOUT_SECONDS)
     except TimeoutError:
-        return f"no answer within {CHECK_TIMEOUT_SECONDS:g} s"
+        return f"no response within {CHECK_TIMEOUT_SECONDS:g} s"
     except CheckFailed as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # any error is the result of the check

@@ -28,7 +28,7 @@ Writer = Annotated[Principal, Security(require_principal, scopes=["suppressions:
 
 
 class _AddressConvertor(PathConvertor):
-    """Matches any non-empty text: an address may contain a slash before its @. An empty one would be the list's own URL.
+    """Matches any non-empty text: an address may contain a slash before its @. An empty address would be the URL of the list.
 
     Line feeds match too, so that `Address` rejects them with a 422 instead of a 404.
     """

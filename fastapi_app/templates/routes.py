@@ -46,7 +46,10 @@ async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
     responses=openapi_errors(400, 401, 403, 413, 422),
 )
 async def put(slug: TemplateSlug, template: TemplateIn, _principal: Writer) -> TemplateOut:
-    """Create a template, or a new version of it. New emails use this version; emails that were already accepted do not change."""
+    """Create a template, or a new version of an existing template.
+
+    New emails use this version. Emails that were already accepted do not change.
+    """
     sources = EmailParts(template.subject, template.text or "", template.html or "")
     compiled = await run_in_thread(CompiledTemplate, sources)
     return TemplateOut.model_validate(await run_in_transaction(put_template, slug, compiled, now=datetime.now(UTC)))
@@ -71,6 +74,6 @@ async def delete(slug: TemplateSlug, _principal: Writer) -> None:
     responses=openapi_errors(400, 401, 403, 404, 413, 422),
 )
 async def preview(slug: TemplateSlug, body: PreviewRequest, _principal: Reader) -> TemplatePreview:
-    """Render the current version with these variables. Nothing is sent."""
+    """Render the current version with these variables, without sending an email."""
     template = await run_in_transaction(load_template, slug)
     return TemplatePreview.model_validate(await run_in_thread(template.render, body.variables))

@@ -38,7 +38,7 @@ class TemplateIn(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if not self.text and not self.html:
-            raise ValueError("at least one of text and html is required")
+            raise ValueError("Provide at least one of text and html.")
         return self
 
 

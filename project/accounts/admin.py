@@ -1,4 +1,7 @@
-"""Admin pages of users, groups and two-factor devices. Staff cannot grant or manage more than they may do themselves."""
+"""Admin pages of users, groups and two-factor devices.
+
+Staff cannot grant permissions that they lack, or manage users with more permissions.
+"""
 
 from typing import Any, cast
 
@@ -80,7 +83,7 @@ class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
         return devices
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Return Django's field, limited to users with no more permissions than the signed-in user."""
+        """Return Django's field, limited to users with no more permissions than the logged-in user."""
         users = manageable_users(cast("User", request.user))
         return super().formfield_for_foreignkey(
             db_field, request, **kwargs | {"queryset": users, "error_messages": PRIVILEGE_ERRORS}

@@ -45,7 +45,7 @@ class LoginForm(AdminAuthenticationForm):
     otp = forms.CharField(required=False, label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
 
     def clean(self) -> dict[str, Any]:
-        """Check the password first: nothing is revealed about the code before the password is correct."""
+        """Check the password first, and the code only if the password is correct."""
         cleaned = super().clean()
         user = self.get_user()
         if isinstance(user, User):
@@ -79,7 +79,7 @@ class TwoFactorAdminSite(AdminSite):
         return super().has_permission(request)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the login page. Redirect signed-in staff who only lack two-factor login to its setup page."""
+        """Show the login page. Redirect logged-in staff who only lack two-factor login to its setup page."""
         if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
         return super().login(request, extra_context)
@@ -87,7 +87,10 @@ class TwoFactorAdminSite(AdminSite):
     def password_change(  # type: ignore[override]  # the stubs only allow Django's own response
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Change the password. A wrong old password counts as a failed login, so a stolen session gives no unlimited guesses."""
+        """Change the password.
+
+        A wrong old password counts as a failed login, so a stolen session does not allow unlimited guesses.
+        """
         if request.method == "POST":
             username = request.user.get_username()
             auth.authenticate(request, username=username, password=request.POST.get("old_password", ""))
@@ -98,7 +101,7 @@ class TwoFactorAdminSite(AdminSite):
         return super().password_change(request, extra_context)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
-        """Return Django's URLs and the one of the two-factor page."""
+        """Return Django's URLs and the URL of the two-factor page."""
         return [path("two-factor/", never_cache(self.two_factor_view), name="two_factor"), *super().get_urls()]
 
     def two_factor_view(self, request: HttpRequest) -> HttpResponse:

@@ -7,7 +7,7 @@ from project.accounts.models import User
 
 
 def permissions_held_by(user: User) -> QuerySet[Permission]:
-    """Return the permissions of a user and of their groups, also of a deactivated user, who may be activated again."""
+    """Return the permissions of a user and of their groups, even if the user is deactivated: they may be activated again."""
     if user.is_superuser:
         return Permission.objects.all()
     return Permission.objects.filter(Q(user=user) | Q(group__user=user)).distinct()

@@ -1,4 +1,7 @@
-"""Login lockout: too many failed logins lock a user, and an IP address, for a while (django-axes). For the admin and the API."""
+"""Login lockout: too many failed logins lock a user, and an IP address, for a while (django-axes).
+
+Used by the admin and the API.
+"""
 
 from collections.abc import Mapping
 from math import ceil
@@ -31,7 +34,7 @@ def client_ip(request: HttpRequest) -> str | None:
 
 
 def login_username(request: HttpRequest, credentials: Mapping[str, str] | None = None) -> str | None:
-    """Return the username that a login's failures are counted for, cut to the column's size, which PostgreSQL enforces."""
+    """Return the username that a login's failures are counted for, truncated to the column's size, which PostgreSQL enforces."""
     username = (credentials or request.POST).get("username")
     return username and username[:MAX_USERNAME_LENGTH]
 
@@ -64,7 +67,7 @@ def lockout_response(request: HttpRequest, *_args: object) -> HttpResponse:
 
 
 def _seconds_until_unlocked(request: HttpRequest, username: str) -> float:
-    """Return the seconds until the newest failure expires, when the lock has ended whatever other failures were counted."""
+    """Return the seconds until the newest failure expires. The lock has ended by then."""
     attempts = AccessAttempt.objects.filter(Q(username=username) | Q(ip_address=client_ip(request)))
     newest = attempts.aggregate(at=Max("attempt_time"))["at"] or timezone.now()
     seconds: float = (newest + settings.AXES_COOLOFF_TIME - timezone.now()).total_seconds()

@@ -1,7 +1,7 @@
 """django-axes handler: counts failed logins, and resets only the failures that belong to a successful login.
 
-Kept apart from project.accounts.lockout because importing a handler connects django-axes' signal receivers. They must run after
-those of the audit trail, which would otherwise record the failure that reaches the limit as one of a locked-out user.
+Separate from project.accounts.lockout, because importing a handler connects django-axes' signal receivers. These receivers must
+run after the audit trail's receivers. Otherwise the audit trail records the failure that reaches the limit as "locked out".
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class AxesHandler(AxesDatabaseHandler):  # type: ignore[misc]  # django-axes has
     """
 
     def reset_user_attempts(self, request: HttpRequest, credentials: Mapping[str, str] | None = None) -> int:
-        """Delete this user's failures from this IP address after a login. Failures of other users or addresses stay."""
+        """Delete this user's failures from this IP address after a login. Failures of other users or IP addresses stay."""
         own = AccessAttempt.objects.filter(username=login_username(request, credentials), ip_address=client_ip(request))
         deleted: int = own.delete()[0]
         return deleted

@@ -1,7 +1,7 @@
 """Recovery codes for users who have lost their authenticator app. Each code works once in place of the app's code.
 
 The codes are shown once and stored as hashes, in django-otp's static tokens. They consist of digits only, like the app's codes,
-so that one numeric input field accepts both; the length tells them apart.
+so that one numeric input field accepts both; the length distinguishes them.
 """
 
 import secrets
@@ -23,7 +23,7 @@ _HASH_LENGTH = 16  # characters: the size of a static token's column
 
 @transaction.atomic
 def create_recovery_codes(user: User) -> list[str]:
-    """Replace the user's codes with new ones, and return these in groups of four digits. They cannot be read again."""
+    """Replace the user's codes and return the new codes in groups of four digits. The codes cannot be read again."""
     delete_recovery_codes(user)
     codes = [str(secrets.randbelow(10**CODE_DIGITS)).zfill(CODE_DIGITS) for _ in range(CODE_COUNT)]
     device = StaticDevice.objects.create(user=user, name="recovery codes", confirmed=True)

@@ -33,14 +33,14 @@ class TwoFactorRequired(DomainError):
 
 
 def must_set_up_two_factor(user: User) -> bool:
-    """Return whether the user must set up two-factor login before anything else."""
+    """Return whether the user must set up two-factor login before using the admin or the API."""
     return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
 
 
 def require_second_factor(request: HttpRequest, user: User, code: str) -> None:
     """Raise `TwoFactorRequired` unless the code is correct or the user has no device. A code works once.
 
-    A missing code is no failed login. An incorrect one is: raises `LockedOut` if it reaches the limit.
+    An incorrect code counts as a failed login, and raises `LockedOut` when the limit is reached. A missing code does not count.
     """
     if (device := user.device) is None:
         return
@@ -84,7 +84,7 @@ def renew_recovery_codes(request: HttpRequest, user: User, code: str) -> list[st
 
 
 def disable_with_code(request: HttpRequest, user: User, code: str) -> bool:
-    """Disable two-factor login if the code is correct, and return whether it was."""
+    """Disable two-factor login if the code is correct. Return whether two-factor login was disabled."""
     device = user.device
     return device is not None and _verify(request, user, device, code) and disable_two_factor(user)
 

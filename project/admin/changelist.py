@@ -1,4 +1,4 @@
-"""Keyset pagination for admin lists of any length: a page costs the same however far down it is."""
+"""Keyset pagination for admin lists: loading a page takes the same time at any position in the list."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,8 +18,8 @@ class KeysetChangeList(ChangeList):
     """Change list with keyset pagination by primary key. It runs no COUNT and no OFFSET."""
 
     after: str | None = None
-    first_page: str | None = None  # query string of the first page, unless this is it
-    next_page: str | None = None  # query string of the next page, if there is one
+    first_page: str | None = None  # query string of the first page; None on the first page
+    next_page: str | None = None  # query string of the next page; None on the last page
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Return the admin's order, whatever the query string requests: no other order has an index."""

@@ -88,7 +88,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         if key.daily_quota is None:
             return "no limit"
         used = key.quota_used if key.quota_day == datetime.now(UTC).date() else 0
-        return f"{key.daily_quota} ({used} sent today)"
+        return f"{key.daily_quota} ({used} used today)"
 
     @admin.display(description="old secret expires at")
     def old_secret_expires_at(self, key: ApiKey) -> datetime | None:
@@ -117,7 +117,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
     # Creating
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> forms.Field | None:
-        """Return Django's form field, or for the scopes, checkboxes for those that the user has."""
+        """Return Django's form field; for `scopes`, checkboxes for the scopes that the user has."""
         if db_field.name == "scopes":
             return scopes_field(scopes_for_user(cast("User", request.user)))
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -127,7 +127,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         obj.plaintext = save_new_key(obj)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        """Return the page with the key. A redirect would have to carry the key, or the server to store it."""
+        """Return the page with the key. With a redirect, the key would have to be in the URL or stored on the server."""
         return self.key_created_page(request, obj, obj.plaintext)
 
     def key_created_page(self, request: HttpRequest, key: ApiKey, plaintext: str) -> HttpResponse:
@@ -160,7 +160,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         self.message_user(request, f"Revoked {len(revoked)} API key{'' if len(revoked) == 1 else 's'}.", messages.SUCCESS)
 
     def get_urls(self) -> list[URLPattern]:
-        """Return Django's URLs and those of the revoke and rotate pages."""
+        """Return Django's URLs and the URLs of the revoke and rotate pages."""
         views = {"revoke": self.revoke_view, "rotate": self.rotate_view}
         own = [
             path(f"<path:object_id>/{name}/", self.admin_site.admin_view(view), name=f"api_keys_apikey_{name}")

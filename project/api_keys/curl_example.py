@@ -1,4 +1,4 @@
-"""A curl command that tries an API key. Pure."""
+"""A curl command that tries an API key. Pure functions, no I/O."""
 
 import json
 from collections.abc import Iterable, Sequence

@@ -63,9 +63,9 @@ def save_new_key(key: ApiKey) -> str:
 
 
 def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> str:
-    """Replace a key's secret and return the new key. The old secret stays valid for `overlap`; any older one ends now.
+    """Replace a key's secret and return the new key. The old secret stays valid for `overlap`.
 
-    The prefix stays, and the key still owns its emails. Raises `KeyNotActive`.
+    Any older secret is invalid immediately. The prefix stays, and the key still owns its emails. Raises `KeyNotActive`.
     """
     key = ApiKey.objects.select_for_update().filter(prefix=prefix.removeprefix(KEY_PREFIX)).first()
     if key is None or key.state(now) in {KeyState.EXPIRED, KeyState.REVOKED}:
@@ -122,7 +122,7 @@ def _validate_name(name: str) -> str:
 
 
 def _find_key(text: str) -> tuple[ApiKey, bool]:
-    """Return the key, which is not revoked, and whether `text` holds its current secret. Raises `NotAuthenticated`."""
+    """Return the non-revoked key, and whether `text` contains its current secret. Raises `NotAuthenticated`."""
     prefix, secret = _split_key(text)
     key, secret_hash = ApiKey.objects.filter(prefix=prefix).first(), _hash_secret(secret)
     # Compared even for an unknown key, so that the response time does not reveal whether the prefix exists.

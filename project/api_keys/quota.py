@@ -17,7 +17,7 @@ class QuotaExceeded(RetryLater):
 def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
     """Count emails against the daily quota of a key, in the transaction that stores them. A key without a quota has no limit.
 
-    Raises `QuotaExceeded`, and then counts none of the emails.
+    Raises `QuotaExceeded`; in this case the count does not change.
     """
     keys = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False)
     keys.exclude(quota_day=now.date()).update(quota_day=now.date(), quota_used=0)

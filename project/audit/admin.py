@@ -20,7 +20,7 @@ class AuditEventAdmin(AppendOnlyAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(AppendOnlyAdmin):
-    """Changes made in the admin, with their user."""
+    """Admin changes, with the user who made each change."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "change")
     list_filter = ("action_flag",)

@@ -1,4 +1,4 @@
-"""Deduplicates repeated rejections within a minute, so that a flood of them fills no table. Thread-safe."""
+"""Deduplicates repeated rejections within a minute, so that a flood does not fill the table. Thread-safe."""
 
 import math
 from threading import Lock

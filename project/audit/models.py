@@ -9,8 +9,8 @@ from django.utils import timezone
 class AuditAction(models.TextChoices):
     """Actions that are audited."""
 
-    SIGNED_IN = "signed in"
-    SIGNED_OUT = "signed out"
+    LOGGED_IN = "logged in"
+    LOGGED_OUT = "logged out"
     REJECTED = "rejected"
     KEY_CREATED = "key created"
     KEY_ROTATED = "key rotated"
@@ -28,12 +28,12 @@ class AuditEvent(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     action = models.CharField(max_length=24, choices=AuditAction)
     actor = models.CharField(max_length=150)  # the name of a user or of an API key
-    reason = models.CharField(max_length=20, default="", blank=True)  # of a rejection; or that a token was used, not a session
+    reason = models.CharField(max_length=20, default="", blank=True)  # of a rejection; `token` if an access token was issued
     ip_address = models.GenericIPAddressField(null=True, blank=True)  # of the client, if there was a request
 
     class Meta:
         ordering: ClassVar = ["-pk"]
-        indexes: ClassVar = [models.Index(fields=["created_at"], name="audit_created_at")]  # the oldest are deleted
+        indexes: ClassVar = [models.Index(fields=["created_at"], name="audit_created_at")]  # for deleting expired rows
 
     def __str__(self) -> str:
         return f"{self.actor}: {self.action}"

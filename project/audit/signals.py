@@ -22,25 +22,25 @@ from project.audit.store import build_audit_event
 from project.auth.access_tokens import access_token_issued
 
 WRONG_CREDENTIALS, LOCKED_OUT = "wrong credentials", "locked out"
-VIA_ACCESS_TOKEN = "token"  # noqa: S105  # how the user signed in, not a token
+VIA_ACCESS_TOKEN = "token"  # noqa: S105  # how the user logged in, not a token
 _recent = RecentEvents()
 _ACTION_BY_FIELD = {"revoked_at": AuditAction.KEY_REVOKED, "previous_secret_hash": AuditAction.KEY_ROTATED}
 
 
 @receiver(user_logged_in)
 def _on_login(request: HttpRequest, user: User, **_kwargs: Any) -> None:
-    _write(AuditAction.SIGNED_IN, user.get_username(), request)
+    _write(AuditAction.LOGGED_IN, user.get_username(), request)
 
 
 @receiver(access_token_issued)
 def _on_access_token_issued(request: HttpRequest, user: User, **_kwargs: Any) -> None:
-    _write(AuditAction.SIGNED_IN, user.get_username(), request, VIA_ACCESS_TOKEN)
+    _write(AuditAction.LOGGED_IN, user.get_username(), request, VIA_ACCESS_TOKEN)
 
 
 @receiver(user_logged_out)
 def _on_logout(request: HttpRequest, user: User | None, **_kwargs: Any) -> None:
     if user is not None:
-        _write(AuditAction.SIGNED_OUT, user.get_username(), request)
+        _write(AuditAction.LOGGED_OUT, user.get_username(), request)
 
 
 @receiver(user_login_failed)
@@ -54,13 +54,16 @@ def _on_login_failed(
 
 @receiver(second_factor_missing)
 def _on_second_factor_missing(request: HttpRequest, user: User, **_kwargs: Any) -> None:
-    """Write at most one row a minute for each user: a missing code is no failed login, so no lockout stops the attempts."""
+    """Write at most one row a minute for each user.
+
+    A missing code does not count as a failed login, so the lockout does not limit these attempts.
+    """
     if _recent.is_new(user.get_username(), NO_CODE, now=monotonic()):
         _write(AuditAction.REJECTED, user.get_username(), request, NO_CODE)
 
 
 def _is_new_lockout(request: HttpRequest | None) -> bool:
-    """Return whether to write the attempt: a locked-out client may keep trying, and gets one row a minute."""
+    """Return whether to write the attempt: at most one row a minute is written for a locked-out client that keeps trying."""
     now = monotonic()
     return _recent.has_capacity(now) and _recent.is_new((client_ip(request) if request else None) or "", LOCKED_OUT, now=now)
 

@@ -8,7 +8,7 @@ MAX_ACTOR_LENGTH = 150  # characters
 
 
 def build_audit_event(action: AuditAction, actor: str, *, ip_address: str | None = None, reason: str = "") -> AuditEvent:
-    """Return an unsaved row. The actor may be untrusted input: it is cut, and NUL, which PostgreSQL rejects, is removed."""
+    """Return an unsaved row. The actor may be untrusted input: it is truncated, and NUL, which PostgreSQL rejects, is removed."""
     name = actor.replace("\x00", "")[:MAX_ACTOR_LENGTH]
     return AuditEvent(action=action, actor=name, reason=reason, ip_address=_valid_ip_address(ip_address))
 

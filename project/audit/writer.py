@@ -1,7 +1,7 @@
 """Writes rejected API credentials to the audit trail, in the background.
 
-A flood of bad credentials becomes one row a minute for each key, user or address and each reason; beyond a hundred addresses,
-one row for all of them.
+A flood of bad credentials becomes one row a minute for each key, user or IP address and each reason; beyond a hundred IP
+addresses, one row for all of them.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ MANY_ADDRESSES = "from many addresses"
 
 
 class AuditWriter:
-    """Queues and writes audit entries. One per application; each process deduplicates for itself."""
+    """Queues and writes audit entries. One per application. Each process deduplicates separately."""
 
     def __init__(self) -> None:
         self._recent = RecentEvents()
@@ -34,7 +34,7 @@ class AuditWriter:
         self._has_entries: asyncio.Event | None = None  # set while `running`
 
     async def record(self, rejection: NotAuthenticated, *, ip_address: str | None) -> None:
-        """Queue an entry for a rejected credential. Returns at once; without a lifespan, when the entry is written."""
+        """Queue an entry for a rejected credential and return immediately. Without a lifespan, write it before returning."""
         if rejection.reason is None:
             return
         now, actor = time.monotonic(), rejection.name

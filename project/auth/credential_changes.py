@@ -1,7 +1,7 @@
-"""Announces that credentials may have changed: an API key, a user, permissions, a session. Open streams then check theirs again.
+"""Announces that credentials may have changed: an API key, a user, permissions, a session. Open streams then re-authenticate.
 
-Changes of this process are announced when they commit. Changes of other processes are found by polling a version number that
-every change increments.
+Changes made by this process are announced after the commit. Changes made by other processes are found by polling a version number
+that every change increments.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ credentials_changed = LocalSignal[[]]()  # sent on any thread, after the commit
 
 @asynccontextmanager
 async def poll_credential_changes() -> AsyncIterator[None]:
-    """Announce changes of other processes, too, while this context is open. For the lifespan."""
+    """Announce changes made by other processes, too, while this context is open. For the lifespan."""
     task = asyncio.create_task(_poll())
     try:
         yield

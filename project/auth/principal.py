@@ -1,4 +1,4 @@
-"""The principal: an authenticated caller, whatever credential was used, and the errors of authentication and authorization."""
+"""The principal (an authenticated caller, by any kind of credential) and the errors of authentication and authorization."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +25,11 @@ class AuthFailureReason(StrEnum):
 
 
 class NotAuthenticated(DomainError):
-    """The credential is missing or invalid. `reason` is set if there was one; `name` is its owner's, if known."""
+    """The credential is missing or invalid.
+
+    `reason` is set if an API key, access token or Authorization header was rejected. `name` is the name of the key or user,
+    if known.
+    """
 
     code = "not_authenticated"
 

@@ -33,7 +33,7 @@ class InvalidScope(DomainError):
 
 
 def scopes_for_user(user: User) -> frozenset[str]:
-    """Return the scopes that a user's permissions allow: all for a superuser, none for a deactivated user."""
+    """Return the scopes that a user's permissions allow: all scopes for a superuser, an empty set for a deactivated user."""
     return frozenset(scope for scope, permissions in PERMISSIONS.items() if user.has_perms(permissions))
 
 

@@ -1,4 +1,7 @@
-"""Patterns for the From addresses that an API key may use: an address, `*@domain`, or `*@*.domain` for its subdomains. Pure."""
+"""Patterns for the From addresses that an API key may use: an address, `*@domain`, or `*@*.domain` for its subdomains.
+
+Pure functions, no I/O.
+"""
 
 from email_validator import validate_email
 
@@ -13,7 +16,7 @@ def normalize_pattern(text: str) -> str:
     if not local or (local != "*" and "*" in local):
         raise ValueError(f"{text}: enter an address, *@domain or *@*.domain.")
     try:
-        # Validated as From addresses are, or no address would match. An asterisk is a valid character of a local part.
+        # Validated with the same rules as From addresses; otherwise no address would match. An asterisk is valid in a local part.
         address = validate_email(
             f"{local}@{domain.removeprefix(subdomains)}",
             check_deliverability=False,

@@ -7,12 +7,12 @@ from project.auth.scopes import scopes_for_user
 
 
 def authenticate_session_user(user: User) -> Principal:
-    """Return the principal of a signed-in user. Raises `NotAuthenticated` if they must set up two-factor login first."""
+    """Return the principal of a logged-in user. Raises `NotAuthenticated` if they must set up two-factor login first."""
     if must_set_up_two_factor(user):
         raise NotAuthenticated("Two-factor login is required. Set it up at /admin/two-factor/.")
     return session_principal(user)
 
 
 def session_principal(user: User) -> Principal:
-    """Return the principal of a signed-in user, with all of the user's scopes."""
+    """Return the principal of a logged-in user, with all of the user's scopes."""
     return principal_for_user("session", user, scopes=scopes_for_user(user))

@@ -1,4 +1,4 @@
-"""Django's sessions and CSRF check for FastAPI: a user who is signed in at /admin/ is signed in at /api too.
+"""Django's sessions and CSRF check for FastAPI: a user who is logged in at /admin/ is logged in at /api too.
 
 Django's own code decides: a changed password or a deactivated user ends the session. Browsers also send cookies with forged
 requests, so an unsafe method needs a CSRF token too. Needs the packages django and fastapi; reads `SESSION_ENGINE`,
@@ -25,7 +25,7 @@ class CsrfFailed(Exception):
 
 
 async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
-    """FastAPI dependency. Return the signed-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`.
+    """FastAPI dependency. Return the logged-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`.
 
     A WebSocket's cookie counts only with an Origin header, which `WebSocketOriginMiddleware` checks: all browsers send one.
     """

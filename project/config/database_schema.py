@@ -10,20 +10,20 @@ PRE_RELEASE_TABLE = "outbox_email"  # before the first release, emails were in t
 
 
 class IncompatibleDatabase(Exception):
-    """The database was made by a version of Mailrail that cannot be upgraded."""
+    """The database was created by a version of Mailrail that cannot be upgraded."""
 
     def __init__(self) -> None:
         super().__init__(
-            "This database was made by a version of Mailrail before the first release, which cannot be upgraded:"
-            " set DATA_DIR or DATABASE_URL to a new one."
+            "This database was created by a pre-release version of Mailrail and cannot be upgraded:"
+            " set DATA_DIR to a new directory, or DATABASE_URL to a new database."
         )
 
 
 @contextmanager
 def startup_connection() -> Iterator[None]:
-    """Run checks of the schema, and close the connection they opened.
+    """Run checks of the schema, and close the connection that they opened.
 
-    An unavailable database does not stop the start, since it may come back: `/api/health/ready` reports it.
+    An unavailable database does not prevent startup, because it may become available later. `/api/health/ready` reports it.
     """
     try:
         yield
@@ -34,7 +34,7 @@ def startup_connection() -> Iterator[None]:
 
 
 def refuse_incompatible_database() -> None:
-    """Raise `IncompatibleDatabase` if the database was made before the first release. Costs one query."""
+    """Raise `IncompatibleDatabase` if the database was created by a pre-release version. Runs one query."""
     if PRE_RELEASE_TABLE in connection.introspection.table_names():
         raise IncompatibleDatabase
 

@@ -1,4 +1,4 @@
-"""Parses EMAIL_URL: the SMTP server that emails are sent to, and its options. Pure."""
+"""Parses EMAIL_URL: the SMTP server that emails are sent to, and its options. Pure functions, no I/O."""
 
 import math
 import re

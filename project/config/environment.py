@@ -1,4 +1,4 @@
-"""The environment variables as one typed, validated object. An invalid value stops the start with an error that names it."""
+"""The environment as one typed, validated object. An invalid value aborts startup with an error that names the variable."""
 
 import re
 import secrets
@@ -90,8 +90,8 @@ class Environment(BaseSettings):
     max_streams_per_caller: int = Field(
         1000,
         ge=0,
-        description="Maximum open WebSockets and event streams per API key, user or anonymous address, in each process."
-        " 0 means unlimited.",
+        description="Maximum open WebSockets and event streams per API key, per user, or per IP address without a credential, in"
+        " each process. 0 means unlimited.",
     )
     rate_limit_key: str = Field(
         UNLIMITED, description="Maximum requests per API key, such as 100/second or 6000/minute. off means unlimited."
@@ -100,16 +100,16 @@ class Environment(BaseSettings):
         UNLIMITED, description="Maximum requests per user, by access token or session, such as 6000/minute. off means unlimited."
     )
     rate_limit_anonymous: str = Field(
-        "60000/minute", description="Maximum requests per address without a valid credential. off means unlimited."
+        "60000/minute", description="Maximum requests per IP address without a valid credential. off means unlimited."
     )
     rate_limit_login: str = Field(
-        "600/minute", description="Maximum requests for access tokens per address, and per user. off means unlimited."
+        "600/minute", description="Maximum requests for access tokens per IP address, and per user. off means unlimited."
     )
     redis_url: SecretStr | None = Field(
         None, description="Redis server, such as redis://host:6379: processes share rate limits and notify each other through it."
     )
     login_max_failures: int = Field(
-        10, ge=0, description="Failed logins after which a user, or an address, is locked out. 0 disables the lockout."
+        10, ge=0, description="Failed logins after which a user or an IP address is locked out. 0 disables the lockout."
     )
     login_lockout_seconds: int = Field(300, gt=0, description="Duration of the lockout, in seconds.")
     require_2fa: bool = Field(False, description="Require two-factor login for all users of the admin.")

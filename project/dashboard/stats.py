@@ -77,7 +77,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class QueueDepths:
-    """Number of emails in each status of the queue, and the time since which the oldest queued email waits."""
+    """Number of emails in each status of the queue, and the time when the oldest queued email was queued."""
 
     depths: Mapping[str, int]
     oldest_queued_at: datetime | None

@@ -19,7 +19,7 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-LEASE = timedelta(minutes=5)  # live workers renew it; it is the only sign of life from a worker on another machine
+LEASE = timedelta(minutes=5)  # live workers renew it; for workers on other machines it is the only sign that they are alive
 # The fields that sending needs. Loading the others takes as long as half the claim.
 CLAIMED_FIELDS = (
     "id",
@@ -34,7 +34,8 @@ CLAIMED_FIELDS = (
     "recipient_results",
     "claimed_by",
 )
-# After its next probe was due. A live worker has probed its relay again by then: a relay may take ten minutes to time out.
+# How long an outage row is kept after its next probe was due. A live worker has probed the relay again by then, although a
+# relay may take ten minutes to time out.
 OUTAGE_RETENTION = timedelta(minutes=15)
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate size of one claim, because each of a hundred emails may have 15 MiB
 
@@ -91,7 +92,10 @@ def next_due_at() -> datetime | None:
 
 
 def _due_ids(limit: int, now: datetime) -> list[UUID]:
-    """Return emails whose time has come, then queued ones. Two queries, because each has an index, and `OR` would use neither."""
+    """Return the ids of scheduled and delayed emails that are due, then of queued emails.
+
+    Two queries, because each uses an index and `OR` would use neither index.
+    """
     waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now).order_by("next_attempt_at")
     queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
     due = _ids_and_sizes(waited, limit)

@@ -39,7 +39,8 @@ class DeliveryState:
 class DeliveryDecision:
     """The email after the attempt, and the relay's `reply` that explains its status.
 
-    `rejections` are the relay's rejections of recipients in this attempt. `bounced` are those of addresses that do not exist.
+    `rejections` contains the recipients that the relay rejected in this attempt, with its replies. `bounced` contains the
+    rejected addresses that do not exist.
     """
 
     status: Status
@@ -125,7 +126,10 @@ def _error_text(result: SendResult, state: DeliveryState) -> str:
 
 
 def _rejections(result: SendResult, pending: Sequence[str]) -> Mapping[str, Reply]:
-    """Return the rejections by recipient. With one recipient, a failing reply is about that one unless it is about the sender."""
+    """Return the rejections by recipient.
+
+    With a single recipient, an error reply counts as a rejection of that recipient, unless it is about the sender.
+    """
     if result.error and result.reply and len(pending) == 1 and not result.sender_rejected:
         return {pending[0]: result.reply, **result.rejections}
     return result.rejections

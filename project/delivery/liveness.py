@@ -40,9 +40,8 @@ def live_workers(folder: Path) -> list[str]:
 def remove_dead(names: Iterable[str], folder: Path) -> None:
     """Delete the files of dead workers, once their emails are back in the queue."""
     for name in names:
-        with suppress(
-            OSError
-        ):  # another worker deleted the file first, or this user may not: then the worker stays listed as dead
+        # Another worker has deleted the file, or this user lacks the permission; the worker then stays listed as dead.
+        with suppress(OSError):
             (folder / name).unlink()
 
 
@@ -51,7 +50,7 @@ def _is_locked(path: Path) -> bool | None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
-        return None  # another worker deleted it, or it belongs to another user
+        return None  # another worker deleted the file, or the file belongs to another user
     try:
         if path.name.startswith(".") and time.time() < os.fstat(descriptor).st_mtime + STARTUP_GRACE_SECONDS:
             return None  # the worker is just starting

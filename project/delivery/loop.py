@@ -25,9 +25,9 @@ from project.transports.smtp.error_classification import FailureKind
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 5.0
-MIN_POLL_INTERVAL_SECONDS = 0.02  # between polls that find little, so that emails queued meanwhile are claimed together
+MIN_POLL_INTERVAL_SECONDS = 0.02  # after a poll that finds no emails, so that emails queued meanwhile are claimed together
 FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
-MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; a slow relay never gets so many
+MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class DeliveryLoop:
     """One run of the worker called `name`, from `start` or `deliver_due` until `finish`."""
 
     def __init__(self, name: str, folder: Path, *, poll_interval: float) -> None:
-        """`folder` holds the liveness locks; `poll_interval` is in seconds."""
+        """Create the transport and its sender pool. `folder` contains the liveness locks; `poll_interval` is in seconds."""
         self._name = name
         self._folder = folder
         self._poll_interval = poll_interval
@@ -65,7 +65,7 @@ class DeliveryLoop:
         self._wake_up.set()
 
     async def deliver_due(self) -> None:
-        """Deliver until nothing more is due or the relay is unavailable."""
+        """Deliver until no more emails are due or the relay is unavailable."""
         await self._sweep()
         while True:
             self._wake_up.clear()
@@ -75,7 +75,7 @@ class DeliveryLoop:
             await self._wake_up.wait()
 
     async def finish(self, grace: float) -> None:
-        """Give emails in flight `grace` seconds to finish, and release the claims on those that are not being sent."""
+        """Wait up to `grace` seconds for emails in flight, and release the claims on emails that are not being sent."""
         deadline = time.monotonic() + grace
         self._is_finishing = True
         self.wake()
@@ -181,7 +181,7 @@ class DeliveryLoop:
                 await self._try_query(release_claims, emails, now=timezone.now())
 
     async def _try_query(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Run `function` in a transaction. Return None if it fails: the next sweep repairs what could not be stored."""
+        """Run `function` in a transaction. Return None if it fails: the next sweep repairs the state that could not be stored."""
         try:
             return await run_in_transaction(function, *args, **kwargs)
         except Exception:

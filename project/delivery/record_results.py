@@ -18,7 +18,7 @@ from project.transports.simulator import is_simulated
 
 
 class LeaseLost(Exception):
-    """Another worker has claimed one of the emails meanwhile, and stores that email's result."""
+    """Another worker has claimed one of the emails in the meantime and will store that email's result."""
 
 
 RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None}  # fields of an email without a claim

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_SECONDS = 10.0  # until an unused connection is closed
 RECORD_RETRY_SECONDS = 1.0  # between attempts to store a result while the database is unavailable
-CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # for a connection that exceeds what the relay accepts
+CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # before a connection beyond the relay's limit tries again
 
 OnResult = Callable[[SendResult], Awaitable[None]]
 
@@ -85,7 +85,7 @@ class SenderPool:
             logger.info("Sending email %s", _describe(email))
             try:
                 result = await connection.send(email)
-            except Exception as error:  # a bug, or no thread could be started: without a result it stays in flight
+            except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight
                 logger.exception("Email %s could not be sent", email.id)
                 result = failed_result(error, FailureKind.TEMPORARY)
             if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
@@ -95,9 +95,10 @@ class SenderPool:
             await self._record(email, result)
 
     def _is_connection_limit(self, email: Email) -> bool:
-        """Return whether the relay may work and only accept no more connections: others are open, or are being opened.
+        """Return whether the error may only mean that the relay's connection limit is reached.
 
-        An email is retried only once because others are being opened: otherwise connections could wait for each other forever.
+        That is possible while other connections are open or being opened. An email is retried only once because of connections
+        that are being opened; otherwise connections could wait for each other forever.
         """
         is_open = any(other.is_open for other in self._connections)
         may_open = email.id not in self._retried_ids and any(other.is_connecting for other in self._connections)

@@ -1,4 +1,4 @@
-"""The delivery worker: delivers queued emails while the application runs, and is where delivery is woken.
+"""The delivery worker: delivers queued emails while the application runs. Other code wakes it with `wake` or `wake_or_deliver`.
 
 The database is the source of truth. The worker is woken as soon as an email is queued, and also polls every few seconds to find
 emails without a wake-up: queued by a process that publishes no notifications, or before a crash between commit and wake-up.
@@ -22,7 +22,10 @@ class DeliveryWorker:
     """Claims queued emails and sends them through the transport. One per application."""
 
     def __init__(self, folder: Path, *, poll_interval: float = POLL_INTERVAL_SECONDS, is_enabled: bool = True) -> None:
-        """`folder` holds the liveness locks of this machine's workers. If not `is_enabled`, another process delivers."""
+        """Create a stopped worker. If not `is_enabled`, another process delivers.
+
+        `folder` contains the liveness locks of this machine's workers.
+        """
         self.folder = folder
         self.is_enabled = is_enabled
         self._poll_interval = poll_interval

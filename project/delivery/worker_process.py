@@ -1,6 +1,6 @@
-"""The delivery worker in a process beside the server's, so that the API keeps answering fast while emails are delivered.
+"""The delivery worker in a subprocess of the server, so that the API stays fast while emails are delivered.
 
-`WorkerProcess` is the server's side. `run_as_subprocess` is the child's: the command `manage.py deliver --subprocess`.
+`WorkerProcess` runs in the server. `run_as_subprocess` runs in the subprocess: the command `manage.py deliver --subprocess`.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Actions on a submitted email: cancel, retry, reschedule.
 
-Each action is one conditional UPDATE, so of two actions at the same moment one takes effect and the other is rejected.
+Each action is one conditional UPDATE, so it takes effect only if the email's status allows it at that moment.
 """
 
 from datetime import datetime
@@ -40,13 +40,20 @@ class EmailNotReschedulable(DomainError):
     code = "email_not_reschedulable"
 
 
+PARTICIPLES: dict[type[DomainError], str] = {
+    EmailNotCancelable: "canceled",
+    EmailNotRetryable: "retried",
+    EmailNotReschedulable: "rescheduled",
+}
+
+
 def cancel_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
     """Cancel a queued or scheduled email. Raises `EmailNotFound`, `NotOwner`, `EmailNotCancelable`."""
     return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, status=Status.CANCELED, next_attempt_at=None)
 
 
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Queue a failed email again, with all its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`."""
+    """Queue a failed email again and reset its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`."""
     return _change(
         email_id, principal, now, (Status.FAILED,), EmailNotRetryable, status=Status.QUEUED, attempts=0, recipient_results={}
     )
@@ -75,7 +82,7 @@ def _change(
     if not changed and not changeable.exists():
         raise NotOwner("You do not have permission to change this email.")
     if not changed:
-        raise rejection(f"This email is {email.status}.")
+        raise rejection(f"This email cannot be {PARTICIPLES[rejection]} because its status is {email.status}.")
     if "status" in changes:
         record_status_events([email], now=now)
     return email

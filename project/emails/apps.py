@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class EmailsConfig(AppConfig):
-    """App configuration of `project.emails`."""
+    """Registers `project.emails`."""
 
     name = "project.emails"
     verbose_name = "Emails"

@@ -36,7 +36,10 @@ def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime
 def reserve_key(
     owner: str, idempotency: Idempotency, results: list[SubmissionResult], *, now: datetime
 ) -> list[SubmissionResult] | None:
-    """Store the key with the results of this request, or return those of an earlier one. Raises `IdempotencyKeyReused`."""
+    """Store the key with the results of this request, or return the results of an earlier request.
+
+    Raises `IdempotencyKeyReused`.
+    """
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key, created_at__lte=now - KEY_LIFETIME).delete()
     response = [result.to_json() for result in results]
     record, is_new = IdempotencyKey.objects.get_or_create(
@@ -48,7 +51,7 @@ def reserve_key(
 
 
 def release_key(owner: str, idempotency: Idempotency) -> None:
-    """Delete a key whose request was rejected after the key was claimed."""
+    """Delete a key whose request was rejected after the key was reserved."""
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key).delete()
 
 

@@ -33,8 +33,7 @@ class Email(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
-    # Final results of single recipients, where the email's own status does not tell them:
-    # {address: {status, smtp_code, response}}.
+    # Final results by recipient: {address: {status, smtp_code, response}}. A recipient without an entry has the email's status.
     recipient_results = models.JSONField(default=dict, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
     claimed_by = models.CharField(max_length=32, blank=True)  # id of the delivery worker that is sending the email

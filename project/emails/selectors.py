@@ -54,12 +54,12 @@ class EmailFilter:
 
 
 def visible_to(principal: Principal) -> QuerySet[Email]:
-    """Return the emails that the principal may see: its own, or all emails for signed-in staff."""
+    """Return the emails that the principal may see: its own, or all emails for staff with the permission to view emails."""
     return Email.objects.all() if principal.can_view_all else _owned_by(principal)
 
 
 def changeable_by(principal: Principal) -> QuerySet[Email]:
-    """Return the emails that the principal may change: its own, or all emails for staff with that permission."""
+    """Return the emails that the principal may change: its own, or all emails for staff with the permission to change emails."""
     return Email.objects.all() if principal.can_change_all else _owned_by(principal)
 
 

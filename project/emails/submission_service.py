@@ -10,7 +10,7 @@ from project.emails.idempotency import Idempotency
 from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
 
-MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; a smaller email is built faster than it is handed to a thread
+MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; building a smaller email takes less time than passing it to a thread
 ATTACHMENT_OVERHEAD = 100  # counted for each attachment beside its content
 
 

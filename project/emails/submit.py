@@ -1,4 +1,4 @@
-"""Submitting emails: once the transaction commits, the email will be delivered, and the stored bytes are what is sent."""
+"""Submitting emails: once the transaction is committed, the email will be delivered with the stored bytes as its message."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -130,7 +130,7 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
 
 
 def _reserve_key_and_quota(prepared: PreparedEmail) -> SubmissionResult | Exception:
-    """Claim the idempotency key, then consume the quota. A replayed request does not count against the quota again."""
+    """Reserve the idempotency key, then consume the quota. A replayed request does not count against the quota again."""
     result = _reserve_key(prepared)
     if prepared.quota_key is None or not isinstance(result, SubmissionResult) or result.replayed:
         return result

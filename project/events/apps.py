@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class EventsConfig(AppConfig):
-    """The app `events`."""
+    """Registers `project.events`."""
 
     name = "project.events"
     verbose_name = "Events"

@@ -15,7 +15,7 @@ from project.metrics.counters import StatusChange, count_events
 
 # Both signals are sent on any thread, after the commit.
 events_committed = LocalSignal[[]]()  # there may be new events
-email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must look
+email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must poll
 EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # the same signals between processes
 WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
 ORDER_LOCK_ID = 0x6D61696C7261696C  # of PostgreSQL's advisory lock; any number that no other program uses
@@ -49,7 +49,7 @@ def append_events(events: Sequence[NewEvent]) -> None:
     """Write events, and announce them after the commit. Must be the last step of a transaction.
 
     Ids are in commit order, so a client that has read up to an id has missed no event. PostgreSQL assigns ids before the commit,
-    so transactions that write events take an advisory lock one after the other. SQLite has a single writer anyway.
+    so transactions that write events acquire an advisory lock one after the other. SQLite has a single writer anyway.
     """
     if not events:
         return

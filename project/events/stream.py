@@ -68,12 +68,15 @@ class Subscriber:
         self._changed.set()
 
     def end(self) -> None:
-        """End the subscription. Buffered events can still be taken."""
+        """End the subscription. Buffered events can still be received with `take`."""
         self.has_ended = True
         self._changed.set()
 
     async def take(self) -> Sequence[StreamedEvent]:
-        """Wait for events and return all that are buffered; nothing if the subscription has ended. Raises `SlowConsumer`."""
+        """Wait for events and return all buffered events, or an empty list if the subscription has ended.
+
+        Raises `SlowConsumer`.
+        """
         while not (self._buffer or self.overflowed.is_set() or self.has_ended):
             self._changed.clear()
             await self._changed.wait()
@@ -203,7 +206,8 @@ class Subscription:
         position, joined = self.cursor, False
         while not joined and not self._is_over:
             latest = await self._stream.latest_id()
-            if joined := latest - position < PAGE_SIZE:  # so few that the buffer has room for what is committed meanwhile
+            # Few enough that the buffer has room for events committed in the meantime.
+            if joined := latest - position < PAGE_SIZE:
                 self._stream.add(self.subscriber, after=latest)
             async for batch in self._read_between(position, latest):
                 yield batch

@@ -19,7 +19,7 @@ class TooManyConnections(RetryLater):
 
 @contextmanager
 def connection_slot(owner: str) -> Iterator[None]:
-    """Occupy one of the owner's slots while this context is open. Raises `TooManyConnections` if none is free."""
+    """Occupy one of the owner's slots while this context is open. Raises `TooManyConnections` if no slot is free."""
     limit: int = settings.MAX_STREAMS_PER_CALLER
     if limit and _open_connections[owner] >= limit:
         raise TooManyConnections(f"Too many open WebSockets and streams. The limit is {limit}.", retry_after=1)

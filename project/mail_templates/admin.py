@@ -135,7 +135,7 @@ class TemplateAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return [str(obj) for obj in objs], {}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: Template) -> None:
-        """Delete a template as the API does. Ignore that another user has already deleted it."""
+        """Delete a template as the API does. Does nothing if another user has already deleted it."""
         with suppress(TemplateNotFound), transaction.atomic():
             delete_template(obj.slug)
 
@@ -156,7 +156,7 @@ class TemplateAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic 
         return own + super().get_urls()
 
     def preview_view(self, request: HttpRequest) -> HttpResponse:
-        """Render the sources in the form, or those of a saved version, for the preview frame."""
+        """Render the sources in the form, or the sources of a saved version, for the preview frame."""
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         if not self.has_view_permission(request):

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class MailTemplatesConfig(AppConfig):
-    """The app `mail_templates`."""
+    """Registers `project.mail_templates`."""
 
     name = "project.mail_templates"
     verbose_name = "Templates"

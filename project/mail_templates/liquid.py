@@ -1,6 +1,6 @@
 """Compile and render the parts of an email as Liquid templates.
 
-Errors name the part and the line. Variables are escaped in the HTML part only. Nothing here does I/O.
+Errors name the part and the line. Variables are escaped in the HTML part only. This module does no I/O.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -84,7 +84,7 @@ def _as_template_error(part: str, source: str) -> Iterator[None]:
     except LiquidError as error:
         raise TemplateInvalid(str(error.message), part=part, line=_line_number(error, source), kind=_error_type(error)) from error
     except Exception as error:
-        raise TemplateInvalid("contains a value that cannot be used this way", part=part) from error
+        raise TemplateInvalid("a value has a type that cannot be used this way", part=part) from error
 
 
 def _line_number(error: LiquidError, source: str) -> int | None:

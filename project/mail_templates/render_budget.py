@@ -1,4 +1,4 @@
-"""Limits of one rendering of a template: processor time, and the amount of text produced on the way."""
+"""Limits of one rendering of a template: CPU time, and the total amount of text produced."""
 
 from collections.abc import Callable
 from time import thread_time
@@ -7,7 +7,7 @@ from liquid import Token
 from liquid.exceptions import ResourceLimitError
 from liquid.filter import flatten
 
-MAX_CPU_SECONDS = 0.25  # processor time, not wall clock: a busy machine must not make a template fail
+MAX_CPU_SECONDS = 0.25  # CPU time, not wall clock: a busy machine must not make a template fail
 MAX_TOTAL_CHARACTERS = 8 * 1024 * 1024  # characters that all filters and outputs produce together
 MAX_VALUE_SIZE = 256 * 1024  # characters of one filter's input or output
 OBJECT_SIZE = 8  # characters that every value counts for, in addition to its text
@@ -16,22 +16,24 @@ MAX_DATE_LENGTH = 100  # characters
 
 
 class RenderBudget:
-    """The processor time and the characters that one rendering may still use."""
+    """The CPU time and the characters that one rendering may still use."""
 
     def __init__(self) -> None:
         self._deadline = thread_time() + MAX_CPU_SECONDS
         self._characters_left = MAX_TOTAL_CHARACTERS
 
     def check_time(self, token: Token | None = None) -> None:
-        """Raise `ResourceLimitError` if the time is used up."""
+        """Raise `ResourceLimitError` if the CPU time is used up."""
         if thread_time() > self._deadline:
-            raise ResourceLimitError("takes too long to render", token=token)
+            raise ResourceLimitError(f"rendering takes more than {MAX_CPU_SECONDS:g} s of CPU time", token=token)
 
     def consume(self, characters: int, token: Token | None = None) -> None:
         """Count characters that are produced. Raises `ResourceLimitError` if the total is too large."""
         self._characters_left -= characters
         if self._characters_left < 0:
-            raise ResourceLimitError("produces too much text", token=token)
+            raise ResourceLimitError(
+                f"filters and outputs produce more than {MAX_TOTAL_CHARACTERS} characters in total", token=token
+            )
 
     def consume_for_filter(self, name: str, arguments: tuple[object, ...], token: Token | None) -> None:
         """Count a filter's output before the filter is called, if the output can be far larger than the input."""

@@ -1,7 +1,7 @@
 """Sandbox for Liquid templates of untrusted authors: a template sees only its variables, and its time and memory are limited.
 
 python-liquid itself limits nesting, loops and output. This module adds limits on the size of filter results, the length of
-ranges, processor time, and source text that the library's regular expressions need quadratic time to parse.
+ranges, CPU time, and source text that the library's regular expressions need quadratic time to parse.
 """
 
 import re
@@ -125,7 +125,7 @@ class SandboxedEnvironment(Environment):
         del self.tags["include"], self.tags["render"]
 
     def error(self, exc: Any, msg: str | None = None, token: Token | None = None) -> None:
-        """Raise an error. An error at the end of an expression has no position, so it gets that of its tag."""
+        """Raise an error. An error at the end of an expression has no position, so it gets the position of its tag."""
         if isinstance(exc, LiquidError) and exc.token is not None and exc.token.start_index < 0:
             exc.token = token
         super().error(exc, msg, token)

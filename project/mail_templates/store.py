@@ -55,7 +55,7 @@ def get_template(slug: str) -> Template:
     """Return the current version. Raises `TemplateNotFound`."""
     template = Template.objects.filter(slug=slug, is_current=True).first()
     if template is None:
-        raise TemplateNotFound(f"There is no template {slug}.")
+        raise TemplateNotFound(f"Template {slug} not found.")
     return template
 
 
@@ -63,7 +63,7 @@ def delete_template(slug: str) -> None:
     """Delete a template: no version stays current. Emails keep the version they used. Raises `TemplateNotFound`."""
     versions = Template.objects.filter(slug=slug)
     if not _lock_versions(versions) or not versions.filter(is_current=True).update(is_current=False):
-        raise TemplateNotFound(f"There is no template {slug}.")
+        raise TemplateNotFound(f"Template {slug} not found.")
 
 
 def list_templates(*, after: str | None = None, limit: int = 20) -> list[Template]:

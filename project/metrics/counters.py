@@ -36,7 +36,7 @@ class EventCounts(NamedTuple):
     seconds: list[float]
 
 
-events_counted = LocalSignal[[EventCounts]]()  # sent on any thread; another process may add the same counts
+events_counted = LocalSignal[[EventCounts]]()  # sent on any thread; a worker subprocess forwards these counts to the server
 
 
 def count_events(changes: Iterable[StatusChange]) -> None:

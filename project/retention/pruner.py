@@ -1,4 +1,4 @@
-"""Deletes data that is older than its retention period: today, entries of the audit trail (`AUDIT_RETENTION_DAYS`)."""
+"""Deletes data that is older than its retention period. At present, this is only the audit trail (`AUDIT_RETENTION_DAYS`)."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ class RetentionPruner:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Prune now and then while this context is open."""
+        """Prune once an hour while this context is open."""
         task = asyncio.create_task(self._prune_loop())
         try:
             yield

@@ -95,7 +95,7 @@ class SuppressionAdmin(KeysetAdmin):
         suppress(obj.address, reason=obj.reason, email_id=obj.email_id, now=timezone.now())
 
     def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
-        """Remove the entry as the API does. Ignore that another user has already removed it."""
+        """Remove the entry as the API does. Does nothing if another user has already removed it."""
         with ignore(SuppressionNotFound):
             remove(obj.address)
 

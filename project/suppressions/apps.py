@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class SuppressionsConfig(AppConfig):
-    """The app `suppressions`."""
+    """Registers `project.suppressions`."""
 
     name = "project.suppressions"
     verbose_name = "Suppressions"

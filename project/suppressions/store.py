@@ -1,7 +1,7 @@
 """The suppression list: add, remove and look up the addresses that must not receive email.
 
-Addresses are stored and compared in lowercase, including the local part. A mail server may treat `Ada@example.com` and
-`ada@example.com` as different mailboxes (RFC 5321 section 2.4), but none is known to, and the list must match both.
+Addresses are stored and compared in lowercase, including the local part, so that the list matches every spelling. RFC 5321
+section 2.4 allows a mail server to distinguish `Ada@example.com` and `ada@example.com`, but no known mail server does.
 """
 
 from collections.abc import Iterable

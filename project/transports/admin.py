@@ -10,7 +10,7 @@ from project.transports.models import MailboxMessage
 
 @admin.register(MailboxMessage)
 class MailboxMessageAdmin(StoredMessageAdmin):
-    """Lists the messages in the embedded mailbox, and shows each as an email program would."""
+    """Lists the messages in the embedded mailbox, and shows each message as an email client does."""
 
     list_display = ("subject_line", "sender", "to", "received_at")
     list_display_links = ("subject_line",)

@@ -13,11 +13,11 @@ class Connection(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Return whether it is connected."""
+        """Return whether the connection is open."""
 
     @property
     def is_connecting(self) -> bool:
-        """Return whether it is opening a connection right now."""
+        """Return whether the connection is being opened."""
 
     async def send(self, email: Email) -> SendResult:
         """Send one email to those of its recipients that have no final result yet."""
@@ -35,7 +35,7 @@ class Transport(Protocol):
         """Return a new connection, which is not open yet."""
 
     def close(self) -> None:
-        """Release what the connections share."""
+        """Release the resources that the connections share."""
 
 
 def failed_result(error: Exception, failure_kind: FailureKind, *, smtp_transcript: str = "") -> SendResult:

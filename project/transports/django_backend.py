@@ -22,8 +22,8 @@ from project.transports.smtp.error_classification import FailureKind, classify_e
 from project.transports.smtp.replies import rejections_from
 
 
-class NothingSentError(Exception):
-    """A backend reported by its count, not by an exception, that it sent nothing."""
+class NoEmailSentError(Exception):
+    """A backend returned a count of 0 instead of raising an exception."""
 
 
 class DjangoBackendTransport:
@@ -59,8 +59,9 @@ class DjangoBackendConnection:
 
 
 def send_through_backend(email: Email) -> SendResult:
-    """Send one email through Django's backend. An exception fails this email only, and stops no other (django-mailer#48).
+    """Send one email through Django's backend.
 
+    An exception fails only this email; other emails are still sent (django-mailer#48).
     If the backend cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and no email fails.
     """
     try:
@@ -86,14 +87,14 @@ def _send(message: RawEmailMessage) -> SendResult:
         result = failed_result(error, classify_error(error))
         return replace(result, rejections=rejections_from(message.collect_rejections()) or result.rejections)
     rejections = rejections_from(message.collect_rejections())
-    if count == 0:  # not None, which a backend returns that does not count
-        nothing_sent = NothingSentError("the backend reported that it sent no email, and gave no reason")
-        return replace(failed_result(nothing_sent, FailureKind.TEMPORARY), rejections=rejections)
+    if count == 0:  # not None: some backends return None because they do not count
+        no_email_sent = NoEmailSentError("the backend sent no email and raised no exception")
+        return replace(failed_result(no_email_sent, FailureKind.TEMPORARY), rejections=rejections)
     return SendResult(rejections=rejections)
 
 
 def _capture_rejections(connection: BaseEmailBackend, message: RawEmailMessage) -> None:
-    """Store what `sendmail` returns: the recipients that the relay rejected. Django's SMTP backend ignores it."""
+    """Store the return value of `sendmail`, the rejected recipients, because Django's SMTP backend ignores it."""
     if not isinstance(connection, SmtpBackend) or connection.connection is None:
         return
     smtp: Any = connection.connection

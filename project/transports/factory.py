@@ -1,4 +1,4 @@
-"""Selects the transport that Django's settings ask for."""
+"""Creates the transport that Django's settings select."""
 
 from django.conf import settings
 

@@ -11,14 +11,17 @@ from django.core.mail.backends.base import BaseEmailBackend
 from project.bridge.database.transactions import acquire_write_lock
 from project.transports.models import MailboxMessage
 from project.transports.raw_message import RawEmailMessage
-from project.transports.simulator import SimulatedBehaviour, behaviour_for
+from project.transports.simulator import SimulatedBehavior, behavior_for
 
 
 class MailboxBackend(BaseEmailBackend):
     """Email backend for trials. No email leaves this machine; addresses at simulator.test fail as they would at a relay."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Store each message for the recipients that are accepted. Return how many were stored; raises what smtplib would."""
+        """Store each message for its accepted recipients. Return the number of stored messages.
+
+        Raises the same exceptions as smtplib.
+        """
         return sum(self._send(message) for message in email_messages)
 
     def _send(self, message: EmailMessage) -> bool:
@@ -37,21 +40,21 @@ class MailboxBackend(BaseEmailBackend):
 def _simulate(message: EmailMessage) -> list[str]:
     """Behave as a relay does toward these recipients. Return the accepted recipients, or raise smtplib's exception."""
     attempt = message.attempt if isinstance(message, RawEmailMessage) else 1
-    behaviours = {each: behaviour_for(parseaddr(each)[1], attempt) for each in message.recipients()}
-    rejected = {each: _smtp_reply(behaviour) for each, behaviour in behaviours.items() if behaviour.rejects}
-    accepted = {each: behaviour for each, behaviour in behaviours.items() if not behaviour.rejects}
+    behaviors = {each: behavior_for(parseaddr(each)[1], attempt) for each in message.recipients()}
+    rejected = {each: _smtp_reply(behavior) for each, behavior in behaviors.items() if behavior.rejects}
+    accepted = {each: behavior for each, behavior in behaviors.items() if not behavior.rejects}
     if rejected and not accepted:
         raise smtplib.SMTPRecipientsRefused(rejected)
-    time.sleep(max((behaviour.seconds for behaviour in accepted.values()), default=0))
-    if any(behaviour.disconnects for behaviour in accepted.values()):
+    time.sleep(max((behavior.seconds for behavior in accepted.values()), default=0))
+    if any(behavior.disconnects for behavior in accepted.values()):
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
     if isinstance(message, RawEmailMessage):
         message.rejected = rejected
     return list(accepted)
 
 
-def _smtp_reply(behaviour: SimulatedBehaviour) -> tuple[int, bytes]:
-    return behaviour.code, behaviour.text.encode()
+def _smtp_reply(behavior: SimulatedBehavior) -> tuple[int, bytes]:
+    return behavior.code, behavior.text.encode()
 
 
 def _to_row(message: EmailMessage, recipients: list[str]) -> MailboxMessage:

@@ -35,8 +35,9 @@ class _RawMessage(ParsedMessage):
 class RawEmailMessage(EmailMultiAlternatives):
     """A Django email message made from the bytes stored at submission. SMTP backends send them; API backends read their parts.
 
-    It is sent to `recipients` only: recipients that an earlier attempt has settled are left out. `attempt` is the number of this
-    attempt; `rejected` are the recipients that the backend could not send to, in the form of smtplib's `sendmail`.
+    The message is sent only to `recipients`; recipients with a final result from an earlier attempt are left out. `attempt` is
+    the number of this attempt; `rejected` contains the recipients that the backend could not send to, in the form of smtplib's
+    `sendmail`.
     """
 
     def __init__(self, email: Email, connection: BaseEmailBackend, *, recipients: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Test addresses at simulator.test that bounce, delay or disconnect on purpose, so that no relay is needed to test it. Pure."""
+"""Test addresses at simulator.test that bounce, delay or disconnect on purpose, to test deliveries without a relay. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ KNOWN_NAMES = ("delivered", "bounce", "full", "defer", f"slow+N (N seconds, up t
 
 
 @dataclass(frozen=True)
-class SimulatedBehaviour:
-    """Behaviour of a relay towards one recipient: reply with `code` and `text`, or accept the email after `seconds`.
+class SimulatedBehavior:
+    """Behavior of a relay toward one recipient: reply with `code` and `text`, or accept the email after `seconds`.
 
     With `disconnects`, the connection is lost during the message instead.
     """
@@ -28,7 +28,7 @@ class SimulatedBehaviour:
         return self.code >= 400
 
 
-ACCEPT = SimulatedBehaviour()
+ACCEPT = SimulatedBehavior()
 
 
 def is_simulated(address: str) -> bool:
@@ -36,10 +36,10 @@ def is_simulated(address: str) -> bool:
     return address.lower().rpartition("@")[2] == DOMAIN
 
 
-def behaviour_for(address: str, attempt: int) -> SimulatedBehaviour:
-    """Return how the bare address behaves at the `attempt`-th attempt, counted from 1. All other domains accept everything.
+def behavior_for(address: str, attempt: int) -> SimulatedBehavior:
+    """Return how the bare address behaves at the `attempt`-th attempt, counted from 1. Addresses at other domains are accepted.
 
-    Text after a plus is ignored (`bounce+order42` is `bounce`), except that it is the number of `slow`.
+    Text after a plus is ignored (`bounce+order42` is `bounce`). Exception: in `slow+5` it is the delay in seconds.
     """
     if not is_simulated(address):
         return ACCEPT
@@ -49,19 +49,19 @@ def behaviour_for(address: str, attempt: int) -> SimulatedBehaviour:
         case "delivered":
             return ACCEPT
         case "bounce":
-            return SimulatedBehaviour(550, "5.1.1 No such mailbox")
+            return SimulatedBehavior(550, "5.1.1 No such mailbox")
         case "full":
-            return SimulatedBehaviour(452, "4.2.2 Mailbox full") if attempt < ACCEPTED_ATTEMPT else ACCEPT
+            return SimulatedBehavior(452, "4.2.2 Mailbox full") if attempt < ACCEPTED_ATTEMPT else ACCEPT
         case "defer":
-            return SimulatedBehaviour(451, "4.3.0 Not now, try again later")
+            return SimulatedBehavior(451, "4.3.0 Not now, try again later")
         case "slow":
             return _slow(detail.partition("+")[0])
         case "drop":
-            return SimulatedBehaviour(disconnects=True)
-    return SimulatedBehaviour(550, f"5.1.1 Unknown test address. Use {', '.join(KNOWN_NAMES)}")
+            return SimulatedBehavior(disconnects=True)
+    return SimulatedBehavior(550, f"5.1.1 Unknown test address. Use {', '.join(KNOWN_NAMES)}")
 
 
-def _slow(number: str) -> SimulatedBehaviour:
+def _slow(number: str) -> SimulatedBehavior:
     if re.fullmatch("[0-9]{1,2}", number) and int(number) <= MAX_DELAY_SECONDS:
-        return SimulatedBehaviour(seconds=int(number))
-    return SimulatedBehaviour(550, f"5.1.3 Use slow+N, with N from 0 to {MAX_DELAY_SECONDS} seconds, such as slow+5@{DOMAIN}")
+        return SimulatedBehavior(seconds=int(number))
+    return SimulatedBehavior(550, f"5.1.3 Use slow+N, with N from 0 to {MAX_DELAY_SECONDS} seconds, such as slow+5@{DOMAIN}")

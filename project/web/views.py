@@ -1,4 +1,4 @@
-"""The landing page with the service status, open to everyone, and the playground for signed-in staff."""
+"""The landing page with the service status, open to everyone, and the playground for logged-in staff."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""docs/copying-the-bridge.md lists what each package and module of the bridge needs. These tests compare it with the code."""
+"""Compares docs/copying-the-bridge.md, which lists the requirements of the bridge's packages and modules, with the code."""
 
 import ast
 import re
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     section: str
     module: str
     public_names: list[str]
-    takes_along: list[str]
+    also_copy: list[str]
     packages: list[str]
     settings: set[str]
 
@@ -43,9 +43,16 @@ class Requirements(NamedTuple):
 def rows() -> list[Row]:
     """Return all rows of the page's tables."""
     return [
-        Row(section, module, _code(names), _code(along), re.findall(r"\w+", packages), set(re.findall(r"`([A-Z_]+)`", settings)))
+        Row(
+            section,
+            module,
+            _code(names),
+            _code(also_copy),
+            re.findall(r"\w+", packages),
+            set(re.findall(r"`([A-Z_]+)`", settings)),
+        )
         for section, text in SECTIONS.items()
-        for module, names, along, packages, settings in ROW.findall(text)
+        for module, names, also_copy, packages, settings in ROW.findall(text)
     ]
 
 
@@ -79,7 +86,7 @@ def imported_packages(module: str) -> set[str]:
 
 
 def requirements(module: str) -> Requirements:
-    """Return what a module needs, itself or through the bridge's modules that it imports."""
+    """Return the requirements of a module, direct or through the bridge's modules that it imports."""
     direct = imported_from_the_bridge(module)
     indirect = [requirements(each) for each in direct]
     return Requirements(
@@ -111,10 +118,10 @@ every_part = pytest.mark.parametrize("name", [*PACKAGES, "sessions"])
 
 
 @every_row
-def test_a_module_needs_what_the_page_says(row: Row) -> None:
+def test_the_page_lists_the_requirements_of_a_module(row: Row) -> None:
     real = requirements(row.module)
 
-    assert (row.takes_along, row.packages) == (sorted(real.modules), sorted(real.packages))
+    assert (row.also_copy, row.packages) == (sorted(real.modules), sorted(real.packages))
 
 
 @every_row
@@ -149,7 +156,7 @@ def test_the_page_links_the_tests_of_every_package(name: str) -> None:
 
 
 @every_part
-def test_a_docstring_says_what_a_package_needs_in_a_few_lines(name: str) -> None:
+def test_a_package_docstring_lists_the_requirements_in_a_few_lines(name: str) -> None:
     docstring = ast.get_docstring(parse(f"{name}.__init__" if name in PACKAGES else name)) or ""
 
     assert "needs" in docstring.lower()
@@ -157,12 +164,12 @@ def test_a_docstring_says_what_a_package_needs_in_a_few_lines(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["__init__", *(f"{name}.__init__" for name in PACKAGES)])
-def test_a_package_imports_nothing_by_itself(name: str) -> None:
-    """So a copied module needs only what its row on the page lists."""
+def test_the_init_module_of_a_package_contains_only_a_docstring(name: str) -> None:
+    """Therefore, a copied module needs only the modules and packages of its row on the page."""
     assert [type(node) for node in parse(name).body] == [ast.Expr]
 
 
-def test_the_page_installs_what_its_project_needs() -> None:
+def test_the_page_installs_the_packages_of_its_project() -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     nodes = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
     names = {f"{node.module}.{alias.name}".removeprefix("shop.bridge.") for node in nodes for alias in node.names}

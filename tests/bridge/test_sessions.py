@@ -13,7 +13,7 @@ OUR_ORIGIN = "http://testserver"
 
 @pytest.fixture
 def browser(owner: User, shared_test_connection: None) -> TestClient:
-    """A browser that is signed in to Django, with Django's CSRF cookie."""
+    """A browser that is logged in to Django, with Django's CSRF cookie."""
     django = DjangoClient()
     django.force_login(owner)
     return TestClient(create_app(), cookies={"sessionid": django.cookies["sessionid"].value, "csrftoken": CSRF_TOKEN})

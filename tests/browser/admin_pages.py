@@ -1,4 +1,4 @@
-"""Steps that several browser tests share: sign in, send an email, check accessibility."""
+"""Steps that several browser tests share: log in, send an email, check accessibility."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from tests.processes import WAIT_TIMEOUT_SECONDS
 AXE = Path(__file__).with_name("axe.min.js").read_text(encoding="utf-8")  # axe-core, from npm: Mozilla Public License 2.0
 
 
-def sign_in(page: Page, password: str, path: str = "/admin/") -> None:
+def log_in(page: Page, password: str, path: str = "/admin/") -> None:
     """Open a page that redirects to the login, and log in as the administrator."""
     page.goto(path)
     page.get_by_label("Username").fill("admin")

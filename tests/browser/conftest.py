@@ -54,9 +54,9 @@ def page(context: BrowserContext, page_errors: PageErrors) -> Iterator[Page]:
 
 
 @pytest.fixture
-def signed_in(page: Page) -> Page:
-    """Return the page with the administrator signed in, at the dashboard."""
-    from tests.browser.admin_pages import sign_in
+def logged_in(page: Page) -> Page:
+    """Return the page with the administrator logged in, at the dashboard."""
+    from tests.browser.admin_pages import log_in
 
-    sign_in(page, PASSWORD)
+    log_in(page, PASSWORD)
     return page

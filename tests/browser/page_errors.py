@@ -1,4 +1,4 @@
-"""Collects what must not happen while a page is open: console errors, failed responses, requests to other hosts."""
+"""Collects errors while pages are open: console errors, failed responses, requests to other hosts."""
 
 from urllib.parse import urlsplit
 

@@ -26,40 +26,40 @@ def test_rejects_a_wrong_password(page: Page) -> None:
     assert [cookie for cookie in page.context.cookies() if cookie.get("name") == "sessionid"] == []
 
 
-def test_login_opens_the_dashboard(signed_in: Page) -> None:
-    expect(signed_in.get_by_role("heading", name="Dashboard")).to_be_visible()
-    expect(signed_in.get_by_role("link", name="Mailbox messages", exact=True)).to_be_visible()
+def test_login_opens_the_dashboard(logged_in: Page) -> None:
+    expect(logged_in.get_by_role("heading", name="Dashboard")).to_be_visible()
+    expect(logged_in.get_by_role("link", name="Mailbox messages", exact=True)).to_be_visible()
 
 
-def test_the_api_accepts_the_session_of_the_admin(signed_in: Page) -> None:
-    status, body = fetch_me(signed_in)
+def test_the_api_accepts_the_session_of_the_admin(logged_in: Page) -> None:
+    status, body = fetch_me(logged_in)
 
     assert status == 200
     assert (body["kind"], body["name"]) == ("session", "admin")
 
 
-def test_the_api_rejects_the_session_after_logout(signed_in: Page, page_errors: PageErrors) -> None:
+def test_the_api_rejects_the_session_after_logout(logged_in: Page, page_errors: PageErrors) -> None:
     page_errors.expect(401, "/api/me")
 
-    signed_in.get_by_role("button", name="Log out").click()
+    logged_in.get_by_role("button", name="Log out").click()
 
-    expect(signed_in.get_by_role("heading", name="Logged out")).to_be_visible()
-    status, body = fetch_me(signed_in)
+    expect(logged_in.get_by_role("heading", name="Logged out")).to_be_visible()
+    status, body = fetch_me(logged_in)
     assert (status, body["code"]) == (401, "not_authenticated")
 
 
-def test_an_email_sent_through_the_api_is_in_the_mailbox(signed_in: Page, server: Server) -> None:
+def test_an_email_sent_through_the_api_is_in_the_mailbox(logged_in: Page, server: Server) -> None:
     response = server.post(
         "/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4711\nIt left our house today."}
     )
     server.wait_for_log("Email sent successfully")
 
-    signed_in.goto("/admin/transports/mailboxmessage/")
-    signed_in.get_by_role("link", name="Parcel 4711").click()
+    logged_in.goto("/admin/transports/mailboxmessage/")
+    logged_in.get_by_role("link", name="Parcel 4711").click()
 
     assert response.json() == {"message": "Email will be sent in the background"}
-    expect(signed_in.get_by_text("It left our house today.")).to_be_visible()
-    expect(signed_in.get_by_role("definition").get_by_text("ada@example.com")).to_be_visible()
+    expect(logged_in.get_by_text("It left our house today.")).to_be_visible()
+    expect(logged_in.get_by_role("definition").get_by_text("ada@example.com")).to_be_visible()
 
 
 def fetch_me(page: Page) -> tuple[int, dict[str, Any]]:

@@ -23,59 +23,59 @@ def send(page: Page, server: Server, **fields: Any) -> str:
     return admin_pages.send(page, server.url, **{"text": TEXT, "html": HTML, "attachments": [logo]} | fields)
 
 
-def test_shows_the_html_with_inline_images(signed_in: Page, server: Server) -> None:
-    send(signed_in, server)
+def test_shows_the_html_with_inline_images(logged_in: Page, server: Server) -> None:
+    send(logged_in, server)
 
-    signed_in.goto("/admin/emails/email/")
-    signed_in.get_by_role("link", name="Parcel").first.click()
+    logged_in.goto("/admin/emails/email/")
+    logged_in.get_by_role("link", name="Parcel").first.click()
 
-    frame = signed_in.frame_locator(".message-html")
+    frame = logged_in.frame_locator(".message-html")
     expect(frame.get_by_role("heading", name="Parcel 4711")).to_have_css("color", "rgb(0, 128, 128)")
     expect(frame.locator("#logo")).to_have_js_property("naturalWidth", 1)
-    expect(signed_in.locator(".message-text")).to_contain_text(TEXT)
+    expect(logged_in.locator(".message-text")).to_contain_text(TEXT)
 
 
-def test_a_script_in_an_email_does_not_run(signed_in: Page, server: Server, page_errors: PageErrors) -> None:
-    email_id = send(signed_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
+def test_a_script_in_an_email_does_not_run(logged_in: Page, server: Server, page_errors: PageErrors) -> None:
+    email_id = send(logged_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
     page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")  # with a console error about the blocked script
 
-    signed_in.goto(f"/admin/emails/email/{email_id}/change/")
+    logged_in.goto(f"/admin/emails/email/{email_id}/change/")
 
-    expect(signed_in.frame_locator(".message-html").get_by_role("heading")).to_have_text("before")
+    expect(logged_in.frame_locator(".message-html").get_by_role("heading")).to_have_text("before")
 
 
-def test_opening_an_email_connects_to_no_other_host(signed_in: Page, server: Server) -> None:
+def test_opening_an_email_connects_to_no_other_host(logged_in: Page, server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(1)  # a browser connects to a frame's host within a fraction of this
         page = f"https://reader-4711.localhost:{listener.getsockname()[1]}/"
         frames = f'<iframe src="{page}"></iframe><iframe srcdoc="<iframe src={page}>"></iframe><embed src="{page}">'
-        email_id = send(signed_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')
+        email_id = send(logged_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')
 
-        signed_in.goto(f"/admin/emails/email/{email_id}/change/")
-        expect(signed_in.frame_locator(".message-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
+        logged_in.goto(f"/admin/emails/email/{email_id}/change/")
+        expect(logged_in.frame_locator(".message-html").get_by_role("heading", name="Parcel 4711")).to_be_visible()
 
         with pytest.raises(TimeoutError):
             listener.accept()
 
 
-def test_a_link_in_an_email_opens_no_foreign_page_in_the_frame(signed_in: Page, server: Server, page_errors: PageErrors) -> None:
-    email_id = send(signed_in, server)
+def test_a_link_in_an_email_opens_no_foreign_page_in_the_frame(logged_in: Page, server: Server, page_errors: PageErrors) -> None:
+    email_id = send(logged_in, server)
     page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")
-    signed_in.goto(f"/admin/emails/email/{email_id}/change/")
+    logged_in.goto(f"/admin/emails/email/{email_id}/change/")
 
-    with signed_in.expect_console_message(lambda message: "frame-src" in message.text):
-        signed_in.frame_locator(".message-html").get_by_role("link", name="Track it").click()
+    with logged_in.expect_console_message(lambda message: "frame-src" in message.text):
+        logged_in.frame_locator(".message-html").get_by_role("link", name="Track it").click()
 
     assert page_errors.foreign_urls == []
 
 
-def test_cancels_a_scheduled_email(signed_in: Page, server: Server) -> None:
-    send(signed_in, server, subject="Much later", scheduled_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
+def test_cancels_a_scheduled_email(logged_in: Page, server: Server) -> None:
+    send(logged_in, server, subject="Much later", scheduled_at=(datetime.now(UTC) + timedelta(days=1)).isoformat())
 
-    signed_in.goto("/admin/emails/email/?status=scheduled")
-    signed_in.get_by_role("link", name="Much later").click()
-    signed_in.get_by_role("button", name="Cancel").click()
+    logged_in.goto("/admin/emails/email/?status=scheduled")
+    logged_in.get_by_role("link", name="Much later").click()
+    logged_in.get_by_role("button", name="Cancel").click()
 
-    expect(signed_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
-    expect(signed_in.locator(".message-status .status")).to_have_text("canceled")
-    expect(signed_in.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(logged_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
+    expect(logged_in.locator(".message-status .status")).to_have_text("canceled")
+    expect(logged_in.get_by_role("button", name="Cancel")).to_have_count(0)

@@ -13,10 +13,10 @@ KEY = re.compile(r"mr_[A-Za-z0-9]{57}")
 
 
 @pytest.fixture
-def signed_in(signed_in: Page) -> Page:
+def logged_in(logged_in: Page) -> Page:
     """Return the page with permission to use the clipboard."""
-    signed_in.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    return signed_in
+    logged_in.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    return logged_in
 
 
 def create_key(page: Page, name: str, *scopes: str) -> None:
@@ -42,61 +42,61 @@ def send(server: Server, key: str) -> httpx.Response:
     return server.post("/api/emails", json=email, headers={"Authorization": f"Bearer {key}"})
 
 
-def test_a_copied_key_can_send_emails(signed_in: Page, server: Server) -> None:
-    create_key(signed_in, "shop")
+def test_a_copied_key_can_send_emails(logged_in: Page, server: Server) -> None:
+    create_key(logged_in, "shop")
 
-    key = copy_with(signed_in, "Copy key")
+    key = copy_with(logged_in, "Copy key")
 
     assert KEY.fullmatch(key)
     assert send(server, key).status_code == 202
 
 
-def test_the_copied_curl_command_is_a_valid_request(signed_in: Page, server: Server) -> None:
-    create_key(signed_in, "curl")
+def test_the_copied_curl_command_is_a_valid_request(logged_in: Page, server: Server) -> None:
+    create_key(logged_in, "curl")
 
-    words = shlex.split(copy_with(signed_in, "Copy command").replace("\\\n", ""))
+    words = shlex.split(copy_with(logged_in, "Copy command").replace("\\\n", ""))
 
     headers = dict(words[i + 1].split(": ", 1) for i, word in enumerate(words) if word == "-H")
     assert words[3] == f"{server.url}/api/emails"
     assert httpx.post(words[3], content=words[-1], headers=headers, timeout=WAIT_TIMEOUT_SECONDS).status_code == 202
 
 
-def test_a_reload_hides_the_key_and_creates_no_other(signed_in: Page) -> None:
-    create_key(signed_in, "reloaded")
-    expect(signed_in.locator("#key")).to_have_text(KEY)
+def test_a_reload_hides_the_key_and_creates_no_other(logged_in: Page) -> None:
+    create_key(logged_in, "reloaded")
+    expect(logged_in.locator("#key")).to_have_text(KEY)
 
-    signed_in.reload()
+    logged_in.reload()
 
-    expect(signed_in.get_by_role("heading", name="reloaded")).to_be_visible()
-    assert not KEY.search(signed_in.content())
-    signed_in.goto("/admin/api_keys/apikey/?q=reloaded")
-    expect(signed_in.locator("#result_list tbody tr")).to_have_count(1)
+    expect(logged_in.get_by_role("heading", name="reloaded")).to_be_visible()
+    assert not KEY.search(logged_in.content())
+    logged_in.goto("/admin/api_keys/apikey/?q=reloaded")
+    expect(logged_in.locator("#result_list tbody tr")).to_have_count(1)
 
 
-def test_rotates_and_revokes_a_key(signed_in: Page, server: Server) -> None:
-    create_key(signed_in, "rotated")
-    old = copy_with(signed_in, "Copy key")
+def test_rotates_and_revokes_a_key(logged_in: Page, server: Server) -> None:
+    create_key(logged_in, "rotated")
+    old = copy_with(logged_in, "Copy key")
 
-    signed_in.get_by_role("link", name="Done").click()
-    signed_in.get_by_role("link", name="Rotate").click()
-    signed_in.get_by_role("button", name="Rotate").click()
-    new = copy_with(signed_in, "Copy key")
+    logged_in.get_by_role("link", name="Done").click()
+    logged_in.get_by_role("link", name="Rotate").click()
+    logged_in.get_by_role("button", name="Rotate").click()
+    new = copy_with(logged_in, "Copy key")
     after_rotation = [send(server, key).status_code for key in (old, new)]
 
-    signed_in.get_by_role("link", name="Done").click()
-    signed_in.get_by_role("link", name="Revoke").click()
-    signed_in.get_by_role("button", name="Revoke").click()
+    logged_in.get_by_role("link", name="Done").click()
+    logged_in.get_by_role("link", name="Revoke").click()
+    logged_in.get_by_role("button", name="Revoke").click()
 
-    expect(signed_in.get_by_text("Revoked 1 API key.")).to_be_visible()
+    expect(logged_in.get_by_text("Revoked 1 API key.")).to_be_visible()
     assert after_rotation == [202, 202]
     assert [send(server, key).status_code for key in (old, new)] == [401, 401]
 
 
 @pytest.mark.parametrize("width", [375, 1024])
-def test_the_page_of_a_new_key_has_no_horizontal_scroll(signed_in: Page, width: int) -> None:
-    signed_in.set_viewport_size({"width": width, "height": 812})
+def test_the_page_of_a_new_key_has_no_horizontal_scroll(logged_in: Page, width: int) -> None:
+    logged_in.set_viewport_size({"width": width, "height": 812})
 
-    create_key(signed_in, "narrow")
+    create_key(logged_in, "narrow")
 
-    expect(signed_in.get_by_role("button", name="Copy key")).to_be_visible()
-    assert signed_in.evaluate("document.documentElement.scrollWidth") <= width
+    expect(logged_in.get_by_role("button", name="Copy key")).to_be_visible()
+    assert logged_in.evaluate("document.documentElement.scrollWidth") <= width

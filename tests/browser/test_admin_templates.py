@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.admin_pages import sign_in
+from tests.browser.admin_pages import log_in
 from tests.browser.chromium import Page, expect
 from tests.conftest import PASSWORD
 
@@ -10,7 +10,7 @@ from tests.conftest import PASSWORD
 @pytest.fixture
 def form(page: Page) -> Page:
     """Return the form of a new template, filled in."""
-    sign_in(page, PASSWORD, "/admin/mail_templates/template/add/")
+    log_in(page, PASSWORD, "/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     page.locator("#id_subject").fill("Welcome, {{ name }}")
     page.locator("#id_html").fill("<style>h1 { color: rgb(0, 128, 128) }</style>\n<h1>Hi {{ name }}</h1>")

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.browser.admin_pages import sign_in
+from tests.browser.admin_pages import log_in
 from tests.browser.chromium import BrowserContext, Page, expect
-from tests.browser.test_docs import try_it_out
+from tests.browser.test_openapi_ui import try_it_out
 from tests.conftest import PASSWORD
 from tests.processes import Server
 
@@ -69,7 +69,7 @@ def test_public_pages_do_not_violate_the_policy(
 
 
 def test_admin_pages_do_not_violate_the_policy(page: Page, violations: list[str], wait_until_loaded: WaitUntilLoaded) -> None:
-    sign_in(page, PASSWORD)
+    log_in(page, PASSWORD)
 
     for path in ADMIN_PAGES:
         page.goto(path)
@@ -82,7 +82,7 @@ def test_an_email_page_with_its_frame_does_not_violate_the_policy(
     page: Page, server: Server, violations: list[str], wait_until_loaded: WaitUntilLoaded
 ) -> None:
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Parcel 4712\nIt left our house today."})
-    sign_in(page, PASSWORD)
+    log_in(page, PASSWORD)
 
     page.goto("/admin/emails/email/")
     page.get_by_role("link", name="Parcel 4712").click()

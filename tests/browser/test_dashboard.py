@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from tests.browser.admin_pages import accessibility_violations, post, send, sign_in
+from tests.browser.admin_pages import accessibility_violations, log_in, post, send
 from tests.browser.chromium import Browser, Page, expect
 from tests.browser.page_errors import PageErrors
 from tests.conftest import PASSWORD, StartServer
@@ -28,7 +28,7 @@ def no_periodic_refresh(page: Page) -> None:
 @pytest.fixture
 def dashboard(page: Page) -> Page:
     """Return the page at the dashboard, connected."""
-    sign_in(page, PASSWORD)
+    log_in(page, PASSWORD)
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("window.notReloaded = true")
     return page
@@ -110,7 +110,7 @@ def test_reconnects_after_the_server_was_killed(browser: Browser, start: StartSe
     first = start()
     context = browser.new_context(base_url=first.url)
     page_errors, page = PageErrors(context), context.new_page()
-    sign_in(page, PASSWORD)
+    log_in(page, PASSWORD)
     send(page, first.url, subject="Before")
     expect(page.locator("#events .status-sent")).to_have_count(1)
 
@@ -127,20 +127,20 @@ def test_reconnects_after_the_server_was_killed(browser: Browser, start: StartSe
     context.close()
 
 
-def test_shows_that_the_user_signed_out(dashboard: Page) -> None:
+def test_shows_that_the_user_logged_out(dashboard: Page) -> None:
     with dashboard.context.new_page() as other:
         other.goto("/admin/")
         other.get_by_role("button", name="Log out").click()
         expect(other.get_by_role("heading", name="Logged out")).to_be_visible()
 
-    expect(dashboard.locator("#live")).to_have_text("Signed out: reload the page to sign in")
+    expect(dashboard.locator("#live")).to_have_text("Logged out: reload the page to log in")
 
 
 def test_shows_the_progress_of_a_bulk_retry(browser: Browser, start: StartServer) -> None:
     first = start(RETRY_DELAYS="1s")  # the second rejection is final
     with browser.new_context(base_url=first.url) as context:
         page = context.new_page()
-        sign_in(page, PASSWORD)
+        log_in(page, PASSWORD)
         email = {"from": "shop@example.com", "to": "full@simulator.test", "text": "Hi"}
         post(page, first.url, "/api/emails/batch", {"emails": [email | {"subject": f"Email {n}"} for n in range(100)]})
         expect(page.locator("[data-total=failed]")).to_have_text("100")
@@ -149,7 +149,7 @@ def test_shows_the_progress_of_a_bulk_retry(browser: Browser, start: StartServer
     second = start(RETRY_DELAYS="1s,1s")  # the simulator accepts the third attempt
     with browser.new_context(base_url=second.url) as context:
         page = context.new_page()
-        sign_in(page, PASSWORD, "/admin/emails/email/?status=failed")
+        log_in(page, PASSWORD, "/admin/emails/email/?status=failed")
         page.get_by_label("Select all objects on this page").check()
         page.get_by_label("Action:").select_option(label="Retry the selected emails")
         page.get_by_title("Run the selected action").click()

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from tests.browser.admin_pages import accessibility_violations, sign_in
+from tests.browser.admin_pages import accessibility_violations, log_in
 from tests.browser.chromium import Page, Route, expect
 from tests.browser.page_errors import PageErrors
 from tests.conftest import PASSWORD
@@ -14,7 +14,7 @@ from tests.conftest import PASSWORD
 @pytest.fixture
 def playground(page: Page) -> Page:
     """Return the page at the playground, after the login."""
-    sign_in(page, PASSWORD, "/play")
+    log_in(page, PASSWORD, "/play")
     expect(page.get_by_role("heading", name="Playground")).to_be_visible()
     return page
 

@@ -14,43 +14,43 @@ def open_email(page: Page, email_id: str) -> None:
     page.evaluate("window.notReloaded = true")
 
 
-def test_the_timeline_updates_without_a_reload(signed_in: Page, server: Server) -> None:
-    email_id = send(signed_in, server.url, to="slow+10@simulator.test")  # long enough to see `sending` on a busy machine
-    open_email(signed_in, email_id)
-    expect(signed_in.locator(".message-status .status")).to_have_text("sending")
+def test_the_timeline_updates_without_a_reload(logged_in: Page, server: Server) -> None:
+    email_id = send(logged_in, server.url, to="slow+10@simulator.test")  # long enough to see `sending` on a busy machine
+    open_email(logged_in, email_id)
+    expect(logged_in.locator(".message-status .status")).to_have_text("sending")
 
-    events = signed_in.locator("#timeline .status")
+    events = logged_in.locator("#timeline .status")
 
     expect(events).to_have_text(["email.queued", "email.sending", "email.sent"])
-    expect(signed_in.locator(".message-status .status")).to_have_text("sent")
-    expect(signed_in.get_by_text("Sent", exact=True)).to_be_visible()
-    assert signed_in.evaluate("window.notReloaded")
+    expect(logged_in.locator(".message-status .status")).to_have_text("sent")
+    expect(logged_in.get_by_text("Sent", exact=True)).to_be_visible()
+    assert logged_in.evaluate("window.notReloaded")
 
 
-def test_shows_the_reply_to_a_delayed_email(signed_in: Page, server: Server) -> None:
-    email_id = send(signed_in, server.url, to=["slow+2@simulator.test", "defer@simulator.test"])
-    open_email(signed_in, email_id)
+def test_shows_the_reply_to_a_delayed_email(logged_in: Page, server: Server) -> None:
+    email_id = send(logged_in, server.url, to=["slow+2@simulator.test", "defer@simulator.test"])
+    open_email(logged_in, email_id)
 
-    expect(signed_in.locator("#timeline .status").last).to_have_text("email.delayed")
-    expect(signed_in.locator("#timeline li").last).to_contain_text("451")
-    expect(signed_in.get_by_role("heading", name="Recipients")).to_be_visible()
-    expect(signed_in.get_by_text("Next attempt")).to_be_visible()
+    expect(logged_in.locator("#timeline .status").last).to_have_text("email.delayed")
+    expect(logged_in.locator("#timeline li").last).to_contain_text("451")
+    expect(logged_in.get_by_role("heading", name="Recipients")).to_be_visible()
+    expect(logged_in.get_by_text("Next attempt")).to_be_visible()
 
 
-def test_removes_the_cancel_button_of_a_canceled_email(signed_in: Page, server: Server) -> None:
+def test_removes_the_cancel_button_of_a_canceled_email(logged_in: Page, server: Server) -> None:
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
-    email_id = send(signed_in, server.url, scheduled_at=tomorrow)
-    open_email(signed_in, email_id)
-    expect(signed_in.get_by_role("button", name="Cancel")).to_be_visible()
+    email_id = send(logged_in, server.url, scheduled_at=tomorrow)
+    open_email(logged_in, email_id)
+    expect(logged_in.get_by_role("button", name="Cancel")).to_be_visible()
 
-    post(signed_in, server.url, f"/api/emails/{email_id}/cancel", None)
+    post(logged_in, server.url, f"/api/emails/{email_id}/cancel", None)
 
-    expect(signed_in.locator(".message-status .status")).to_have_text("canceled")
-    expect(signed_in.get_by_role("button", name="Cancel")).to_have_count(0)
+    expect(logged_in.locator(".message-status .status")).to_have_text("canceled")
+    expect(logged_in.get_by_role("button", name="Cancel")).to_have_count(0)
 
 
-def test_the_page_of_an_email_is_accessible(signed_in: Page, server: Server) -> None:
-    open_email(signed_in, send(signed_in, server.url, to="bounce@simulator.test", html="<h1>Hello</h1>"))
-    expect(signed_in.locator("#timeline .status").last).to_have_text("email.bounced")
+def test_the_page_of_an_email_is_accessible(logged_in: Page, server: Server) -> None:
+    open_email(logged_in, send(logged_in, server.url, to="bounce@simulator.test", html="<h1>Hello</h1>"))
+    expect(logged_in.locator("#timeline .status").last).to_have_text("email.bounced")
 
-    assert accessibility_violations(signed_in) == []
+    assert accessibility_violations(logged_in) == []

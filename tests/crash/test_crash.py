@@ -1,6 +1,6 @@
 """No accepted email is lost when processes are killed: real processes, a real SMTP server, and `kill -9` at random moments.
 
-The long run, `CRASH_MAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP`, also prints how many duplicates there were; CI runs a
+The long run, `CRASH_EMAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP`, also prints how many duplicates there were; CI runs a
 short one. `CRASH_SEED` selects other moments.
 """
 
@@ -23,7 +23,7 @@ from tests.postgresql import cluster, program
 from tests.processes import BASE_ENV, ROOT, Server
 from tests.smtp import ACCEPT, ACCEPT_AND_DROP, DROP, NO_SUCH_USER, STALL, Sink
 
-EMAILS = int(os.environ.get("CRASH_MAILS", "300"))
+EMAILS = int(os.environ.get("CRASH_EMAILS", "300"))
 KILLS = int(os.environ.get("CRASH_KILLS", "3"))
 MAX_DUPLICATES = KILLS * DEFAULT_CONNECTIONS  # a kill may duplicate the emails that are in flight
 RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each kill may use up one attempt of an email

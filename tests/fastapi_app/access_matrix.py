@@ -18,7 +18,7 @@ from project.api_keys.models import ApiKey
 from project.auth.access_tokens import LIFETIME_SECONDS
 from project.auth.scopes import PERMISSIONS, SCOPES
 from tests.conftest import PASSWORD
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 PUBLIC = {"read_root", "greet", "add", "create_token", "get_liveness", "get_readiness"}
 STAFF_SESSION_ONLY = {"get_metrics"}  # a program needs METRICS_TOKEN
@@ -116,7 +116,7 @@ class AccessContext:
     owner: User
     teammate: User
     token: GetToken
-    sign_in: SignIn
+    log_in: LogIn
 
     def key(self, *scopes: str, expires_at: datetime | None = None) -> dict[str, str]:
         """Return the headers of a request with a new API key."""
@@ -124,7 +124,7 @@ class AccessContext:
 
     def session(self, user: User, *, csrf: bool = True) -> dict[str, str]:
         """Log in with a session cookie, and return the headers of a request, with the CSRF token unless `csrf` is false."""
-        self.sign_in(user)
+        self.log_in(user)
         self.client.cookies.set("csrftoken", "x" * 32)
         return {"X-CSRFToken": "x" * 32} if csrf else {}
 

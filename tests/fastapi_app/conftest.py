@@ -21,7 +21,7 @@ from tests.conftest import PASSWORD
 from tests.smtp import Sink
 
 GetToken = Callable[..., str]
-SignIn = Callable[[User], Browser]
+LogIn = Callable[[User], Browser]
 
 SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
@@ -59,20 +59,20 @@ def stranger_headers(token: GetToken) -> dict[str, str]:
 
 
 @pytest.fixture
-def sign_in(client: TestClient) -> SignIn:
-    """Return a function that logs a user in to Django and gives the API client the session cookie, as in a browser."""
+def log_in(client: TestClient) -> LogIn:
+    """Return a function that logs a user in to Django and sets the session cookie on the API client, as in a browser."""
 
-    def sign_in(user: User) -> Browser:
+    def log_in(user: User) -> Browser:
         browser = Browser()
         browser.force_login(user)
         client.cookies.set("sessionid", browser.cookies["sessionid"].value)
         return browser
 
-    return sign_in
+    return log_in
 
 
 @pytest.fixture
-def live() -> Iterator[TestClient]:
+def client_with_event_stream() -> Iterator[TestClient]:
     """Run the application with its event stream, and without the delivery worker, which would add events of its own."""
 
     @asynccontextmanager

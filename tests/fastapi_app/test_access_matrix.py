@@ -45,7 +45,7 @@ from tests.fastapi_app.access_matrix import (
     Authenticate,
     Operation,
 )
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 SECRET = "confidential subject"
 
@@ -56,14 +56,14 @@ def context(
     owner: User,
     teammate: User,
     token: GetToken,
-    sign_in: SignIn,
+    log_in: LogIn,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AccessContext:
     """Return the context of a test in which emails can leave this machine, and event streams end at once."""
-    settings.EMAIL_BACKEND = "django.core.prepared.backends.locmem.EmailBackend"
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     monkeypatch.setattr(app.state.event_stream, "is_stopping", True)
-    return AccessContext(client, owner, teammate, token, sign_in)
+    return AccessContext(client, owner, teammate, token, log_in)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def email(shared_test_connection: None) -> Email:
     return prepared.email
 
 
-def each(operations: list[Operation], callers: dict[str, Authenticate]) -> pytest.MarkDecorator:
+def for_each_operation_and_caller(operations: list[Operation], callers: dict[str, Authenticate]) -> pytest.MarkDecorator:
     """Parametrize a test with each operation and each caller."""
     pairs = [
         pytest.param(each, authenticate, id=f"{each.name} {name}")
@@ -91,7 +91,7 @@ def each(operations: list[Operation], callers: dict[str, Authenticate]) -> pytes
 # The matrix
 
 
-@each(PRIVATE, UNAUTHENTICATED)
+@for_each_operation_and_caller(PRIVATE, UNAUTHENTICATED)
 def test_rejects_unauthenticated_callers(
     context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -101,7 +101,7 @@ def test_rejects_unauthenticated_callers(
     assert response.headers["WWW-Authenticate"] == "Bearer"
 
 
-@each(SCOPED, WITHOUT_SCOPE)
+@for_each_operation_and_caller(SCOPED, WITHOUT_SCOPE)
 def test_rejects_callers_without_the_scope(
     context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -126,7 +126,7 @@ def test_allows_safe_methods_of_a_session_without_csrf_token(context: AccessCont
     assert response.status_code == operation.success
 
 
-@each(PRIVATE, NON_OWNERS)
+@for_each_operation_and_caller(PRIVATE, NON_OWNERS)
 def test_hides_emails_of_other_owners(
     context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -138,7 +138,7 @@ def test_hides_emails_of_other_owners(
     assert str(email.id) not in response.text
 
 
-@each(PRIVATE, STAFF)
+@for_each_operation_and_caller(PRIVATE, STAFF)
 def test_allows_staff_with_all_permissions(
     context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -148,7 +148,7 @@ def test_allows_staff_with_all_permissions(
     assert response.status_code == (403 if is_rejected else operation.success)
 
 
-@each([operation for operation in OPERATIONS if operation.name in PUBLIC], UNAUTHENTICATED)
+@for_each_operation_and_caller([operation for operation in OPERATIONS if operation.name in PUBLIC], UNAUTHENTICATED)
 def test_public_operations_ignore_credentials(
     context: AccessContext, email: Email, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -285,7 +285,7 @@ def test_the_websocket_rejects_a_foreign_origin_before_accepting(
 # The order of rejections
 
 
-@each(PRIVATE, {name: UNAUTHENTICATED[name] for name in ("anonymous", "bad key")})
+@for_each_operation_and_caller(PRIVATE, {name: UNAUTHENTICATED[name] for name in ("anonymous", "bad key")})
 def test_authentication_is_checked_before_validation(
     context: AccessContext, operation: Operation, authenticate: Authenticate
 ) -> None:
@@ -298,7 +298,7 @@ def test_authentication_is_checked_before_validation(
     assert response.status_code == 401
 
 
-@each(SCOPED, {"key": WITHOUT_SCOPE["key of all other scopes"]})
+@for_each_operation_and_caller(SCOPED, {"key": WITHOUT_SCOPE["key of all other scopes"]})
 def test_scopes_are_checked_before_validation(context: AccessContext, operation: Operation, authenticate: Authenticate) -> None:
     url, headers = operation.path.replace("{", "no such ").replace("}", ""), authenticate(context, operation.scope)
 

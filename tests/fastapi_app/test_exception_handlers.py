@@ -12,7 +12,7 @@ from fastapi_app.body_limit import MAX_REQUEST_BYTES
 from fastapi_app.emails import routes
 from fastapi_app.main import create_app
 from project.accounts.models import User
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CODES = [
@@ -47,9 +47,9 @@ def test_no_error_may_be_cached(client: TestClient, method: str, path: str, stat
 
 @pytest.mark.parametrize(("text", "csrf", "status"), [("Hi", "", 403), ("{% if %}", "x" * 32, 422)])
 def test_no_error_of_a_session_may_be_cached(
-    client: TestClient, owner: User, sign_in: SignIn, text: str, csrf: str, status: int
+    client: TestClient, owner: User, log_in: LogIn, text: str, csrf: str, status: int
 ) -> None:
-    sign_in(owner)
+    log_in(owner)
     client.cookies.set("csrftoken", "x" * 32)
 
     answer = client.put("/api/templates/welcome", json={"text": text}, headers={"X-CSRFToken": csrf})

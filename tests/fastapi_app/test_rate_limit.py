@@ -18,7 +18,7 @@ from project.api_keys.keys import create_key
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware
 from project.config.rates import parse_rate
 from tests.conftest import PASSWORD
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 PROXY, ADA, EVE = "203.0.113.1", "198.51.100.7", "198.51.100.8"
 SEND = "/api/send-email/?email=ada@example.com&message=Hi"
@@ -107,12 +107,12 @@ def test_counts_a_key_across_ip_addresses(client: TestClient, key: dict[str, str
 
 
 def test_counts_tokens_and_sessions_of_a_user_together(
-    client: TestClient, owner: User, token: GetToken, sign_in: SignIn, set_rates: Any
+    client: TestClient, owner: User, token: GetToken, log_in: LogIn, set_rates: Any
 ) -> None:
     set_rates(user="1/minute")
     assert client.get("/api/me", headers=bearer(token(owner))).status_code == 200
 
-    sign_in(owner)
+    log_in(owner)
 
     assert_retry_later(client.get("/api/me"), "rate_limited")
 

@@ -1,4 +1,4 @@
-"""Fixtures of the Django half: emails in the queue, and a browser in which the owner is signed in."""
+"""Fixtures of the Django half: emails in the queue, and a browser in which the owner is logged in."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,34 +14,34 @@ from project.emails.submit import submit_plain_text_email
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 WORKER = "worker"
 
-Accept = Callable[..., Email]
+SubmitEmail = Callable[..., Email]
 Claim = Callable[..., Email]
 
 
 @pytest.fixture
 def browser(owner: User) -> Client:
-    """A test client in which the owner is signed in."""
+    """A test client in which the owner is logged in."""
     browser = Client()
     browser.force_login(owner)
     return browser
 
 
 @pytest.fixture
-def accept(shared_test_connection: None) -> Accept:
+def submit_email(shared_test_connection: None) -> SubmitEmail:
     """Queue a text message, to Ada by default."""
 
-    def accept(text: str = "Hi", address: str = "ada@example.com") -> Email:
+    def submit_email(text: str = "Hi", address: str = "ada@example.com") -> Email:
         return Email.objects.get(id=submit_plain_text_email(address=address, text=text))
 
-    return accept
+    return submit_email
 
 
 @pytest.fixture
-def claim(accept: Accept) -> Claim:
+def claim(submit_email: SubmitEmail) -> Claim:
     """Queue a text message, and claim it for a worker."""
 
     def claim(text: str = "Hi", worker: str = WORKER, now: datetime = NOW) -> Email:
-        accept(text)
+        submit_email(text)
         (email,) = claim_emails(worker, limit=1, now=now)
         return email
 

@@ -104,7 +104,7 @@ def test_a_dead_idle_connection_is_not_used_for_a_transaction(server: Server, po
 
 @pytest.mark.pitfall("11b")
 def test_many_requests_use_few_connections(server: Server, postgresql: PostgreSQL) -> None:
-    session = _signed_in(server)
+    session = _logged_in(server)
 
     def both_halves(_number: int) -> tuple[int, int]:
         admin = server.get("/admin/", cookies=session)
@@ -121,7 +121,7 @@ def test_many_requests_use_few_connections(server: Server, postgresql: PostgreSQ
 @pytest.mark.pitfall("11b")
 def test_admin_requests_leave_no_connections_open(server: Server, postgresql: PostgreSQL) -> None:
     page = "/admin/suppressions/suppression/import/"
-    with server.client(cookies=_signed_in(server)) as browser:
+    with server.client(cookies=_logged_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
         files = {"file": ("list.csv", b"ada@example.com\n")}
         statuses = {browser.post(page, data=data, files=files).status_code for _ in range(2 * POOL_SIZE + 1)}
@@ -136,7 +136,7 @@ def _only_pools_keep_connections(postgresql: PostgreSQL) -> bool:
     return int(postgresql.query(count)) <= 2 * POOL_SIZE
 
 
-def _signed_in(server: Server) -> dict[str, str]:
+def _logged_in(server: Server) -> dict[str, str]:
     with server.client() as browser:
         token = _form_token(browser, "/admin/login/")
         data = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token}

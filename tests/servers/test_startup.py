@@ -45,7 +45,7 @@ def test_serve_with_prepare_prints_the_generated_password_once(tmp_path: Path) -
     with running(command, log=tmp_path / "second", env={"DATA_DIR": str(tmp_path / "data")}) as second:
         assert second.get("/admin/login/").status_code == 200
 
-    assert "First administrator: admin, password " in first.log
+    assert "Created administrator admin. Password (shown only once): " in first.log
     assert "password" not in second.log
 
 

@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('action', models.CharField(choices=[('signed in', 'Signed In'), ('signed out', 'Signed Out'), ('rejected', 'Rejected'), ('key created', 'Key Created'), ('key rotated', 'Key Rotated'), ('key revoked', 'Key Revoked'), ('password changed', 'Password Changed'), ('two-factor enabled', 'Two Factor Enabled'), ('two-factor disabled', 'Two Factor Disabled'), ('recovery codes created', 'Recovery Codes Created'), ('recovery code used', 'Recovery Code Used')], max_length=24)),
+                ('action', models.CharField(choices=[('logged in', 'Logged In'), ('logged out', 'Logged Out'), ('rejected', 'Rejected'), ('key created', 'Key Created'), ('key rotated', 'Key Rotated'), ('key revoked', 'Key Revoked'), ('password changed', 'Password Changed'), ('two-factor enabled', 'Two Factor Enabled'), ('two-factor disabled', 'Two Factor Disabled'), ('recovery codes created', 'Recovery Codes Created'), ('recovery code used', 'Recovery Code Used')], max_length=24)),
                 ('actor', models.CharField(max_length=150)),
                 ('reason', models.CharField(blank=True, default='', max_length=20)),
                 ('ip_address', models.GenericIPAddressField(blank=True, null=True)),

@@ -1,7 +1,8 @@
 """Background tasks that outlive their request.
 
-Starlette runs them inside the request's ASGI call, and Daphne cancels that call about ten seconds after the response is complete.
-So the call only submits them here. The lifespan owns them, and waits for them when the server stops.
+Starlette runs background tasks inside the request's ASGI call, and Daphne cancels that call about ten seconds after the response
+is complete. So the call only submits the tasks to a runner. The lifespan owns the runner, and waits for its tasks when the server
+stops.
 """
 
 import asyncio
@@ -56,7 +57,7 @@ class BackgroundTaskRunner:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._unfinished:
-            logger.error("Background tasks cancelled after %g s of grace: %s", grace, ", ".join(self._unfinished.values()))
+            logger.error("Background tasks canceled after %g s of grace: %s", grace, ", ".join(self._unfinished.values()))
         self._threads.close(timeout=0)
 
     async def _run_one(self, task: BackgroundTask) -> None:
@@ -91,7 +92,7 @@ class BackgroundRoute(APIRoute):
 
 @asynccontextmanager
 async def background_tasks_lifespan(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
-    """For the lifespan: run `app`'s background tasks while this context is open. At the end they have `grace` seconds."""
+    """Run `app`'s background tasks while this context is open, then wait up to `grace` seconds for them. For the lifespan."""
     runner = app.state.background = BackgroundTaskRunner()
     try:
         yield runner

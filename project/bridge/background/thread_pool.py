@@ -35,7 +35,7 @@ class ThreadPool:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on a thread, with the caller's context variables. Return its result, or raise its exception.
 
-        If the caller is cancelled, a call that has not started is dropped, and a call that has started runs to its end. Raises
+        If the caller is canceled, a call that has not started is dropped, and a call that has started runs to its end. Raises
         `RuntimeError`, without starting the call, if the system can start no thread at all.
         """
         future: Future[T] = Future()
@@ -80,7 +80,7 @@ class ThreadPool:
 
 
 def _run_job(future: "Future[object]", call: Callable[[], object]) -> Callable[[], object]:
-    """Run the call unless it was cancelled. Return the function that passes the result to the caller."""
+    """Run the call unless it was canceled. Return the function that passes the result to the caller."""
     if not future.set_running_or_notify_cancel():
         return lambda: None
     try:

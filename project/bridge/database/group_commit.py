@@ -45,7 +45,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _commit_all(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._max_items], self._waiting[self._max_items :]
-            batch = [pending for pending in batch if not pending.result.done()]  # a done future was cancelled by its caller
+            batch = [pending for pending in batch if not pending.result.done()]  # a done future was canceled by its caller
             if batch and not await self._commit(batch):
                 for pending in batch:
                     await self._commit([pending])

@@ -47,7 +47,8 @@ async def run_in_transaction(function: Callable[P, T], /, *args: P.args, **kwarg
 async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a synchronous function without a transaction, on a pool of its own. Each statement is committed at once.
 
-    For functions that spend most of their time outside the database, such as hashing a password: they do not block transactions.
+    Use it for functions that spend most of their time outside the database, such as hashing a password, so that they do not block
+    transactions.
     """
     return await _untransacted_threads.run(_call_with_managed_connections, function, *args, **kwargs)
 
@@ -103,9 +104,10 @@ def managed_connections() -> Iterator[None]:
 
 @contextmanager
 def shared_test_connection() -> Iterator[None]:
-    """For tests: let all functions of this module use the calling thread's connection, and so see the test's transaction.
+    """Let all functions of this module use the calling thread's connection, so that they see the test's transaction.
 
-    They run one at a time, since a connection has only one transaction. The test's rollback also reverts what FastAPI wrote.
+    For tests only. The functions run one at a time, because a connection has only one transaction. The test's rollback also
+    reverts what FastAPI wrote.
     """
     global _shared_connection  # noqa: PLW0603  # all threads share it
     connection = connections[DEFAULT_DB_ALIAS]

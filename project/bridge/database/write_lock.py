@@ -1,7 +1,8 @@
 """Fair write lock for a SQLite database, among the threads of a process and the processes of a machine.
 
 SQLite has one writer. A connection that finds the database locked polls with growing sleeps until the busy timeout, and others
-get ahead of it: beside a process that writes all the time, it can wait for seconds. A thread that waits for this lock is woken.
+acquire the lock first: next to a process that writes all the time, it can wait for seconds. This lock wakes the waiting thread
+instead.
 """
 
 import fcntl

@@ -1,4 +1,4 @@
-"""ASGI middleware that gives FastAPI what Django has: trusted hosts, proxies, HTTPS, security headers, Origin checks.
+"""ASGI middleware that adds Django's protections to FastAPI: trusted hosts, proxies, HTTPS, security headers, Origin checks.
 
 Needs the package fastapi; `trusted_hosts` and `websocket_origin` also django. Reads the settings `ALLOWED_HOSTS` and
 `CSRF_TRUSTED_ORIGINS`.

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class CloseCodeMiddleware:
-    """ASGI middleware for WebSockets: under Daphne, it sends any close code. Under other servers, it changes nothing."""
+    """ASGI middleware for WebSockets: under Daphne, it sends any close code. Under other servers, it has no effect."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

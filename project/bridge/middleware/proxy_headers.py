@@ -1,7 +1,7 @@
 """The client's address and scheme behind a proxy.
 
 Anyone can send `X-Forwarded-For` and `X-Forwarded-Proto`, so they are trusted only from the configured proxies. Daphne's own
-`--proxy-headers` trusts every sender, and takes the first address of the list, which the client can write.
+`--proxy-headers` trusts every client, and uses the first address of the list, which the client can forge.
 """
 
 from collections.abc import Iterable
@@ -49,7 +49,7 @@ class ProxyHeadersMiddleware:
         if not _is_address(address):
             return UNIX_SOCKET in self._proxies
         ip = ip_address(address)
-        ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket that listens on :: reports IPv4 clients so
+        ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket on :: reports IPv4 clients as IPv4-mapped addresses
         return any(ip in network for network in self._proxies if not isinstance(network, str))
 
 

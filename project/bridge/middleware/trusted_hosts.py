@@ -1,8 +1,9 @@
 """ALLOWED_HOSTS for FastAPI, as Django checks it for its own views.
 
-The check stops DNS rebinding, where an attacker's domain points at this server and a browser takes both for one origin. It also
+The check stops DNS rebinding, where an attacker's domain points to this server and the browser treats both as one origin. It also
 stops links built from a forged `Host` header, as in a password reset email. Two kinds of requests always pass: host names without
-a dot (`test`, a container's name), which no foreign page can have, and requests without a `Host` header, which no browser sends.
+a dot (`test`, a container's name), which a foreign page cannot have, and requests without a `Host` header, which browsers do not
+send.
 """
 
 import re

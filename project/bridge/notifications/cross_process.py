@@ -1,4 +1,4 @@
-"""Notifications between processes, through Django's channel layer. A notification says that something happened, and no more.
+"""Notifications between processes, through Django's channel layer. A notification carries no data.
 
 Notifications may be lost, so a subscriber also polls at longer intervals. Senders never wait for delivery.
 """
@@ -17,8 +17,8 @@ from .local import LocalSignal
 logger = logging.getLogger(__name__)
 
 PROCESS_ID = uuid4().hex  # a process ignores its own notifications
-PUBLISH_INTERVAL_SECONDS = 0.02  # what happens within it shares one notification
-RETRY_DELAY_SECONDS = 1.0  # between attempts while the channel layer fails
+PUBLISH_INTERVAL_SECONDS = 0.02  # signals within this interval share one notification
+RETRY_DELAY_SECONDS = 1.0  # between attempts while the channel layer is unavailable
 SEND_TIMEOUT_SECONDS = 1.0  # for the channel layer to accept a notification
 PING_INTERVAL_SECONDS = 0.1  # between pings, until one is received
 CANCEL_INTERVAL_SECONDS = 0.1  # between cancellations, until the task ends
@@ -34,19 +34,21 @@ class _Outage:
         self._failing: set[str] = set()
 
     def add(self, operation: str, error: Exception) -> None:
-        """Store that an operation fails, and log it if none failed before."""
+        """Mark an operation as failing. Log the failure if no other operation was failing."""
         if not self._failing:
             name = type(error).__name__  # not the message, which may contain hosts and user names
-            logger.error("The channel layer fails (%s): polling for changes of other processes until it works again", name)
+            logger.error(
+                "The channel layer is unavailable (%s); polling for changes from other processes until it recovers", name
+            )
         self._failing.add(operation)
 
     def resolve(self, operation: str) -> None:
-        """Store that an operation works, and log it if it was the last one that failed."""
+        """Mark an operation as working. Log the recovery if it was the last failing operation."""
         if self._failing and self.discard(operation):
-            logger.warning("The channel layer works again")
+            logger.warning("The channel layer has recovered")
 
     def discard(self, operation: str) -> bool:
-        """Drop an operation that is no longer used. Return whether no operation fails now."""
+        """Drop an operation that is no longer used. Return whether all remaining operations work."""
         self._failing.discard(operation)
         return not self._failing
 
@@ -81,9 +83,9 @@ async def ping_channel_layer() -> None:
     """Send a message to this process through the channel layer, and wait for it. Raises the channel layer's errors."""
     layer, received = get_channel_layer(), asyncio.Event()
     channel = await _new_channel(layer)
-    # The task receives forever and is then cancelled: Channels has no other way to close a channel.
+    # The task receives forever and is then canceled: Channels has no other way to close a channel.
     async with _running_task(_receive(layer, channel, lambda _message: received.set())):
-        # Sent repeatedly: Redis may get the first message before the subscription, and channels_redis does not wait for that.
+        # Sent repeatedly: channels_redis does not wait for its subscription, so Redis may get the first message before it.
         while not received.is_set():
             await layer.send(channel, {"type": "ping"})
             with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Signals within a process: subscribers are called when something happens. Nothing is stored for later subscribers."""
+"""Signals within a process: subscribers are called when something happens. Signals are not stored for later subscribers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,16 +20,16 @@ class LocalSignal(Generic[P]):
 
     @property
     def has_subscribers(self) -> bool:
-        """Return whether anyone is subscribed."""
+        """Return whether there is at least one subscriber."""
         return bool(self._subscribers)
 
     def subscribe(self, subscriber: Callable[P, object]) -> None:
-        """Call `subscriber` each time, for the rest of the process."""
+        """Call `subscriber` each time the signal is sent, until the process ends."""
         self._subscribers.append(subscriber)
 
     @contextmanager
     def subscribed(self, subscriber: Callable[P, object]) -> Iterator[None]:
-        """Call `subscriber` each time while this context is open."""
+        """Call `subscriber` each time the signal is sent, while this context is open."""
         self.subscribe(subscriber)
         try:
             yield

@@ -1,8 +1,8 @@
 """Supervised child process: it starts and stops with the server, and is restarted when it dies.
 
-For work that would block the server, because the GIL lets only one thread of a process run Python at a time. A socket pair
-connects the two processes, and both send messages as lines. The operating system closes it however a process ends, so the child
-notices when the server was killed.
+Use it for work that would block the server, because the GIL lets only one thread of a process run Python at a time. A socket pair
+connects the two processes, and both send messages as lines. The operating system closes the socket pair however a process ends,
+so the child notices when the server was killed.
 """
 
 import asyncio
@@ -34,8 +34,9 @@ class ControlPipe:
     """One end of the socket pair. Use it only in the event loop that opened it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.received_end = False  # whether the other end finished normally; if its lines end without, it was killed
-        self._is_finished = False  # whether this end did
+        # Whether END_OF_TRANSMISSION was received. If the lines end without it, the other end was killed.
+        self.received_end = False
+        self._is_finished = False  # whether this end has sent END_OF_TRANSMISSION
         self._reader = reader
         self._writer = writer
 
@@ -87,7 +88,7 @@ class ControlPipe:
 
 
 class ProcessDidNotStart(RuntimeError):
-    """The process exited before its first heartbeat. The reason is in what it wrote to standard error."""
+    """The process exited before its first heartbeat. See its standard error output for the reason."""
 
 
 class SupervisedProcess:
@@ -121,7 +122,7 @@ class SupervisedProcess:
     async def running(self, *, grace: float) -> AsyncIterator[None]:
         """Keep the process running while this context is open. At the end it has `grace` seconds to exit.
 
-        Raises `ProcessDidNotStart` if it exits before its first heartbeat. Waits `HEARTBEAT_TIMEOUT_SECONDS` for that at most.
+        Waits up to `HEARTBEAT_TIMEOUT_SECONDS` for the first heartbeat. Raises `ProcessDidNotStart` if the process exits first.
         """
         self._stopping, self._started, self.is_supervised = asyncio.Event(), asyncio.Event(), True
         supervision = asyncio.create_task(self._supervise())
@@ -194,7 +195,7 @@ class SupervisedProcess:
         return await asyncio.to_thread(process.wait)
 
     async def _kill_if_hung(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kill the process if its heartbeats stop: it may hold what others wait for, such as the database's write lock."""
+        """Kill the process if its heartbeats stop: it may hold a lock that others wait for, such as the database's write lock."""
         # Polls are counted, not seconds: if the machine was suspended, time passed but the process could not send a heartbeat.
         silent_polls = 0
         while not self._stopping.is_set():
@@ -219,9 +220,9 @@ class SupervisedProcess:
 
 @asynccontextmanager
 async def connect_to_supervisor() -> AsyncIterator[ControlPipe]:
-    """For the child's side: yield its pipe to the server. The child must exit when the pipe's lines end.
+    """Yield the child's pipe to the server. Use it in the child, which must exit when the pipe's lines end.
 
-    Then `received_end` tells whether the server stops normally, or was killed.
+    After that, `received_end` is True if the server stops normally, and False if it was killed.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a signal to all processes of a service is for the server, which stops this one

@@ -75,7 +75,7 @@ class TokenBucket:
         self._full_at = 0.0
 
     def take(self) -> float:
-        """Take one token. Return the seconds until it is available; zero or less means now."""
+        """Consume one token. Return the seconds until the token is available; zero or less means now."""
         now = monotonic()
         self._full_at = max(self._full_at, now) + self._step
         return self._full_at - now - BURST_SECONDS

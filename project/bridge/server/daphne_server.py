@@ -114,7 +114,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
-        """Log the failure, and store that there was one. Daphne would stop the reactor once for each failure."""
+        """Log the failure and set `_listen_failed`. Daphne would stop the reactor once for each failure."""
         self._listen_failed = True
         logger.critical("Listen failure: %s", failure.getErrorMessage())
 
@@ -139,7 +139,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Send a message for the application. A long body is sent in chunks, each of them once the client has read enough."""
         self.check_headers_type(message)
-        # A close frame does not wait: a client that is too slow finds it after what was sent before.
+        # A close frame does not wait: a slow client receives it after the data that was sent before.
         waits = message["type"] != "websocket.close"
         for chunk in _split_body(message):
             if waits and not protocol.backpressure.is_writable:

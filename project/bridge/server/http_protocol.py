@@ -158,7 +158,7 @@ class WebSocketConnection(WebSocketProtocol):  # type: ignore[misc]  # Daphne ha
     def onAutoPingTimeout(self) -> None:  # noqa: N802  # Autobahn's name
         """Disconnect a client that does not answer pings.
 
-        While its messages are not read, its pong may be unread too: then it gets another ping.
+        While reading from the client is paused, its pong may be waiting unread. In this case the client gets another ping.
         """
         if self.application_queue.is_full:
             self.autoPingPending = self.autoPingTimeoutCall = None

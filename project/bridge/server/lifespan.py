@@ -1,8 +1,8 @@
 """FastAPI's lifespan on servers that send no lifespan events.
 
-Daphne has sent none since 2019 (django/daphne#264). `LifespanUnderDaphne` wraps the application, and runs the ASGI lifespan
-protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html) from Daphne's own Twisted reactor. On a server that sends the
-events (Uvicorn, Hypercorn, `manage.py serve`), it only passes them through.
+Daphne does not send them (requested in 2019: django/daphne#264). `LifespanUnderDaphne` wraps the application, and runs the ASGI
+lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html) from Daphne's own Twisted reactor. On a server that
+sends the events (Uvicorn, Hypercorn, `manage.py serve`), it only passes them through.
 """
 
 import asyncio
@@ -25,7 +25,8 @@ class StartupFailed(Exception):
 async def run_lifespan(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     """Start `app` as an ASGI server does, yield the lifespan state, and stop `app` at the end. Raises `StartupFailed`.
 
-    An application without lifespan support (it raises or returns without a response) runs without one, as the protocol says.
+    An application without lifespan support (it raises or returns without a response) runs without a lifespan, as the
+    specification requires.
     """
     state: dict[str, Any] = {}
     to_app: asyncio.Queue[Message] = asyncio.Queue()

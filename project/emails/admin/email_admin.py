@@ -40,7 +40,7 @@ class Action:
     allowed: tuple[Status, ...]
 
 
-MAX_NAMED_EMAILS = 5  # emails that a message lists by subject; of more it gives only the number
+MAX_NAMED_EMAILS = 5  # emails that a message lists by subject; for more emails, the message contains only their number
 ACTIONS = {
     "retry": Action(retry_email, "Queued again.", (Status.FAILED,)),
     "cancel": Action(cancel_email, "Canceled.", CANCELABLE),
@@ -51,7 +51,10 @@ class EmailChangeList(KeysetChangeList):
     """A page of emails, with the names of their owners."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Order by id; with a tag filter by that column of the tag's index, or SQLite would sort all matching emails."""
+        """Order by id.
+
+        With a tag filter, order by the email id in the tag's index, so that SQLite does not have to sort all matching emails.
+        """
         return ["-tag__email_id"] if self.params.get(TagFilter.parameter_name) else super().get_ordering(request, queryset)
 
     def get_results(self, request: HttpRequest) -> None:
@@ -125,7 +128,7 @@ class EmailAdmin(StoredMessageAdmin):
 
     @admin.display(description="created")
     def created(self, email: Email) -> str:
-        """Return the local date and time in two elements, which a narrow column wraps between."""
+        """Return the local date and time in two elements, so that a narrow column can wrap between them."""
         day, time = f"{timezone.localtime(email.created_at):%Y-%m-%d %H:%M:%S}".split()
         return format_html("<time>{}</time> <time>{}</time>", day, time)
 

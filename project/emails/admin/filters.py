@@ -45,10 +45,10 @@ class OwnerFilter(admin.SimpleListFilter):
         """Return the API keys, then the staff users."""
         keys = [(f"key:{pk}", name) for pk, name in ApiKey.objects.order_by("name").values_list("pk", "name")]
         users = User.objects.filter(is_staff=True).order_by("username").values_list("pk", "username")
-        return [*keys, *((f"user:{pk}", name) for pk, name in users), ("none", "None")]
+        return [*keys, *((f"user:{pk}", name) for pk, name in users), ("none", "No owner")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Return the emails of the chosen owner, or those without one."""
+        """Return the emails of the chosen owner, or the emails without an owner."""
         owner = self.value()
         if owner is None:
             return queryset
@@ -82,7 +82,7 @@ class InputFilter(admin.SimpleListFilter):
         return "" if value in dict(self.lookup_choices) else value
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Return the matching emails; for an invalid value none, with a warning."""
+        """Return the matching emails. For an invalid value, show a warning and return no emails."""
         value = self.value()
         if not value:
             return queryset

@@ -45,8 +45,8 @@ class ParsedMessage:
     def html_with_inline_images(self) -> str:
         """Return the HTML with its `cid:` images as `data:` URLs, so that it needs no other resource.
 
-        An image may be used many times: once all URLs together would exceed `MAX_INLINE_IMAGE_CHARACTERS`, further ones stay
-        `cid:`.
+        All `data:` URLs together have at most `MAX_INLINE_IMAGE_CHARACTERS`, because the HTML may use an image many times.
+        Images beyond this limit stay `cid:`.
         """
         images = {
             part.content_id: part for part in self.attachments if part.content_id and part.content_type.startswith("image/")
@@ -66,7 +66,7 @@ class ParsedMessage:
 
 
 def parse_message(raw: bytes) -> ParsedMessage:
-    """Parse a raw message. Never raises: of a malformed message it returns the parts that can be read."""
+    """Parse a raw message. Never raises. For a malformed message, return the readable parts."""
     message = message_from_bytes(raw, policy=policy.default)
     bodies: dict[str, str] = {}
     attachments = []

@@ -23,7 +23,7 @@ class StoredMessageAdmin(ReadOnlyAdmin):
         raise NotImplementedError
 
     def get_urls(self) -> list[URLPattern]:
-        """Return the URLs of the message's HTML and source, before Django's, which would read them as ids."""
+        """Return the URLs of the message's HTML and source, before Django's URLs, which would treat `…/html` as an id."""
         name = f"{self.opts.app_label}_{self.opts.model_name}"
         own = [
             path("<path:object_id>/html/", self.admin_site.admin_view(self.html_view), name=f"{name}_html"),

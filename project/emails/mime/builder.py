@@ -68,7 +68,10 @@ class Draft:
 
 
 def build_message(draft: Draft, *, message_id: str, date: datetime) -> bytes:
-    """Return the message, ready to send: 7-bit, with CRLF, no line too long. Raises ValueError if no message can carry it."""
+    """Return the message, ready to send: 7-bit, with CRLF, no line too long.
+
+    Raises ValueError if the draft cannot be represented as a message.
+    """
     for address in draft.bcc:
         addr_spec(address)  # checked like the others, but never written
     head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
@@ -103,7 +106,8 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
     yield "MIME-Version", "1.0"
     for name, value in draft.headers.items():
         check_header(name, value)
-        # A long word may be a URL (List-Unsubscribe), which mail readers do not decode: it is not encoded if that is possible.
+        # A long word may be a URL (List-Unsubscribe), which email clients do not decode, so a long word is left unencoded if
+        # possible.
         yield name, fold(name, encode_words(name, value, max_length=MAX_LINE_LENGTH))
 
 

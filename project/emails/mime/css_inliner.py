@@ -1,4 +1,4 @@
-"""CSS inliner: copies the rules of `<style>` elements into `style` attributes, because some mail readers drop style sheets.
+"""CSS inliner: copies the rules of `<style>` elements into `style` attributes, because some email clients drop style sheets.
 
 It makes no network requests and reads no files. Pure.
 """
@@ -9,12 +9,12 @@ from css_inline import CSSInliner, InlineError
 
 MAX_HTML_LENGTH = 200_000  # characters; Gmail clips an email after half of that
 # The library recurses into elements and uses 700 bytes of the stack for each level. At the end of the stack the process dies:
-# with the usual 8 MiB, at a depth of eleven thousand elements. It also takes time quadratic in their number. With this many
-# tags it needs 1.4 MiB at most.
+# with the usual 8 MiB, at a depth of eleven thousand elements. The time is also quadratic in the number of elements. With
+# `MAX_TAGS` tags, the library needs at most 1.4 MiB of the stack.
 MAX_TAGS = 2_000
-# The library tries each selector on each element, and searches each property among those that the element already has. It holds
-# the GIL meanwhile: for minutes, with a sheet of eleven thousand made-up properties. With these limits it takes some tenths of
-# a second, and they allow more than the 16 KB of styles that Gmail supports.
+# The library tries each selector on each element, and searches each property among the properties that the element already has.
+# It holds the GIL all this time: for minutes, with a sheet of eleven thousand made-up properties. With these limits, inlining
+# takes some tenths of a second. The limits allow more than the 16 KB of styles that Gmail supports.
 MAX_CHARACTERS_TIMES_TAGS = 20_000_000
 MAX_RULES_SQUARED_TIMES_TAGS = 800_000_000  # distinct selectors and declarations
 
@@ -42,7 +42,7 @@ def inline_css(html: str) -> str:
         inlined = _INLINER.inline(_FOR_OTHER_MEDIA.sub('<style data-css-inline="ignore"', html))
     except InlineError:  # a malformed style attribute, which a browser ignores
         return html
-    inlined = _CONDITION.sub(r"<!\1>", inlined)  # Outlook's <![if mso]>, which HTML's own rules read as a comment
+    inlined = _CONDITION.sub(r"<!\1>", inlined)  # Outlook's <![if mso]>, which the HTML specification treats as a comment
     doctype = _DOCTYPE.match(html)  # the library writes a doctype of its own, which could change the layout mode
     return _DOCTYPE.sub(lambda _: doctype[0], inlined, count=1) if doctype else inlined
 

@@ -52,7 +52,7 @@ def check_line(text: str) -> str:
 
 
 def check_text(text: str) -> str:
-    """Return the text if UTF-8 can encode it. Raises ValueError for an unpaired surrogate, which JSON can carry."""
+    """Return the text if UTF-8 can encode it. Raises ValueError for an unpaired surrogate, which a JSON string can contain."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -64,7 +64,7 @@ def fold(name: str, words: Iterable[str]) -> str:
     """Join the words of a header's value, folded into lines of up to 76 characters where the words allow it."""
     value, width = "", len(name) + 1
     for word in words:
-        # Never fold before the first word: some readers take the space of the fold for a part of the value.
+        # Never fold before the first word: some email clients treat the space of the fold as part of the value.
         if value and width + 1 + len(word) > FOLD_WIDTH:
             value, width = f"{value}\r\n {word}", 1 + len(word)
         else:

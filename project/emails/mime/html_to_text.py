@@ -1,4 +1,4 @@
-"""Plain text of an HTML part, for mail readers that show text. Pure."""
+"""Plain text of an HTML part, for email clients that show text. Pure."""
 
 import re
 from html.parser import HTMLParser

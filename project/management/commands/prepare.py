@@ -30,5 +30,5 @@ class Command(BaseCommand):
             message = " ".join(error.messages)
             raise CommandError(f"ADMIN_PASSWORD: {message} Leave it unset to have a password generated.") from None
         if generated:
-            self.stdout.write(f"First administrator: {env.admin_username}, password {generated} (shown only now)")
+            self.stdout.write(f"Created administrator {env.admin_username}. Password (shown only once): {generated}")
         call_command("collectstatic", interactive=False, verbosity=0)

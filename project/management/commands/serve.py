@@ -15,7 +15,7 @@ from project.transports.factory import CHECK_TAG
 
 APPLICATION = "project.asgi:application"
 BANNER = """Mailrail:
-  {url}/          home page
+  {url}/          landing page
   {url}/admin/    admin
   {url}/api/docs  API documentation"""
 EXIT_CODE_SIGINT = 128 + signal.SIGINT  # as in a shell

@@ -5,12 +5,12 @@ const MIN_RECONNECT_DELAY = 250; // milliseconds
 const MAX_RECONNECT_DELAY = 8000; // milliseconds
 const PING_INTERVAL = 20000; // milliseconds
 const RESPONSE_TIMEOUT = 10000; // milliseconds
-const FINAL_CLOSE_CODES = { 4401: "signed-out", 4403: "forbidden" };
+const FINAL_CLOSE_CODES = { 4401: "logged-out", 4403: "forbidden" };
 const STATE_LABELS = {
   connecting: "Connecting",
   live: "Live",
   reconnecting: "Reconnecting",
-  "signed-out": "Signed out: reload the page to sign in",
+  "logged-out": "Logged out: reload the page to log in",
   forbidden: "No permission to view live events",
 };
 

@@ -77,7 +77,7 @@ class SmtpConnection(asyncio.Protocol):
         size = f" SIZE={len(content)}" if self._size else ""
         envelope = [f"MAIL FROM:<{sender}>{size}", *(f"RCPT TO:<{address}>" for address in recipients), "DATA"]
         if unsafe := [command for command in envelope if not _SAFE_COMMAND.fullmatch(command)]:
-            raise ValueError(f"{unsafe[0]!r} cannot be sent as an SMTP command")
+            raise ValueError(f"{unsafe[0]!r} is not a valid SMTP command: it contains non-ASCII or control characters")
         send_envelope = self._send_envelope_pipelined if self._pipelining else self._send_envelope
         rejected = await send_envelope(sender, recipients, envelope)
         self.content_started = True
@@ -112,7 +112,7 @@ class SmtpConnection(asyncio.Protocol):
         raise await self._after_reset(_rejection_error(sender, from_, rejected, len(recipients), data))
 
     async def _send_envelope(self, sender: str, recipients: Sequence[str], envelope: Sequence[str]) -> dict[str, RawReply]:
-        """Do the same for a relay without pipelining: send each command after the reply to the one before."""
+        """Send the envelope to a relay without pipelining: send each command after the reply to the previous command."""
         (from_,) = await self._execute(envelope[0])
         to = [(await self._execute(command))[0] for command in envelope[1:-1]] if from_[0] == OK else []
         rejected = _rejected_recipients(recipients, to)

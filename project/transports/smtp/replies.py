@@ -1,4 +1,4 @@
-"""Reads a relay's replies (RFC 5321, or HTTP for the API of an email service) and what they mean. Pure."""
+"""Parses and interprets a relay's replies (RFC 5321, or HTTP for the API of an email service). Pure."""
 
 import re
 import smtplib

@@ -29,7 +29,7 @@ class SmtpTransport:
         return SmtpRelayConnection(self.relay, self._tls)
 
     def close(self) -> None:
-        """Do nothing: connections share nothing that must be released."""
+        """Do nothing: the connections share no resources that must be released."""
 
 
 class SmtpRelayConnection:
@@ -43,14 +43,14 @@ class SmtpRelayConnection:
 
     @property
     def is_open(self) -> bool:
-        """Return whether it is connected."""
+        """Return whether the connection is open."""
         return self._smtp is not None and self._smtp.is_open
 
     async def send(self, email: Email) -> SendResult:
         """Send one email.
 
-        A relay may close an idle connection between two emails, with a 421 or without a reply. That is not the second email's
-        fault: unless its content was started, it is sent again at once over a new connection.
+        A relay may close an idle connection between two emails, with a 421 or without a reply. The second email did
+        not cause this, so it is sent again at once over a new connection, unless its content was started.
         """
         was_open = self.is_open
         result = await self._send_once(email)
@@ -74,7 +74,7 @@ class SmtpRelayConnection:
         except BaseException as error:
             failure_kind = classify_error(error)
             if not _is_rejection(error) or failure_kind == FailureKind.RELAY_UNAVAILABLE:
-                smtp.close()  # both sides may disagree about the state of the dialogue, or the relay accepts nothing
+                smtp.close()  # client and relay may disagree about the protocol state, or the relay accepts no email
             if not isinstance(error, Exception):
                 raise
             return failed_result(error, failure_kind, smtp_transcript=smtp.transcript)

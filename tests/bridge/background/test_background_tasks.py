@@ -55,7 +55,7 @@ async def test_with_a_lifespan_tasks_run_after_the_call_returns() -> None:
     assert (when_the_call_returned, done) == ([], ["first", "second"])
 
 
-async def test_a_task_of_the_response_itself_runs_after_the_call_returns_too() -> None:
+async def test_a_background_task_set_on_the_response_runs_after_the_call_returns() -> None:
     done: list[str] = []
     app = recording_app(done)
 

@@ -10,7 +10,7 @@ from project.bridge.background.thread_pool import ThreadPool
 
 pytestmark = pytest.mark.anyio
 
-colour = contextvars.ContextVar("colour", default="none")
+color = contextvars.ContextVar("color", default="none")
 
 
 async def test_passes_arguments_and_returns_the_result() -> None:
@@ -33,9 +33,9 @@ async def test_raises_the_exception_to_the_caller_and_keeps_the_thread() -> None
 
 async def test_a_call_sees_the_callers_context_variables() -> None:
     threads = ThreadPool("test", 1)
-    colour.set("green")
+    color.set("green")
 
-    assert await threads.run(colour.get) == "green"
+    assert await threads.run(color.get) == "green"
 
     threads.close()
 
@@ -84,7 +84,7 @@ async def test_works_again_after_close() -> None:
     threads.close()
 
 
-async def test_drops_a_call_whose_caller_was_cancelled_before_it_started() -> None:
+async def test_drops_a_call_whose_caller_was_canceled_before_the_call_started() -> None:
     threads = ThreadPool("busy", 1)
     release = threading.Event()
     calls: list[str] = []
@@ -103,7 +103,7 @@ async def test_drops_a_call_whose_caller_was_cancelled_before_it_started() -> No
     threads.close()
 
 
-async def test_runs_nothing_if_no_thread_can_be_started_and_recovers_with_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_raises_if_no_thread_can_be_started_and_recovers_at_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
     threads, calls = ThreadPool("few", 2), list[str]()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", _fail_to_start)

@@ -27,6 +27,6 @@ def test_stores_values_as_the_model_does(db: None) -> None:
     }
 
 
-def test_inserts_nothing_without_rows(db: None, django_assert_num_queries: type) -> None:
+def test_makes_no_query_without_rows(db: None, django_assert_num_queries: type) -> None:
     with django_assert_num_queries(0):
         bulk_insert(Group, [])

@@ -127,7 +127,7 @@ async def test_raises_an_exception_among_the_results_to_its_caller_only(create_u
 
 
 @pytest.mark.anyio
-async def test_skips_a_caller_that_was_cancelled_before_the_transaction(create_users: CreateUsers) -> None:
+async def test_skips_a_caller_that_was_canceled_before_the_transaction(create_users: CreateUsers) -> None:
     commits = GroupCommit(create_users)
     first = await hold_first_transaction(commits, create_users)
 
@@ -141,7 +141,7 @@ async def test_skips_a_caller_that_was_cancelled_before_the_transaction(create_u
 
 
 @pytest.mark.anyio
-async def test_a_caller_cancelled_during_the_transaction_does_not_affect_others(create_users: CreateUsers) -> None:
+async def test_a_caller_canceled_during_the_transaction_does_not_affect_others(create_users: CreateUsers) -> None:
     commits = GroupCommit(create_users)
     first = await hold_first_transaction(commits, create_users)
 
@@ -155,7 +155,7 @@ async def test_a_caller_cancelled_during_the_transaction_does_not_affect_others(
 
 
 @pytest.mark.anyio
-async def test_starts_no_transaction_if_all_its_callers_were_cancelled(create_users: CreateUsers) -> None:
+async def test_starts_no_transaction_if_all_its_callers_were_canceled(create_users: CreateUsers) -> None:
     commits = GroupCommit(create_users, max_items=2)
     first = await hold_first_transaction(commits, create_users)
 

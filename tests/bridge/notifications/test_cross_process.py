@@ -162,8 +162,8 @@ async def test_logs_an_outage_once_and_sends_the_notification_after_it(
 
     logged = [record.getMessage() for record in caplog.records if record.name == cross_process.__name__]
     assert len(logged) == 2
-    assert logged[0].startswith("The channel layer fails (ConnectionRefusedError)")
-    assert logged[1] == "The channel layer works again"
+    assert logged[0].startswith("The channel layer is unavailable (ConnectionRefusedError)")
+    assert logged[1] == "The channel layer has recovered"
 
 
 async def test_subscribes_once_the_channel_layer_works(
@@ -175,7 +175,7 @@ async def test_subscribes_once_the_channel_layer_works(
     async with subscribe(TOPIC, was_called.set):
         await wait_for_event(was_called)
 
-    assert caplog.text.count("The channel layer fails") == 1
+    assert caplog.text.count("The channel layer is unavailable") == 1
     assert layer.channels == {}
 
 

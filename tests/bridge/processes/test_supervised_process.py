@@ -210,7 +210,7 @@ async def test_a_heartbeat_of_an_earlier_child_does_not_count(received: Received
 
 
 @pytest.mark.parametrize("was_killed", [True, False])
-async def test_a_pipe_knows_whether_the_other_end_was_killed(was_killed: bool) -> None:
+async def test_received_end_is_true_unless_the_other_end_was_killed(was_killed: bool) -> None:
     server, child = await open_pipe()
     server.send("hello")
     server.close() if was_killed else server.finish()

@@ -1,4 +1,4 @@
-"""The lifespan protocol. Tests with real servers, in tests/servers, check that it runs at the right time."""
+"""The lifespan protocol. The tests in tests/servers check with real servers that the lifespan runs at the right time."""
 
 import asyncio
 

@@ -15,7 +15,7 @@ from project.accounts.models import User
 from project.auth.access_tokens import LIFETIME_SECONDS
 from project.auth.scopes import SCOPES
 from tests.conftest import PASSWORD
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 EMAIL = {"email": "ada@example.com", "message": "Hi"}
 
@@ -44,7 +44,7 @@ def clock_ahead(seconds: float) -> Iterator[None]:
 
 @pytest.fixture
 def sender(teammate: User) -> User:
-    """Return the teammate, who may send emails and nothing else."""
+    """Return the teammate with only the permission to send emails."""
     teammate.user_permissions.add(Permission.objects.get(codename="add_email"))
     return teammate
 
@@ -146,8 +146,8 @@ def test_accepts_bearer_in_lower_case(client: TestClient, owner: User, token: Ge
     assert response.status_code == 200
 
 
-def test_returns_the_caller_of_a_session(client: TestClient, sender: User, sign_in: SignIn) -> None:
-    sign_in(sender)
+def test_returns_the_caller_of_a_session(client: TestClient, sender: User, log_in: LogIn) -> None:
+    log_in(sender)
 
     response = client.get("/api/me")
 
@@ -176,7 +176,9 @@ def test_a_token_expires_after_its_lifetime(client: TestClient, owner: User, tok
 
 
 @REVOKED_BY
-def test_a_token_is_revoked_by(client: TestClient, owner: User, token: GetToken, revoke: Callable[[User], object]) -> None:
+def test_a_token_is_revoked_when_its_user_changes(
+    client: TestClient, owner: User, token: GetToken, revoke: Callable[[User], object]
+) -> None:
     access_token = token(owner)
     revoke(owner)
 
@@ -230,8 +232,10 @@ def test_rejects_a_token_signed_with_another_secret_key(
 
 @REVOKED_BY
 @pytest.mark.pitfall(19)
-def test_a_session_is_ended_by(client: TestClient, owner: User, sign_in: SignIn, revoke: Callable[[User], object]) -> None:
-    sign_in(owner)
+def test_a_session_ends_when_its_user_changes(
+    client: TestClient, owner: User, log_in: LogIn, revoke: Callable[[User], object]
+) -> None:
+    log_in(owner)
     revoke(owner)
 
     response = client.get("/api/me")
@@ -240,8 +244,8 @@ def test_a_session_is_ended_by(client: TestClient, owner: User, sign_in: SignIn,
 
 
 @pytest.mark.pitfall(19)
-def test_a_session_ends_at_logout(client: TestClient, owner: User, sign_in: SignIn) -> None:
-    browser = sign_in(owner)
+def test_a_session_ends_at_logout(client: TestClient, owner: User, log_in: LogIn) -> None:
+    browser = log_in(owner)
     browser.post("/admin/logout/")
 
     response = client.get("/api/me")
@@ -249,8 +253,8 @@ def test_a_session_ends_at_logout(client: TestClient, owner: User, sign_in: Sign
     assert response.status_code == 401
 
 
-def test_a_session_ends_when_it_expires(client: TestClient, owner: User, sign_in: SignIn) -> None:
-    sign_in(owner)
+def test_a_session_ends_when_it_expires(client: TestClient, owner: User, log_in: LogIn) -> None:
+    log_in(owner)
     Session.objects.update(expire_date="2020-01-01T00:00:00Z")
 
     response = client.get("/api/me")
@@ -267,9 +271,9 @@ def test_rejects_a_malformed_session_cookie(client: TestClient, cookie: str) -> 
 
 @pytest.mark.parametrize("header", ["Basic b3duZXI6eA==", "Bearer", "Bearer ", "Bearer nonsense", "Token x", "nonsense", ""])
 def test_a_malformed_credential_never_falls_back_to_the_session(
-    client: TestClient, owner: User, sign_in: SignIn, header: str
+    client: TestClient, owner: User, log_in: LogIn, header: str
 ) -> None:
-    sign_in(owner)
+    log_in(owner)
 
     response = client.get("/api/me", headers={"Authorization": header})
 
@@ -286,9 +290,9 @@ def _sends_to_memory(settings: Settings) -> None:
 
 
 @pytest.fixture
-def csrf_token(client: TestClient, sender: User, sign_in: SignIn, _sends_to_memory: None) -> str:
+def csrf_token(client: TestClient, sender: User, log_in: LogIn, _sends_to_memory: None) -> str:
     """Return the CSRF token of an admin page, for a session of a user who may send emails."""
-    browser = sign_in(sender)
+    browser = log_in(sender)
     browser.get("/admin/")
     csrf_token: str = browser.cookies["csrftoken"].value
     client.cookies.set("csrftoken", csrf_token)
@@ -329,8 +333,8 @@ def test_accepts_a_session_with_the_csrf_token(client: TestClient, csrf_token: s
 
 
 @pytest.mark.usefixtures("_sends_to_memory")
-def test_a_session_with_the_csrf_token_needs_the_scope(client: TestClient, teammate: User, sign_in: SignIn) -> None:
-    sign_in(teammate).get("/admin/")
+def test_a_session_with_the_csrf_token_needs_the_scope(client: TestClient, teammate: User, log_in: LogIn) -> None:
+    log_in(teammate).get("/admin/")
     client.cookies.set("csrftoken", "x" * 32)
 
     response = client.post("/api/send-email/", params=EMAIL, headers={"X-CSRFToken": "x" * 32})

@@ -17,12 +17,12 @@ from project.accounts.models import User
 from project.api_keys.keys import create_key, revoke_key
 from project.api_keys.models import ApiKey
 from project.bridge.database.transactions import call_in_transaction
-from tests.fastapi_app.conftest import SignIn, bearer
+from tests.fastapi_app.conftest import LogIn, bearer
 from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed
 
 
 def close_code(socket: WebSocketTestSession) -> int:
-    """Return the close code. Expects it sooner than periodic checks alone would close the WebSocket."""
+    """Return the close code. Fails if the WebSocket stays open for more than half a recheck interval."""
     started = time.monotonic()
     while True:
         try:
@@ -36,8 +36,8 @@ def close_code(socket: WebSocketTestSession) -> int:
 
 
 @committed
-def test_authenticates_with_the_first_message(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET_URL) as socket:
+def test_authenticates_with_the_first_message(client_with_event_stream: TestClient, events_key: str) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL) as socket:
         socket.send_json({"action": "ping"})
         assert socket.receive_json()["type"] == "error"
         socket.send_json({"action": "authenticate", "token": events_key})
@@ -47,36 +47,40 @@ def test_authenticates_with_the_first_message(live: TestClient, events_key: str)
 
 @committed
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Basic b3duZXI6eA==", "Bearer mr_x"])
-def test_closes_after_a_bad_credential(live: TestClient, header: str) -> None:
-    with live.websocket_connect(SOCKET_URL, headers={"Authorization": header}) as socket:
+def test_closes_after_a_bad_credential(client_with_event_stream: TestClient, header: str) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers={"Authorization": header}) as socket:
         assert close_code(socket) == 4401
 
 
 @committed
-def test_closes_after_a_bad_token_in_the_first_message(live: TestClient) -> None:
-    with live.websocket_connect(SOCKET_URL) as socket:
+def test_closes_after_a_bad_token_in_the_first_message(client_with_event_stream: TestClient) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL) as socket:
         socket.send_json({"action": "authenticate", "token": "nonsense"})
 
         assert close_code(socket) == 4401
 
 
 @committed
-def test_closes_if_the_client_does_not_authenticate_in_time(live: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closes_if_the_client_does_not_authenticate_in_time(
+    client_with_event_stream: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(event_websocket, "AUTH_TIMEOUT_SECONDS", 0.05)
 
-    with live.websocket_connect(SOCKET_URL) as socket:
+    with client_with_event_stream.websocket_connect(SOCKET_URL) as socket:
         assert close_code(socket) == 4401
 
 
 @committed
-def test_closes_without_the_scope(live: TestClient) -> None:
-    with live.websocket_connect(SOCKET_URL, headers=bearer(create_key("reader", scopes=["emails:read"]))) as socket:
+def test_closes_without_the_scope(client_with_event_stream: TestClient) -> None:
+    with client_with_event_stream.websocket_connect(
+        SOCKET_URL, headers=bearer(create_key("reader", scopes=["emails:read"]))
+    ) as socket:
         assert close_code(socket) == 4403
 
 
 @pytest.mark.pitfall(18)
-def test_rejects_a_foreign_origin_before_accepting(client: TestClient, owner: User, sign_in: SignIn) -> None:
-    sign_in(owner)
+def test_rejects_a_foreign_origin_before_accepting(client: TestClient, owner: User, log_in: LogIn) -> None:
+    log_in(owner)
 
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(SOCKET_URL, headers={"Origin": "http://evil.example"}):
         pass
@@ -87,8 +91,8 @@ def test_rejects_a_foreign_origin_before_accepting(client: TestClient, owner: Us
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_when_the_key_is_revoked(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
+def test_closes_when_the_key_is_revoked(client_with_event_stream: TestClient, events_key: str) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         call_in_transaction(revoke_key, ApiKey.objects.get().prefix, now=timezone.now())
 
@@ -97,16 +101,16 @@ def test_closes_when_the_key_is_revoked(live: TestClient, events_key: str) -> No
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_when_the_key_expires(live: TestClient) -> None:
+def test_closes_when_the_key_expires(client_with_event_stream: TestClient) -> None:
     key = create_key("brief", scopes=["events:read"], expires_at=timezone.now() + timedelta(seconds=0.5))
 
-    with live.websocket_connect(SOCKET_URL, headers=bearer(key)) as socket:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(key)) as socket:
         assert close_code(socket) == 4401
 
 
 @pytest.fixture
 def browser(teammate: User) -> Browser:
-    """Return the browser of a teammate who is signed in to the admin and may view emails."""
+    """Return the browser of a teammate who is logged in to the admin and may view emails."""
     teammate.user_permissions.add(Permission.objects.get(codename="view_email"))
     browser = Browser()
     browser.force_login(teammate)
@@ -114,42 +118,43 @@ def browser(teammate: User) -> Browser:
 
 
 @pytest.fixture
-def page(live: TestClient, browser: Browser) -> Iterator[WebSocketTestSession]:
-    """Open a WebSocket with the session cookie of that browser."""
+def session_websocket(client_with_event_stream: TestClient, browser: Browser) -> Iterator[WebSocketTestSession]:
+    """Open a WebSocket with the session cookie of `browser`."""
     headers = {"Cookie": f"sessionid={browser.cookies['sessionid'].value}", "Origin": "http://testserver"}
-    with live.websocket_connect(SOCKET_URL, headers=headers) as socket:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=headers) as socket:
         assert socket.receive_json()["type"] == "ready"
         yield socket
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_on_logout(page: WebSocketTestSession, browser: Browser) -> None:
+def test_closes_on_logout(session_websocket: WebSocketTestSession, browser: Browser) -> None:
     browser.post("/admin/logout/")
 
-    assert close_code(page) == 4401
+    assert close_code(session_websocket) == 4401
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_when_the_user_loses_the_permission(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_loses_the_permission(session_websocket: WebSocketTestSession, teammate: User) -> None:
     teammate.user_permissions.clear()
 
-    assert close_code(page) == 4403
+    assert close_code(session_websocket) == 4403
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_when_the_user_is_no_longer_staff(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_is_no_longer_staff(session_websocket: WebSocketTestSession, teammate: User) -> None:
     teammate.is_staff = False
     teammate.save()
 
-    assert close_code(page) == 4401
+    assert close_code(session_websocket) == 4401
 
 
 @committed
 @pytest.mark.pitfall(19)
-def test_closes_when_the_user_is_deleted(page: WebSocketTestSession, teammate: User) -> None:
+def test_closes_when_the_user_is_deleted(session_websocket: WebSocketTestSession, teammate: User) -> None:
     teammate.delete()
 
-    assert close_code(page) in (4401, 4403)  # 4403 if a check runs when the permissions are deleted and the user is not yet
+    # 4403 if a check runs when the permissions are deleted and the user is not yet.
+    assert close_code(session_websocket) in (4401, 4403)

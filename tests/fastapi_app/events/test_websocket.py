@@ -25,8 +25,8 @@ def key_owner_id() -> str:
 
 
 @committed
-def test_sends_new_events_of_own_emails(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
+def test_sends_new_events_of_own_emails(client_with_event_stream: TestClient, events_key: str) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         ready = Ready.model_validate(socket.receive_json())
         ids = send(3, owner_id=key_owner_id())
         send(owner_id="key:0")
@@ -40,11 +40,11 @@ def test_sends_new_events_of_own_emails(live: TestClient, events_key: str) -> No
 
 
 @committed
-def test_replays_events_after_the_given_id(live: TestClient, events_key: str) -> None:
+def test_replays_events_after_the_given_id(client_with_event_stream: TestClient, events_key: str) -> None:
     ids = send(3, owner_id=key_owner_id())
     first = events_after(0, limit=1)[0].pk
 
-    with live.websocket_connect(f"{SOCKET_URL}?after={first}", headers=bearer(events_key)) as socket:
+    with client_with_event_stream.websocket_connect(f"{SOCKET_URL}?after={first}", headers=bearer(events_key)) as socket:
         ready = socket.receive_json()
         events = [socket.receive_json() for _ in ids[1:]]
 
@@ -53,9 +53,9 @@ def test_replays_events_after_the_given_id(live: TestClient, events_key: str) ->
 
 
 @committed
-def test_subscribe_replaces_the_filter(live: TestClient, events_key: str) -> None:
+def test_subscribe_replaces_the_filter(client_with_event_stream: TestClient, events_key: str) -> None:
     email_id, other = send(2, owner_id=key_owner_id())
-    with live.websocket_connect(f"{SOCKET_URL}?types=email.sent", headers=bearer(events_key)) as socket:
+    with client_with_event_stream.websocket_connect(f"{SOCKET_URL}?types=email.sent", headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_json({"action": "subscribe", "types": ["email.canceled"], "email_id": str(email_id)})
         socket.send_json({"action": "ping"})
@@ -84,8 +84,10 @@ def test_subscribe_replaces_the_filter(live: TestClient, events_key: str) -> Non
         ("x" * 4097, "4096"),
     ],
 )
-def test_reports_an_invalid_message_and_stays_open(live: TestClient, events_key: str, text: str, problem: str) -> None:
-    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
+def test_reports_an_invalid_message_and_stays_open(
+    client_with_event_stream: TestClient, events_key: str, text: str, problem: str
+) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_text(text)
 
@@ -95,8 +97,8 @@ def test_reports_an_invalid_message_and_stays_open(live: TestClient, events_key:
 
 
 @committed
-def test_reports_a_binary_message_as_an_error(live: TestClient, events_key: str) -> None:
-    with live.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
+def test_reports_a_binary_message_as_an_error(client_with_event_stream: TestClient, events_key: str) -> None:
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_bytes(b'{"action": "ping"}')
 

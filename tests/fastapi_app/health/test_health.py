@@ -88,7 +88,7 @@ def test_reports_a_check_that_times_out(client: TestClient, settings: Settings, 
 
     reported = client.get("/api/health/ready").json()["checks"]
 
-    assert reported["channel_layer"] == "no answer within 0.1 s"
+    assert reported["channel_layer"] == "no response within 0.1 s"
 
 
 @pytest.mark.anyio

@@ -20,7 +20,7 @@ from project.emails.submit import submit_plain_text_email
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
-from tests.fastapi_app.conftest import GetToken, SignIn, bearer
+from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 from tests.project.conftest import WORKER
 
 TOKEN = "prometheus-prometheus"
@@ -54,8 +54,8 @@ def test_the_metrics_token_reads_metrics(client: TestClient) -> None:
     assert answer.headers["content-type"].startswith("text/plain; version=")
 
 
-def test_staff_who_may_view_emails_read_metrics(client: TestClient, teammate: User, sign_in: SignIn) -> None:
-    sign_in(teammate)
+def test_staff_who_may_view_emails_read_metrics(client: TestClient, teammate: User, log_in: LogIn) -> None:
+    log_in(teammate)
     assert client.get("/api/metrics").status_code == 403
 
     teammate.user_permissions.add(Permission.objects.get(codename="view_email"))

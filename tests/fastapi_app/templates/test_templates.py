@@ -89,7 +89,7 @@ def test_an_unknown_template_is_not_found(client: TestClient, headers: dict[str,
     response = client.request(method, f"/api/templates/nope{path}", json={} if path else None, headers=headers)
 
     assert response.status_code == 404
-    assert response.json() == {"detail": "There is no template nope.", "code": "template_not_found"}
+    assert response.json() == {"detail": "Template nope not found.", "code": "template_not_found"}
 
 
 def test_lists_templates_page_by_page(client: TestClient, headers: dict[str, str]) -> None:
@@ -133,7 +133,7 @@ def test_rejects_an_invalid_template(client: TestClient, headers: dict[str, str]
     assert (response.status_code, [error["loc"] for error in response.json()["detail"]]) == (422, [["body", *where]])
 
 
-def test_a_syntax_error_names_its_part_and_line_and_changes_nothing(
+def test_a_syntax_error_names_its_part_and_line_and_keeps_the_current_version(
     client: TestClient, headers: dict[str, str], welcome: dict[str, Any]
 ) -> None:
     response = client.put("/api/templates/welcome", json=WELCOME | {"html": "<p>\n{% nope %}</p>"}, headers=headers)
@@ -196,7 +196,7 @@ def test_the_read_permission_does_not_allow_writing(client: TestClient, reader: 
     assert (preview.status_code, read, write) == (200, [200, 200], [403, 403])
 
 
-def test_needs_authentication(client: TestClient) -> None:
+def test_listing_templates_requires_a_credential(client: TestClient) -> None:
     assert client.get("/api/templates").status_code == 401
 
 
@@ -290,7 +290,7 @@ def test_a_batch_mixes_emails_with_and_without_a_template(
 
 
 @pytest.mark.parametrize(("change", "where"), [({"template": "nope"}, "template"), ({"variables": {}}, "variables")])
-def test_a_batch_error_names_the_index_and_nothing_is_sent(
+def test_a_batch_error_names_the_index_and_no_email_is_sent(
     client: TestClient, headers: dict[str, str], welcome: dict[str, Any], change: dict[str, Any], where: str
 ) -> None:
     email = EMAIL | {"variables": {"name": "Ada"}}

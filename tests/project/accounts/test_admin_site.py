@@ -8,7 +8,7 @@ from django.test import Client
 from project.accounts.models import User
 from project.emails.models import Email
 from project.transports.models import MailboxMessage
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 
 MODELS = ["emails/email", "transports/mailboxmessage"]
 
@@ -20,11 +20,18 @@ def client() -> Client:
 
 
 @pytest.fixture
-def rows(accept: Accept) -> dict[str, Model]:
+def rows(submit_email: SubmitEmail) -> dict[str, Model]:
     """Return one row of each model."""
-    email = accept("Hello Ada\nthe text of it")
+    email = submit_email("Hello Ada\nthe text of it")
     EmailMessage("Hello Ada", "Hello Ada\nthe text of it", email.sender, email.recipients).send()
     return {"emails/email": email, "transports/mailboxmessage": MailboxMessage.objects.get()}
+
+
+@pytest.mark.parametrize(("app", "heading"), [("otp_totp", "Authenticator apps"), ("otp_static", "Recovery codes")])
+def test_names_the_two_factor_apps_in_plain_words(browser: Client, app: str, heading: str) -> None:
+    page = browser.get(f"/admin/{app}/").content.decode()
+
+    assert f"<h1>{heading} administration</h1>" in page
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -116,12 +116,12 @@ def test_the_admin_shows_no_hashes(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize("template", ["{}", " {} "])
-def test_replaces_the_apps_code(codes: list[str], template: str) -> None:
+def test_a_recovery_code_replaces_the_apps_code(codes: list[str], template: str) -> None:
     assert can_log_in(otp=template.format(codes[3]))
 
 
 @pytest.mark.parametrize("separator", ["", "-"])
-def test_accepts_any_grouping(codes: list[str], separator: str) -> None:
+def test_accepts_a_recovery_code_without_spaces_or_with_hyphens(codes: list[str], separator: str) -> None:
     assert can_log_in(otp=codes[3].replace(" ", separator))
 
 
@@ -151,7 +151,7 @@ def test_an_invalid_recovery_code_does_not_block_the_app(codes: list[str], devic
     assert can_log_in(otp=current_code(device))
 
 
-def test_does_not_use_up_a_code_with_a_wrong_password(codes: list[str]) -> None:
+def test_a_wrong_password_does_not_use_up_the_recovery_code(codes: list[str]) -> None:
     assert not can_log_in(password="wrong", otp=codes[0])
     assert StaticToken.objects.count() == 10
 
@@ -188,7 +188,7 @@ def test_renews_the_codes_with_the_apps_code(browser: Browser, device: TOTPDevic
     assert len(CODE_IN_HTML.findall(page.content.decode())) == 10
 
 
-def test_an_invalid_code_renews_nothing(browser: Browser, codes: list[str]) -> None:
+def test_an_invalid_code_does_not_renew_the_recovery_codes(browser: Browser, codes: list[str]) -> None:
     page = browser.post(SETUP_URL, {"otp": invalid_code(codes), "renew": "yes"})
 
     assert "The code is incorrect" in page.content.decode()
@@ -196,7 +196,7 @@ def test_an_invalid_code_renews_nothing(browser: Browser, codes: list[str]) -> N
     assert can_log_in(otp=codes[0])
 
 
-def test_creates_codes_for_a_user_without_any(browser: Browser, device: TOTPDevice) -> None:
+def test_creates_recovery_codes_for_a_user_without_codes(browser: Browser, device: TOTPDevice) -> None:
     StaticDevice.objects.all().delete()
 
     assert "0 recovery codes left" in browser.get(SETUP_URL).content.decode()

@@ -54,7 +54,7 @@ def request_token(client: TestClient, **form: str) -> tuple[int, str | None]:
 
 def audit_trail() -> list[tuple[str, str, str, str | None]]:
     """Return (action, reason, actor, ip_address) of each entry, oldest first, without logins."""
-    events = AuditEvent.objects.exclude(action=AuditAction.SIGNED_IN).order_by("pk")
+    events = AuditEvent.objects.exclude(action=AuditAction.LOGGED_IN).order_by("pk")
     return list(events.values_list("action", "reason", "actor", "ip_address"))
 
 
@@ -87,7 +87,7 @@ def test_rejects_an_incorrect_code(device: Any) -> None:
     assert "sessionid" not in browser.cookies
 
 
-def test_reveals_nothing_about_the_code_before_the_password_is_correct(device: Any) -> None:
+def test_checks_the_code_only_after_a_correct_password(device: Any) -> None:
     page = log_in(Browser(), password="wrong", otp=current_code(device)).content.decode()
 
     assert "correct username and password" in page
@@ -142,7 +142,7 @@ def test_a_code_enables_two_factor(browser: Browser, owner: User) -> None:
     assert owner.device is not None
 
 
-def test_an_incorrect_code_does_not_enable_it_and_keeps_the_secret(browser: Browser, owner: User) -> None:
+def test_an_incorrect_code_does_not_enable_two_factor_and_keeps_the_secret(browser: Browser, owner: User) -> None:
     browser.get(SETUP_URL)
     pending = TOTPDevice.objects.get()
 
@@ -163,7 +163,7 @@ def test_reopening_the_setup_invalidates_the_previous_secret(browser: Browser, o
     assert owner.device is None
 
 
-def test_enabling_it_ends_other_sessions_and_tokens(browser: Browser, owner: User) -> None:
+def test_enabling_two_factor_ends_other_sessions_and_tokens(browser: Browser, owner: User) -> None:
     other = Browser()
     other.force_login(owner)
     token = issue_access_token(RequestFactory().post("/"), username="owner", password=PASSWORD).text
@@ -187,7 +187,7 @@ def test_a_code_disables_two_factor(owner: User, device: Any) -> None:
     assert browser.get("/admin/").status_code == 200
 
 
-def test_an_incorrect_code_does_not_disable_it(owner: User, device: Any) -> None:
+def test_an_incorrect_code_does_not_disable_two_factor(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
@@ -238,7 +238,7 @@ def test_issues_no_token_without_a_device(owner: User, client: TestClient) -> No
 
 
 @pytest.mark.usefixtures("_required")
-def test_cannot_be_disabled_while_required(owner: User, device: Any) -> None:
+def test_two_factor_cannot_be_disabled_while_required(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
@@ -349,7 +349,7 @@ def test_the_lockout_bounds_the_rows_of_a_flood_of_incorrect_codes(
 # Audit trail
 
 
-def test_records_enabling_it(browser: Browser, owner: User) -> None:
+def test_audits_enabling_two_factor(browser: Browser, owner: User) -> None:
     browser.get(SETUP_URL)
     assert audit_trail() == []
 
@@ -358,13 +358,13 @@ def test_records_enabling_it(browser: Browser, owner: User) -> None:
     assert audit_trail()[0] == (AuditAction.TWO_FACTOR_ENABLED, "", "owner", None)
 
 
-def test_does_not_record_a_login_as_enabling_it(device: Any) -> None:
+def test_a_login_is_not_audited_as_enabling_two_factor(device: Any) -> None:
     assert log_in(Browser(), otp=current_code(device)).status_code == 302
 
     assert audit_trail() == []
 
 
-def test_records_disabling_it(owner: User, device: Any) -> None:
+def test_audits_disabling_two_factor(owner: User, device: Any) -> None:
     browser = Browser()
     browser.force_login(owner)
 
@@ -373,7 +373,7 @@ def test_records_disabling_it(owner: User, device: Any) -> None:
     assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
 
 
-def test_records_disabling_it_with_the_command(device: Any) -> None:
+def test_audits_disabling_two_factor_with_the_command(device: Any) -> None:
     call_command("disable_two_factor", "owner")
 
     assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "owner", None)]
@@ -385,7 +385,7 @@ def other_device(teammate: User) -> Any:
     return TOTPDevice.objects.bulk_create([TOTPDevice(user=teammate, name="app", confirmed=True)])[0]
 
 
-def test_records_deleting_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
+def test_audits_deleting_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
     browser.post(f"/admin/otp_totp/totpdevice/{other_device.pk}/delete/", {"post": "yes"})
 
     assert not TOTPDevice.objects.exists()
@@ -399,13 +399,13 @@ def submit_device_form(browser: Browser, device: Any, **form: Any) -> None:
     assert response.status_code == 302
 
 
-def test_records_unconfirming_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
+def test_audits_unconfirming_the_device_of_another_user(browser: Browser, other_device: Any) -> None:
     submit_device_form(browser, other_device, user=other_device.user_id)
 
     assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]
 
 
-def test_records_moving_a_device_to_another_user(browser: Browser, other_device: Any, owner: User) -> None:
+def test_audits_moving_a_device_to_another_user(browser: Browser, other_device: Any, owner: User) -> None:
     submit_device_form(browser, other_device, user=owner.pk, confirmed="on")
 
     assert audit_trail() == [
@@ -414,7 +414,7 @@ def test_records_moving_a_device_to_another_user(browser: Browser, other_device:
     ]
 
 
-def test_records_deleting_a_user_with_a_device(other_device: Any, teammate: User) -> None:
+def test_audits_deleting_a_user_with_a_device(other_device: Any, teammate: User) -> None:
     teammate.delete()
 
     assert audit_trail() == [(AuditAction.TWO_FACTOR_DISABLED, "", "teammate", None)]

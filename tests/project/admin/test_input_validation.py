@@ -10,7 +10,7 @@ from project.api_keys.keys import create_key
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.store import put_template
 from project.suppressions.store import suppress
-from tests.project.conftest import NOW, Accept
+from tests.project.conftest import NOW, SubmitEmail
 
 LISTS = [f"/admin/{model._meta.app_label}/{model._meta.model_name}/" for model in site._registry]
 EMAILS, PREVIEW = "/admin/emails/email/", "/admin/mail_templates/template/preview/"
@@ -19,9 +19,9 @@ NUL = "\x00"
 
 
 @pytest.fixture(autouse=True)
-def _rows(accept: Accept) -> None:
+def _rows(submit_email: SubmitEmail) -> None:
     """Create rows in the lists: queries on empty tables would hide errors."""
-    accept("Hi")
+    submit_email("Hi")
     create_key("shop", scopes=["emails:send"])
     suppress("ada@example.com", now=NOW)
     put_template("welcome", CompiledTemplate(EmailParts(text="Hi")), now=NOW)

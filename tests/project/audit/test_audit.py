@@ -40,7 +40,7 @@ def test_records_login_and_logout(owner: User, visitor: Client) -> None:
     visitor.post("/admin/login/", {"username": "owner", "password": PASSWORD})
     visitor.post("/admin/logout/")
 
-    assert entries() == [(AuditAction.SIGNED_IN, "owner", CLIENT_IP), (AuditAction.SIGNED_OUT, "owner", CLIENT_IP)]
+    assert entries() == [(AuditAction.LOGGED_IN, "owner", CLIENT_IP), (AuditAction.LOGGED_OUT, "owner", CLIENT_IP)]
 
 
 def test_records_a_wrong_password(owner: User, visitor: Client) -> None:
@@ -58,7 +58,7 @@ def test_records_a_wrong_password_for_a_token(owner: User, client: TestClient) -
 def test_records_an_issued_token(owner: User, client: TestClient) -> None:
     TestClient(client.app, client=(CLIENT_IP, 1)).post("/api/token", data={"username": "owner", "password": PASSWORD})
 
-    assert entries() == [(AuditAction.SIGNED_IN, "owner", CLIENT_IP)]
+    assert entries() == [(AuditAction.LOGGED_IN, "owner", CLIENT_IP)]
     assert AuditEvent.objects.get().reason == VIA_ACCESS_TOKEN
 
 
@@ -76,7 +76,7 @@ def test_a_wrong_old_password_is_recorded_and_counts_towards_the_lockout(
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_cuts_a_username_that_is_too_long() -> None:
+def test_truncates_a_long_username() -> None:
     authenticate(RequestFactory(REMOTE_ADDR=CLIENT_IP).post("/admin/login/"), username="x" * 200, password=PASSWORD)
 
     assert entries() == [(AuditAction.REJECTED, "x" * 150, CLIENT_IP)]

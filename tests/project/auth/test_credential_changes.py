@@ -103,7 +103,7 @@ def test_does_not_announce_a_login(teammate: User, announcements: Announcements,
 
 @pytest.fixture
 async def announced(shared_test_connection: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
-    """Return an event that each announcement sets, while other processes are polled often. The first announcement is awaited."""
+    """Return an event that each announcement sets, while other processes are polled often. Waits for the first announcement."""
     monkeypatch.setattr(credential_changes, "POLL_INTERVAL_SECONDS", 0.01)
     event = asyncio.Event()
     with credentials_changed.subscribed(event.set):

@@ -24,7 +24,7 @@ def test_refuses_a_database_from_before_the_first_release() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TABLE {PRE_RELEASE_TABLE} (id integer PRIMARY KEY)")
 
-    with pytest.raises(IncompatibleDatabase, match="set DATA_DIR or DATABASE_URL to a new one"):
+    with pytest.raises(IncompatibleDatabase, match="set DATA_DIR to a new directory, or DATABASE_URL to a new database"):
         refuse_incompatible_database()
 
 

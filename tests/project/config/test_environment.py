@@ -72,12 +72,12 @@ def reveal(value: Any) -> Any:
         ("log_level", "INFO"),
     ],
 )
-def test_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unset_variable_has_its_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reveal(getattr(read_environment(), name)) == default
 
 
 def test_every_variable_has_a_test_of_its_default() -> None:
-    (table,) = (mark for mark in test_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
+    (table,) = (mark for mark in test_an_unset_variable_has_its_default.pytestmark if mark.name == "parametrize")  # type: ignore[attr-defined]
 
     assert [row[0] for row in table.args[1]] == list(Environment.model_fields)
 
@@ -119,7 +119,7 @@ def test_every_variable_has_a_test_of_its_default() -> None:
         ("LOG_LEVEL", "CRITICAL", "CRITICAL"),
     ],
 )
-def test_accepts(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accepts_a_valid_value(name: str, text: str, value: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, text)
 
     assert reveal(getattr(read_environment(), name.lower())) == value

@@ -9,7 +9,7 @@ from django.core.cache import cache
 
 from project.emails.models import Email
 from project.events.models import Event
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 
 NOW = datetime(2026, 12, 1, 9, 30, 20, tzinfo=UTC)
 
@@ -25,9 +25,9 @@ def _empty_cache() -> Iterator[None]:
 
 
 @pytest.fixture
-def record_event(accept: Accept) -> RecordEvent:
+def record_event(submit_email: SubmitEmail) -> RecordEvent:
     """Return a function that creates an email with one event, `ago` before NOW. The email was submitted a second earlier."""
-    template: dict[str, Any] = {**Email.objects.filter(pk=accept().pk).values().get()}
+    template: dict[str, Any] = {**Email.objects.filter(pk=submit_email().pk).values().get()}
     Event.objects.all().delete()
     del template["id"]
 

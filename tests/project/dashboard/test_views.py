@@ -9,14 +9,14 @@ from django.test import Client
 from project.accounts.models import User
 from project.delivery.models import RelayOutage
 from project.events.models import Event
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 from tests.project.dashboard.conftest import NOW
 
 STATS = "/admin/dashboard/stats"
 
 
-def test_returns_stats_with_the_latest_events_and_a_cursor(owner: User, accept: Accept) -> None:
-    client, event = Client(), Event.objects.get(email=accept("Hello Ada"))
+def test_returns_stats_with_the_latest_events_and_a_cursor(owner: User, submit_email: SubmitEmail) -> None:
+    client, event = Client(), Event.objects.get(email=submit_email("Hello Ada"))
     client.force_login(owner)
 
     stats = client.get(STATS).json()

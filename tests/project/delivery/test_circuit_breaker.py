@@ -23,7 +23,7 @@ def open_breaker() -> CircuitBreaker:
     return breaker
 
 
-def test_is_closed_at_first() -> None:
+def test_a_new_breaker_is_closed() -> None:
     breaker = CircuitBreaker()
 
     changed = update_breaker(breaker, SendResult(), now=NOW)
@@ -47,7 +47,7 @@ def test_counts_ten_simultaneous_failures_as_one(open_breaker: CircuitBreaker) -
     assert (any(changed), open_breaker.failures, open_breaker.next_probe_at) == (False, 1, NOW + 5 * SECOND)
 
 
-def test_sends_nothing_while_open_and_one_probe_when_half_open(open_breaker: CircuitBreaker) -> None:
+def test_allows_no_email_while_open_and_one_probe_when_half_open(open_breaker: CircuitBreaker) -> None:
     during = open_breaker.capacity(20, in_flight=0, now=NOW + 4.9 * SECOND)
     after = [open_breaker.capacity(20, in_flight=in_flight, now=NOW + 5 * SECOND) for in_flight in (0, 1, 5)]
 

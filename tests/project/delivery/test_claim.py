@@ -16,7 +16,7 @@ from project.events.models import Event
 from project.suppressions.store import suppress
 from project.transports.result import SendResult
 from project.transports.smtp.replies import Reply
-from tests.project.conftest import NOW, WORKER, Accept, Claim
+from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
 from tests.project.transports.fake_relay import new_email, queue
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -28,7 +28,7 @@ def claimed(limit: int = 100) -> list[Email]:
 
 
 def texts(emails: list[Email]) -> list[str]:
-    """Return the texts by which the tests tell emails apart."""
+    """Return the texts that identify the emails in these tests."""
     return [email.text for email in emails]
 
 
@@ -40,8 +40,8 @@ def events() -> list[str]:
 # Claiming
 
 
-def test_claims_the_oldest_first(accept: Accept) -> None:
-    first, second, _third = accept("1"), accept("2"), accept("3")
+def test_claims_the_oldest_first(submit_email: SubmitEmail) -> None:
+    first, second, _third = submit_email("1"), submit_email("2"), submit_email("3")
 
     assert [email.id for email in claimed(limit=2)] == [first.id, second.id]
 
@@ -55,9 +55,9 @@ def test_a_claim_sets_a_lease_and_counts_an_attempt(claim: Claim) -> None:
 
 
 @pytest.mark.pitfall(27)
-def test_two_workers_never_claim_the_same_email(accept: Accept) -> None:
+def test_two_workers_never_claim_the_same_email(submit_email: SubmitEmail) -> None:
     for text in "12345":
-        accept(text)
+        submit_email(text)
 
     first, second = (claim_emails(worker, limit=3, now=NOW) for worker in ("first", "second"))
 
@@ -66,16 +66,16 @@ def test_two_workers_never_claim_the_same_email(accept: Accept) -> None:
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.QUEUED, Status.SCHEDULED, Status.DELAYED}))
-def test_does_not_claim_emails_in_other_states(accept: Accept, status: Status) -> None:
-    accept()
+def test_does_not_claim_emails_in_other_states(submit_email: SubmitEmail, status: Status) -> None:
+    submit_email()
     Email.objects.update(status=status, next_attempt_at=NOW)
 
     assert claimed() == []
 
 
 @pytest.mark.parametrize("status", [Status.SCHEDULED, Status.DELAYED])
-def test_claims_a_scheduled_or_delayed_email_when_it_is_due(accept: Accept, status: Status) -> None:
-    accept()
+def test_claims_a_scheduled_or_delayed_email_when_it_is_due(submit_email: SubmitEmail, status: Status) -> None:
+    submit_email()
     Email.objects.update(status=status, next_attempt_at=NOW)
 
     early = claim_emails(WORKER, limit=1, now=NOW - timedelta(seconds=1))
@@ -84,22 +84,22 @@ def test_claims_a_scheduled_or_delayed_email_when_it_is_due(accept: Accept, stat
     assert (early, email.next_attempt_at) == ([], None)
 
 
-def test_limits_the_total_size_of_a_claim(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = [len(accept(text).raw_message.content) for text in ("1", "2", "3")]
+def test_limits_the_total_size_of_a_claim(submit_email: SubmitEmail, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = [len(submit_email(text).raw_message.content) for text in ("1", "2", "3")]
     monkeypatch.setattr("project.delivery.claim.MAX_CLAIMED_BYTES", sizes[0] + sizes[1])
 
     assert [texts(claimed()), texts(claimed())] == [["1", "2"], ["3"]]
 
 
-def test_claims_an_email_larger_than_the_limit_alone(accept: Accept, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claims_an_email_larger_than_the_limit_alone(submit_email: SubmitEmail, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("project.delivery.claim.MAX_CLAIMED_BYTES", 1)
-    accept("1")
-    accept("2")
+    submit_email("1")
+    submit_email("2")
 
     assert [texts(claimed()), texts(claimed()), texts(claimed())] == [["1"], ["2"], []]
 
 
-def test_the_number_of_statements_is_constant(accept: Accept) -> None:
+def test_the_number_of_statements_is_constant(submit_email: SubmitEmail) -> None:
     counts = []
     for number in (1, 30):
         queue(*[new_email() for _ in range(number)])

@@ -95,7 +95,7 @@ def test_an_unavailable_relay_uses_up_no_attempt() -> None:
         (SendResult("ValueError: bad value", PERMANENT), FAILED),
     ],
 )
-def test_the_status_of_an_email_with_two_recipients(result: SendResult, status: Status) -> None:
+def test_the_result_decides_the_status_of_an_email_with_two_recipients(result: SendResult, status: Status) -> None:
     decision = decide_now(result, first_attempt(ADA, BOB))
 
     assert (decision.status, decision.attempts) == (status, 1)
@@ -115,7 +115,9 @@ def test_the_status_of_an_email_with_two_recipients(result: SendResult, status: 
         (SendResult("ValueError: bad value", PERMANENT), FAILED, {}),
     ],
 )
-def test_the_status_of_an_email_with_one_recipient(result: SendResult, status: Status, bounced: dict[str, Reply]) -> None:
+def test_the_result_decides_the_status_of_an_email_with_one_recipient(
+    result: SendResult, status: Status, bounced: dict[str, Reply]
+) -> None:
     decision = decide_now(result, first_attempt(ADA))
 
     assert (decision.status, decision.bounced) == (status, bounced)
@@ -164,7 +166,7 @@ def test_the_next_attempt_changes_only_pending_recipients() -> None:
     )
 
 
-def test_a_reply_about_an_email_with_several_recipients_bounces_none_of_them() -> None:
+def test_a_reply_about_an_email_with_several_recipients_bounces_no_recipient() -> None:
     decision = decide_now(SendResult("SMTPDataError: no user", PERMANENT, NO_USER), first_attempt(ADA, BOB))
 
     assert (results_of(decision), decision.bounced) == ({ADA: ("failed", 550), BOB: ("failed", 550)}, {})

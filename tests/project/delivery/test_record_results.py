@@ -165,7 +165,7 @@ async def test_a_lost_lease_does_not_affect_the_other_results() -> None:
 
 
 @pytest.mark.parametrize("result", [ACCEPTED, NO_USER, LATER])
-def test_stores_nothing_for_an_email_that_another_worker_claimed(claim: Claim, result: SendResult) -> None:
+def test_raises_lease_lost_for_an_email_that_another_worker_claimed(claim: Claim, result: SendResult) -> None:
     email = claim(worker="first")
     requeue_abandoned(["first"], now=NOW)
     claim_emails("second", limit=1, now=NOW)

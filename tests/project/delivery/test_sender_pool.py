@@ -40,7 +40,7 @@ NO_ROUTE = SendResult("SMTPConnectError: no route", FailureKind.RELAY_UNAVAILABL
 
 @dataclass
 class FakeTransport:
-    """A transport that sends nothing, records the emails, and returns results once `may_return` is set."""
+    """A transport that records emails instead of sending them, and returns results once `may_return` is set."""
 
     max_connections: int
     make_result: Callable[["FakeConnection"], SendResult] = lambda _connection: ACCEPTED

@@ -1,4 +1,7 @@
-"""The worker process, without a server or a worker. tests/servers/delivery/test_worker_process.py tests all together."""
+"""The worker process, without a server or a worker.
+
+tests/servers/delivery/test_worker_process.py tests the server, the process and the worker together.
+"""
 
 import asyncio
 import json
@@ -54,7 +57,7 @@ async def test_leaves_emails_to_the_process_while_it_runs(tmp_path: Path, monkey
     assert not worker.folder.exists()
 
 
-async def test_counts_are_sent_together_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_merges_the_counts_of_an_interval_without_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "PUBLISH_INTERVAL_SECONDS", 3600.0)
     server_end, child_end = socket.socketpair()
     server, child = await ControlPipe.open(server_end), await ControlPipe.open(child_end)
@@ -79,7 +82,7 @@ async def test_counts_are_sent_together_and_none_is_lost(monkeypatch: pytest.Mon
 
 
 @pytest.mark.usefixtures("shared_test_connection")
-async def test_a_disabled_worker_is_healthy_and_delivers_nothing(tmp_path: Path) -> None:
+async def test_a_disabled_worker_is_healthy_and_delivers_no_email(tmp_path: Path) -> None:
     worker = DeliveryWorker(tmp_path / "workers", is_enabled=False)
     await queue_emails()
 
@@ -92,7 +95,7 @@ async def test_a_disabled_worker_is_healthy_and_delivers_nothing(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("shared_test_connection")
-async def test_a_disabled_worker_delivers_nothing_without_a_lifespan(tmp_path: Path) -> None:
+async def test_a_disabled_worker_delivers_no_email_without_a_lifespan(tmp_path: Path) -> None:
     worker = DeliveryWorker(tmp_path / "workers", is_enabled=False)
     await queue_emails()
 

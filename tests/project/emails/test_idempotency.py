@@ -23,7 +23,7 @@ def with_key(key: str, body: str = "body", *, owner: str = "key:1", at: datetime
 
 
 @pytest.mark.usefixtures("shared_test_connection")
-def test_the_same_key_returns_the_first_receipt_again() -> None:
+def test_the_same_key_returns_the_first_result_again() -> None:
     (first,) = submit_emails([with_key("42")])
     (second,) = submit_emails([with_key("42", at=NOW + timedelta(hours=23, minutes=59))])
 

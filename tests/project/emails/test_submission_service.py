@@ -38,7 +38,7 @@ def with_key(key: str, body: str = "Hi") -> NewEmail:
 
 
 def large(files: int) -> NewEmail:
-    """Return an email that takes long to build: with one large attachment, or with many empty ones."""
+    """Return an email that is slow to build: with one large attachment, or with many empty ones."""
     attachments = (Attachment("a.bin", bytes(MAX_INLINE_SIZE if files == 1 else 0)),) * files
     email = new_email(text="large")
     return replace(email, draft=replace(email.draft, attachments=attachments))

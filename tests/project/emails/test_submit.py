@@ -30,7 +30,7 @@ from project.transports.django_backend import send_through_backend
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
-from tests.project.conftest import NOW, WORKER, Accept, Claim
+from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
 from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, unsaved_email
 
 LONG_WORD = "x" * 100
@@ -55,7 +55,7 @@ class RejectingBackend(InMemoryBackend):
 
 
 class ZeroBackend(BaseEmailBackend):
-    """An email backend that sends nothing and returns 0."""
+    """An email backend that sends no email and returns 0."""
 
     def send_messages(self, _messages: Sequence[EmailMessage]) -> int:
         """Return 0, like a backend that swallows its errors."""
@@ -89,8 +89,8 @@ def wakeups() -> Iterator[list[None]]:
 # Submitting
 
 
-def test_stores_the_message_unchanged(accept: Accept) -> None:
-    email = accept("Hi\n  there ", address="ada@example.com")
+def test_stores_the_message_unchanged(submit_email: SubmitEmail) -> None:
+    email = submit_email("Hi\n  there ", address="ada@example.com")
 
     assert (email.status, email.recipients, email.text) == (Status.QUEUED, ["ada@example.com"], "Hi\n  there ")
     assert (email.attempts, email.claimed_by, email.lease_expires_at, email.sent_at) == (0, "", None, None)
@@ -108,8 +108,8 @@ def test_stores_the_message_unchanged(accept: Accept) -> None:
         ("  \n ", ""),
     ],
 )
-def test_derives_the_subject_from_the_first_line(accept: Accept, text: str, subject: str) -> None:
-    assert accept(text).subject == subject
+def test_derives_the_subject_from_the_first_line(submit_email: SubmitEmail, text: str, subject: str) -> None:
+    assert submit_email(text).subject == subject
 
 
 @pytest.mark.django_db
@@ -183,7 +183,7 @@ def test_an_email_can_be_found_by_recipients_and_tags() -> None:
     ("hours", "status", "due"),
     [(1, Status.SCHEDULED, NOW + timedelta(hours=1)), (0, Status.QUEUED, None), (-1, Status.QUEUED, None)],
 )
-def test_an_email_scheduled_for_the_future_waits(hours: int, status: Status, due: datetime | None) -> None:
+def test_only_an_email_with_a_future_time_is_scheduled(hours: int, status: Status, due: datetime | None) -> None:
     prepared = prepare_email(replace(new_email(), scheduled_at=NOW + timedelta(hours=hours)), now=NOW)
 
     assert (prepared.email.status, prepared.email.next_attempt_at) == (status, due)
@@ -258,10 +258,10 @@ def test_an_unreachable_relay_uses_up_no_attempt(claim: Claim, settings: Setting
 
 
 @pytest.mark.pitfall(29)
-def test_a_failing_message_does_not_stop_the_others(accept: Accept, settings: Settings) -> None:
+def test_a_failing_message_does_not_stop_the_others(submit_email: SubmitEmail, settings: Settings) -> None:
     settings.EMAIL_BACKEND = dotted_path(RejectingBackend)
     for text in ("good", "bad", "better"):
-        accept(text)
+        submit_email(text)
 
     results = [send_through_backend(email) for email in claim_emails(WORKER, limit=3, now=NOW)]
 
@@ -275,7 +275,7 @@ def test_a_backend_that_returns_zero_is_a_temporary_failure(claim: Claim, settin
     result = send_through_backend(claim())
 
     assert result.failure_kind is FailureKind.TEMPORARY
-    assert result.error == "NothingSentError: the backend reported that it sent no email, and gave no reason"
+    assert result.error == "NoEmailSentError: the backend sent no email and raised no exception"
 
 
 def test_a_backend_that_returns_none_has_sent_the_message(claim: Claim, settings: Settings) -> None:

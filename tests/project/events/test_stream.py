@@ -1,4 +1,4 @@
-"""The event stream: events arrive in order, without gaps and duplicates, whatever is committed meanwhile."""
+"""The event stream: events arrive in order, without gaps and duplicates, even if events are committed during a replay."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -20,7 +20,7 @@ from project.events.models import Event
 from project.events.selectors import EventFilter, events_after, last_event_id
 from project.events.stream import EventStream, SlowConsumer, Subscription, subscribe_to_events
 from tests.processes import WAIT_TIMEOUT_SECONDS
-from tests.project.conftest import NOW, Accept
+from tests.project.conftest import NOW, SubmitEmail
 
 pytestmark = pytest.mark.anyio
 
@@ -57,8 +57,8 @@ async def event_stream() -> AsyncIterator[EventStream]:
 
 
 @pytest.fixture(autouse=True)
-def _email(accept: Accept) -> None:
-    accept()
+def _email(submit_email: SubmitEmail) -> None:
+    submit_email()
 
 
 @pytest.fixture(autouse=True)
@@ -229,7 +229,7 @@ async def test_an_event_is_serialized_once_for_all_subscribers(event_stream: Eve
     assert first.json is second.json
 
 
-async def test_each_subscriber_receives_what_its_filter_matches(event_stream: EventStream) -> None:
+async def test_each_subscriber_receives_only_matching_events(event_stream: EventStream) -> None:
     async with subscribe_to_events(event_stream, SHOP) as shop, subscribe_to_events(event_stream, CLUB) as club:
         ids = await commit(*KINDS)
 

@@ -117,7 +117,7 @@ def test_counts_emails_against_the_quota(key: ApiKey) -> None:
     assert (key.quota_used, key.quota_day) == (5, NOON.date())
 
 
-def test_rejects_emails_beyond_the_quota_and_counts_none(key: ApiKey) -> None:
+def test_rejects_emails_beyond_the_quota_without_counting_them(key: ApiKey) -> None:
     consume_quota(key.pk, 4, now=NOON)
 
     with pytest.raises(QuotaExceeded) as error:

@@ -14,7 +14,7 @@ from project.emails.models import Email
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.models import Template
 from project.mail_templates.store import delete_template, put_template
-from tests.project.conftest import NOW, Accept
+from tests.project.conftest import NOW, SubmitEmail
 
 LIST = "/admin/mail_templates/template/"
 FORM = {"subject": "Welcome, {{ name }}", "text": "Hi {{ name }}", "html": "<b>Hi {{ name }}</b>"}
@@ -86,8 +86,10 @@ def test_rejects_a_subject_of_two_lines_as_the_api_does(browser: Client, templat
     assert Template.objects.count() == 1
 
 
-def test_deleting_a_template_keeps_the_versions_of_sent_emails(browser: Client, template: Template, accept: Accept) -> None:
-    Email.objects.filter(pk=accept().pk).update(template=template)
+def test_deleting_a_template_keeps_the_versions_of_sent_emails(
+    browser: Client, template: Template, submit_email: SubmitEmail
+) -> None:
+    Email.objects.filter(pk=submit_email().pk).update(template=template)
 
     browser.post(f"{LIST}{template.pk}/delete/", {"post": "yes"})
 

@@ -55,11 +55,11 @@ def test_a_deleted_template_is_not_found() -> None:
 
     delete_template("welcome")
 
-    with pytest.raises(TemplateNotFound, match="no template welcome"):
+    with pytest.raises(TemplateNotFound, match="Template welcome not found"):
         get_template("welcome")
-    with pytest.raises(TemplateNotFound, match="no template welcome"):
+    with pytest.raises(TemplateNotFound, match="Template welcome not found"):
         delete_template("welcome")
-    with pytest.raises(TemplateNotFound, match="no template welcome"):
+    with pytest.raises(TemplateNotFound, match="Template welcome not found"):
         load_template("welcome")
 
 

@@ -34,13 +34,13 @@ def prepare() -> str:
 def test_prints_the_generated_password_once() -> None:
     first, second = prepare(), prepare()
 
-    match = re.fullmatch(r"First administrator: admin, password (\S+) \(shown only now\)\n", first)
+    match = re.fullmatch(r"Created administrator admin\. Password \(shown only once\): (\S+)\n", first)
     assert match is not None
     assert User.objects.get(username="admin").check_password(match[1])
     assert second == ""
 
 
-def test_creates_the_administrator_of_the_environment_and_prints_nothing(settings: Settings) -> None:
+def test_creates_the_administrator_of_the_environment_without_output(settings: Settings) -> None:
     settings.ENV = Environment(admin_username="ada", admin_password=SecretStr(PASSWORD))
 
     output = prepare()

@@ -18,7 +18,7 @@ from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.admin import MAX_SHOWN_ERRORS
 from project.suppressions.models import Suppression
 from project.suppressions.store import suppress
-from tests.project.conftest import NOW, Accept
+from tests.project.conftest import NOW, SubmitEmail
 
 LIST = "/admin/suppressions/suppression/"
 Addresses = Callable[..., list[str]]
@@ -110,8 +110,8 @@ def test_explains_why_an_address_is_invalid(browser: Client, db: None) -> None:
     assert not Suppression.objects.exists()
 
 
-def test_changes_only_the_reason(browser: Client, accept: Accept) -> None:
-    email = accept()
+def test_changes_only_the_reason(browser: Client, submit_email: SubmitEmail) -> None:
+    email = submit_email()
     suppress("ada@example.com", reason="550", email_id=email.id, now=NOW)
 
     browser.post(f"{LIST}ada_40example.com/change/", {"address": "other@example.com", "reason": "left us"})
@@ -120,8 +120,8 @@ def test_changes_only_the_reason(browser: Client, accept: Accept) -> None:
     assert (row.address, row.reason, row.email_id, row.created_at) == ("ada@example.com", "left us", email.id, NOW)
 
 
-def test_links_to_the_email_that_bounced(browser: Client, accept: Accept) -> None:
-    email = accept()
+def test_links_to_the_email_that_bounced(browser: Client, submit_email: SubmitEmail) -> None:
+    email = submit_email()
     suppress("ada@example.com", email_id=email.id, now=NOW)
 
     assert f'<a href="/admin/emails/email/{email.id}/change/">' in browser.get(LIST).content.decode()

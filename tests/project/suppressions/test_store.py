@@ -26,7 +26,7 @@ from project.suppressions.store import (
     suppress,
     suppress_all,
 )
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 
 NOW = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 LATER = NOW + timedelta(days=1)
@@ -47,8 +47,8 @@ def export() -> bytes:
 # One address
 
 
-def test_suppresses_an_address(accept: Accept) -> None:
-    email = accept()
+def test_suppresses_an_address(submit_email: SubmitEmail) -> None:
+    email = submit_email()
 
     suppression = suppress("ada@example.com", reason="550 No such user", email_id=email.id, now=NOW)
 
@@ -94,8 +94,8 @@ def test_an_address_that_is_not_listed_is_not_found(find: object) -> None:
         find("bob@example.com")
 
 
-def test_a_suppression_outlives_its_email(accept: Accept) -> None:
-    email = accept()
+def test_a_suppression_outlives_its_email(submit_email: SubmitEmail) -> None:
+    email = submit_email()
     suppress("ada@example.com", reason="550", email_id=email.id, now=NOW)
 
     Email.objects.all().delete()
@@ -210,7 +210,7 @@ def test_imports_a_long_file_in_batches(monkeypatch: pytest.MonkeyPatch, batch_s
 
 
 @pytest.mark.parametrize("file", [b"", b"\n\n", b"address,reason\n", b"\x00\xff\r\r\xfe", b"a\rb,c\rd", b'"' * 200_000])
-def test_imports_nothing_from_a_file_without_addresses(file: bytes) -> None:
+def test_a_file_without_addresses_imports_no_entry(file: bytes) -> None:
     result = import_csv(BytesIO(file), now=NOW)
 
     assert result.imported == 0

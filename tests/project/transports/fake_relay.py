@@ -1,4 +1,4 @@
-"""An SMTP server whose every reply a test can decide (RFC 5321), a connection to it, and emails to send."""
+"""An SMTP server (RFC 5321) for which a test can choose every reply, a connection to it, and emails to send."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -43,7 +43,7 @@ ReplyScript = Callable[[SmtpStep], str | None]  # None stands for the default re
 
 @dataclass
 class FakeRelay:
-    """The relay, with everything it received, and over how many connections."""
+    """The relay, with the commands and messages that it received and its number of connections."""
 
     script: ReplyScript
     port: int = 0

@@ -34,7 +34,7 @@ def test_stores_every_recipient() -> None:
     assert MailboxMessage.objects.get().recipients == ["to@example.com", "cc@example.com", "bcc@example.com"]
 
 
-def test_stores_what_the_admin_shows() -> None:
+def test_stores_the_fields_that_the_admin_shows() -> None:
     EmailMessage(
         "Grüße", "from Ada", "Ada <ada@example.com>", ["to@example.com"], headers={"Message-ID": "<1@example.com>"}
     ).send()
@@ -69,7 +69,7 @@ def test_stores_several_messages_in_order() -> None:
     assert [row.subject for row in MailboxMessage.objects.order_by("id")] == ["a", "b", "c"]
 
 
-def test_stores_nothing_for_an_empty_list() -> None:
+def test_returns_0_for_an_empty_list() -> None:
     assert get_connection().send_messages([]) == 0
 
 

@@ -119,7 +119,7 @@ def test_has_the_number_of_the_attempt() -> None:
     assert raw_email().attempt == 2
 
 
-def test_has_no_other_attributes() -> None:
+def test_an_unknown_attribute_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'RawEmailMessage' object has no attribute 'tags'"):
         _ = raw_email().tags
 
@@ -127,7 +127,7 @@ def test_has_no_other_attributes() -> None:
 # Backends that send the message
 
 
-def test_smtp_gets_the_stored_bytes() -> None:
+def test_smtp_receives_the_stored_bytes() -> None:
     message = raw_email()
     source = build_message(DRAFT, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC))
 
@@ -138,7 +138,7 @@ def test_the_envelope_has_only_the_remaining_recipients() -> None:
     assert raw_email(recipients=["dora@example.com"]).recipients() == ["dora@example.com"]
 
 
-def test_the_locmem_backend_stores_it() -> None:
+def test_the_locmem_backend_stores_the_message() -> None:
     mail.outbox = []
 
     assert raw_email(backend="django.core.mail.backends.locmem.EmailBackend").send() == 1
@@ -148,7 +148,7 @@ def test_the_locmem_backend_stores_it() -> None:
     assert (message.body, len(message.attachments), message.message()["Subject"]) == (TEXT, 2, "Ihr Angebot")
 
 
-def test_the_console_backend_prints_it() -> None:
+def test_the_console_backend_prints_the_message() -> None:
     stream = io.StringIO()
 
     raw_email(backend="django.core.mail.backends.console.EmailBackend", stream=stream).send()
@@ -156,7 +156,7 @@ def test_the_console_backend_prints_it() -> None:
     assert raw_email().message().as_bytes().decode() in stream.getvalue()
 
 
-def test_the_file_backend_writes_it(tmp_path: Path) -> None:
+def test_the_file_backend_writes_the_message(tmp_path: Path) -> None:
     raw_email(backend="django.core.mail.backends.filebased.EmailBackend", file_path=tmp_path).send()
 
     (file,) = tmp_path.iterdir()
@@ -172,7 +172,7 @@ def anymail(**options: Any) -> RawEmailMessage:
     return raw_email(backend="anymail.backends.test.EmailBackend", **options)
 
 
-def test_an_email_service_gets_every_part() -> None:
+def test_an_email_service_receives_every_part() -> None:
     message: Any = anymail()
 
     message.send()
@@ -189,7 +189,7 @@ def test_an_email_service_gets_every_part() -> None:
     ]
 
 
-def test_an_email_service_gets_only_the_remaining_recipients() -> None:
+def test_an_email_service_receives_only_the_remaining_recipients() -> None:
     message: Any = anymail(recipients=["Bob@example.com", "dora@example.com"])
 
     message.send()
@@ -236,7 +236,7 @@ def test_an_email_service_may_reject_all_recipients() -> None:
     assert list(message.collect_rejections()) == ["ada@example.com"]
 
 
-def test_there_are_no_rejections_before_it_is_sent() -> None:
+def test_an_unsent_message_has_no_rejections() -> None:
     assert raw_email().collect_rejections() == {}
 
 
@@ -268,7 +268,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.response)
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log nothing."""
+        """Suppress the request log."""
 
 
 @contextmanager
@@ -286,7 +286,7 @@ def run_api() -> Iterator[Api]:
 
 @pytest.fixture
 def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """Run an API that takes the place of Mailgun and Postmark."""
+    """Run an API that replaces Mailgun and Postmark."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with run_api() as server:
         settings.ANYMAIL = {
@@ -298,7 +298,7 @@ def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         yield server
 
 
-def test_mailgun_gets_every_part(api: Api) -> None:
+def test_mailgun_receives_every_part(api: Api) -> None:
     api.response = b'{"id": "<1@example.com>", "message": "Queued. Thank you."}'
     recipients = ["ada@example.com", "carl@example.com", "dora@example.com"]
 

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from project.delivery.models import RelayOutage
 from project.events.models import Event
 from project.web.views import DELAYED, DOWN, OPERATIONAL, service_status
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 
 NOW = datetime(2026, 12, 1, 9, 30, 20, tzinfo=UTC)
 
@@ -32,8 +32,8 @@ def test_the_curl_example_has_a_key_if_one_is_needed(db: None, settings: Setting
     assert ("No key needed" in page) != needs_key
 
 
-def test_is_delayed_when_an_email_waits_too_long(accept: Accept) -> None:
-    accept()
+def test_is_delayed_when_an_email_waits_too_long(submit_email: SubmitEmail) -> None:
+    submit_email()
     assert service_status() == OPERATIONAL
 
     Event.objects.update(created_at=timezone.now() - timedelta(minutes=3))

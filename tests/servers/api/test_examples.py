@@ -37,7 +37,7 @@ def test_openapi_names_the_server_prefix(server: Server) -> None:
     assert {server.get(f"/api{path}").status_code for path in ("/docs", "/redoc", "/redoc/redoc.js")} == {200}
 
 
-def test_types_are_checked(server: Server) -> None:
+def test_types_reject_a_value_that_is_not_an_integer(server: Server) -> None:
     good, bad = server.get("/api/add?x=3&y=5"), server.get("/api/add?x=3&y=five")
 
     assert good.json() == {"result": 8}
@@ -118,7 +118,7 @@ def test_background_tasks_send_the_email(server: Server) -> None:
     wait_for(lambda: server.log.count("Email sent successfully") == before + 1, "the email is sent")
 
 
-def test_security_rejects_with_the_right_status(server: Server) -> None:
+def test_security_rejects_missing_and_invalid_credentials(server: Server) -> None:
     token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()["access_token"]
 
     def me(**headers: str) -> httpx.Response:
@@ -158,7 +158,7 @@ def test_the_admin_is_styled(server: Server) -> None:
     assert (style.status_code, style.headers["content-type"].partition(";")[0]) == (200, "text/css")
 
 
-def test_is_ready(server: Server) -> None:
+def test_reports_that_the_server_is_live_and_ready(server: Server) -> None:
     assert server.get("/api/health/live").json() == {"status": "ok"}
     assert server.get("/api/health/ready").json() == {
         "status": "ok",

@@ -49,8 +49,8 @@ def test_the_generated_client_signs_in(server: Server, client: Any) -> None:
     form = module("models").BodyCreateToken(username="admin", password=PASSWORD, grant_type="password")
 
     token = module("api.auth.create_token").sync(client=client, body=form).access_token
-    with module("client").AuthenticatedClient(base_url=f"{server.url}/api", token=token) as signed_in:
-        me = module("api.auth.get_me").sync(client=signed_in)
+    with module("client").AuthenticatedClient(base_url=f"{server.url}/api", token=token) as logged_in:
+        me = module("api.auth.get_me").sync(client=logged_in)
 
     assert (me.kind, me.name) == ("token", "admin")
 

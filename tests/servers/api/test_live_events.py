@@ -110,7 +110,7 @@ class Reader:
     connections: int = 0
 
     async def read(self, server: Server) -> None:
-        """Read until cancelled."""
+        """Read until canceled."""
         while True:
             self.connections += 1
             last = self.received[-1] if self.received else 0

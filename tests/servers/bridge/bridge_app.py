@@ -1,4 +1,4 @@
-"""A small application around the bridge, with routes that Mailrail itself does not need. It contains nothing about email.
+"""A small application around the bridge, with routes that Mailrail itself does not need. It is independent of email.
 
 The command to serve it with the bridge's server class is in `tests/processes.py`.
 """
@@ -157,7 +157,7 @@ async def flood(websocket: WebSocket, mebibytes: int) -> None:
 
 @router.websocket("/receive-later")
 async def receive_later(websocket: WebSocket) -> None:
-    """Receive nothing until `/start-receiving` is called, then count the messages before the first empty one."""
+    """Wait until `/start-receiving` is called, then receive, and count the messages before the first empty one."""
     await websocket.accept()
     await may_receive.wait()
     count = 0

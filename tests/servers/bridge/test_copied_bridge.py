@@ -74,7 +74,7 @@ def serving(shop: Path, start: str) -> AbstractContextManager[Server]:
 
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Server]:
-    """Serve the project with `serve`, for tests that change nothing. At the end its log must contain no traceback."""
+    """Serve the project with `serve`, for tests that do not change data. At the end its log must contain no traceback."""
     with serving(shop, "serve") as server:
         yield server
         assert "Traceback" not in server.log
@@ -82,14 +82,14 @@ def server(shop: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def browser(server: Server) -> Iterator[httpx.Client]:
-    """A browser that is signed in to the admin as `ada`."""
-    with signed_in(server) as browser:
+    """A browser that is logged in to the admin as `ada`."""
+    with logged_in(server) as browser:
         yield browser
 
 
 @contextmanager
-def signed_in(server: Server) -> Iterator[httpx.Client]:
-    """Yield a browser that is signed in to the admin as `ada`."""
+def logged_in(server: Server) -> Iterator[httpx.Client]:
+    """Yield a browser that is logged in to the admin as `ada`."""
     with server.client() as browser:
         browser.get("/admin/login/")
         form = {"username": "ada", "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
@@ -124,7 +124,7 @@ def test_django_and_fastapi_respond(shop: Path, start: str) -> None:
 
 @every_server
 def test_a_row_is_committed_before_the_response_and_its_task_finishes_before_the_end(shop: Path, start: str) -> None:
-    with serving(shop, start) as server, signed_in(server) as browser:
+    with serving(shop, start) as server, logged_in(server) as browser:
         response = create_group(browser, start)
         committed = groups(shop)
         code = server.terminate()
@@ -135,7 +135,7 @@ def test_a_row_is_committed_before_the_response_and_its_task_finishes_before_the
     assert "Traceback" not in server.log
 
 
-def test_a_user_signed_in_to_django_is_signed_in_to_fastapi(browser: httpx.Client) -> None:
+def test_a_user_logged_in_to_django_is_logged_in_to_fastapi(browser: httpx.Client) -> None:
     assert browser.get("/api/me").json()["user"] == "ada"
 
 
@@ -161,7 +161,7 @@ async def test_rejects_a_websocket_from_a_foreign_origin(server: Server) -> None
 
 
 @pytest.mark.anyio
-async def test_a_websocket_from_our_origin_knows_the_signed_in_user(server: Server, browser: httpx.Client) -> None:
+async def test_a_websocket_from_our_origin_knows_the_logged_in_user(server: Server, browser: httpx.Client) -> None:
     headers = {"Origin": server.url, "Cookie": f"sessionid={browser.cookies['sessionid']}"}
     async with connect(f"{server.ws_url}/api/me", additional_headers=headers) as socket:
         assert await socket.recv() == "ada"
@@ -192,7 +192,7 @@ def test_runserver_serves_django_and_fastapi(shop: Path, tmp_path: Path) -> None
         assert "Django administration" in server.get("/admin/login/").text
 
 
-def test_its_database_settings_are_mailrails_own(shop: Path) -> None:
+def test_the_pages_database_settings_match_mailrails(shop: Path) -> None:
     code = "import json, shop.asgi, django.conf as c; print(json.dumps(c.settings.DATABASES, default=str))"
 
     theirs, ours = json.loads(run(shop, "-c", code).stdout)["default"], settings.DATABASES["default"]

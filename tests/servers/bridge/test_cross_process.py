@@ -18,7 +18,7 @@ from tests.smtp import smtp_sink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROGRAM is None, reason="needs Redis (Debian: redis-server)")]
 
-FAILURE, RECOVERY = "The channel layer fails", "The channel layer works again"
+FAILURE, RECOVERY = "The channel layer is unavailable", "The channel layer has recovered"
 StartProcess = Callable[..., Server]
 
 
@@ -160,7 +160,7 @@ async def test_a_server_starts_without_redis_and_connects_later(start: StartServ
     assert server.log.count(FAILURE) == 2  # once from the server, once from its worker process
 
 
-async def test_readiness_leaves_nothing_in_redis(start: StartServer, redis: RedisServer) -> None:
+async def test_readiness_checks_leave_no_keys_in_redis(start: StartServer, redis: RedisServer) -> None:
     server = start(REDIS_URL=redis.url)
 
     checks = [readiness(server)["channel_layer"] for _ in range(10)]

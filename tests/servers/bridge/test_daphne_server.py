@@ -1,7 +1,7 @@
 """The bridge's server class, lifespan and background tasks, in real server processes.
 
 Starlette's TestClient and httpx's ASGITransport cannot show these problems: they run background tasks before they return, and
-never kill anything.
+never cancel running tasks.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def test_a_failed_startup_exits_with_the_error(tmp_path: Path, kind: str) -> Non
     assert server.log.count("Traceback") == (2 if kind == "serve" else 1)  # bridge_app has no command that catches the exception
 
 
-def test_a_sigterm_right_after_it_listens_stops_it_cleanly(tmp_path: Path) -> None:
+def test_a_sigterm_right_after_startup_stops_the_server_cleanly(tmp_path: Path) -> None:
     server = Server(BRIDGE_APP_SERVERS["serve"], log=tmp_path / "log", env={"DATA_DIR": str(tmp_path)})
     while not server.listens:  # without a pause, to catch the first moment
         assert server.process.poll() is None, server.log
@@ -106,7 +106,7 @@ def test_background_tasks_that_exceed_the_grace_period_are_canceled_and_logged(s
 
     assert code == 0
     name = "sleeper" if task == "async" else "sync_sleeper"
-    assert f"Background tasks cancelled after 0.5 s of grace: {name}, {name}" in server.log
+    assert f"Background tasks canceled after 0.5 s of grace: {name}, {name}" in server.log
 
 
 @pytest.mark.pitfall(4)

@@ -1,4 +1,4 @@
-"""A real server: unsafe settings that stop the start, headers of a proxy in front, and secrets kept out of the log."""
+"""Security of a real server: it rejects unsafe settings at startup, handles proxy headers, and keeps secrets out of the log."""
 
 import os
 import subprocess
@@ -78,16 +78,16 @@ def test_responses_over_tls_have_hsts(start: StartServer, path: str) -> None:
     assert len(response.headers.get_list("Content-Security-Policy")) == 1
 
 
-def test_a_user_signs_in_through_a_proxy(start: StartServer) -> None:
+def test_a_user_logs_in_through_a_proxy(start: StartServer) -> None:
     server = start(**PRODUCTION)
     with server.client(headers=THROUGH_PROXY) as browser:
         page = browser.get("/admin/login/")
         cookie = {"Cookie": f"csrftoken={page.cookies['csrftoken']}"}  # it is Secure, and this client does not use TLS
         form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": page.cookies["csrftoken"]}
 
-        signed_in = browser.post("/admin/login/", data=form, headers={**cookie, "Origin": "https://mail.example.com"})
+        login = browser.post("/admin/login/", data=form, headers={**cookie, "Origin": "https://mail.example.com"})
 
-    assert (signed_in.status_code, "sessionid" in signed_in.cookies) == (302, True)
+    assert (login.status_code, "sessionid" in login.cookies) == (302, True)
 
 
 def test_an_untrusted_client_cannot_claim_tls(start: StartServer) -> None:

@@ -17,7 +17,7 @@ from project.api_keys.models import ApiKey
 from project.emails.admin.filters import first_id_of_day, parse_day_range
 from project.emails.models import Email, Recipient, Tag
 from project.emails.status import Status
-from tests.project.conftest import Accept
+from tests.project.conftest import SubmitEmail
 
 LIST = "/admin/emails/email/"
 Subjects = Callable[..., list[str]]
@@ -35,11 +35,11 @@ def subjects(browser: Client) -> Subjects:
 
 
 @pytest.fixture
-def create_email(accept: Accept) -> CreateEmail:
+def create_email(submit_email: SubmitEmail) -> CreateEmail:
     """Create an email with this subject and these column values."""
 
     def create_email(subject: str, **columns: object) -> Email:
-        email = accept(subject)
+        email = submit_email(subject)
         Email.objects.filter(id=email.id).update(**columns)
         email.refresh_from_db()
         return email
@@ -123,10 +123,10 @@ def test_warns_about_an_invalid_filter_or_search(browser: Client, create_email: 
 
 
 @pytest.mark.parametrize("term", ["{email.id}", "{email.message_id}", " bob@EXAMPLE.com "])
-def test_searches_by_id_message_id_and_recipient(subjects: Subjects, accept: Accept, term: str) -> None:
-    email = accept("to Bob", address="bob@example.com")
+def test_searches_by_id_message_id_and_recipient(subjects: Subjects, submit_email: SubmitEmail, term: str) -> None:
+    email = submit_email("to Bob", address="bob@example.com")
     Recipient.objects.get_or_create(address="bob@example.com", email=email)
-    accept("to Ada")
+    submit_email("to Ada")
 
     assert subjects(q=term.format(email=email)) == ["to Bob"]
 
@@ -222,7 +222,10 @@ def test_retries_failed_emails_and_reports_the_others(browser: Client, create_em
 
     failed.refresh_from_db()
     assert (failed.status, failed.attempts) == ("queued", 0)
-    assert sorted(messages) == ["“failed one”: Queued again.", "“sent one”: This email is sent."]
+    assert sorted(messages) == [
+        "“failed one”: Queued again.",
+        "“sent one”: This email cannot be retried because its status is sent.",
+    ]
 
 
 def test_cancels_a_queued_email(browser: Client, create_email: CreateEmail) -> None:
@@ -258,7 +261,7 @@ def test_shows_only_buttons_for_possible_actions(browser: Client, create_email: 
     }
 
 
-def test_a_get_request_changes_nothing(browser: Client, create_email: CreateEmail) -> None:
+def test_a_get_request_does_not_apply_an_action(browser: Client, create_email: CreateEmail) -> None:
     failed = create_email("failed one", status="failed")
 
     assert browser.get(f"{LIST}{failed.pk}/retry/").status_code == 405

@@ -14,7 +14,7 @@ from project.emails.mime.builder import Attachment, Draft, build_message
 from project.emails.models import Email, RawMessage
 from project.events.models import Event
 from project.transports.models import MailboxMessage
-from tests.project.conftest import NOW, Accept
+from tests.project.conftest import NOW, SubmitEmail
 
 DRAFT = Draft(
     sender="Shop <shop@example.com>",
@@ -32,9 +32,9 @@ RAW = build_message(DRAFT, message_id="<1@example.com>", date=NOW)
 
 
 @pytest.fixture
-def email(accept: Accept) -> Email:
+def email(submit_email: SubmitEmail) -> Email:
     """An email with HTML, an inline image, an attachment and a custom header."""
-    email = accept()
+    email = submit_email()
     RawMessage.objects.filter(email=email).update(content=RAW)
     return email
 
@@ -164,11 +164,11 @@ def test_the_html_is_sandboxed(browser: Client, email: Email) -> None:
     assert "data:image/png" in response.content.decode()
 
 
-def test_a_frame_is_removed_from_the_html_but_not_from_the_source(browser: Client, accept: Accept) -> None:
+def test_a_frame_is_removed_from_the_html_but_not_from_the_source(browser: Client, submit_email: SubmitEmail) -> None:
     framed = build_message(
         replace(DRAFT, html='<iframe src="https://x.example/"></iframe>'), message_id="<1@example.com>", date=NOW
     )
-    email = accept()
+    email = submit_email()
     RawMessage.objects.filter(email=email).update(content=framed)
 
     assert b"<iframe" not in browser.get(message_url(email, "html"), {"images": "1"}).content

@@ -31,7 +31,7 @@ def stylesheet_server() -> Iterator[tuple[str, list[str]]]:
             self.wfile.write(b"p{color:red}")
 
         def log_message(self, *args: object) -> None:
-            """Log nothing."""
+            """Suppress the request log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -176,7 +176,7 @@ def test_keeps_outlooks_conditional_comments() -> None:
     assert conditions in inline_css(f"<p>{conditions}</p>{RED}")
 
 
-def test_fetches_nothing_from_the_network(stylesheet_server: tuple[str, list[str]]) -> None:
+def test_makes_no_network_requests(stylesheet_server: tuple[str, list[str]]) -> None:
     url, paths = stylesheet_server
     linked = f'<link rel="stylesheet" href="{url}/a.css"><link rel="stylesheet" href="//{url[7:]}/b.css">'
     imported = f'<style>@import url("{url}/c.css"); p{{background:url({url}/d.png)}}</style>'

@@ -156,7 +156,7 @@ async def test_a_relay_with_an_untrusted_certificate_is_unavailable(tls: ssl.SSL
     assert "certificate verify failed" in result.error
 
 
-async def test_sends_nothing_if_the_relay_does_not_support_starttls() -> None:
+async def test_sends_no_email_if_the_relay_does_not_support_starttls() -> None:
     async with fake_relay() as relay:
         result = await open_connection(Relay("127.0.0.1", relay.port, starttls=True)).send(unsaved_email())
 
