@@ -16,7 +16,7 @@ from project.audit.writer import AuditWriter
 from project.auth.access_tokens import authenticate_access_token
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal
 from project.auth.scopes import SCOPES
-from project.auth.session import authenticate_session_user
+from project.auth.session_principal import authenticate_session_user
 from project.bridge.database.transactions import run_in_transaction
 from project.bridge.sessions import session_user
 from project.delivery.worker import DeliveryWorker

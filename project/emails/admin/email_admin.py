@@ -18,7 +18,7 @@ from django.utils.html import format_html
 from project.accounts.models import User
 from project.admin.changelist import KeysetChangeList
 from project.api_keys.models import ApiKey
-from project.auth.session import session_principal
+from project.auth.session_principal import session_principal
 from project.bridge.database.transactions import call_in_transaction
 from project.emails.actions import cancel_email, retry_email
 from project.emails.admin.bulk_retry_progress import progress_view, redirect_to_progress

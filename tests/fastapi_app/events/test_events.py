@@ -15,7 +15,7 @@ from project.accounts.models import User
 from project.api_keys.keys import create_key
 from project.api_keys.models import ApiKey
 from project.auth.principal import Principal
-from project.auth.session import session_principal
+from project.auth.session_principal import session_principal
 from project.delivery.claim import claim_emails
 from project.delivery.record_results import Attempt, record_results
 from project.emails.actions import cancel_email

@@ -10,7 +10,7 @@ from project.auth.access_tokens import authenticate_access_token, issue_access_t
 from project.auth.principal import InsufficientScope, NotAuthenticated, Principal, SenderNotAllowed
 from project.auth.scopes import PERMISSIONS, SCOPES, scopes_for_user, unknown_scopes
 from project.auth.sender_patterns import matches_pattern, normalize_pattern
-from project.auth.session import session_principal
+from project.auth.session_principal import session_principal
 from project.emails.mime.email_addresses import normalize_address
 from project.errors import DomainError
 from tests.conftest import PASSWORD
