@@ -1,1 +1,1 @@
-"""Benchmarks, run by hand: `python bench/router.py`, `python -m bench.outbox`, …"""
+"""Benchmarks that are run by hand, for example with `python bench/router.py` or `python -m bench.outbox`."""

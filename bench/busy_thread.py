@@ -1,6 +1,6 @@
 """`python -m bench.busy_thread serve …`: `manage.py serve` with a busy thread in its process.
 
-A delivery worker at full speed in the same process costs at least as much, because only one thread holds the GIL at a time.
+A delivery worker at full speed in this process would cost at least as much, because only one thread holds the GIL at a time.
 """
 
 from threading import Thread

@@ -1,4 +1,4 @@
-"""The usual Channels solution: a consumer in a group that gets each event. Served as `bench.channels_consumer:application`."""
+"""The usual solution with Channels: a consumer in a group. It is served as `bench.channels_consumer:application`."""
 
 import django
 
@@ -36,7 +36,7 @@ consumer = Consumer.as_asgi()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Serve WebSockets, and a request that sends as many events to the group as its query requests."""
+    """Serve WebSockets and HTTP requests. A request with `?count=N` sends N events to the group."""
     if scope["type"] == "websocket":
         await consumer(scope, receive, send)
     elif scope["type"] == "http":

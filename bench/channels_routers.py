@@ -1,4 +1,4 @@
-"""Both halves behind Channels' own routers, served as `bench.channels_routers:application`."""
+"""FastAPI and Django behind Channels' own routers, served as `bench.channels_routers:application`."""
 
 import django
 

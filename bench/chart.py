@@ -1,4 +1,4 @@
-"""An SVG bar chart of measurements: each bar is the median of its rounds, with a line from the least to the greatest."""
+"""An SVG bar chart of measurements: each bar is the median of its rounds, with a line from the least to the greatest value."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -7,7 +7,7 @@ from statistics import median
 from bench.comparison import Round
 
 WIDTH, LEFT, RIGHT, ROW, BAR = 1080, 450, 90, 28, 16  # pixels
-TITLE = 44  # height of a part's title
+TITLE = 44  # height of a part's title, in pixels
 OURS = "Mailrail"  # prefix of our own figures' names
 STYLE = """
   text { font: 13px system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif; fill: #4a5263 }
@@ -19,7 +19,7 @@ STYLE = """
 
 
 def draw(parts: Mapping[str, Sequence[Round]]) -> str:
-    """Return a chart of each part's rounds, one below the other, each with its own scale.
+    """Return an SVG with a chart for each part, one chart below the other. Each chart has its own scale.
 
     Figures in another unit than the part's first figure are left out.
     """

@@ -9,7 +9,7 @@ Round = dict[str, float]  # {name with its unit in brackets: value}
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ratio of two figures, and its target. Without a target it is for information."""
+    """The ratio of two figures, and its target. A ratio without a target is only printed."""
 
     title: str
     ours: str
@@ -39,7 +39,7 @@ def print_figures(rounds: Sequence[Round]) -> None:
 def print_ratios(rounds: Sequence[Round], comparisons: Sequence[Comparison]) -> bool:
     """Print the median of the ratios of all rounds. Return whether all targets are met.
 
-    Other load on the machine affects both sides of a ratio.
+    Both figures of a ratio come from the same round, so that other load on the machine affects both figures.
     """
     print(f"\n{'':56}{'ratio':>10}  {'target':9}{'':7}rounds")
     passed = True

@@ -1,4 +1,4 @@
-"""Throughput of delivery, database work included: to a fast relay, compared with django-post-office, and to a slow relay."""
+"""Throughput of delivery, including the database work, to a fast relay (compared with django-post-office) and a slow relay."""
 
 from functools import partial
 from pathlib import Path
@@ -35,10 +35,10 @@ SLOW_COMPARISONS = [
 
 
 def measure(folder: Path, rounds: int, _seconds: int) -> list[Round]:
-    """Deliver the same emails to one smtp-sink, from a copy of the same queue each time.
+    """Deliver the same emails to one smtp-sink in each measurement. Each measurement uses a new copy of the same queue.
 
-    The clock runs while the command runs, from its first read of the queue to the last email recorded as sent. The start of the
-    process and its imports are not counted.
+    The measured time starts with the command's first read of the queue, and ends when the last email is recorded as sent. The
+    start of the process and its imports are not included.
     """
     ours, peers = Installation(folder / "mailrail"), Peers(folder / "peers")
     peers.prepare()
@@ -61,7 +61,7 @@ def measure(folder: Path, rounds: int, _seconds: int) -> list[Round]:
 
 
 def measure_slow(folder: Path, rounds: int, _seconds: int) -> list[Round]:
-    """Deliver as many emails to a relay that needs 50 ms for each, over 50 connections."""
+    """Deliver `EMAILS` emails over 50 connections to a relay that needs 50 ms for each email."""
     ours = Installation(folder / "mailrail")
     ours.prepare()
     ours.queue(EMAILS)

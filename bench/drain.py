@@ -6,7 +6,7 @@ import django
 
 
 def main() -> None:
-    """Time `manage.py deliver --drain` without its imports."""
+    """Measure the duration of `manage.py deliver --drain` without its imports."""
     django.setup()
     from django.core.management import call_command
 

@@ -29,7 +29,7 @@ def main() -> int:
     with TemporaryDirectory(prefix="mailrail-growth-") as folder, urls(folder, postgresql=options.postgresql) as (small, large):
         os.environ |= {"DATA_DIR": folder, "DATABASE_URL": small, "DJANGO_SETTINGS_MODULE": "project.settings"}
         django.setup()
-        from bench.growth_cases import cases  # these import models
+        from bench.growth_cases import cases  # these modules import models
         from bench.growth_timing import Databases
 
         databases = Databases.filled({small: options.small, large: options.large})
@@ -46,7 +46,7 @@ def urls(folder: str, *, postgresql: bool) -> Iterator[tuple[str, str]]:
     if not postgresql:
         yield _migrated(folder, f"sqlite:///{folder}/small.sqlite3"), _migrated(folder, f"sqlite:///{folder}/large.sqlite3")
         return
-    from tests.postgresql import cluster  # only if it is used
+    from tests.postgresql import cluster  # only if PostgreSQL is used
 
     with cluster() as server:
         server.query("CREATE DATABASE large")

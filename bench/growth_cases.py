@@ -1,4 +1,4 @@
-"""Mailrail's database operations as cases to be timed and explained. Needs `django.setup()`."""
+"""Mailrail's database operations as cases, which are timed and whose query plans are printed. Needs `django.setup()`."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -50,7 +50,7 @@ def _nothing(*_args: Any) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A database operation. Only `act` is timed; it gets the result of `prepare`, and `undo` reverts what it wrote."""
+    """A database operation. Only `act` is timed. It receives the result of `prepare`, and `undo` reverts its writes."""
 
     name: str
     act: Callable[[Any], Any]
@@ -94,7 +94,7 @@ def _now() -> datetime:
 
 
 def _new_emails(count: int) -> list[PreparedEmail]:
-    """Return emails whose addresses and tags are spread over the indexes, as in production."""
+    """Return emails whose recipients and tags are spread over the indexes, as in production."""
     return [prepare_email(_new_email(random.randrange(100_000)), now=_now()) for _ in range(count)]  # noqa: S311
 
 

@@ -16,7 +16,7 @@ from bench.growth_cases import Case
 from bench.million import fill
 
 MAX_RATIO = 1.3
-MAX_CASE_SECONDS = 10.0  # for all rounds of one case
+MAX_CASE_SECONDS = 10.0  # limit for all rounds of one case
 MIN_ROUNDS = 3
 PLAN_WIDTH = 400  # characters
 EXPLAINED_STATEMENTS = ("SELECT", "UPDATE", "DELETE")  # statements that search for rows
@@ -31,7 +31,7 @@ class Databases:
 
     @classmethod
     def filled(cls, emails: Mapping[str, int]) -> "Databases":
-        """Fill the databases: {URL: number of emails}, the small one first."""
+        """Fill the databases. `emails` is {URL: number of emails}, with the small database first."""
         return cls(*(_filled(url, count) for url, count in emails.items()))
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Databases:
         return passed
 
     def _timed(self, case: Case, rounds: int) -> tuple[float, float]:
-        """Return the median seconds on each database, measured in turn."""
+        """Return the median seconds of a case on each database. The databases are measured in turn."""
         began = time.perf_counter()
         _once(case, self.small)
         _once(case, self.large)
@@ -94,7 +94,7 @@ def _committed(function: Callable[[], Any]) -> Any:
 
 
 def _explained(case: Case, database: BaseDatabaseWrapper) -> list[str]:
-    """Return the distinct query plans of all statements."""
+    """Return the distinct query plans of all statements of a case."""
     connections["default"] = database
     statements: list[tuple[str, Any]] = []
 
@@ -110,7 +110,7 @@ def _explained(case: Case, database: BaseDatabaseWrapper) -> list[str]:
 
 
 def _plan(database: BaseDatabaseWrapper, sql: str, params: Any) -> str:
-    """Return the plan in one line; long lists of ids are cut."""
+    """Return the plan on one line, cut to `PLAN_WIDTH` characters."""
     explain = "EXPLAIN QUERY PLAN" if database.vendor == "sqlite" else "EXPLAIN (COSTS OFF)"
     with database.cursor() as cursor:
         cursor.execute(f"{explain} {sql}", params)

@@ -16,7 +16,7 @@ from bench.sample_email import EMAIL
 from tests.processes import running
 
 MANAGE = ("manage.py",)
-BATCH = 1000  # emails, the maximum of the API
+BATCH = 1000  # emails per batch, the maximum of the API
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Installation:
         return Installation(shutil.copytree(self.data, data))
 
     def create_key(self) -> str:
-        """Return a new API key that may send."""
+        """Return a new API key that may send emails."""
         return self._manage("create_api_key", "bench", "--scope", "emails:send").strip()
 
     def queue(self, count: int) -> None:
@@ -46,9 +46,9 @@ class Installation:
 
     @contextmanager
     def served(self, *program: str, **env: str) -> Iterator[str]:
-        """Run `manage.py serve`, or another `program` with its options, without an access log. Yield the base URL."""
+        """Run the command `serve` of `manage.py` or of another `program`, without an access log. Yield the base URL."""
         command, all_env = [*(program or MANAGE), "serve", *LISTEN], {**self._env(), **env}
-        with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # like the peers
+        with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # like the peers' server
             yield server.url
 
     def deliver(self, email_url: str) -> float:
@@ -61,7 +61,7 @@ class Installation:
         return queued / seconds
 
     def delivered(self) -> float:
-        """Return emails/s from the events: from the first claim to the last email sent."""
+        """Return emails/s, measured from the event of the first claim to the event of the last sent email."""
         query = """
             SELECT COUNT(*) FILTER (WHERE type = 'email.sent'), MIN(created_at) FILTER (WHERE type = 'email.sending'),
             MAX(created_at) FILTER (WHERE type = 'email.sent') FROM events_event

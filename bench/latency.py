@@ -1,7 +1,7 @@
 """Latency of `GET /api/add` while emails are delivered at full speed, by the server's own process and by a subprocess.
 
-Also the throughput of submitting and delivering at once. A busy thread shows the minimum cost of any delivery worker in the
-server's process, because of the GIL.
+Also measures the throughput when emails are submitted and delivered at the same time. Because of the GIL, a busy thread in the
+server's process shows the minimum cost of any delivery worker in that process.
 """
 
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from bench.router import WARM_UP
 from bench.sample_email import EMAIL
 from tests.processes import wait_for
 
-CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection: some 300 requests/s
-BACKLOG = 4000  # emails per second of measurement, more than are delivered
+CONNECTIONS, PAUSE = 4, 10  # ms between two requests of a connection, so about 300 requests/s
+BACKLOG = 4000  # emails per second of measurement, more than Mailrail delivers
 
 IDLE = "Mailrail, idle: p99 (ms)"
 SUBPROCESS = "Mailrail, DELIVERY_WORKER=subprocess: p99 (ms)"
@@ -46,7 +46,7 @@ MIXED_COMPARISONS = [
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
-    """Measure an idle server, and servers with more emails than they can deliver meanwhile, in turn."""
+    """Measure an idle server, and servers with more queued emails than they can deliver during the measurement, in turn."""
     empty, full = Installation(folder / "empty"), Installation(folder / "full")
     empty.prepare()
     empty.copy(full.data)
@@ -66,7 +66,7 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
 
 
 def measure_mixed(folder: Path, rounds: int, seconds: int) -> list[Round]:
-    """Measure 32 clients that submit to a server with more emails than it can deliver meanwhile."""
+    """Measure 32 clients that submit emails to a server with more queued emails than it can deliver during the measurement."""
     full = Installation(folder / "full")
     full.prepare()
     key = full.create_key()

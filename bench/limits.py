@@ -22,7 +22,7 @@ from tests.processes import Server, running
 
 MEGABYTE = 1_000_000
 CHUNK = bytes(64 * 1024)
-MAX_RISE = 20  # MB, for the bridge's server
+MAX_RISE = 20  # MB, for the bridge's server class
 SERVERS = {
     "the bridge's": ["-m", "bench.serve", "-v", "0", "-p", "{port}", "bench.limits:application"],
     "stock Daphne": ["-m", "daphne", "-v", "0", "-p", "{port}", "bench.limits:application"],
@@ -32,7 +32,7 @@ Push = Callable[[Server, int], None]
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    """Discard the request body, and stream as many bytes as the query string requests. Used with all servers."""
+    """Discard the request body, and stream as many bytes as the query string requests. All servers run this application."""
     if scope["type"] == "lifespan":
         return
     while (await receive()).get("more_body", False):
@@ -67,7 +67,7 @@ def _chunks(size: int) -> Iterator[bytes]:
 
 
 def all_push(push: Push) -> Callable[[Server, int, int], None]:
-    """Return a case: clients upload at the same time, until each has a response."""
+    """Return a case in which all clients upload at the same time and wait for their responses."""
 
     def run(server: Server, clients: int, size: int) -> None:
         with ThreadPoolExecutor(clients) as pool:
@@ -77,7 +77,7 @@ def all_push(push: Push) -> Callable[[Server, int, int], None]:
 
 
 def no_client_reads(server: Server, clients: int, size: int) -> None:
-    """Request a stream without reading it, until the memory has not risen for three seconds."""
+    """Request streams that no client reads. Wait until the memory has not risen for three seconds."""
     with ExitStack() as connections:
         for _ in range(clients):
             client = connections.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -114,7 +114,7 @@ def main() -> int:
 
 
 def rise(name: str, case: str, clients: int, size: int) -> float:
-    """Return the rise of a fresh server's memory in MB."""
+    """Return by how many MB the memory of a newly started server rises."""
     with (
         TemporaryDirectory(prefix="mailrail-limits-") as folder,
         running(SERVERS[name], log=Path(folder) / "log", env={"TMPDIR": folder}) as server,
@@ -126,7 +126,7 @@ def rise(name: str, case: str, clients: int, size: int) -> float:
 
 
 def memory(server: Server, line: str) -> int:
-    """Return a line of /proc/PID/status, in bytes."""
+    """Return the value of a line of /proc/PID/status, in bytes."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return next(int(each.split()[1]) * 1024 for each in status.splitlines() if each.startswith(line))
 

@@ -72,11 +72,11 @@ class CountingClient(asyncio.Protocol):
 
 
 class ClientGroup:
-    """Many clients, and the moment when all of them have received a number of events."""
+    """Many clients, and the times at which the clients received events."""
 
     def __init__(self) -> None:
         self.sockets: list[CountingClient] = []
-        self.times: list[float] = []  # of each receipt
+        self.times: list[float] = []  # the time of each receipt
         self._expected, self._done = 0, asyncio.Event()
 
     def on_events(self) -> None:
@@ -98,7 +98,7 @@ class ClientGroup:
 
 @asynccontextmanager
 async def open_clients(server: Server, count: int, *, path: str = "/api/ws/events", key: str = "") -> AsyncIterator[ClientGroup]:
-    """Open this many clients."""
+    """Open `count` clients."""
     many, loop = ClientGroup(), asyncio.get_running_loop()
     try:
         for _ in range(count):
@@ -132,7 +132,7 @@ async def echoes(server: Server) -> float:
 
 
 async def delays(server: Server, key: str, *, slow: int = 0) -> list[float]:
-    """Return the milliseconds from each event's timestamp (just before its commit) to one of 200 sockets."""
+    """Return the milliseconds from each event's timestamp (just before its commit) to its arrival at one of 200 sockets."""
     async with AsyncExitStack() as stack:
         sockets = (await stack.enter_async_context(open_clients(server, SOCKETS - 1, key=key))).sockets
         for socket in sockets[:slow]:
@@ -160,10 +160,10 @@ async def _send_at_rate(client: httpx.AsyncClient) -> None:
 
 
 async def idle_memory(server: Server, key: str) -> float:
-    """Return the kB of resident memory per idle socket, with a thousand of them."""
+    """Return the kB of resident memory per idle socket, with a thousand idle sockets."""
     before = memory(server, "VmRSS")
     async with open_clients(server, IDLE, key=key):
-        await asyncio.sleep(5)  # includes a re-authorization
+        await asyncio.sleep(5)  # long enough to include a re-authorization
         return (memory(server, "VmRSS") - before) / IDLE / 1000
 
 

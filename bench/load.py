@@ -1,4 +1,4 @@
-"""HTTP load: wrk for many small requests, httpx for a few large ones."""
+"""HTTP load: wrk for many small requests, httpx for a few large requests."""
 
 import json
 import re
@@ -19,14 +19,14 @@ TIMEOUT = 120.0  # seconds
 
 @dataclass(frozen=True)
 class Request:
-    """A repeated request. With a body it is a POST."""
+    """A request that is repeated. With a body, it is a POST request."""
 
     url: str
     key: str = ""
     body: Mapping[str, Any] | None = None
 
     def headers(self) -> dict[str, str]:
-        """Return its headers."""
+        """Return the request's headers."""
         authorization = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return authorization if self.body is None else {**authorization, "Content-Type": "application/json"}
 

@@ -20,16 +20,16 @@ MONTH = timedelta(days=30)
 KEYS = 5
 COMMON_KEY, RARE_KEY = "key:1", "key:9"  # owners of a fifth of all emails, and of ten emails
 COMMON_ADDRESS = "ops@example.com"  # recipient of a twentieth of all emails
-COMMON_TAG = ("kind", "receipt")  # of every second email
-FEW = 10  # rare rows: as many at any size, so that pages have equal sizes
-QUEUED = 100  # the newest emails, as many at any size
-FINAL_SHARES = {Status.FAILED: 2, Status.BOUNCED: 1, Status.CANCELED: 1, Status.SUPPRESSED: 1}  # per hundred emails
+COMMON_TAG = ("kind", "receipt")  # tag of half of all emails
+FEW = 10  # number of rare rows, the same for every database size, so that pages have equal sizes
+QUEUED = 100  # number of the newest emails, which are queued; the same for every database size
+FINAL_SHARES = {Status.FAILED: 2, Status.BOUNCED: 1, Status.CANCELED: 1, Status.SUPPRESSED: 1}  # number in every hundred emails
 RAW_MESSAGE = b"From: shop@example.com\r\nTo: ada@example.com\r\nSubject: Your order\r\n\r\n" + b"It is on its way.\r\n" * 12
 
 
 @dataclass(frozen=True)
 class SampleEmail:
-    """Email `number` of `total`, counted from 0, the oldest first."""
+    """Email `number` of `total`. The oldest email has number 0."""
 
     number: int
     total: int
@@ -37,12 +37,12 @@ class SampleEmail:
 
     @cached_property
     def created_at(self) -> datetime:
-        """Return a time, evenly spread over the month."""
+        """Return the time of creation. The times of all emails are spread evenly over the month."""
         return self.start + MONTH * (self.number / self.total)
 
     @cached_property
     def id(self) -> UUID:
-        """Return a UUIDv7 (RFC 9562 section 5.7) of that time."""
+        """Return a UUIDv7 (RFC 9562 section 5.7) for the time of creation."""
         milliseconds = int(self.created_at.timestamp() * 1000)
         return UUID(int=milliseconds << 80 | 7 << 76 | self.number % 4096 << 64 | 2 << 62 | random.getrandbits(62))
 
@@ -63,17 +63,17 @@ class SampleEmail:
 
     @cached_property
     def address(self) -> str:
-        """Return the recipient: a twentieth share one address, all other addresses have ten emails."""
+        """Return the recipient. A twentieth of all emails share one address, and each other address has at most ten emails."""
         return COMMON_ADDRESS if self.number % 20 == 0 else f"user{self.group}@example.com"
 
     @cached_property
     def group(self) -> int:
-        """Return a number that ten emails share, spread over the month."""
+        """Return the number of the email's group. A group has ten emails, which are spread over the month."""
         return self.number % (self.total // FEW)
 
     @cached_property
     def tags(self) -> dict[str, str]:
-        """Return a tag of ten emails, and a tag of every second email."""
+        """Return two tags. Ten emails share the first tag. The second tag has only two values."""
         return {"order": str(self.group), "kind": "receipt" if self.number // 2 % 2 else "reminder"}
 
 

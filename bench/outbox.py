@@ -23,7 +23,7 @@ from bench.relays import missing
 
 @dataclass(frozen=True)
 class Part:
-    """A group of measurements. `measure` gets a folder for its data, the number of rounds, and the seconds per measurement."""
+    """A group of measurements. `measure` receives a folder for data, the number of rounds, and the seconds per measurement."""
 
     title: str
     measure: Callable[[Path, int, int], list[Round]]

@@ -26,7 +26,7 @@ def dependency() -> str:
 
 @app.get("/def")
 def sync_endpoint(value: Annotated[str, Depends(dependency)]) -> str:
-    """Use no ORM: one thread for the dependency and one for the endpoint."""
+    """Use no ORM. The dependency and the endpoint are separate calls to a thread pool."""
     return f"Hello, {value}"
 
 

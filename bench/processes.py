@@ -1,4 +1,4 @@
-"""Programs that a benchmark needs beside Mailrail: started on a free port, and ended by their process id."""
+"""Programs that a benchmark needs beside Mailrail. They are started on a free port, and ended by their process id."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, free_port, wait_for
 
 @contextmanager
 def listening(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Run `command`, with a free port for `{port}`, while this context is open. Yield the port."""
+    """Run `command` until the end of the block, with a free port in place of `{port}`. Yield the port."""
     port = free_port()
     with log.open("ab") as output:
         process = subprocess.Popen(

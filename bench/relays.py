@@ -10,9 +10,9 @@ from shutil import which
 
 from bench.processes import listening, run
 
-SBIN = "/usr/sbin"  # where Debian installs them, often not in PATH
-BYTES = 2000  # of an email from smtp-source, about as large as the sample email
-UNPRIVILEGED_USER = "nobody"  # exists on every Debian
+SBIN = "/usr/sbin"  # where Debian installs Postfix's programs; often not on the PATH
+BYTES = 2000  # size of an email from smtp-source, about as large as the sample email
+UNPRIVILEGED_USER = "nobody"  # exists on every Debian system
 BACKLOG = "1000"  # pending connections
 
 
@@ -25,12 +25,12 @@ def fast_relay(folder: Path) -> Iterator[int]:
 
 
 def slow_relay(folder: Path) -> AbstractContextManager[int]:
-    """Run a relay that needs 50 ms for each email. Yields its port."""
+    """Run a relay that needs 50 ms for each email. Yield its port."""
     return listening([sys.executable, "-m", "bench.slow_relay", "{port}"], log=folder / "slow_relay.log")
 
 
 def smtp_source(port: int, *, count: int, connections: int, keep_connections: bool = False) -> float:
-    """Return emails/s of Postfix's smtp-source, with a new connection per email unless `keep_connections`."""
+    """Return emails/s of Postfix's smtp-source. It opens a new connection per email, unless `keep_connections` is set."""
     options = ["-s", str(connections), "-m", str(count), "-l", str(BYTES), *(["-d"] if keep_connections else [])]
     began = time.perf_counter()
     run([_program("smtp-source"), *options, f"127.0.0.1:{port}"])

@@ -9,7 +9,7 @@ Figure = Callable[[], float]
 
 
 def measure_round(figures: Mapping[str, Figure], number: int) -> Round:
-    """Measure each figure once; every other round in reverse order, so that no figure is always first."""
+    """Measure each figure once. Every other round runs in reverse order, so that no figure is always first."""
     results = {}
     for name in list(figures)[:: -1 if number % 2 else 1]:
         results[name] = figures[name]()

@@ -40,7 +40,7 @@ WARM_UP = 1  # seconds
 
 @dataclass(frozen=True)
 class Contestant:
-    """One path of one server."""
+    """One path of one server, which is measured."""
 
     name: str
     server: str
@@ -58,7 +58,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The ratio of two contestants' figures, and its target. Without a target it is for information."""
+    """The ratio of two contestants' figures, and its target. A ratio without a target is only printed."""
 
     title: str
     ours: Contestant
@@ -150,7 +150,7 @@ def prepare(data: Path) -> None:
 
 
 def measure(urls: dict[str, str], *, rounds: int, seconds: int) -> list[dict[Contestant, Sample]]:
-    """Measure each contestant once per round, every other round in reverse order."""
+    """Measure each contestant once per round. Every other round runs in reverse order."""
     for contestant in CONTESTANTS:
         wrk(urls[contestant.server] + contestant.path, seconds=WARM_UP)
     results = []
@@ -163,7 +163,7 @@ def measure(urls: dict[str, str], *, rounds: int, seconds: int) -> list[dict[Con
 
 
 def wrk(url: str, *, seconds: int) -> Sample:
-    """Run wrk. A status other than 2xx or a broken connection is an error; a slow response is not."""
+    """Run wrk. A status other than 2xx or a broken connection is an error. A slow response is not an error."""
     command = ["wrk", "-t1", "-c32", f"-d{seconds}s", "--latency", url]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     if "Non-2xx" in output or re.search(r"Socket errors: .*(connect|read|write) [1-9]", output):
@@ -174,7 +174,7 @@ def wrk(url: str, *, seconds: int) -> Sample:
 
 
 def percentile(output: str, which: int) -> float:
-    """Return one line of wrk's latency distribution, in milliseconds."""
+    """Return one percentile of wrk's latency distribution, in milliseconds."""
     found = re.search(rf"^\s+{which}%\s+([\d.]+)(us|ms|s)\s*$", output, re.MULTILINE)
     assert found is not None, output
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]

@@ -1,4 +1,4 @@
-"""`python -m bench.slow_relay PORT`: an SMTP server that needs 50 ms for each email, with any number at once."""
+"""`python -m bench.slow_relay PORT`: an SMTP server that needs 50 ms for each email, and accepts any number of emails at once."""
 
 import asyncio
 import sys
@@ -20,11 +20,11 @@ END = b"\r\n.\r\n"
 
 
 class SmtpServerConnection(asyncio.Protocol):
-    """One connection. Commands and messages may arrive in parts, or several at once."""
+    """One connection. A command or message may arrive in parts, and several may arrive at once."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport is not declared as one
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transport does not inherit from asyncio's class
         self.received = b""
         self.in_data = False
         self.transport.write(GREETING)
@@ -39,7 +39,7 @@ class SmtpServerConnection(asyncio.Protocol):
         command, ended, rest = self.received.partition(END if self.in_data else b"\r\n")
         if not ended:
             return False
-        # An empty message would end with the line break of DATA itself; no benchmark sends one.
+        # An empty message would end with the line break of DATA itself. No benchmark sends an empty message.
         self.received = rest
         if self.in_data:
             self.in_data = False

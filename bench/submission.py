@@ -23,7 +23,7 @@ COMPARISONS = [
 
 
 def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
-    """Measure all in turn, with 32 connections each; batches come from one client, one after the other."""
+    """Measure all figures in turn, over 32 connections. Batches come from one client, one after the other."""
     ours, peers = Installation(folder / "mailrail"), Peers(folder / "peers")
     peers.prepare()
     ours.prepare()

@@ -68,6 +68,6 @@ def _create_email(created_at: datetime, rng: random.Random) -> None:
 
 
 def _event_times(status: str, rng: random.Random) -> Iterator[tuple[str, timedelta]]:
-    """Yield the status of each event of an email with its delay after the submission."""
+    """Yield the status of each event of an email, and the event's delay after the submission."""
     duration = timedelta(milliseconds=rng.lognormvariate(4.6, 0.8))
     yield from (("queued", timedelta()), ("sending", duration / 10), (status, duration))

@@ -31,7 +31,7 @@ def main() -> None:
         env = {"DATA_DIR": folder, "ADMIN_PASSWORD": password}
         command, log = [*SERVERS["serve"], "--prepare"], Path(folder) / "log"
         with running(command, log=log, env=env) as server:
-            create_history(folder)  # before all else, because event ids must be in the order of their times
+            create_history(folder)  # first, because event ids must be in the order of the events' times
             for address, text in EMAILS.items():
                 server.post("/api/send-email/", params={"email": address, "message": text}).raise_for_status()
             server.wait_for_log("Email sent successfully", times=len(EMAILS))
@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def create_history(folder: str) -> None:
-    """Fill the server's database with an hour of emails, and with a hundred that failed before."""
+    """Fill the server's database with the emails of the past hour, and with a hundred emails that failed a day ago."""
     os.environ |= {"DATA_DIR": folder, "DJANGO_SETTINGS_MODULE": "project.settings"}
-    import django  # the settings read the environment set above
+    import django  # not earlier, because the settings read the environment variables above
 
     django.setup()
     from docs.history import create_failed_emails, create_past_hour
@@ -54,7 +54,7 @@ def create_history(folder: str) -> None:
 
 
 def take_public_pages(browser: Browser, server: Server) -> None:
-    """Take the landing page in light mode, in dark mode and on a phone, and Swagger UI."""
+    """Take screenshots of the landing page in light mode, in dark mode and on a phone, and Swagger UI."""
     for name, size, dark in (("landing", DESKTOP, False), ("landing-dark", DESKTOP, True), ("landing-phone", PHONE, False)):
         page = open_page(browser, server, size, dark=dark)
         page.goto("/")
@@ -66,7 +66,7 @@ def take_public_pages(browser: Browser, server: Server) -> None:
 
 
 def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
-    """Take the mailbox, a new API key, a template's preview, the playground, a timeline and a bulk retry."""
+    """Take screenshots of the mailbox, a new API key, a template's preview, the playground, a timeline and a bulk retry."""
     page = open_page(browser, server, DESKTOP)
     log_in(page, password, "/admin/transports/mailboxmessage/")
     expect(page.locator("#result_list tbody tr")).to_have_count(len(EMAILS))
@@ -79,7 +79,7 @@ def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
 
 
 def take_api_key(page: Page) -> None:
-    """Take the page of a new key. The key is masked: no secret belongs into an image, even a temporary one."""
+    """Take a screenshot of a new key's page. The key is masked, because an image must not contain even a temporary secret."""
     page.goto("/admin/api_keys/apikey/add/")
     page.get_by_label("Name:").fill("shop")
     page.get_by_label("emails:send").check()
@@ -91,7 +91,7 @@ def take_api_key(page: Page) -> None:
 
 
 def take_template(page: Page) -> None:
-    """Take a template's form with its preview."""
+    """Take a screenshot of a template's form with its preview."""
     page.goto("/admin/mail_templates/template/add/")
     page.locator("#id_slug").fill("welcome")
     for name, source in TEMPLATE.items():
@@ -104,7 +104,7 @@ def take_template(page: Page) -> None:
 
 
 def take_playground(page: Page) -> None:
-    """Take the playground after an email was sent."""
+    """Take a screenshot of the playground after an email was sent."""
     page.goto("/play")
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.locator(".event-log b").last).to_have_text("sent")
@@ -112,7 +112,7 @@ def take_playground(page: Page) -> None:
 
 
 def take_timeline(page: Page, server: Server) -> None:
-    """Take the page of an email with its timeline."""
+    """Take a screenshot of the page of an email with its timeline."""
     email_id = send(page, server.url, to="slow+1@simulator.test", subject="Your order is on its way", tags={"order": "4711"})
     page.goto(f"/admin/emails/email/{email_id}/change/")
     expect(page.locator("#timeline .status").last).to_have_text("email.sent")
@@ -120,7 +120,7 @@ def take_timeline(page: Page, server: Server) -> None:
 
 
 def take_retry(page: Page) -> None:
-    """Take the progress page of a hundred retried emails."""
+    """Take a screenshot of the progress page of a hundred retried emails."""
     page.goto("/admin/emails/email/?status=failed")
     page.get_by_label("Select all objects on this page").check()
     page.get_by_label("Action:").select_option(label="Retry the selected emails")
@@ -130,7 +130,7 @@ def take_retry(page: Page) -> None:
 
 
 def take_dashboard(browser: Browser, server: Server, password: str) -> None:
-    """Take the dashboard in light mode, in dark mode and on a phone."""
+    """Take screenshots of the dashboard in light mode, in dark mode and on a phone."""
     for name, size, dark in (
         ("dashboard", DESKTOP, False),
         ("dashboard-dark", DESKTOP, True),
@@ -140,12 +140,12 @@ def take_dashboard(browser: Browser, server: Server, password: str) -> None:
         log_in(page, password)
         expect(page.locator("#live")).to_have_text("Live")
         expect(page.locator("#events li").first).to_be_visible()
-        page.wait_for_timeout(500)  # until the chart's animation has ended
+        page.wait_for_timeout(500)  # wait until the chart's animation has ended
         save(page, name)
 
 
 def open_page(browser: Browser, server: Server, size: tuple[int, int], *, dark: bool = False) -> Page:
-    """Return an empty page with a viewport of this size; a phone has two device pixels per CSS pixel."""
+    """Return an empty page with a viewport of this size. A phone has two device pixels per CSS pixel."""
     width, height = size
     return browser.new_page(
         base_url=server.url,

@@ -1,1 +1,1 @@
-"""The FastAPI half: HTTP and WebSocket under /api, and no SQL."""
+"""The FastAPI half of the application: HTTP and WebSocket routes under /api, without SQL."""

@@ -1,4 +1,6 @@
-"""The size limit of request bodies on servers that have none (stock Daphne, Uvicorn). The bridge's server rejects earlier.
+"""The size limit of request bodies, for servers without a limit of their own (stock Daphne, Uvicorn).
+
+The bridge's own server enforces the limit earlier, before it calls the application.
 
 Pure ASGI. FastAPI's own `max_body_size` responds without our `code`.
 """
@@ -14,7 +16,7 @@ MAX_REQUEST_BYTES: int = settings.ENV.max_request_bytes
 
 
 class BodySizeLimitMiddleware:
-    """Respond 413 to a body over the limit: at once by its Content-Length, otherwise when it exceeds the limit."""
+    """Respond 413 to a body over the limit: at once if its Content-Length shows that, otherwise when too many bytes arrived."""
 
     def __init__(self, app: ASGIApp, limit: int = MAX_REQUEST_BYTES) -> None:
         self.app = app

@@ -42,12 +42,12 @@ session_scheme = APIKeyCookie(
 async def optional_principal(
     connection: HTTPConnection,
     response: Response,
-    _token: Annotated[str | None, Depends(token_scheme)],  # both schemes are declared for OpenAPI only
+    _token: Annotated[str | None, Depends(token_scheme)],  # both parameters only declare the schemes for OpenAPI
     _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
     """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid credential, and `RateLimited`.
 
-    The request is counted for the caller, or for the client network if the credential is missing or invalid.
+    The request is counted against the rate limit of the caller, or of the client network if the credential is missing or invalid.
     """
     try:
         principal = await authenticate(connection)
@@ -62,7 +62,7 @@ async def optional_principal(
 
 
 async def authenticate(connection: HTTPConnection) -> Principal | None:
-    """Return the caller of a request or WebSocket by its Authorization header or session cookie, or None without either.
+    """Return the caller that the Authorization header or the session cookie identifies, or None if both are missing.
 
     Raises `NotAuthenticated`. A rejected header is recorded in the audit trail.
     """
@@ -98,14 +98,14 @@ async def _audit(connection: HTTPConnection, rejection: NotAuthenticated) -> Non
 async def require_principal(
     required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
 ) -> Principal:
-    """Return the caller. Raises `NotAuthenticated` without one, and `InsufficientScope` if it lacks a scope of the route."""
+    """Return the caller. Raises `NotAuthenticated`, or `InsufficientScope` if the caller lacks a scope of the route."""
     return _require_scopes(principal, required_scopes)
 
 
 async def require_sending_principal(
     required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
 ) -> Principal | None:
-    """Return the caller like `require_principal`, but allow an anonymous one while emails cannot leave this machine."""
+    """Return the caller like `require_principal`, but allow anonymous callers while emails cannot leave this machine."""
     return None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes)
 
 

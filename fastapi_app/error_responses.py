@@ -51,7 +51,7 @@ def openapi_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def openapi_non_json_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a route whose success response is not JSON.
 
-    Otherwise FastAPI would declare the errors with the media type of the success response.
+    The media type is set explicitly, because FastAPI would use the media type of the success response for the errors.
     """
     return {
         status: {

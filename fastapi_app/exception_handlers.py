@@ -89,13 +89,13 @@ def _allowed_methods(request: Request) -> str:
 
 
 async def handle_database_unavailable(_request: Request, error: Exception) -> JSONResponse:
-    # Logged for every call, so without a traceback.
+    # Logged for every failed request, so without a traceback.
     logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
     return error_response(503, "The database is unavailable. Try again soon.", "database_unavailable", {"Retry-After": "5"})
 
 
 async def handle_internal_error(_request: Request, _error: Exception) -> JSONResponse:
-    # Starlette re-raises the error, so that the server logs it.
+    # Not logged here, because Starlette re-raises the error and the server logs it.
     return error_response(500, "Internal server error.", "internal_error")
 
 

@@ -35,7 +35,7 @@ DATABASE_CHECK_TIMEOUT_SECONDS = 5.0
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Run the application's background parts from before the first request until after the last, then close the thread pools."""
+    """Run the application's background parts as long as it serves requests. Then close the thread pools."""
     grace = settings.SHUTDOWN_GRACE
     try:
         await _refuse_incompatible_database()
@@ -92,7 +92,7 @@ def create_app() -> FastAPI:
         suppressions,
         auth,
         health,
-    ):  # matched in order: the busiest first
+    ):  # routes are matched in order, so the busiest routes come first
         app.include_router(part.router)
     app.include_router(sockets)
     add_openapi_ui(app)  # last, because routes are matched in order

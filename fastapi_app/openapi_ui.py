@@ -11,7 +11,7 @@ from starlette.staticfiles import StaticFiles
 from project.bridge.middleware.security_headers import CONTENT_SECURITY_POLICY, content_security_policy
 
 ASSETS = Path(str(files("drf_spectacular_sidecar") / "static" / "drf_spectacular_sidecar"))
-# ReDoc creates its styles at run time, and searches in a worker made from a blob.
+# ReDoc creates its styles at run time, and runs its search in a web worker that is made from a blob.
 REDOC_POLICY = content_security_policy(style_src="'self' 'unsafe-inline'", worker_src="blob:")
 REDOC_LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 
@@ -39,7 +39,7 @@ REDOC = """  <redoc spec-url="{openapi}"></redoc>
 
 
 def add_openapi_ui(app: FastAPI) -> None:
-    """Add the routes of both pages and of their files."""
+    """Add the routes of Swagger UI, ReDoc and their files."""
 
     def page(request: Request, name: str, body: str, *, style: str) -> str:
         root = request.scope["root_path"]
@@ -72,6 +72,6 @@ def add_openapi_ui(app: FastAPI) -> None:
 
 @cache
 def _redoc_without_foreign_logo() -> bytes:
-    # ReDoc loads its vendor's logo from the vendor's host, with no option to turn that off. It hides a logo that fails to load.
+    # ReDoc loads its vendor's logo from the vendor's host, and no option turns this off. ReDoc hides a broken logo.
     script = (ASSETS / "redoc" / "bundles" / "redoc.standalone.js").read_text(encoding="utf-8")
     return script.replace(REDOC_LOGO, "data:,").encode()

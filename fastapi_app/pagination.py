@@ -1,4 +1,4 @@
-"""Cursor pagination: one page of a list, and the cursor of the next."""
+"""Cursor pagination: one page of a list, and the cursor of the next page."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Generic, Self, TypeVar

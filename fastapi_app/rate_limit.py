@@ -23,7 +23,7 @@ async def enforce_login_limit(connection: HTTPConnection, username: str) -> None
     Raises `RateLimited`.
     """
     await hit("login", client_network(connection))
-    await hit("login", f"user:{username[:150]}")  # the longest possible username
+    await hit("login", f"user:{username[:150]}")  # 150 characters is the longest possible username
 
 
 def client_network(connection: HTTPConnection) -> str:

@@ -1,4 +1,4 @@
-"""The Django app of the management commands, the system checks and the signal receivers of `project.auth`."""
+"""Django app for the management commands, the system checks and the signal receivers of `project.auth`."""
 
 from django.apps import AppConfig
 
@@ -10,5 +10,5 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and the signal receivers."""
-        from project import checks  # noqa: F401  # imported to register the checks; needs the settings
-        from project.auth import credential_changes  # noqa: F401  # imported to connect the receivers; needs the models
+        from project import checks  # noqa: F401  # imported here, because the checks need the settings
+        from project.auth import credential_changes  # noqa: F401  # imported here, because the receivers need the models

@@ -2,17 +2,18 @@
 
     /api and below       FastAPI: HTTP and WebSocket
     everything else      Django: the landing page, the admin, static files
-    lifespan             FastAPI's. Daphne sends no lifespan events, so the bridge sends them.
+    lifespan             FastAPI. Daphne sends no lifespan events, so the bridge sends them.
 
-A request passes, from the outside in: the lifespan, proxy headers, security headers, the router; then, on FastAPI's side, HTTPS
-only and allowed hosts, and for WebSockets the Origin check and close codes. Django has its own middleware for hosts and HTTPS.
+A request passes these layers, from the outside in: the lifespan, proxy headers, security headers, the router. A request to
+FastAPI then passes HTTPS only and allowed hosts, and a WebSocket also passes the Origin check and close codes. Django has its own
+middleware for hosts and HTTPS.
 """
 
 import os
 
 from django.core.asgi import get_asgi_application
 
-os.umask(0o077)  # files are readable by their owner only; manage.py does the same
+os.umask(0o077)  # new files are readable only by their owner; manage.py sets the same umask
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 django_app = get_asgi_application()  # sets Django up, so it must come before every import that loads a model
 
@@ -30,12 +31,12 @@ from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noq
 from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
 from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
 
-HEALTH_PROBES = ("/api/health/live", "/api/health/ready", "/api/metrics")  # allowed without TLS from this machine
+HEALTH_PROBES = ("/api/health/live", "/api/health/ready", "/api/metrics")  # paths that need no TLS for requests from this machine
 
 django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
 fastapi_http: ASGIApp = TrustedHostMiddleware(fastapi_app)
 fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
-if settings.SECURE_SSL_REDIRECT:  # Django's SecurityMiddleware enforces it for Django's half
+if settings.SECURE_SSL_REDIRECT:  # for Django's URLs, Django's SecurityMiddleware requires HTTPS
     fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=HEALTH_PROBES)
     fastapi_websocket = HTTPSOnlyMiddleware(fastapi_websocket)
 
@@ -47,10 +48,10 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
         return
     is_http, path = scope["type"] == "http", scope["path"]
     if path == "/api" or path.startswith("/api/"):
-        scope["root_path"] = "/api"  # `path` keeps its prefix, as ASGI requires: routes, docs and `servers` agree
+        scope["root_path"] = "/api"  # `path` keeps the prefix, as ASGI requires
         app = fastapi_http if is_http else fastapi_websocket
     else:
-        scope["root_path"] = ""  # Daphne copies it from the header Daphne-Root-Path, which any client can send
+        scope["root_path"] = ""  # Daphne copies `root_path` from the header Daphne-Root-Path, which any client can send
         app = django_http if is_http else reject_websocket
     await app(scope, receive, send)
 

@@ -1,7 +1,8 @@
 """Django system checks for unsafe settings. `manage.py check --deploy` runs all of them.
 
-Checks tagged `transport` also stop `serve`, `deliver` and `prepare`. They report settings that are unsafe as soon as email leaves
-this machine. Checks tagged `deployment` report a server that is not ready for production; a local trial may fail them.
+`serve`, `deliver` and `prepare` also run the checks tagged `transport`, and do not start if one of these checks fails. These
+checks report settings that are unsafe or unusable for sending email. Checks tagged `deployment` report settings that are not
+ready for production. A local trial does not need to pass them.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,7 @@ Messages = Sequence[CheckMessage]
 
 @register(CHECK_TAG)
 def check_debug(**_kwargs: Any) -> Messages:
-    """Report DEBUG: debug pages show settings and the content of emails to anyone who causes an error."""
+    """Report DEBUG if email leaves this machine: debug pages show settings and emails to anyone who causes an error."""
     return _debug_is_on() if _email_leaves_machine() else []
 
 
@@ -40,13 +41,13 @@ def _debug_is_on() -> Messages:
 
 @register(CHECK_TAG)
 def check_allowed_hosts(**_kwargs: Any) -> Messages:
-    """Report a wildcard: anyone whose domain points to this server could have links created with that domain."""
+    """Report `*` in ALLOWED_HOSTS if email leaves this machine: links could contain any domain that points to this server."""
     return _wildcard_hosts() if _email_leaves_machine() else []
 
 
 @register(CHECK_TAG)
 def check_anonymous_sending(**_kwargs: Any) -> Messages:
-    """Report a MAILBOX_BACKEND that sends: it is the backend for which no credential is needed."""
+    """Report a MAILBOX_BACKEND other than the embedded mailbox: the API requires no credential with MAILBOX_BACKEND."""
     if not delivers_only_locally() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
         return []
     hint = f"MAILBOX_BACKEND must be the embedded mailbox, not {settings.MAILBOX_BACKEND}. Set another backend as EMAIL_BACKEND."
@@ -65,7 +66,7 @@ def check_relay_login_uses_tls(**_kwargs: Any) -> Messages:
 
 @register(CHECK_TAG)
 def check_email_backend(**_kwargs: Any) -> Messages:
-    """Report an EMAIL_BACKEND that cannot be used: emails would be accepted, and never sent."""
+    """Report an EMAIL_BACKEND that cannot be used: emails would be accepted but never sent."""
     hint = "Set EMAIL_BACKEND to the dotted path of a Django email backend."
     try:
         is_backend = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
@@ -76,13 +77,16 @@ def check_email_backend(**_kwargs: Any) -> Messages:
 
 @register(CHECK_TAG)
 def check_secret_key(**_kwargs: Any) -> Messages:
-    """Report a weak SECRET_KEY: with it, an attacker can forge the session of any user."""
+    """Report a weak SECRET_KEY if email leaves this machine: an attacker who guesses the key can forge any user's session."""
     return _weak_secret_key() if _email_leaves_machine() else []
 
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_ready_for_deployment(**_kwargs: Any) -> Messages:
-    """Report wildcard hosts, a weak secret key and (with a local relay) DEBUG if email does not leave this machine."""
+    """Report wildcard hosts and a weak secret key, and DEBUG if there is a relay on this machine.
+
+    These errors are reported only if email stays on this machine. Otherwise the checks above report them.
+    """
     if _email_leaves_machine():
         return []
     return [*([] if delivers_only_locally() else _debug_is_on()), *_wildcard_hosts(), *_weak_secret_key()]
@@ -90,7 +94,7 @@ def check_ready_for_deployment(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_channel_layer_is_shared(**_kwargs: Any) -> Messages:
-    """Report an in-memory channel layer with several processes: it reaches only its own process."""
+    """Report an in-memory channel layer with an external delivery worker: its messages do not reach other processes."""
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
     if settings.DELIVERY_WORKER != "external" or not in_memory:
         return []
@@ -112,7 +116,7 @@ def check_tls(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_trusted_proxies(**_kwargs: Any) -> Messages:
-    """Report a network of all addresses: a trusted proxy sets the client address for limits, lockout and the audit trail."""
+    """Report a network of all IP addresses: any client could forge the IP address for limits, lockout and the audit trail."""
     networks = [network for network in parse_proxies(settings.TRUSTED_PROXIES) if not isinstance(network, str)]
     if all(network.prefixlen for network in networks):
         return []
@@ -121,7 +125,7 @@ def check_trusted_proxies(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_trusted_origins(**_kwargs: Any) -> Messages:
-    """Report origins that are too broad: their pages can act as the logged-in user who visits them."""
+    """Report origins that are insecure or too broad: pages of a trusted origin can act as the logged-in user who visits them."""
     origins = settings.CSRF_TRUSTED_ORIGINS
     errors = []
     if settings.ENV.has_tls and any(origin.startswith("http://") for origin in origins):
@@ -135,7 +139,7 @@ def check_trusted_origins(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_allowed_domains(**_kwargs: Any) -> Messages:
-    """Report a whole top-level domain, which is almost as broad as the wildcard."""
+    """Report a whole top-level domain in ALLOWED_HOSTS, which is almost as broad as `*`."""
     if not any(_matches_whole_tld(host, ".") for host in settings.ALLOWED_HOSTS):
         return []
     hint = "List full hosts, or . and a domain of your own, such as .example.com."
@@ -144,7 +148,7 @@ def check_allowed_domains(**_kwargs: Any) -> Messages:
 
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_login_lockout(**_kwargs: Any) -> Messages:
-    """Report a disabled lockout: an attacker could try any number of passwords."""
+    """Report a disabled login lockout: an attacker could try any number of passwords."""
     if settings.AXES_ENABLED:
         return []
     hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock out the user and the IP address."

@@ -8,13 +8,13 @@ from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.config.database_schema import IncompatibleDatabase
 from project.config.environment import read_environment
 
-TRACEBACK_OPTION = "--traceback"  # Django's option: show the full error
+TRACEBACK_OPTION = "--traceback"  # Django's option to show the full traceback
 
 
 def main(arguments: list[str]) -> None:
-    """Run a management command. Exits with code 1 and one line if the database or the data directory is unusable.
+    """Run a management command. Exits with code 1 and a one-line error if the database or the data directory is unusable.
 
-    `serve` and `deliver` start even if the database is unavailable, since it may come back.
+    `serve` and `deliver` start even if the database is unavailable, because it may become available later.
     """
     try:
         execute_from_command_line(arguments)
@@ -26,20 +26,21 @@ def main(arguments: list[str]) -> None:
 
 
 def _one_line(error: Exception) -> str | None:
-    """Return the error as one line for the operator, or None if it is not about the database or the data directory."""
+    """Return the error as one line for the operator, or None if it has another cause than the database or `DATA_DIR`."""
     if isinstance(error, IncompatibleDatabase):
         return str(error)
     if isinstance(error, OSError):
         path = _unusable_path(error)
         return None if path is None else f"DATA_DIR: {path} cannot be used: {error.strerror}."
-    # Only the server's own message: psycopg prefixes parts of the URL, and those of a malformed URL may contain the password.
+    # Keep only the server's own message: psycopg puts parts of the URL before it. If the URL is malformed, such a part may be the
+    # password.
     reason = str(error).partition("\n")[0].rpartition(" failed: ")[2].strip()
     subject = "DATA_DIR: its" if read_environment().database_url is None else "DATABASE_URL: the"
     return f"{subject} database cannot be used: {reason}."
 
 
 def _unusable_path(error: OSError) -> Path | None:
-    """Return the path inside `DATA_DIR`, or `DATA_DIR` itself if the error is about a parent; None for any other file."""
+    """Return the error's path if it is in `DATA_DIR`, `DATA_DIR` if it is a parent of `DATA_DIR`, and None for any other path."""
     if not isinstance(error.filename, str):
         return None
     folder, path = read_environment().data_dir.resolve(), Path(error.filename)

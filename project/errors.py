@@ -14,7 +14,7 @@ class DomainError(Exception):
 
 
 class RetryLater(DomainError):
-    """The request may succeed later. `retry_after` is in seconds, rounded up to whole seconds, at least 1."""
+    """The request may succeed later. `retry_after_seconds` is `retry_after`, rounded up to whole seconds and at least 1."""
 
     code = "retry_later"
 

@@ -16,12 +16,12 @@ SECRET_KEY = ENV.resolved_secret_key
 DEBUG = ENV.debug
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
-TRUSTED_PROXIES = ENV.trusted_proxies  # project.bridge.middleware.proxy_headers applies them for both halves
+TRUSTED_PROXIES = ENV.trusted_proxies  # for Django and FastAPI: see project.bridge.middleware.proxy_headers
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that its runserver replaces Django's
-    "project",  # before the admin, so that its admin templates take precedence
+    "daphne",  # first, so that Daphne's `runserver` replaces Django's
+    "project",  # before the admin, so that our admin templates override Django's
     "project.accounts",
     "project.api_keys",
     "project.audit",
@@ -81,10 +81,11 @@ _database_url = (
 DATABASES = {"default": dj_database_url.parse(_database_url, conn_max_age=0)}
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
-        # A transaction that reads and then writes would fail with "database is locked" if another one wrote in between.
+        # In SQLite's default mode, a transaction that reads and then writes fails with "database is locked" if another
+        # transaction wrote in between.
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,  # seconds: the busy timeout
-        # FULL: commits survive a power failure, in WAL mode too.
+        # With FULL, commits survive a power failure, in WAL mode too.
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 AUTH_USER_MODEL = "accounts.User"
@@ -94,12 +95,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 if REDIS_URL is not None:  # for notifications between processes: docs/decisions/0018-cross-process-notifications.md
-    from redis.asyncio.retry import Retry  # imported here, because it takes a quarter of a second
+    from redis.asyncio.retry import Retry  # imported here, because the import takes a quarter of a second
     from redis.backoff import NoBackoff
 
     _redis = {
         "address": REDIS_URL,
-        "retry": Retry(NoBackoff(), 1),  # one retry, since the server may have closed an idle connection
+        "retry": Retry(NoBackoff(), 1),  # one retry, because the server may have closed an idle connection
         "socket_timeout": 1.0,
         "socket_connect_timeout": 1.0,
         "health_check_interval": 10,
@@ -115,7 +116,7 @@ EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
 DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # the default of `manage.py serve` is "subprocess"
-if ENV.relay is not None:  # for Django's own emails too
+if ENV.relay is not None:  # so that Django sends its own emails through the relay too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host
     EMAIL_PORT = ENV.relay.port
@@ -140,7 +141,7 @@ AXES_ENABLED = ENV.login_max_failures > 0
 AXES_FAILURE_LIMIT = ENV.login_max_failures
 AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lockout_seconds)
 AXES_HANDLER = "project.accounts.lockout_handler.AxesHandler"
-AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # each is locked on its own
+AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # failures are counted for each of the two separately
 AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.client_ip"
 AXES_USERNAME_CALLABLE = "project.accounts.lockout.login_username"
 AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.lockout_response"
@@ -198,7 +199,8 @@ LOGGING = {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
         "axes": {"level": "WARNING"},
-        # It logs a traceback every second while Redis is unavailable; project.bridge.notifications.cross_process logs that once.
+        # channels_redis logs a traceback every second while Redis is unavailable. Instead,
+        # project.bridge.notifications.cross_process logs the outage once.
         "channels_redis": {"level": "CRITICAL"},
     },
 }

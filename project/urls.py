@@ -11,7 +11,7 @@ from project.web.views import landing, playground
 
 
 def favicon(_request: HttpRequest) -> HttpResponse:
-    """Redirect to the logo. Browsers request this path for pages without an icon, and a 404 would show in their console."""
+    """Redirect to the logo. Browsers request this path for pages without an icon, and would show a 404 in their console."""
     return redirect(static("mailrail/logo.svg"))
 
 

@@ -36,14 +36,14 @@ def _embedded_mailbox(settings: Any) -> None:
 
 @pytest.fixture
 def shared_test_connection(db: None) -> Iterator[None]:
-    """Run the code of FastAPI and the delivery worker inside the test's transaction, so that its rollback undoes their writes."""
+    """Run the code of FastAPI and the delivery worker in the test's transaction, which is rolled back after the test."""
     with transactions.shared_test_connection():
         yield
 
 
 @pytest.fixture
 def client(shared_test_connection: None) -> TestClient:
-    """Return a client of the whole application, in this process. No lifespan runs: the application must also work without one."""
+    """Return a client of the whole application. The lifespan does not run, because the application must work without it."""
     from project.asgi import application
 
     return TestClient(application, raise_server_exceptions=False)
@@ -70,7 +70,7 @@ def sink() -> Iterator[Sink]:
 
 @pytest.fixture(scope="session")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the data directory of a fresh installation, to be copied. Its administrator is `admin`, with PASSWORD."""
+    """Return the data directory of a new installation, which tests copy. The administrator `admin` has the password PASSWORD."""
     folder = tmp_path_factory.mktemp("installation")
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(folder), "ADMIN_PASSWORD": PASSWORD}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=env, check=True)
@@ -79,13 +79,13 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server_kind() -> str:
-    """Return the kind of server that `server` starts; a module may override this."""
+    """Return the kind of server that the fixture `server` starts. A test module may override this fixture."""
     return "serve"
 
 
 @pytest.fixture(scope="module")
 def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run Mailrail for all tests of a module, and check at the end that its log has no traceback."""
+    """Run Mailrail for all tests of a module, and check at the end that the server's log has no traceback."""
     folder = tmp_path_factory.mktemp(server_kind)
     data = shutil.copytree(installation, folder / "data")
     with running(SERVERS[server_kind], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
@@ -95,13 +95,13 @@ def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.fixture
 def data(installation: Path, tmp_path: Path) -> Path:
-    """Return the data directory of an installation. It survives a restart of the server within a test."""
+    """Return the data directory of an installation. The data survives a restart of the server within a test."""
     return Path(shutil.copytree(installation, tmp_path / "data"))
 
 
 @pytest.fixture
 def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts Mailrail with `serve`, `daphne`, `uvicorn` or `hypercorn`, and environment variables."""
+    """Return a function that starts Mailrail with a kind of server in `SERVERS` and with environment variables."""
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", **env: str) -> Server:
@@ -113,7 +113,7 @@ def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def start_bridge_app(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts the bridge alone, around the small application of tests/servers/bridge/bridge_app.py."""
+    """Return a function that starts the bridge without Mailrail, around the application in tests/servers/bridge/bridge_app.py."""
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", *options: str, **env: str) -> Server:

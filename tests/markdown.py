@@ -16,7 +16,7 @@ def rows(page: str, heading: str) -> list[list[str]]:
 
 
 def code_in(text: str) -> list[str]:
-    """Return the code spans, and the lines of code blocks."""
+    """Return the code spans of a Markdown text, and the lines of its code blocks."""
     blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     return [*re.findall(r"`([^`\n]+)`", prose), *(line for block in blocks for line in block.replace("\\\n", " ").splitlines())]

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for tests, from Debian's package: its own cluster in a temporary directory, on a free port."""
+"""A real PostgreSQL server for tests, from Debian's package. Its cluster is in a temporary directory, and it uses a free port."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.processes import free_port
 
 
 def program(name: str) -> str | None:
-    """Return the path of one of PostgreSQL's programs, or None. Debian does not put them on the PATH."""
+    """Return the path of one of PostgreSQL's programs, or None. Debian does not put these programs on the PATH."""
     paths = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
     return shutil.which(name) or (str(paths[-1]) if paths else None)
 
@@ -30,7 +30,7 @@ class PostgreSQL:
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync")
 
     def start(self) -> None:
-        """Start the server, and return when it accepts connections."""
+        """Start the server, and wait until it accepts connections."""
         options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=30 -c fsync=off"
         self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "-o", options, "start")
 
@@ -53,8 +53,8 @@ class PostgreSQL:
 
 @contextmanager
 def cluster() -> Iterator[PostgreSQL]:
-    """Run a cluster until the end of the block."""
-    # Not in pytest's directory, which the user `postgres` cannot enter.
+    """Run a cluster until the end of the `with` block."""
+    # The cluster is not in pytest's directory, because the user `postgres` cannot enter that directory.
     with TemporaryDirectory(prefix="mailrail-postgresql-") as folder:
         server = PostgreSQL(Path(folder))
         server.start()

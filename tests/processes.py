@@ -1,4 +1,4 @@
-"""Real server processes for tests: started on a free port with data of their own, and stopped by process id."""
+"""Real server processes for tests. Each process runs on a free port with its own data, and is stopped by its process id."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
-WAIT_TIMEOUT_SECONDS = 60.0  # an expected event that has not happened by then fails the test
+WAIT_TIMEOUT_SECONDS = 60.0  # a test fails if an expected event has not happened after this time
 
 BASE_ENV = {"DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1"}
 
@@ -24,7 +24,7 @@ SERVERS = {
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "project.asgi:application"],
     "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "project.asgi:application"],
 }
-# The bridge alone; the application is the last argument.
+# The commands that serve the bridge without Mailrail. The last argument is the application.
 BRIDGE_APP = "tests.servers.bridge.bridge_app"
 BRIDGE_APP_SERVERS = {
     "serve": ["-m", BRIDGE_APP, "-b", "127.0.0.1", "-p", "{port}", f"{BRIDGE_APP}:application"],
@@ -36,7 +36,7 @@ BRIDGE_APP_SERVERS = {
 class Server:
     """A running server process.
 
-    It has its own session, as a service does, so that the kernel schedules it independently of the tests.
+    By default, the process has its own session, as a service does, so that the kernel schedules it independently of the tests.
     """
 
     def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True) -> None:
@@ -56,7 +56,7 @@ class Server:
 
     @property
     def log(self) -> str:
-        """The output so far, stdout and stderr."""
+        """The server's output so far, both stdout and stderr."""
         return self._log.read_text()
 
     @property
@@ -66,7 +66,7 @@ class Server:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def wait_until_it_listens(self) -> None:
-        """Return when the server accepts connections. Raises AssertionError if it exits first or does not listen in time."""
+        """Wait until the server accepts connections. Raises AssertionError if it exits first or does not listen in time."""
 
         def listens() -> bool:
             if self.process.poll() is not None:
@@ -76,7 +76,7 @@ class Server:
         wait_for(listens, "the server listens")
 
     def wait_for_log(self, text: str, *, times: int = 1) -> None:
-        """Return when the server's log contains `text` at least `times` times."""
+        """Wait until the server's log contains `text` at least `times` times."""
         wait_for(lambda: self.log.count(text) >= times, f"the log contains {text!r}", lambda: self.log)
 
     def terminate(self) -> int:
@@ -94,11 +94,11 @@ class Server:
         return self.process.wait(WAIT_TIMEOUT_SECONDS)
 
     def get(self, path: str, **options: Any) -> httpx.Response:
-        """Send one GET on its own connection, with httpx's options."""
+        """Send one GET request on a new connection, with httpx's options."""
         return httpx.get(self.url + path, timeout=WAIT_TIMEOUT_SECONDS, **options)
 
     def post(self, path: str, **options: Any) -> httpx.Response:
-        """Send one POST on its own connection, with httpx's options."""
+        """Send one POST request on a new connection, with httpx's options."""
         return httpx.post(self.url + path, timeout=WAIT_TIMEOUT_SECONDS, **options)
 
     def client(self, **options: Any) -> httpx.Client:
@@ -110,7 +110,7 @@ class Server:
 def running(
     command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True
 ) -> Iterator[Server]:
-    """Run a server that listens; stop it at the end of the block if it is still running."""
+    """Run a server, and wait until it listens. At the end of the block, stop the server if it is still running."""
     server = Server(command, log=log, env=env, cwd=cwd, own_session=own_session)
     try:
         server.wait_until_it_listens()
@@ -127,7 +127,7 @@ def running(
 
 
 def wait_for(condition: Callable[[], bool], what: str, details: Callable[[], str] = str) -> None:
-    """Return as soon as `condition()` is true. Raises AssertionError with `details()` after `WAIT_TIMEOUT_SECONDS`."""
+    """Wait until `condition()` is true. Raises AssertionError with `details()` after `WAIT_TIMEOUT_SECONDS`."""
     deadline = time.monotonic() + WAIT_TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""A real Redis for tests, from Debian's package: its own server in a temporary directory, on a free port, with a password."""
+"""A real Redis server for tests, from Debian's package. It runs in a temporary directory, on a free port, with a password."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ PASSWORD = "open-sesame-7311"
 
 
 class RedisServer:
-    """A server that can be killed and started again, with an empty data set."""
+    """A Redis server that can be killed and started again. It always starts with an empty data set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class RedisServer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the server, and return when it responds."""
+        """Start the server, and wait until it responds."""
         assert PROGRAM is not None
         options = ["--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no", "--daemonize", "no"]
         with (self.folder / "log").open("ab") as log:
@@ -42,7 +42,7 @@ class RedisServer:
             return False
 
     def channels(self) -> list[bytes]:
-        """Return the channels that have subscribers."""
+        """Return the Redis channels that have subscribers."""
         with Redis.from_url(self.url) as client:
             return list(client.pubsub_channels())
 
@@ -61,7 +61,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server() -> Iterator[RedisServer]:
-    """Run a server until the end of the block."""
+    """Run a Redis server until the end of the `with` block."""
     with TemporaryDirectory(prefix="mailrail-redis-") as folder:
         server = RedisServer(Path(folder))
         server.start()

@@ -1,4 +1,4 @@
-"""The settings of a new installation in a temporary directory, independent of the environment the tests run in."""
+"""The settings of a new installation in a temporary directory. The environment variables of the test run do not affect them."""
 
 import atexit
 import os
@@ -14,5 +14,5 @@ atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
 
 from project.settings import *  # noqa: E402, F403
 
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # fast, since the tests log in often
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a fast hash, because the tests log in often
 DATABASES["default"]["TEST"] = {"NAME": f"{os.environ['DATA_DIR']}/test.sqlite3"}  # noqa: F405  # a file, since threads do not share an in-memory database

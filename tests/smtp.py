@@ -1,4 +1,4 @@
-"""A real SMTP server to send to (RFC 5321). It stores accepted emails, and tests can configure it to misbehave while it runs."""
+"""A real SMTP server for tests (RFC 5321). It stores accepted emails, and a test can make it misbehave while it runs."""
 
 import asyncio
 import threading
@@ -16,12 +16,12 @@ from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 
 ACCEPT = "250 OK"
 NO_SUCH_USER = "550 5.1.1 No such user"
-# Not replies, but actions on the connection after the last byte of DATA.
+# These values are not SMTP replies. They are actions on the connection after the last byte of DATA.
 DROP = "drop"
 ACCEPT_AND_DROP = "accept and drop"
 STALL = "stall"
 
-# Returns the reply to a recipient's address; the number counts how often this address was received, from 1.
+# A function that returns the reply to a recipient's address. The number says how often the server has received the address.
 ReplyFor = Callable[[str, int], str]
 
 
@@ -34,25 +34,25 @@ def accept_all(_address: str, _attempt: int) -> str:
 class Sink:
     """An SMTP server with the emails that it received, in order. Tests may change every setting while it runs.
 
-    `delay` in seconds, for each message. Between `hold` and `release` no message is accepted. `at_data` is called with the
-    first recipient.
+    `delay` is the number of seconds that each message takes. Between `hold` and `release`, the server accepts no message.
+    `at_data` is called with the first recipient.
     """
 
     port: int
     delay: float = 0.0
     at_rcpt: ReplyFor = accept_all
     at_data: ReplyFor = accept_all
-    emails_per_connection: int | None = None  # a further one is rejected with 421
-    max_connections: int | None = None  # open at the same time; a further one is rejected with 421
-    max_size: int | None = None  # bytes, for connections opened after this is set
+    emails_per_connection: int | None = None  # the server rejects a further email with 421
+    max_connections: int | None = None  # open at the same time; the server rejects a further connection with 421
+    max_size: int | None = None  # bytes; applies to connections that are opened after it is set
 
     emails: list[EmailMessage] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
-    attempts: Counter[str] = field(default_factory=Counter)  # how often each recipient was received
+    attempts: Counter[str] = field(default_factory=Counter)  # how often each recipient's address was received
     in_flight: int = 0
     max_in_flight: int = 0
-    connections: int = 0  # in total
+    connections: int = 0  # total number, closed connections included
     max_open: int = 0
     open: "dict[_Connection, asyncio.Task[None]]" = field(default_factory=dict)
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
@@ -69,7 +69,7 @@ class Sink:
 
     @property
     def duplicates(self) -> int:
-        """Return how many emails were received more than once, by Message-ID."""
+        """Return how many surplus copies of emails were received. All copies of an email have the same Message-ID."""
         return len(self.message_ids) - len(set(self.message_ids))
 
     def hold(self) -> None:
@@ -77,7 +77,7 @@ class Sink:
         self.loop.call_soon_threadsafe(self._released.clear)
 
     def release(self) -> None:
-        """Accept the messages that are waiting, and later ones."""
+        """Accept the messages that are waiting, and later messages."""
         self.loop.call_soon_threadsafe(self._released.set)
 
     def listen(self) -> None:
@@ -183,7 +183,7 @@ class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
 
 @contextmanager
 def smtp_sink(*, delay: float = 0.0, port: int | None = None) -> Iterator[Sink]:
-    """Run a sink in its own thread. It listens on `port`, or on a free one."""
+    """Run a sink in its own thread. It listens on `port`, or on a free port."""
     sink = Sink(port=port or free_port(), delay=delay)
     thread = threading.Thread(target=sink.loop.run_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""Rules that import-linter cannot check: one way to the ORM, docstrings everywhere, and limits on the length of code."""
+"""Rules that import-linter cannot check, for example on the ORM in async code, on docstrings, and on the length of code."""
 
 import ast
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(module: ast.Module) -> Iterator[str]:
-    """Return the dotted names of all imports of a module, at any depth."""
+    """Yield the dotted names of all imports of a module, including imports inside functions."""
     for node in ast.walk(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -41,7 +41,7 @@ def imports(module: ast.Module) -> Iterator[str]:
 
 
 def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
-    """Yield the nodes that run in the event loop, without nested functions and lambdas that are only passed on."""
+    """Yield the nodes of an async function that run in the event loop. Nested functions and lambdas are skipped."""
     waiting: list[ast.AST] = list(function.body)
     while waiting:
         node = waiting.pop()
@@ -51,7 +51,7 @@ def own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
 
 
 def orm_calls(module: ast.Module) -> list[str]:
-    """Return the names with which async functions use the ORM without `run_in_transaction`."""
+    """Return the ORM names that async functions use without `run_in_transaction`, and all names in `OTHER_WRAPPERS`."""
     functions = (node for node in ast.walk(module) if isinstance(node, ast.AsyncFunctionDef))
     nodes = (node for function in functions for node in own_nodes(function))
     attributes = [node.attr for node in nodes if isinstance(node, ast.Attribute)]
@@ -123,7 +123,7 @@ def test_the_fastapi_half_contains_no_sql(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted(BRIDGE.rglob("*.py")), ids=lambda path: str(path.relative_to(BRIDGE)))
 def test_the_bridge_imports_nothing_of_this_project(path: Path) -> None:
-    outside = "." * (len(path.relative_to(BRIDGE).parts) + 1)  # relative, but above the bridge
+    outside = "." * (len(path.relative_to(BRIDGE).parts) + 1)  # the start of a relative import from above the bridge
 
     assert [name for name in imports(tree(path)) if name.startswith(("project.", "fastapi_app.", outside))] == []
 

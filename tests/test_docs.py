@@ -1,4 +1,4 @@
-"""Checks the documentation against the code: settings, defaults, commands, routes, codes, links and paths."""
+"""Checks the documentation against the code: settings, defaults, commands, routes, error codes, links and paths."""
 
 import re
 import socket
@@ -103,7 +103,7 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     for command, arguments in re.findall(r"manage\.py ([a-z_]+)([^`\n|#)]*)", page.read_text()):
         assert command in get_commands(), command
         options = set(re.findall(r"(?<!\S)--[a-z-]+", arguments))
-        if command != "serve":  # accepts all of Daphne's options
+        if command != "serve":  # `serve` accepts all of Daphne's options
             package = get_commands()[command]
             assert isinstance(package, str)
             parser = load_command_class(package, command).create_parser("manage.py", command)
@@ -142,7 +142,7 @@ def test_api_names_the_scope_of_each_route() -> None:
 def test_paths_of_the_api_exist(page: Path) -> None:
     patterns = [re.compile(re.sub(r"\\{\w+\\}", r"[^/]+", re.escape(route.partition(" ")[2]))) for route in routes()]
     if page.name == "copying-the-bridge.md":
-        return  # its API is another one
+        return  # the example project on this page has its own API
     named = {path.rstrip(".,") for code in code_in(page.read_text()) for path in re.findall(r"(?<![\w.])/api/[\w{}/.-]*", code)}
 
     assert [path for path in sorted(named - UI_PATHS) if not any(pattern.fullmatch(path) for pattern in patterns)] == []

@@ -20,7 +20,7 @@ def test_the_layers_are_those_of_the_import_contract() -> None:
 
 
 def rows_of_diagram(section: str) -> list[list[str]]:
-    """Return the packages of each line of the first code block."""
+    """Return the packages on each line of the section's first code block."""
     lines = section.split("```")[1].strip().splitlines()
     return [re.split(r" {2,}", line)[0].split(" · ") for line in lines]
 
@@ -70,7 +70,7 @@ def test_the_index_of_decisions_lists_each_with_its_title() -> None:
 
 
 def _marked() -> dict[str, set[str]]:
-    """Return the test files that are marked with each pitfall."""
+    """Return the test files by pitfall. A file belongs to a pitfall if a `pitfall` mark in the file has its number."""
     found = defaultdict(set)
     for path in (ROOT / "tests").rglob("test_*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

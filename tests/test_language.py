@@ -1,4 +1,4 @@
-"""Plain English in docstrings, comments, documentation and pages: see "Language" in CONTRIBUTING.md."""
+"""Checks for plain English in docstrings, comments, documentation and HTML templates. See "Language" in CONTRIBUTING.md."""
 
 import ast
 import io
@@ -11,7 +11,7 @@ import pytest
 
 from tests.processes import ROOT
 
-Text = tuple[int, str]  # the number of its first line, and the text
+Text = tuple[int, str]  # the number of the text's first line, and the text
 
 SOURCES = [*(path for name in ("project", "fastapi_app", "tests", "bench", "docs") for path in (ROOT / name).rglob("*.py"))]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -52,7 +52,7 @@ def docstrings(source: str) -> Iterator[Text]:
 
 
 def comments(source: str) -> Iterator[Text]:
-    """Yield comments; those on consecutive lines as one text, because a phrase may continue on the next line."""
+    """Yield the comments. Comments on consecutive lines are one text, because a phrase may continue on the next line."""
     start, lines = 0, list[str]()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type != tokenize.COMMENT:
@@ -67,7 +67,7 @@ def comments(source: str) -> Iterator[Text]:
 
 
 def without(pattern: re.Pattern[str], text: str) -> str:
-    """Return the text with every match blanked out, with its line breaks kept."""
+    """Return the text with every match replaced by spaces. Line breaks are kept."""
     return pattern.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
 
 
@@ -81,7 +81,7 @@ def banned_words(texts: Iterator[Text]) -> list[str]:
 
 
 def offenders(path: Path, source: str) -> list[str]:
-    """Return `file:line: problem` for everything in a file that is against the rules."""
+    """Return `file:line: problem` for each text in a file that breaks the rules."""
     found = []
     if path.suffix == ".py":
         found = [

@@ -11,12 +11,12 @@ from project.api_keys.keys import create_key
 from tests.processes import ROOT
 
 EXCLUDED_PATHS = [".venv", "build", "var", ".*_cache", ".coverage*", "htmlcov"]
-OFFLINE = ["--no-validate", "--no-update-check"]  # a secret that is found is sent nowhere, not even to check whether it is valid
+OFFLINE = ["--no-validate", "--no-update-check"]  # the scanner sends no secret anywhere, not even to validate it
 EXIT_CODE_FOUND = 200
 
 
 def tool(name: str) -> str:
-    """Return the path of a program of requirements-dev.txt. Skips the test if it is not installed."""
+    """Return the path of a program that requirements-dev.txt installs. Skips the test if it is not installed."""
     return shutil.which(name) or pytest.skip(f"{name} is not installed")
 
 
@@ -51,7 +51,7 @@ def test_no_pinned_package_has_a_known_vulnerability() -> None:
         "--require-hashes",
         "-r",
         "requirements-dev.txt",
-    ]  # includes every package of requirements.txt
+    ]  # this file includes every package of requirements.txt
     options = ["--format", "json", "--progress-spinner", "off"]
     audited = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     if not audited.stdout:

@@ -1,4 +1,4 @@
-"""A test that hangs is reported as failed, and the other tests still run."""
+"""The timeout for tests: a test that hangs is reported as failed, and the other tests still run."""
 
 import subprocess
 import sys

@@ -1,1 +1,1 @@
-"""The peers: django-post-office behind Django Ninja, in their own virtual environment."""
+"""The peers that Mailrail is compared with: django-post-office behind Django Ninja, in their own virtual environment."""

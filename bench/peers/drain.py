@@ -9,7 +9,7 @@ import django
 
 
 def main(processes: int) -> None:
-    """Time `send_queued_mail` without its imports."""
+    """Measure the duration of `send_queued_mail` without its imports."""
     django.setup()
     from post_office.lockfile import FileLock  # type: ignore[import-not-found]  # noqa: F401  # imported before the clock runs
     from post_office.mail import send_queued_mail_until_done  # type: ignore[import-not-found]

@@ -23,7 +23,7 @@ class Peers:
     data: Path
 
     def prepare(self) -> None:
-        """Create the tables, and the environment if it does not exist."""
+        """Create the tables. Create the virtual environment if it does not exist."""
         _make_environment()
         self.data.mkdir()
         self._python("-m", "django", "migrate", "--verbosity", "0")
@@ -60,7 +60,7 @@ def _python() -> str:
 
 
 def _make_environment() -> None:
-    """Create the environment unless it has exactly these requirements."""
+    """Create the virtual environment, unless it exists with exactly these requirements."""
     requirements, stamp = REQUIREMENTS.read_text(), FOLDER / REQUIREMENTS.name
     if stamp.exists() and stamp.read_text() == requirements:
         return

@@ -1,11 +1,11 @@
-"""Settings of the peers: as durable as Mailrail (WAL, synchronous=FULL), otherwise the fast options of their manuals."""
+"""Settings of the peers. They are as durable as Mailrail's (WAL, synchronous=FULL), with the fast options of the manuals."""
 
 import os
 from pathlib import Path
 
 DATA = Path(os.environ["DATA_DIR"])
 
-SECRET_KEY = "django-insecure-bench"  # noqa: S105  # protects nothing here
+SECRET_KEY = "django-insecure-bench"  # noqa: S105  # not a real secret
 ALLOWED_HOSTS = ["127.0.0.1"]
 INSTALLED_APPS = ["post_office"]
 ROOT_URLCONF = "bench.peers.urls"

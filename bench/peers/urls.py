@@ -11,15 +11,15 @@ from post_office import mail  # type: ignore[import-not-found]
 
 
 class Key(HttpBearer):  # type: ignore[misc]
-    """One key, compared without a database query, which is the cheapest possible check."""
+    """Authentication with one key. It needs no database query, so that it is as cheap as possible."""
 
     def authenticate(self, request: HttpRequest, token: str) -> str | None:
-        """Return the token if it is the right key."""
+        """Return the token if it is the right key, otherwise None."""
         return token if token == os.environ["API_KEY"] else None
 
 
 class EmailIn(Schema):  # type: ignore[misc]
-    """An email to send. post_office itself validates the addresses."""
+    """An email to send. post_office itself validates the email addresses."""
 
     sender: str = Field(alias="from")
     to: list[str]

@@ -18,7 +18,7 @@ MAX_SCHEDULE_AHEAD = timedelta(days=30)
 
 def _normalize_mailbox(text: str) -> str:
     mailbox = normalize_mailbox(text)
-    if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization quotes the name and writes the domain in ASCII
+    if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization may add quotes, and writes the domain in ASCII
         raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters after normalization.")
     return mailbox
 
@@ -70,7 +70,8 @@ class _Base64(Base64Encoder):
 
 MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAX_MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
 Mailbox = Annotated[str, Field(max_length=MAX_MAILBOX_LENGTH), AfterValidator(_normalize_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
-# to, cc and bcc share one limit. Each list has it too, so that the addresses of a list that is too long are not parsed.
+# to, cc and bcc together have one limit. Each single list has the same limit, so that a list that is too long is rejected
+# before its addresses are parsed.
 Recipients = Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
 To = Annotated[Recipients, Field(min_length=1)]
 ReplyTo = Annotated[list[Mailbox], Field(max_length=MAX_REPLY_TO)]
@@ -79,7 +80,7 @@ Text = Annotated[str, AfterValidator(reject_nul), AfterValidator(check_text)]
 HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_check_header_name)]
 Headers = Annotated[dict[HeaderName, SingleLine], AfterValidator(_require_unique_names)]
 Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
-TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # without a colon: ?tag=key:value
+TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # no colon, because of ?tag=key:value
 MediaType = Annotated[str, Field(pattern=f"^{MEDIA_TYPE}$", max_length=MAX_MEDIA_TYPE_LENGTH)]
 Base64Content = Annotated[bytes, EncodedBytes(encoder=_Base64)]
 ScheduledTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_check_schedule)]

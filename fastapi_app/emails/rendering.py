@@ -28,7 +28,7 @@ class RenderedEmail:
 
 
 async def render_emails(emails: Mapping[Location, EmailIn]) -> list[RenderedEmail]:
-    """Render the emails, in order. Raises `RequestValidationError` with the location of the email that is wrong."""
+    """Render the emails, in order. Raises `RequestValidationError` with the location of the email that cannot be rendered."""
     slugs = {email.template for email in emails.values() if email.template is not None}
     templates = await run_in_transaction(load_templates, slugs) if slugs else {}
     rendered, size = [], 0
@@ -48,7 +48,7 @@ async def _render(email: EmailIn, templates: dict[str, LoadedTemplate], location
     if email.template not in templates:
         raise _validation_error((*location, "template"), f"Template {email.template} not found.", "template_not_found")
     template = templates[email.template]
-    overrides = {part: text for part in PARTS if (text := getattr(email, part))}  # parts of the request win
+    overrides = {part: text for part in PARTS if (text := getattr(email, part))}  # parts in the request override the template
     with _as_validation_error(location):
         # One thread call per email, so that a large batch alternates with the emails of other requests.
         parts = await run_in_thread(template.render, email.variables, without=overrides)

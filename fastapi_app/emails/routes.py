@@ -30,7 +30,7 @@ from project.emails.submit import NewEmail
 
 
 def _normalize_if_valid(address: str) -> str:
-    """Return the address as recipients are stored. An invalid address stays as it is, and matches no recipient."""
+    """Return the address in the form of stored recipients. An invalid address stays as it is, and matches no recipient."""
     with suppress(ValueError):
         return normalize_address(address)
     return address
@@ -82,7 +82,7 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     """
     principal.require_sender(addr_spec(email.sender))
     idempotency = _idempotency(key, email)
-    # A template may have changed since the first request so that rendering would fail now: a replay must not render it.
+    # A replay must not render the template, because a template that has changed since the first request could fail.
     earlier = await _find_earlier(principal, idempotency) if email.template is not None else None
     if earlier is None:
         (rendered,) = await render_emails({("body",): email})
@@ -149,7 +149,7 @@ async def get(email_id: EmailId, principal: ReadingPrincipal) -> EmailOut:
     summary="List an email's events",
     operation_id="list_email_events",
     responses=openapi_errors(401, 403, 404, 422),
-    response_model_exclude_unset=True,  # the same JSON as on the other event routes
+    response_model_exclude_unset=True,  # the same JSON as the other event routes return
 )
 async def events(email_id: EmailId, principal: ReadingPrincipal) -> EventList:
     """List all events of an email, oldest first."""
@@ -190,7 +190,7 @@ async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDe
 async def reschedule(
     email_id: EmailId, change: RescheduleRequest, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks
 ) -> EmailOut:
-    """Change the time of a scheduled email. With a time in the past, it is sent now."""
+    """Change the time of a scheduled email. If the new time is in the past, the email is sent now."""
     now = datetime.now(UTC)
     email = await run_in_transaction(reschedule_email, email_id, at=change.scheduled_at, principal=principal, now=now)
     tasks.add_task(worker.wake_or_deliver)
@@ -200,7 +200,7 @@ async def reschedule(
 def _idempotency(key: str | None, body: EmailIn | EmailBatch) -> Idempotency | None:
     """Return the key with the fingerprint of the body.
 
-    The fingerprints of an email and a batch differ, because they have different fields.
+    The fingerprints of an email and a batch differ, because their bodies have different fields.
     """
     return None if key is None else Idempotency(key, sha256(body.model_dump_json().encode()).hexdigest())
 

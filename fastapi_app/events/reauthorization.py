@@ -14,7 +14,7 @@ from project.events.stream import Subscriber
 logger = logging.getLogger(__name__)
 
 EVENTS_SCOPE = "events:read"
-RECHECK_INTERVAL_SECONDS = 4.0  # for credentials that merely expire; project.auth.credential_changes announces all changes
+RECHECK_INTERVAL_SECONDS = 4.0  # for credentials that expire; project.auth.credential_changes announces all other changes
 
 Reauthenticate = Callable[[], Awaitable[Principal | None]]
 
@@ -29,7 +29,7 @@ async def authorize_stream(reauthenticate: Reauthenticate) -> Principal:
 
 
 async def wait_until_revoked(reauthenticate: Reauthenticate, principal: Principal) -> DomainError:
-    """Wait until the principal may no longer read events, or may read different ones. Return the reason."""
+    """Wait until the principal may no longer read events, or may read other events than before. Return the reason."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
     expires_at = principal.expires_at
     with credentials_changed.subscribed(lambda: loop.call_soon_threadsafe(changed.set)):
@@ -55,14 +55,14 @@ async def _wait(changed: asyncio.Event, expires_at: datetime | None) -> None:
         else min(RECHECK_INTERVAL_SECONDS, max(0.0, (expires_at - datetime.now(UTC)).total_seconds()))
     )
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):  # not wait_for: Python 3.11's may swallow a cancellation
+        async with asyncio.timeout(seconds):  # not wait_for: it may swallow a cancellation in Python 3.11
             await changed.wait()
     changed.clear()
 
 
 @asynccontextmanager
 async def close_when_revoked(reauthenticate: Reauthenticate, principal: Principal, subscriber: Subscriber) -> AsyncIterator[None]:
-    """End the subscription when the principal may no longer read its events, as long as this context is open."""
+    """While this context is open, end the subscription when the principal may no longer read its events."""
 
     async def end_when_revoked() -> None:
         await wait_until_revoked(reauthenticate, principal)

@@ -1,4 +1,4 @@
-"""Event routes: a list with pages, a stream of Server-Sent Events, and a WebSocket. All three return the same events."""
+"""Event routes: a paginated list, a stream of Server-Sent Events, and a WebSocket. All three return the same events."""
 
 import re
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ router = APIRouter(route_class=BackgroundRoute, prefix="/events", tags=["events"
 sockets = APIRouter()
 
 TYPES_PATTERN = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
-MAX_EVENT_ID = 2**63 - 1  # the largest id in the database
+MAX_EVENT_ID = 2**63 - 1  # the largest id that the database can store
 
 
 def _check_types(types: str) -> str:
@@ -40,7 +40,7 @@ Reader = Annotated[Principal, Security(require_principal, scopes=[EVENTS_SCOPE])
 
 
 async def limit_streams(principal: Reader) -> AsyncIterator[Principal]:
-    """Return a principal that may read events, and hold one of its connection slots until the stream ends."""
+    """Return a principal that may read events, and occupy one of its connection slots until the stream ends."""
     with connection_slot(principal.owner_id):
         yield principal
 
@@ -71,7 +71,7 @@ LastEventId = Annotated[
     summary="List events",
     operation_id="list_events",
     responses=openapi_errors(401, 403, 422),
-    response_model_exclude_unset=True,  # the same JSON as on the WebSocket and the stream
+    response_model_exclude_unset=True,  # the same JSON as the WebSocket and the stream send
 )
 async def list_(
     principal: Reader,

@@ -1,4 +1,4 @@
-"""Models of events: one union, tagged by `type`, for lists, the stream and the WebSocket; and the messages of the WebSocket."""
+"""Models of events (one union, tagged by `type`, for lists, the stream and the WebSocket) and of the WebSocket's messages."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -157,7 +157,7 @@ class Authenticate(BaseModel):
 
 
 class Subscribe(BaseModel):
-    """Replace the filter: from now on, send only these events. null means any."""
+    """Replace the filter: from now on, send only events that match. null matches any value."""
 
     model_config = ConfigDict(extra="forbid")
 

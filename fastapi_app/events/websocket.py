@@ -138,7 +138,7 @@ async def _watch_authorization(reauthenticate: Reauthenticate, principal: Princi
 
 
 async def _close_if_slow(subscriber: Subscriber) -> None:
-    """Close if the buffer overflows. `_send_events` cannot notice: it is blocked while the client does not read."""
+    """Close if the buffer overflows. `_send_events` cannot detect this, because it is blocked while the client does not read."""
     await subscriber.overflowed.wait()
     raise CloseSocket(TOO_SLOW, TOO_SLOW_REASON)
 
@@ -167,7 +167,7 @@ def _close_for(rejection: DomainError) -> CloseSocket:
 
 
 async def _run_until_first(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run these concurrently until one ends or fails, then cancel the others. Raises the first exception."""
+    """Run the coroutines concurrently until one ends or fails, then cancel the rest. Raises the first exception."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Types: plain Python that a type checker understands; it rejects `add_numbers(3, "5")`."""
+"""Types: plain Python that a type checker understands. A type checker rejects `add_numbers(3, "5")`."""
 
 
 def add_numbers(x: int, y: int) -> int:

@@ -35,7 +35,7 @@ async def greet(
     name: Annotated[list[Name], Query(min_length=1, max_length=50, examples=[["Alice", "Bob"]])],
     pause: Annotated[float, Query(ge=0, le=5, description="Seconds between hello and goodbye")] = 1.0,
 ) -> Greetings:
-    """Greet all names concurrently: fifty names take one pause, not fifty."""
+    """Greet all names concurrently: fifty names take one pause, not fifty pauses."""
     started = time.perf_counter()
     greetings = await greet_all(name, pause)
     return Greetings(greetings=greetings, elapsed=time.perf_counter() - started)
@@ -43,7 +43,7 @@ async def greet(
 
 @router.get("/add", summary="Add two numbers", operation_id="add", responses=openapi_errors(422))
 async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(examples=[5])]) -> Sum:
-    """Add two numbers. Responds 422 and names the parameter if a value is not an integer."""
+    """Add two numbers. If a value is not an integer, the response is a 422 that names the parameter."""
     return Sum(result=add_numbers(x, y))
 
 
@@ -61,7 +61,7 @@ async def send_email(  # noqa: PLR0913  # the inputs of a route
     worker: WorkerDep,
     principal: SendingCaller,
 ) -> Message:
-    """Queue an email and respond at once. It is committed to the database first, and sent in the background.
+    """Commit an email to the database, respond, and send the email in the background.
 
     Works without a credential only while the embedded mailbox is the transport.
     """

@@ -46,7 +46,7 @@ def _is_metrics_token(credentials: str) -> bool:
     return token is not None and compare_digest(credentials.encode(), token.get_secret_value().encode())
 
 
-@dataclass(frozen=True, eq=False)  # a registry uses it as a dict key
+@dataclass(frozen=True, eq=False)  # a registry uses the collector as a dict key
 class QueueCollector(Collector):
     """Gauges of the queue at one moment."""
 
@@ -68,7 +68,7 @@ class QueueCollector(Collector):
 
 
 def render_metrics(collector: QueueCollector) -> bytes:
-    """Return all metrics in Prometheus' text format, including those of the process."""
+    """Return all metrics in Prometheus' text format, including the metrics of the process."""
     registry = CollectorRegistry()
     registry.register(collector)
     return generate_latest(REGISTRY) + generate_latest(registry)

@@ -11,11 +11,11 @@ CHECK_TIMEOUT_SECONDS = 2.0  # for each check
 
 
 class CheckFailed(Exception):
-    """A failed check, with a message for people."""
+    """A failed check, with a human-readable message."""
 
 
 async def run_health_checks(worker: DeliveryWorker) -> dict[str, str]:
-    """Run all checks at the same time. Return "ok" or a message for each."""
+    """Run all checks at the same time. Return "ok" or a message for each check."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
         "database": lambda: run_in_transaction(ping_database),
         "channel_layer": ping_channel_layer,
@@ -33,7 +33,7 @@ async def _run_check(check: Awaitable[None]) -> str:
     except CheckFailed as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # any error is the result of the check
-        return type(error).__name__  # without its text: the response is public, and the text may name hosts
+        return type(error).__name__  # without the error's text, because the response is public and the text may name hosts
     return "ok"
 
 

@@ -28,7 +28,7 @@ async def live() -> Liveness:
 
 @router.get("/health/ready", summary="Check readiness", operation_id="get_readiness", responses={503: {"model": Readiness}})
 async def ready(worker: WorkerDep, response: Response) -> Readiness:
-    """Return 200 if all parts work, otherwise 503 with the parts that fail."""
+    """Return 200 if all checks pass, otherwise 503. The body contains the result of each check."""
     checks = await run_health_checks(worker)
     if set(checks.values()) == {"ok"}:
         return Readiness(status="ok", checks=checks)

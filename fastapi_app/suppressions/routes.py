@@ -28,9 +28,9 @@ Writer = Annotated[Principal, Security(require_principal, scopes=["suppressions:
 
 
 class _AddressConvertor(PathConvertor):
-    """Matches any non-empty text: an address may contain a slash before its @. An empty address would be the URL of the list.
+    """Matches any non-empty text, because an email address may contain a slash before its @.
 
-    Line feeds match too, so that `Address` rejects them with a 422 instead of a 404.
+    Empty text would be the URL of the list. Line feeds match too, so that `Address` rejects them with a 422 instead of a 404.
     """
 
     regex = "(?s:.+)"
@@ -45,7 +45,7 @@ async def list_(
     after: Annotated[Storable | None, Query(description="Return addresses after this one, in alphabetical order")] = None,
     limit: Limit = 20,
 ) -> SuppressionPage:
-    """List suppressed addresses in alphabetical order. The list applies to all senders of this service."""
+    """List suppressed addresses in alphabetical order. The list applies to all emails of this service."""
     suppressions = await run_in_transaction(list_suppressions, after=after, limit=limit)
     return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
@@ -57,7 +57,7 @@ async def list_(
     responses=openapi_errors(400, 401, 403, 413, 422),
 )
 async def put(address: Address, _principal: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
-    """Stop sending email to an address, or update the reason. Case is ignored."""
+    """Stop sending email to an address, or update the reason. The case of the address is ignored."""
     return SuppressionOut.model_validate(await run_in_transaction(suppress, address, reason=body.reason, now=datetime.now(UTC)))
 
 

@@ -28,14 +28,14 @@ async def list_(
     after: Annotated[Slug | None, Query(description="Return templates after this slug, in alphabetical order")] = None,
     limit: Limit = 20,
 ) -> TemplatePage:
-    """List templates by slug, without their bodies."""
+    """List templates in alphabetical order of their slugs, without their bodies."""
     templates = await run_in_transaction(list_templates, after=after, limit=limit)
     return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
 @router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=openapi_errors(401, 403, 404, 422))
 async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
-    """Return the current version."""
+    """Return the current version of a template."""
     return TemplateOut.model_validate(await run_in_transaction(get_template, slug))
 
 

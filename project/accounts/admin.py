@@ -1,6 +1,6 @@
 """Admin pages of users, groups and two-factor devices.
 
-Staff cannot grant permissions that they lack, or manage users with more permissions.
+Staff cannot grant permissions that they lack, or manage users who have more permissions than they do.
 """
 
 from typing import Any, cast
@@ -32,11 +32,11 @@ class PrivilegeRestrictedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # n
         raise NotImplementedError
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may change the row: Django's permission, and a manageable row."""
+        """Return whether the user has Django's permission to change rows, and the row is manageable."""
         return super().has_change_permission(request, obj) and self._is_manageable(request, obj)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Return whether the user may delete the row: Django's permission, and a manageable row."""
+        """Return whether the user has Django's permission to delete rows, and the row is manageable."""
         return super().has_delete_permission(request, obj) and self._is_manageable(request, obj)
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
@@ -68,12 +68,12 @@ class RestrictedGroupAdmin(PrivilegeRestrictedAdmin, GroupAdmin):  # type: ignor
     """Django's group admin."""
 
     def manageable_by(self, user: User) -> QuerySet[Group]:
-        """Return the groups with no permission that the user lacks."""
+        """Return the groups that have no permission beyond those of the user."""
         return grantable_groups(user)
 
 
 class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
-    """Base of both device admins. A device is manageable if its user is."""
+    """Base class of both device admins. A device is manageable if its user is manageable."""
 
     list_filter = ("confirmed",)
 
@@ -91,11 +91,11 @@ class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
 
 
 class AuthenticatorAdmin(RestrictedDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp has no types
-    """Authenticator apps."""
+    """Admin of users' authenticator apps."""
 
 
 class RecoveryCodesAdmin(RestrictedDeviceAdmin, StaticDeviceAdmin):  # type: ignore[misc]
-    """Sets of recovery codes."""
+    """Admin of users' recovery codes."""
 
 
 admin.site.unregister([Group, StaticDevice, TOTPDevice])  # registered by Django and django-otp

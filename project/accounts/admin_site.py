@@ -63,7 +63,7 @@ class CodeForm(forms.Form):
 
 
 class TwoFactorAdminSite(AdminSite):
-    """Admin site with two-factor login. With `REQUIRE_2FA`, staff who have not set it up can open only the setup page."""
+    """Admin site with two-factor login. With `REQUIRE_2FA`, staff must set it up before they can open other pages."""
 
     site_title = site_header = "Mailrail"
     index_title = "Dashboard"
@@ -75,11 +75,11 @@ class TwoFactorAdminSite(AdminSite):
         return self.is_staff(request) and not must_set_up_two_factor(request.user)  # type: ignore[arg-type]  # never anonymous
 
     def is_staff(self, request: HttpRequest) -> bool:
-        """Return whether the user may use the admin, once two-factor login is set up if it is required."""
+        """Return whether the user is active staff, even if they must still set up two-factor login."""
         return super().has_permission(request)
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the login page. Redirect logged-in staff who only lack two-factor login to its setup page."""
+        """Show the login page, or redirect logged-in staff who must still set up two-factor login to the setup page."""
         if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
         return super().login(request, extra_context)
@@ -105,7 +105,7 @@ class TwoFactorAdminSite(AdminSite):
         return [path("two-factor/", never_cache(self.two_factor_view), name="two_factor"), *super().get_urls()]
 
     def two_factor_view(self, request: HttpRequest) -> HttpResponse:
-        """Enable two-factor login, disable it (unless required) or renew the recovery codes. Each of these requires a code."""
+        """Enable two-factor login, disable it (unless required) or renew the recovery codes. Each action requires a code."""
         user = request.user
         if not isinstance(user, User) or not self.is_staff(request):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
@@ -128,7 +128,7 @@ class TwoFactorAdminSite(AdminSite):
             return self.disabled_response(request, user) if disable_with_code(request, user, code) else None
         if codes is None:
             return None
-        update_session_auth_hash(request, user)  # keeps this session; all others end
+        update_session_auth_hash(request, user)  # keeps this session; all other sessions end
         messages.success(request, message)
         context = {**self.each_context(request), "title": "Recovery codes", "codes": codes}
         return TemplateResponse(request, "admin/recovery_codes.html", context)
@@ -140,7 +140,7 @@ class TwoFactorAdminSite(AdminSite):
         return redirect("admin:index")
 
     def two_factor_page(self, request: HttpRequest, user: User, form: CodeForm) -> HttpResponse:
-        """Return the page with the form and, during setup, a QR code. Each GET creates a new secret."""
+        """Return the page with the form. During setup, the page also shows a QR code, and each GET creates a new secret."""
         context = {**self.each_context(request), "title": "Two-factor login", "form": form, "required": settings.REQUIRE_2FA}
         if user.device is None:
             device = (form.is_bound and pending_device(user)) or begin_setup(user)

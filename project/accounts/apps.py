@@ -10,6 +10,6 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Name the apps of django-otp in the admin: they have no names of their own."""
+        """Set readable names for django-otp's apps, which the admin shows."""
         apps.get_app_config("otp_totp").verbose_name = "Authenticator apps"
         apps.get_app_config("otp_static").verbose_name = "Recovery codes"

@@ -8,7 +8,7 @@ from project.accounts.models import User
 
 
 def create_first_admin(*, username: str, password: str | None, validate: bool = False) -> str | None:
-    """Create an administrator if there is none. Return the password if it was generated.
+    """Create a superuser if there is none. Return the password if it was generated, and None otherwise.
 
     Raises Django's `ValidationError` for a weak password if `validate` is True.
     """

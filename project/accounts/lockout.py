@@ -1,6 +1,6 @@
-"""Login lockout: too many failed logins lock a user, and an IP address, for a while (django-axes).
+"""Login lockout (django-axes): after too many failed logins, a user or an IP address cannot log in for a while.
 
-Used by the admin and the API.
+The admin and the API use it.
 """
 
 from collections.abc import Mapping
@@ -29,18 +29,18 @@ class LockedOut(RetryLater):
 
 
 def client_ip(request: HttpRequest) -> str | None:
-    """Return the IP address or IPv6 network that a login's failures are counted for."""
+    """Return the client's IPv4 address or IPv6 network, for which failed logins are counted."""
     return rate_limit_network(request.META.get("REMOTE_ADDR"))
 
 
 def login_username(request: HttpRequest, credentials: Mapping[str, str] | None = None) -> str | None:
-    """Return the username that a login's failures are counted for, truncated to the column's size, which PostgreSQL enforces."""
+    """Return the username for which failed logins are counted, truncated to the column's size, which PostgreSQL enforces."""
     username = (credentials or request.POST).get("username")
     return username and username[:MAX_USERNAME_LENGTH]
 
 
 def require_unlocked(request: HttpRequest, username: str) -> None:
-    """Raise `LockedOut` if the login was rejected because of earlier failures, or if its own failure reached the limit."""
+    """Raise `LockedOut` if this login was rejected because of earlier failures, or if this login failed and reached the limit."""
     if getattr(request, "axes_locked_out", False):
         raise LockedOut(
             "Too many failed logins for this user or from this IP address.",
@@ -67,7 +67,7 @@ def lockout_response(request: HttpRequest, *_args: object) -> HttpResponse:
 
 
 def _seconds_until_unlocked(request: HttpRequest, username: str) -> float:
-    """Return the seconds until the newest failure expires. The lock has ended by then."""
+    """Return the seconds until the newest failed login expires. The lockout has ended by then."""
     attempts = AccessAttempt.objects.filter(Q(username=username) | Q(ip_address=client_ip(request)))
     newest = attempts.aggregate(at=Max("attempt_time"))["at"] or timezone.now()
     seconds: float = (newest + settings.AXES_COOLOFF_TIME - timezone.now()).total_seconds()

@@ -1,4 +1,4 @@
-"""Users, and the version number of all credentials."""
+"""Users, and a version number that changes when any credential changes."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ class User(AbstractUser):
         return self._with_device(super().get_session_auth_hash())
 
     def get_session_auth_fallback_hash(self) -> Iterator[str]:
-        """Return the same hash under each earlier secret key."""
+        """Return one session hash for each earlier secret key (SECRET_KEY_FALLBACKS)."""
         return map(self._with_device, super().get_session_auth_fallback_hash())
 
     def _with_device(self, text: str) -> str:
@@ -29,7 +29,7 @@ class User(AbstractUser):
 
 
 class CredentialsVersion(models.Model):
-    """One row whose number every change of a credential increments. Other processes poll it: project.auth.credential_changes."""
+    """One row with a number that is incremented when a credential changes. `project.auth.credential_changes` polls it."""
 
     version = models.PositiveBigIntegerField(default=1)
 

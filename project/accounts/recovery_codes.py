@@ -1,7 +1,7 @@
 """Recovery codes for users who have lost their authenticator app. Each code works once in place of the app's code.
 
-The codes are shown once and stored as hashes, in django-otp's static tokens. They consist of digits only, like the app's codes,
-so that one numeric input field accepts both; the length distinguishes them.
+The codes are shown once and stored as hashes, in django-otp's static tokens. A code consists only of digits, like a code from the
+app, so that one numeric input field accepts both kinds. The two kinds differ in length.
 """
 
 import secrets
@@ -16,7 +16,7 @@ from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
 from project.accounts.models import User
 
 CODE_COUNT, CODE_DIGITS = 10, 12
-recovery_code_used = Signal()  # with `request` and `user`
+recovery_code_used = Signal()  # sent with `request` and `user`
 _SALT = "mailrail.recovery-code"
 _HASH_LENGTH = 16  # characters: the size of a static token's column
 
@@ -32,12 +32,12 @@ def create_recovery_codes(user: User) -> list[str]:
 
 
 def is_recovery_code(code: str) -> bool:
-    """Return whether the code has the length of a recovery code, not of an app's code."""
+    """Return whether the code has the length of a recovery code. An authenticator app's code is shorter."""
     return len(code) == CODE_DIGITS
 
 
 def use_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
-    """Return whether the code is valid, and invalidate it. After an invalid code, all codes are rejected for a moment."""
+    """Return whether the code is valid, and invalidate it. After an invalid code, all of the user's codes fail for a moment."""
     device = StaticDevice.objects.filter(user=user, confirmed=True).first()
     is_valid = device is not None and verify_token(user, device.persistent_id, _hash_code(code)) is not None
     if is_valid:
@@ -57,5 +57,5 @@ def delete_recovery_codes(user: User) -> None:
 
 
 def _hash_code(code: str) -> str:
-    # Keyed with SECRET_KEY: anyone who can read the table could otherwise find the 12 digits by brute force.
+    # Keyed with SECRET_KEY, because anyone who can read the table could otherwise find the 12 digits by brute force.
     return salted_hmac(_SALT, code, algorithm="sha256").hexdigest()[:_HASH_LENGTH]

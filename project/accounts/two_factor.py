@@ -1,7 +1,7 @@
 """Two-factor login: in addition to the password, a code from an authenticator app (TOTP, RFC 6238) or a recovery code.
 
-A session or token of a user with a device was issued after a code was checked: enabling two-factor login ends all earlier ones
-(`User.get_session_auth_hash`).
+If a user has a device, a code was checked for each of the user's sessions and tokens, because enabling two-factor login ends all
+earlier sessions and tokens (`User.get_session_auth_hash`).
 """
 
 from base64 import b32encode
@@ -23,7 +23,7 @@ from project.errors import DomainError
 
 WRONG_CODE, NO_CODE = "wrong code", "no code"  # reasons in the audit trail
 INCORRECT_CODE = "The code is incorrect or was already used. Wait a moment before you try again."
-second_factor_missing = Signal()  # with `request` and `user`: the password was correct
+second_factor_missing = Signal()  # sent with `request` and `user` if the password was correct
 
 
 class TwoFactorRequired(DomainError):
@@ -38,9 +38,10 @@ def must_set_up_two_factor(user: User) -> bool:
 
 
 def require_second_factor(request: HttpRequest, user: User, code: str) -> None:
-    """Raise `TwoFactorRequired` unless the code is correct or the user has no device. A code works once.
+    """Raise `TwoFactorRequired` unless the code is correct or the user has no device. Each code works once.
 
-    An incorrect code counts as a failed login, and raises `LockedOut` when the limit is reached. A missing code does not count.
+    An incorrect code counts as a failed login, and raises `LockedOut` when the limit is reached. A missing code does not count as
+    a failed login.
     """
     if (device := user.device) is None:
         return
@@ -67,7 +68,7 @@ def pending_device(user: User) -> TOTPDevice | None:
 
 @transaction.atomic
 def finish_setup(user: User, code: str) -> list[str] | None:
-    """Confirm the pending device if the code is correct, and return new recovery codes. Ends the user's sessions and tokens."""
+    """Confirm the pending device and return new recovery codes, or None if the code is incorrect. Ends sessions and tokens."""
     pending = pending_device(user)
     if pending is None or user.device is not None or verify_token(user, pending.persistent_id, _normalize_code(code)) is None:
         return None
@@ -90,7 +91,7 @@ def disable_with_code(request: HttpRequest, user: User, code: str) -> bool:
 
 
 def disable_two_factor(user: User) -> bool:
-    """Delete the user's devices and recovery codes, which ends sessions and tokens. Return whether there was a device."""
+    """Delete the user's devices and recovery codes, which ends all sessions and tokens. Return whether a device existed."""
     delete_recovery_codes(user)
     return bool(TOTPDevice.objects.filter(user=user).delete()[0])
 
@@ -102,14 +103,14 @@ def qr_code_svg(device: TOTPDevice) -> SafeString:
 
 
 def setup_key(device: TOTPDevice) -> str:
-    """Return the device's secret for typing: base 32, in groups of four."""
+    """Return the device's secret for typing it into an app: in base 32, in groups of four characters."""
     text = b32encode(device.bin_key).decode()
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
 def _verify(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:
     code = _normalize_code(code)
-    if is_recovery_code(code):  # not tried on the app's device, whose throttling would then make the user wait
+    if is_recovery_code(code):  # not tried as an app's code, because a failed try throttles the app's device
         return use_recovery_code(request, user, code)
     return verify_token(user, device.persistent_id, code) is not None
 

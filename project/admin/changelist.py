@@ -15,19 +15,19 @@ AFTER_PARAMETER = "after"  # query parameter: the primary key of the previous pa
 
 
 class KeysetChangeList(ChangeList):
-    """Change list with keyset pagination by primary key. It runs no COUNT and no OFFSET."""
+    """Change list with keyset pagination by primary key. It runs no COUNT query and uses no OFFSET."""
 
     after: str | None = None
     first_page: str | None = None  # query string of the first page; None on the first page
     next_page: str | None = None  # query string of the next page; None on the last page
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Return the admin's order, whatever the query string requests: no other order has an index."""
+        """Return the order of the admin class and ignore the query string, because no other order has an index."""
         return list(self.model_admin.ordering or ())
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        """Return the filtered rows after the previous page's last row. Raises `IncorrectLookupParameters`."""
-        self.filter_params.pop(AFTER_PARAMETER, None)  # so that a link to another filter leads to its first page
+        """Return the filtered rows that follow the previous page's last row. Raises `IncorrectLookupParameters`."""
+        self.filter_params.pop(AFTER_PARAMETER, None)  # so that the links of filters lead to the first page
         self.after = self.params.pop(AFTER_PARAMETER, self.after)
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         if self.after is None:

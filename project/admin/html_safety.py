@@ -10,19 +10,19 @@ _HTML_POLICY = (
     "form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
 )
 _REMOTE_IMAGES = " https: http:"
-# A browser connects to a frame's host, or resolves a link's, before it checks the policy. A tag starts with `<` directly followed
-# by its name, without escapes (WHATWG HTML section 13.2.5.8), so no parser recognizes a renamed tag.
+# A browser connects to the host of a frame, and resolves the host of a <link>, before it checks the policy. A tag is `<` directly
+# followed by its name, which cannot be escaped (WHATWG HTML section 13.2.5.8), so a tag with another name has no effect.
 _FRAME = re.compile(r"<(/?)(?=(?:iframe|frame|frameset|object|embed|portal|fencedframe)[\s/>])", re.ASCII | re.IGNORECASE)
 _LINK = re.compile(r"<link(?=[\s/>])", re.ASCII | re.IGNORECASE)
 
 
 def remove_frames(html: str) -> str:
-    """Return the HTML with frames and links disabled, so that a browser connects to no other host. The rest is unchanged."""
-    return _LINK.sub("<meta", _FRAME.sub(r"<\1x-", html.replace("\0", "")))  # meta: also a void element, and allowed in a head
+    """Return the HTML with its frames and `<link>` elements disabled, so that a browser does not connect to their hosts."""
+    return _LINK.sub("<meta", _FRAME.sub(r"<\1x-", html.replace("\0", "")))  # <meta> is a void element too
 
 
 def sandboxed_html_response(html: str, *, remote_images: bool = False) -> HttpResponse:
-    """Return untrusted HTML for a frame in the admin. Remote images reveal to the sender when and where the email is read."""
+    """Return untrusted HTML for a frame in the admin. With `remote_images`, senders can see when and where it is read."""
     response = HttpResponse(remove_frames(html))
     response["Content-Security-Policy"] = _HTML_POLICY.format(images=_REMOTE_IMAGES if remote_images else "")
     response["X-Frame-Options"] = "SAMEORIGIN"

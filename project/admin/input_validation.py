@@ -1,4 +1,4 @@
-"""Rejects malformed input to the admin with 400, before Django passes it to the database unchecked."""
+"""Rejects malformed input to the admin with status 400, because Django would pass it to the database unchecked."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +10,11 @@ from django.core.exceptions import BadRequest, ValidationError
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
 
-ALLOWED_LOOKUPS = ("__exact", "__isnull")  # those of the admin's filters; `in`, `year` and `regex` raise on malformed values
+ALLOWED_LOOKUPS = ("__exact", "__isnull")  # used by the admin's filters; `in`, `year` and `regex` raise for malformed values
 
 
 class AdminInputValidationMiddleware(MiddlewareMixin):
-    """Rejects NUL characters, which no column stores, selections with invalid primary keys, and lookups that no filter uses."""
+    """Rejects NUL characters, which PostgreSQL cannot store, selections with invalid primary keys, and unknown filters."""
 
     def process_view(self, request: HttpRequest, view: Any, _args: Sequence[Any], _kwargs: dict[str, Any]) -> None:
         """Check the request. Raises `BadRequest`."""
@@ -43,7 +43,7 @@ def _check_selection(request: HttpRequest, model_admin: "ModelAdmin[Any]") -> No
 
 
 class RestrictedLookupsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Admin of rows with secrets. It allows only its own filters: other lookups would let users find a secret by guessing."""
+    """Admin of rows with secrets. Only lookups of its own filters are allowed, so that users cannot find a secret by guessing."""
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Return whether the lookup belongs to one of the list's filters."""

@@ -33,5 +33,5 @@ class AppendOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generi
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Return False: entries are never deleted by hand. A user in Django's history can therefore only be deactivated."""
+        """Return False: entries are never deleted by hand. So a user with entries in Django's history can only be deactivated."""
         return False

@@ -1,4 +1,4 @@
-"""API keys in the admin: created, rotated and revoked. Only the response that creates or rotates a key contains it."""
+"""Admin pages that create, show, rotate and revoke API keys. A key is shown only once, after it is created or rotated."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -45,14 +45,14 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         css = {"all": ("mailrail/admin.css", "mailrail/api_keys.css")}
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        """Return the form's fields for a new key, and otherwise the fields to show, which never include a hash."""
+        """Return the form's fields for a new key, or the fields to show for an existing key. Hashes are never shown."""
         if obj is None:
             return ApiKeyForm.Meta.fields
         optional = {"old_secret_expires_at": self.old_secret_expires_at(obj), "revoked_at": obj.revoked_at}
         return (*DETAIL_FIELDS, *(name for name, value in optional.items() if value))
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> tuple[str, ...]:
-        """Return all fields of an existing key: it is never edited."""
+        """Return all fields of an existing key, because a key is never edited."""
         return self.get_fields(request, obj) if obj else ()
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
@@ -103,7 +103,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Return False: emails refer to their key, so it is revoked instead."""
+        """Return False: emails refer to their key, so a key is revoked instead of deleted."""
         return False
 
     def has_revoke_permission(self, request: HttpRequest) -> bool:
@@ -111,13 +111,13 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return request.user.has_perm("api_keys.change_apikey")
 
     def can_rotate(self, request: HttpRequest, key: ApiKey) -> bool:
-        """Return whether the user may rotate the key, which reveals it: they must be able to create one with its scopes."""
+        """Return whether the user may rotate the key. The user sees the new key, so they must be able to grant its scopes."""
         return self.has_add_permission(request) and scopes_for_user(cast("User", request.user)).issuperset(key.scopes)
 
     # Creating
 
     def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> forms.Field | None:
-        """Return Django's form field; for `scopes`, checkboxes for the scopes that the user has."""
+        """Return checkboxes for `scopes`, with the scopes that the user has, and Django's form field for any other field."""
         if db_field.name == "scopes":
             return scopes_field(scopes_for_user(cast("User", request.user)))
         return super().formfield_for_dbfield(db_field, request, **kwargs)
@@ -153,7 +153,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return None
 
     def revoke_all(self, request: HttpRequest, keys: Iterable[ApiKey]) -> None:
-        """Revoke the keys and log each in the admin's history."""
+        """Revoke the keys and log each revocation in the admin's history."""
         revoked = [key for key in keys if call_in_transaction(revoke_key, key.prefix, now=timezone.now())]
         for key in revoked:
             self.log_change(request, key, "Revoked.")
@@ -179,7 +179,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return HttpResponseRedirect(key_url(key))
 
     def rotate_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Ask how long the old secret stays valid, then rotate the key and show the new one."""
+        """Ask how long the old secret stays valid, then rotate the key and show the new key."""
         key = self.get_key_or_404(request, object_id)
         if not self.can_rotate(request, key):
             raise PermissionDenied
@@ -213,7 +213,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return TemplateResponse(request, f"admin/api_keys/apikey/{name}.html", common | context)
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Return Django's form page: with one save button for a new key, with Rotate and Revoke for an existing one."""
+        """Return Django's form page. A new key has one save button; an existing key has the buttons Rotate and Revoke."""
         key: ApiKey | None = kwargs.get("obj")
         if key is not None and key.state(timezone.now()) is not KeyState.REVOKED:
             can_rotate = key.state(timezone.now()) is not KeyState.EXPIRED and self.can_rotate(request, key)

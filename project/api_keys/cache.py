@@ -1,7 +1,7 @@
-"""A short cache of authenticated API keys, so that a busy client costs one database query per second and not one per call.
+"""A short-lived cache of authenticated API keys, so that a busy client causes one database query per second, not one per call.
 
-An entry lives less than a second and is dropped at once when a key changes in this process, so a revoked key is rejected
-everywhere within a second.
+An entry expires after less than a second. When a process changes a key, it clears its own cache at once. So all processes reject
+a revoked key within a second.
 """
 
 import time
@@ -22,18 +22,18 @@ from project.bridge.database.transactions import run_in_transaction
 TTL_SECONDS = 0.9
 MAX_ENTRIES = 10_000
 
-_entries: dict[bytes, tuple[Principal, float]] = {}  # by the key's SHA-256: the secret itself is not stored
+_entries: dict[bytes, tuple[Principal, float]] = {}  # by the SHA-256 of the key, so that no secret is stored
 
 
 async def authenticate_api_key_cached(text: str) -> Principal:
-    """Return the key's principal. Raises `NotAuthenticated`."""
+    """Return the key's principal, from the cache if possible. Raises `NotAuthenticated`."""
     entries, fingerprint, now = _entries, sha256(text.encode()).digest(), time.monotonic()
     if (entry := entries.get(fingerprint)) and now < entry[1] and _is_unexpired(entry[0]):
         return entry[0]
     principal = await run_in_transaction(authenticate_api_key, text, now=timezone.now())
     if len(entries) >= MAX_ENTRIES:
         entries.clear()
-    # The lifetime starts before the query. If the cache was cleared meanwhile, `entries` is the old dict and the entry is lost.
+    # The lifetime starts before the query. If the cache was cleared meanwhile, `entries` is the old dict, which is discarded.
     entries[fingerprint] = principal, now + TTL_SECONDS
     return principal
 
@@ -54,4 +54,4 @@ caches_stale.subscribe(clear)
 @receiver([post_save, post_delete], sender=ApiKey)
 def _clear_on_change(**_kwargs: Any) -> None:
     clear()
-    transaction.on_commit(clear, robust=True)  # a query during this transaction cached the old state
+    transaction.on_commit(clear, robust=True)  # again, because a query during this transaction may have cached the old state

@@ -1,4 +1,4 @@
-"""A curl command that tries an API key. Pure functions, no I/O."""
+"""Builds a curl command that users can try an API key with. Pure functions, no I/O."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,6 +18,6 @@ def curl_command(server: str, key: str, *, scopes: Iterable[str], allowed_sender
 
 
 def sample_from_address(patterns: Sequence[str]) -> str:
-    """Return an address that matches the first pattern."""
+    """Return an email address that matches the first pattern, or an example address if there are no patterns."""
     local, _, domain = (patterns[0] if patterns else "*@example.com").rpartition("@")
     return f"{'hello' if local == '*' else local}@{domain.replace('*.', 'mail.')}"

@@ -58,7 +58,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
         day: date | None = self.cleaned_data["expires_at"]
         if day is None:
             return None
-        last_moment = timezone.make_aware(datetime.combine(day, time.max))  # the midnight after 9999-12-31 is out of range
+        last_moment = timezone.make_aware(datetime.combine(day, time.max))  # not midnight, which is out of range after 9999-12-31
         try:
             validate_expiry(last_moment, now=timezone.now())
         except ValueError as error:
@@ -67,7 +67,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at r
 
 
 class RotateKeyForm(forms.Form):
-    """Form to rotate an API key: asks how long the old secret stays valid."""
+    """Form to rotate an API key. It asks how long the old secret stays valid."""
 
     overlap = forms.ChoiceField(
         choices=list(_OVERLAP_LABELS.items()),
@@ -82,7 +82,7 @@ class RotateKeyForm(forms.Form):
 
 
 def scopes_field(allowed: Iterable[str]) -> forms.MultipleChoiceField:
-    """Return a field with one checkbox for each of the scopes that the user may grant."""
+    """Return a field with one checkbox for each scope that the user may grant."""
     allowed = set(allowed)
     choices = [
         (scope, format_html("<code>{}</code> {}", scope, description))

@@ -1,7 +1,7 @@
-"""API keys: credentials of programs. Shown once, stored as a hash, and looked up by their prefix.
+"""API keys: credentials of programs. A key is shown once, stored as a hash, and looked up by its prefix.
 
-A key is `mr_`, an 8-character prefix, a 43-character secret (256 bits) and a 6-character checksum, all letters and digits. The
-fixed format and the checksum let secret scanners recognize a key that leaked into a repository.
+A key consists of `mr_`, an 8-character prefix, a 43-character secret (256 bits) and a 6-character checksum. These parts contain
+only letters and digits. Secret scanners recognize a key that leaked into a repository by its fixed format and its checksum.
 """
 
 import secrets
@@ -47,7 +47,7 @@ def create_key(
 
 
 def validate_expiry(expires_at: datetime, *, now: datetime) -> None:
-    """Raise ValueError, with a message for the user, if a new key must not expire at this time."""
+    """Raise ValueError, with a message for the user, if `expires_at` is in the past or too far in the future for a new key."""
     if expires_at <= now:
         raise ValueError("The expiration must be in the future.")
     if expires_at - now > MAX_DURATION:
@@ -55,7 +55,7 @@ def validate_expiry(expires_at: datetime, *, now: datetime) -> None:
 
 
 def save_new_key(key: ApiKey) -> str:
-    """Generate the prefix and the secret of a new row, save it, and return the key."""
+    """Generate the prefix and the secret of a new row, save the row, and return the key."""
     key.prefix = _random_text(PREFIX_LENGTH)
     text = _set_new_secret(key)
     key.save()
@@ -65,11 +65,12 @@ def save_new_key(key: ApiKey) -> str:
 def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> str:
     """Replace a key's secret and return the new key. The old secret stays valid for `overlap`.
 
-    Any older secret is invalid immediately. The prefix stays, and the key still owns its emails. Raises `KeyNotActive`.
+    The secret before the old secret becomes invalid immediately. The prefix stays the same, and the key still owns its emails.
+    Raises `KeyNotActive`.
     """
     key = ApiKey.objects.select_for_update().filter(prefix=prefix.removeprefix(KEY_PREFIX)).first()
     if key is None or key.state(now) in {KeyState.EXPIRED, KeyState.REVOKED}:
-        raise KeyNotActive("No active API key has this prefix.")  # the input is not repeated: it may be a whole key
+        raise KeyNotActive("No active API key has this prefix.")  # without the input, which may be a whole key
     key.previous_secret_hash, key.previous_secret_expires_at = key.secret_hash, now + overlap
     text = _set_new_secret(key)
     key.save(update_fields=["secret_hash", "previous_secret_hash", "previous_secret_expires_at"])
@@ -77,12 +78,12 @@ def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> str:
 
 
 def revoke_key(prefix: str, *, now: datetime) -> bool:
-    """Revoke a key with all of its secrets. Return False if it does not exist or was already revoked."""
+    """Revoke a key with all of its secrets. Return False if the key does not exist or was already revoked."""
     key = ApiKey.objects.select_for_update().filter(prefix=prefix, revoked_at=None).first()
     if key is None:
         return False
     key.revoked_at = now
-    key.save(update_fields=["revoked_at"])  # save() and not update(): its signal clears the key cache
+    key.save(update_fields=["revoked_at"])  # save(), because update() sends no signal to clear the key cache
     return True
 
 
@@ -125,7 +126,7 @@ def _find_key(text: str) -> tuple[ApiKey, bool]:
     """Return the non-revoked key, and whether `text` contains its current secret. Raises `NotAuthenticated`."""
     prefix, secret = _split_key(text)
     key, secret_hash = ApiKey.objects.filter(prefix=prefix).first(), _hash_secret(secret)
-    # Compared even for an unknown key, so that the response time does not reveal whether the prefix exists.
+    # The hashes are compared even for an unknown key, so that the response time does not reveal whether the prefix exists.
     is_current = constant_time_compare(key.secret_hash if key else "", secret_hash)
     is_previous = constant_time_compare(key.previous_secret_hash if key else "", secret_hash)
     if key is None or key.revoked_at is not None or not (is_current or is_previous):
@@ -159,7 +160,7 @@ def _random_text(length: int) -> str:
 
 
 def _hash_secret(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()  # no salt or stretching: the secret is random, and long
+    return sha256(secret.encode()).hexdigest()  # no salt or stretching, because the secret is random and long
 
 
 def _checksum(text: str) -> str:

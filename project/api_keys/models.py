@@ -25,19 +25,19 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True)
     secret_hash = models.CharField(max_length=64)
-    previous_secret_hash = models.CharField(max_length=64, default="", blank=True)  # from before the last rotation
+    previous_secret_hash = models.CharField(max_length=64, default="", blank=True)  # the secret before the last rotation
     previous_secret_expires_at = models.DateTimeField(null=True, blank=True)
     scopes = models.JSONField()
-    allowed_senders = models.JSONField(default=list, blank=True)  # see project.auth.sender_patterns; any address if empty
+    allowed_senders = models.JSONField(default=list, blank=True)  # project.auth.sender_patterns; if empty, any address is allowed
     created_at = models.DateTimeField(default=timezone.now)
-    last_used_at = models.DateTimeField(null=True, blank=True)  # to the minute
+    last_used_at = models.DateTimeField(null=True, blank=True)  # accurate to one minute
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     daily_quota = models.PositiveIntegerField(null=True, blank=True)  # emails per day, see project.api_keys.quota
-    quota_used = models.PositiveIntegerField(default=0)  # on quota_day
-    quota_day = models.DateField(null=True, blank=True)  # in UTC
+    quota_used = models.PositiveIntegerField(default=0)  # emails sent on quota_day
+    quota_day = models.DateField(null=True, blank=True)  # a UTC day
 
-    plaintext = ""  # the full key, only on the instance that was just created; not a column
+    plaintext = ""  # not a column: the full key, only on the instance that was just created
 
     class Meta:
         ordering: ClassVar = ["name"]
@@ -47,7 +47,7 @@ class ApiKey(models.Model):
         return self.name
 
     def state(self, now: datetime) -> KeyState:
-        """Return the key's state. A key that expires within `EXPIRY_WARNING` is expiring."""
+        """Return the key's state. A key that expires within `EXPIRY_WARNING` has the state `EXPIRING`."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is None or self.expires_at > now + EXPIRY_WARNING:

@@ -15,13 +15,13 @@ class QuotaExceeded(RetryLater):
 
 
 def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
-    """Count emails against the daily quota of a key, in the transaction that stores them. A key without a quota has no limit.
+    """Count emails against a key's daily quota, in the transaction that stores the emails. A key without a quota has no limit.
 
     Raises `QuotaExceeded`; in this case the count does not change.
     """
     keys = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False)
     keys.exclude(quota_day=now.date()).update(quota_day=now.date(), quota_used=0)
-    # One statement checks and counts: a concurrent request waits for the row lock and sees the new count.
+    # One statement checks and counts, so that a concurrent request waits for the row lock and sees the new count.
     if keys.filter(quota_used__lte=F("daily_quota") - count).update(quota_used=F("quota_used") + count):
         return
     key = keys.first()

@@ -11,7 +11,7 @@ from project.audit.models import AuditEvent
 
 @admin.register(AuditEvent)
 class AuditEventAdmin(AppendOnlyAdmin):
-    """Logins, rejected credentials, and changes of API keys, passwords and two-factor login."""
+    """Admin of the audit trail."""
 
     list_display = ("created_at", "action", "reason", "actor", "ip_address")
     list_filter = ("action", "reason")
@@ -20,7 +20,7 @@ class AuditEventAdmin(AppendOnlyAdmin):
 
 @admin.register(LogEntry)
 class LogEntryAdmin(AppendOnlyAdmin):
-    """Admin changes, with the user who made each change."""
+    """Admin of Django's history: the changes made in the admin, and the user who made each change."""
 
     list_display = ("action_time", "user", "content_type", "object_repr", "change")
     list_filter = ("action_flag",)

@@ -1,10 +1,10 @@
-"""Deduplicates repeated rejections within a minute, so that a flood does not fill the table. Thread-safe."""
+"""Deduplicates repeated rejections within a minute, so that a flood of rejections does not fill the table. Thread-safe."""
 
 import math
 from threading import Lock
 
 WINDOW_SECONDS = 60.0
-MAX_TRACKED = 100  # distinct entries in a window
+MAX_TRACKED = 100  # distinct pairs of actor and reason in a window
 
 
 class RecentEvents:
@@ -15,7 +15,7 @@ class RecentEvents:
         self._lock = Lock()
 
     def is_new(self, actor: str, reason: str, *, now: float) -> bool:
-        """Return whether this pair was not seen within the window, and remember it."""
+        """Return whether this pair of actor and reason was not seen within the window, and remember the pair."""
         with self._lock:
             if now < self._seen_at.get((actor, reason), -math.inf) + WINDOW_SECONDS:
                 return False
@@ -23,7 +23,7 @@ class RecentEvents:
             return True
 
     def has_capacity(self, now: float) -> bool:
-        """Return whether another unknown actor can still be tracked separately."""
+        """Return whether fewer than `MAX_TRACKED` pairs were seen within the window, so that another actor can be tracked."""
         with self._lock:
             if len(self._seen_at) >= MAX_TRACKED:
                 self._seen_at = {key: at for key, at in self._seen_at.items() if now < at + WINDOW_SECONDS}

@@ -23,12 +23,12 @@ class AuditAction(models.TextChoices):
 
 
 class AuditEvent(models.Model):
-    """One action. It stores names as they were at that time, and stays when the user or key is deleted."""
+    """One audited action. The row contains names as they were at that time, and stays when the user or key is deleted."""
 
     created_at = models.DateTimeField(default=timezone.now)
     action = models.CharField(max_length=24, choices=AuditAction)
     actor = models.CharField(max_length=150)  # the name of a user or of an API key
-    reason = models.CharField(max_length=20, default="", blank=True)  # of a rejection; `token` if an access token was issued
+    reason = models.CharField(max_length=20, default="", blank=True)  # why rejected, or `token` if an access token was issued
     ip_address = models.GenericIPAddressField(null=True, blank=True)  # of the client, if there was a request
 
     class Meta:

@@ -22,7 +22,7 @@ from project.audit.store import build_audit_event
 from project.auth.access_tokens import access_token_issued
 
 WRONG_CREDENTIALS, LOCKED_OUT = "wrong credentials", "locked out"
-VIA_ACCESS_TOKEN = "token"  # noqa: S105  # how the user logged in, not a token
+VIA_ACCESS_TOKEN = "token"  # noqa: S105  # a way to log in, not a token
 _recent = RecentEvents()
 _ACTION_BY_FIELD = {"revoked_at": AuditAction.KEY_REVOKED, "previous_secret_hash": AuditAction.KEY_ROTATED}
 
@@ -63,7 +63,7 @@ def _on_second_factor_missing(request: HttpRequest, user: User, **_kwargs: Any) 
 
 
 def _is_new_lockout(request: HttpRequest | None) -> bool:
-    """Return whether to write the attempt: at most one row a minute is written for a locked-out client that keeps trying."""
+    """Return whether to write a row for this attempt: at most one row a minute is written for each locked-out client."""
     now = monotonic()
     return _recent.has_capacity(now) and _recent.is_new((client_ip(request) if request else None) or "", LOCKED_OUT, now=now)
 
@@ -78,7 +78,7 @@ def _on_key_saved(instance: ApiKey, created: bool, update_fields: frozenset[str]
 @receiver(pre_save, sender=User)
 def _on_password_change(instance: User, update_fields: frozenset[str] | None, **_kwargs: Any) -> None:
     if update_fields is not None and instance._password is None:  # type: ignore[attr-defined]  # the stubs lack it
-        return  # a login: it updates `last_login`, or hashes the same password with current parameters
+        return  # a login only updates `last_login`, or hashes the same password with current parameters
     before = User.objects.filter(pk=instance.pk).first()
     if before is not None and before.password != instance.password:
         _write(AuditAction.PASSWORD_CHANGED, instance.get_username())
@@ -86,7 +86,7 @@ def _on_password_change(instance: User, update_fields: frozenset[str] | None, **
 
 @receiver([pre_save, pre_delete], sender=TOTPDevice)
 def _on_device_change(signal: object, instance: TOTPDevice, **_kwargs: Any) -> None:
-    """Record each confirmed device that is added, removed or moved, by the user, by staff or by a command."""
+    """Record when a confirmed device is added, removed or moved to another user."""
     before = TOTPDevice.objects.filter(pk=instance.pk, confirmed=True).select_related("user").first()
     after = instance if signal is pre_save and instance.confirmed else None
     if before and after and before.user_id == after.user_id:

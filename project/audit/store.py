@@ -22,4 +22,4 @@ def _valid_ip_address(text: str | None) -> str | None:
     try:
         return str(parse_ip_address((text or "").partition("%")[0]))
     except ValueError:
-        return None  # a client of a Unix socket has no address
+        return None  # a client of a Unix socket has no IP address

@@ -1,7 +1,7 @@
 """Writes rejected API credentials to the audit trail, in the background.
 
-A flood of bad credentials becomes one row a minute for each key, user or IP address and each reason; beyond a hundred IP
-addresses, one row for all of them.
+At most one row a minute is written for the same key, user or IP address and the same reason. After a hundred different rows in a
+minute, all further IP addresses share one row for each reason.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL_SECONDS = 1.0  # entries of one interval share a transaction
 RETRY_INTERVAL_SECONDS = 60.0  # after a failed write
-MAX_QUEUED_EVENTS = 1000  # rows kept while the database is unavailable
+MAX_QUEUED_EVENTS = 1000  # maximum number of rows kept while the database is unavailable
 MANY_ADDRESSES = "from many addresses"
 
 
 class AuditWriter:
-    """Queues and writes audit entries. One per application. Each process deduplicates separately."""
+    """Queues and writes audit entries. Create one writer per application. Each process deduplicates separately."""
 
     def __init__(self) -> None:
         self._recent = RecentEvents()
         self._queued: list[AuditEvent] = []
-        self._has_entries: asyncio.Event | None = None  # set while `running`
+        self._has_entries: asyncio.Event | None = None  # None unless `running` is active
 
     async def record(self, rejection: NotAuthenticated, *, ip_address: str | None) -> None:
-        """Queue an entry for a rejected credential and return immediately. Without a lifespan, write it before returning."""
+        """Queue an entry for a rejected credential and return immediately. Without `running`, write the entry and then return."""
         if rejection.reason is None:
             return
         now, actor = time.monotonic(), rejection.name
@@ -50,7 +50,7 @@ class AuditWriter:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Write queued entries while this context is open, and the rest at its end. For the lifespan."""
+        """Write queued entries while this context is open, and the remaining entries when it closes. The lifespan uses it."""
         self._has_entries, stopping = asyncio.Event(), asyncio.Event()
         task = asyncio.create_task(self._write_loop(self._has_entries, stopping))
         try:
@@ -81,5 +81,5 @@ class AuditWriter:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):  # not wait_for: Python 3.11's may swallow a cancellation
+        async with asyncio.timeout(seconds):  # not wait_for(), which may swallow a cancellation in Python 3.11
             await event.wait()

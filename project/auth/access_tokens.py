@@ -1,7 +1,7 @@
 """Access tokens: short-lived and signed, not stored. Changing the password or deactivating the user revokes them at once.
 
-They use Django's signing (HMAC-SHA256 under SECRET_KEY, with the time of issue) rather than JWT: it needs no dependency, and an
-attacker cannot choose the algorithm.
+They use Django's signing (HMAC-SHA256 with SECRET_KEY, including the time of issue) and not JWT, because Django's signing needs
+no dependency, and an attacker cannot choose the algorithm.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ from project.auth.scopes import require_known_scopes, scopes_for_user
 
 LIFETIME_SECONDS = 1800
 MAX_USERNAME_LENGTH = 150  # characters
-access_token_issued = Signal()  # with `request` and `user`
+access_token_issued = Signal()  # sent with `request` and `user`
 _SALT = "mailrail.access-token"
 
 
@@ -39,8 +39,8 @@ def issue_access_token(
 ) -> AccessToken:
     """Authenticate a user with Django's backends and return a token with the requested scopes that the user has.
 
-    Without requested scopes, the token has all of the user's. Raises `NotAuthenticated`, `LockedOut`, `TwoFactorRequired` and
-    `InvalidScope`.
+    Without requested scopes, the token has all scopes of the user. Raises `NotAuthenticated`, `LockedOut`, `TwoFactorRequired`
+    and `InvalidScope`.
     """
     require_known_scopes(scopes)
     is_storable = "\x00" not in username and len(username) <= MAX_USERNAME_LENGTH  # PostgreSQL raises an error otherwise
@@ -74,5 +74,5 @@ def authenticate_access_token(text: str) -> Principal:
 
 
 def _credentials_hash(user: User) -> str:
-    # Changes with the password and the device, but reveals neither the password nor the session's own hash.
+    # The hash changes when the password or the device changes, but reveals neither the password nor the session's own hash.
     return salted_hmac(_SALT, user.get_session_auth_hash(), algorithm="sha256").hexdigest()[:32]

@@ -24,15 +24,15 @@ from project.bridge.notifications.local import LocalSignal
 
 logger = logging.getLogger(__name__)
 
-POLL_INTERVAL_SECONDS = 0.5  # while there are subscribers
+POLL_INTERVAL_SECONDS = 0.5  # polls only while there are subscribers
 
-caches_stale = LocalSignal[[]]()  # caches of credentials clear themselves; sent before `credentials_changed`
+caches_stale = LocalSignal[[]]()  # sent when polling finds a change: caches of credentials must be cleared
 credentials_changed = LocalSignal[[]]()  # sent on any thread, after the commit
 
 
 @asynccontextmanager
 async def poll_credential_changes() -> AsyncIterator[None]:
-    """Announce changes made by other processes, too, while this context is open. For the lifespan."""
+    """Announce changes made by other processes too, while this context is open. The application's lifespan uses it."""
     task = asyncio.create_task(_poll())
     try:
         yield

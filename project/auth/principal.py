@@ -1,4 +1,4 @@
-"""The principal (an authenticated caller, by any kind of credential) and the errors of authentication and authorization."""
+"""The principal (a caller authenticated by any kind of credential) and the errors of authentication and authorization."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ PrincipalKind = Literal["key", "token", "session"]
 
 
 class AuthFailureReason(StrEnum):
-    """Reason why a credential was rejected. It goes into the audit trail, not into the response."""
+    """Reason why a credential was rejected. It is written to the audit trail, and is not part of the response."""
 
     BAD_KEY = "bad key"
     EXPIRED_KEY = "expired key"
@@ -45,7 +45,7 @@ class InsufficientScope(DomainError):
 
 
 class SenderNotAllowed(DomainError):
-    """The caller may send, but not from this address."""
+    """The caller may send emails, but not from this email address."""
 
     code = "sender_not_allowed"
 
@@ -57,12 +57,12 @@ class Principal:
     kind: PrincipalKind
     name: str  # for display: a username, or the name of an API key
     scopes: frozenset[str]
-    owner_id: str = ""  # the `owner` of the rows that it creates
-    can_view_all: bool = False  # also emails of other owners
-    can_change_all: bool = False
-    allowed_senders: tuple[str, ...] = ()  # patterns for the From address; any address if empty
-    expires_at: datetime | None = None  # of the credential, if known
-    quota_key: int | None = None  # primary key of the API key whose daily quota its emails count against, if it has one
+    owner_id: str = ""  # the `owner` of the rows that the principal creates
+    can_view_all: bool = False  # may also view the emails of other owners
+    can_change_all: bool = False  # may also change the emails of other owners
+    allowed_senders: tuple[str, ...] = ()  # patterns for the From address; if empty, any From address is allowed
+    expires_at: datetime | None = None  # when the credential expires, if known
+    quota_key: int | None = None  # primary key of the API key, if the key has a daily quota
 
     def require(self, *scopes: str) -> None:
         """Raise `InsufficientScope` unless the principal has all of `scopes`."""
@@ -70,11 +70,11 @@ class Principal:
             raise InsufficientScope(f"Missing required scope: {', '.join(missing)}.")
 
     def can_send_as(self, address: str) -> bool:
-        """Return whether the principal may send from a normalized bare address."""
+        """Return whether the principal may send from a normalized email address without a display name."""
         return not self.allowed_senders or any(matches_pattern(pattern, address) for pattern in self.allowed_senders)
 
     def require_sender(self, address: str) -> None:
-        """Raise `SenderNotAllowed` unless the principal may send from a normalized bare address."""
+        """Raise `SenderNotAllowed` unless the principal may send from a normalized email address without a display name."""
         if not self.can_send_as(address):
             raise SenderNotAllowed(
                 f"This API key cannot send from {address}. Allowed From addresses: {', '.join(self.allowed_senders)}."
@@ -82,12 +82,12 @@ class Principal:
 
 
 def principal_for_user(kind: PrincipalKind, user: User, *, scopes: frozenset[str]) -> Principal:
-    """Return a user's principal with these scopes. It may view and change other owners' emails if the user may in the admin."""
+    """Return a user's principal with these scopes. Its rights to other owners' emails are those of the user in the admin."""
     can_change_all = user.is_staff and user.has_perm("emails.change_email")
     can_view_all = can_change_all or (user.is_staff and user.has_perm("emails.view_email"))
     return Principal(kind, user.get_username(), scopes, owner_id_of_user(user), can_view_all, can_change_all)
 
 
 def owner_id_of_user(user: User) -> str:
-    """Return the `owner_id` of a user, the same for access tokens and sessions."""
+    """Return the `owner_id` for a user's access tokens and sessions."""
     return f"user:{user.pk}"

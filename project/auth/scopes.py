@@ -1,4 +1,4 @@
-"""Scopes of the API. A user's scopes follow from their Django permissions, so they are granted in the admin."""
+"""Scopes of the API. A user's scopes follow from the user's Django permissions, which are granted in the admin."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ SCOPES = {
     "suppressions:write": "Add and remove suppressions",
 }
 
-PERMISSIONS = {  # a scope requires the permission for everything that it allows, so that the API allows no more than the admin
+PERMISSIONS = {  # a scope requires the permissions for all its actions, so that the API allows no more than the admin
     "emails:send": ["emails.add_email"],
     "emails:read": ["emails.view_email"],
     "events:read": ["emails.view_email"],

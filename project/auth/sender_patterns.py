@@ -1,4 +1,4 @@
-"""Patterns for the From addresses that an API key may use: an address, `*@domain`, or `*@*.domain` for its subdomains.
+"""Patterns for the From addresses that an API key may use: an email address, `*@domain`, or `*@*.domain` for all subdomains.
 
 Pure functions, no I/O.
 """
@@ -16,7 +16,7 @@ def normalize_pattern(text: str) -> str:
     if not local or (local != "*" and "*" in local):
         raise ValueError(f"{text}: enter an address, *@domain or *@*.domain.")
     try:
-        # Validated with the same rules as From addresses; otherwise no address would match. An asterisk is valid in a local part.
+        # Validated with the same rules as From addresses, so that a From address can match. The validator accepts `*@`.
         address = validate_email(
             f"{local}@{domain.removeprefix(subdomains)}",
             check_deliverability=False,
@@ -31,7 +31,7 @@ def normalize_pattern(text: str) -> str:
 
 
 def matches_pattern(pattern: str, address: str) -> bool:
-    """Return whether a normalized bare address matches a normalized pattern."""
+    """Return whether a normalized email address without a display name matches a normalized pattern."""
     pattern_local, _, pattern_domain = pattern.rpartition("@")
     local, _, domain = address.lower().rpartition("@")
     if pattern_local not in ("*", local):

@@ -1,8 +1,8 @@
 """Django's sessions and CSRF check for FastAPI: a user who is logged in at /admin/ is logged in at /api too.
 
-Django's own code decides: a changed password or a deactivated user ends the session. Browsers also send cookies with forged
-requests, so an unsafe method needs a CSRF token too. Needs the packages django and fastapi; reads `SESSION_ENGINE`,
-`SESSION_COOKIE_NAME` and Django's CSRF settings.
+Django's own code checks the session, so a changed password or a deactivated user ends the session. Browsers send the session
+cookie with forged requests, too, so a request with an unsafe method also needs a CSRF token. Needs the packages django and
+fastapi, and reads `SESSION_ENGINE`, `SESSION_COOKIE_NAME` and Django's CSRF settings.
 """
 
 from importlib import import_module
@@ -21,16 +21,17 @@ from .database.transactions import run_in_transaction
 
 
 class CsrfFailed(Exception):
-    """A request with a session cookie and an unsafe method failed Django's CSRF check. The text is Django's reason."""
+    """A request with a session cookie and an unsafe method failed Django's CSRF check. The message is Django's reason."""
 
 
 async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
     """FastAPI dependency. Return the logged-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`.
 
-    A WebSocket's cookie counts only with an Origin header, which `WebSocketOriginMiddleware` checks: all browsers send one.
+    The cookie of a WebSocket without an Origin header is ignored, because `WebSocketOriginMiddleware` cannot check its origin.
+    All browsers send an Origin header.
     """
     if not connection.cookies.get(settings.SESSION_COOKIE_NAME, "").isalnum():
-        return None  # no cookie, or not from Django: its session keys are letters and digits
+        return None  # no cookie, or not Django's: Django's session keys are letters and digits
     if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
         return None
     request = django_request(connection)
@@ -41,7 +42,7 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
 
 
 def django_request(connection: HTTPConnection) -> HttpRequest:
-    """Return Django's view of the request: headers, cookies, host and scheme, but no body."""
+    """Return the request as a Django `HttpRequest`, with headers, cookies, host and scheme, but without a body."""
     headers = [(name, value) for name, value in connection.scope["headers"] if name not in _BODY_HEADERS]
     scheme = _SCHEMES.get(connection.scope.get("scheme", "http"), "http")
     scope = {"method": "GET", **connection.scope, "headers": headers, "root_path": "", "scheme": scheme}

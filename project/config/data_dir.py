@@ -8,9 +8,9 @@ from tempfile import NamedTemporaryFile
 
 
 def restrict_database_permissions(folder: Path) -> None:
-    """Remove the access of other users to our SQLite files: earlier versions created them without a umask.
+    """Remove other users' access to Mailrail's SQLite files, because earlier versions created the files without a umask.
 
-    The directory keeps its mode, since it may be shared on purpose.
+    The directory keeps its mode, because it may be shared on purpose.
     """
     for file in folder.glob("*.sqlite3*"):
         status = file.stat()
@@ -19,7 +19,7 @@ def restrict_database_permissions(folder: Path) -> None:
 
 
 def write_if_missing(path: Path, text: str) -> None:
-    """Write a file with mode 600 atomically. Of processes that start at the same time, the first one wins."""
+    """Write a file atomically, with mode 600, unless it exists. If several processes write it at once, the first one wins."""
     with NamedTemporaryFile("w", dir=path.parent) as temporary, suppress(FileExistsError):  # created with mode 600
         temporary.write(text)
         temporary.flush()

@@ -1,4 +1,4 @@
-"""Checks of the database's schema at start: is it prepared for this version, and can this version use it at all?"""
+"""Startup checks of the database schema: are all migrations applied, and can this version use the database at all?"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ class IncompatibleDatabase(Exception):
 
 @contextmanager
 def startup_connection() -> Iterator[None]:
-    """Run checks of the schema, and close the connection that they opened.
+    """Close the connection that the schema checks inside this context have opened.
 
     An unavailable database does not prevent startup, because it may become available later. `/api/health/ready` reports it.
     """

@@ -20,7 +20,7 @@ MAX_CONNECTIONS = 500
 class Relay:
     """An SMTP server, and how many `connections` may be open to it at the same time.
 
-    `timeout` is in seconds and applies to every reply, except the reply to a whole message, which has `data_done_timeout`.
+    Timeouts are in seconds. `data_done_timeout` applies to the reply to a whole message, and `timeout` to every other reply.
     """
 
     host: str
@@ -35,7 +35,7 @@ class Relay:
 
 
 def parse_email_url(url: str) -> Relay | None:
-    """Return the relay, or None for `mailbox://`. Raises `ValueError`, whose message contains nothing that may be a password."""
+    """Return the relay, or None for `mailbox://`. Raises `ValueError`, with a message that never contains the password."""
     if url == MAILBOX_URL:
         return None
     try:

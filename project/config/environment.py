@@ -22,11 +22,11 @@ from project.config.rates import UNLIMITED, parse_rate
 BASE_DIR = Path(__file__).resolve().parents[2]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 Timeout = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # seconds
-CommaSeparated = Annotated[list[str], NoDecode]  # separated by commas
+CommaSeparated = Annotated[list[str], NoDecode]  # text with commas, not JSON
 
 
 class Environment(BaseSettings):
-    """Every variable that Mailrail reads; their names are in capitals: `HOST`, `PORT`, …"""
+    """All environment variables that Mailrail reads. Their names are in upper case: `HOST`, `PORT`, …"""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
 
@@ -203,7 +203,7 @@ class Environment(BaseSettings):
 
     @cached_property
     def public_host(self) -> str | None:
-        """The host name of `PUBLIC_URL`, in the form of `ALLOWED_HOSTS`: an IPv6 address is in brackets."""
+        """The host name of `PUBLIC_URL`, written as in `ALLOWED_HOSTS`: an IPv6 address has brackets."""
         host = urlsplit(self.public_url or "").hostname
         return f"[{host}]" if host and ":" in host else host
 
@@ -213,7 +213,7 @@ class Environment(BaseSettings):
         return self.public_url is not None and self.public_url.startswith("https://")
 
     def ensure_data_dir(self) -> Path:
-        """Return `DATA_DIR`, created with mode 700 if it is missing. Revokes the access of other users to the databases in it."""
+        """Return `DATA_DIR`, created with mode 700 if it is missing. Removes other users' access to the SQLite files in it."""
         folder = self.data_dir.resolve()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         restrict_database_permissions(folder)
@@ -231,7 +231,7 @@ class Environment(BaseSettings):
 
 
 def read_environment() -> Environment:
-    """Return the environment of this process. Exits with one line for each variable whose value is invalid."""
+    """Return the environment of this process. Exits with one error line for each invalid variable."""
     try:
         return Environment()
     except ValidationError as error:

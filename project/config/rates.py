@@ -1,4 +1,4 @@
-"""Parses rate limits such as `600/minute` or `off`, as settings write them. Pure functions, no I/O."""
+"""Parses rate limits such as `600/minute` or `off` in settings. Pure functions, no I/O."""
 
 from limits import RateLimitItem, parse
 

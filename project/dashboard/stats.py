@@ -1,6 +1,6 @@
-"""Read the dashboard's numbers with queries on ids and small indexes, so that they stay fast with millions of emails.
+"""Reads the dashboard's numbers with queries on ids and small indexes, so that the queries stay fast with millions of emails.
 
-Event counts per minute, hour or day are cached, so that each event is counted once.
+Event counts per minute, hour or day are cached, so that a refresh counts only the events since the last refresh.
 """
 
 import math
@@ -22,7 +22,7 @@ from project.events.selectors import last_event_id
 SERIES_BY_EVENT_TYPE = {"email.sent": "sent", "email.delayed": "delayed", "email.failed": "failed", "email.bounced": "failed"}
 QUEUE_STATUSES = (Status.QUEUED, Status.SENDING, Status.DELAYED, Status.SCHEDULED)
 FAILURE_STATUSES = (Status.DELAYED, Status.FAILED, Status.BOUNCED)
-CLOSE_BUCKET_AFTER = timedelta(seconds=30)  # a transaction that began within the bucket may commit later
+CLOSE_BUCKET_AFTER = timedelta(seconds=30)  # a transaction that began within the bucket may commit after its end
 LATENCY_SAMPLE_SIZE = 1000  # most recently sent emails
 LATENCY_EVENT_WINDOW = 20_000  # most recent events that are searched for sent emails
 FAILURE_SAMPLE_SIZE = 500  # most recent emails of each failure status
@@ -68,7 +68,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Failure:
-    """A reply of the relay, the number of recent emails that received it, and the status of one of them."""
+    """A reply of the relay, the number of recent emails that received this reply, and the status of one of these emails."""
 
     reply: str
     emails: int
@@ -77,7 +77,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class QueueDepths:
-    """Number of emails in each status of the queue, and the time when the oldest queued email was queued."""
+    """Number of emails in each status of the queue, and the time when the oldest queued email was last queued."""
 
     depths: Mapping[str, int]
     oldest_queued_at: datetime | None
@@ -85,7 +85,7 @@ class QueueDepths:
 
 @dataclass(frozen=True)
 class Bucket:
-    """Event counts of one time span: all its events with an id below `end_id`. A `closed` bucket gets no more events."""
+    """Counts of the events in one time span, up to the event id `end_id` (exclusive). A `closed` bucket gets no more events."""
 
     end_id: int
     counts: dict[str, int]
@@ -110,7 +110,7 @@ def bucket_counts(resolution: Resolution, *, now: datetime) -> dict[datetime, di
 def first_event_id_since(moment: datetime, *, low: int, high: int) -> int:
     """Return the id of the first event at or after `moment`, or `high` if there is none.
 
-    A binary search from `low` to `high`: event ids are in the order of their times.
+    A binary search from `low` to `high`. It works because event ids are in the order of the events' times.
     """
     while low < high:
         middle = (low + high) // 2
@@ -129,7 +129,7 @@ def read_queue_depths() -> QueueDepths:
 
 
 def oldest_queued_at() -> datetime | None:
-    """Return when the oldest queued email was queued (after a retry: queued again), or None if the queue is empty."""
+    """Return when the oldest queued email was last queued (a retry queues it again), or None if no email is queued."""
     email_id = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("id", flat=True).first()
     if email_id is None:
         return None
@@ -137,7 +137,7 @@ def oldest_queued_at() -> datetime | None:
 
 
 def read_latency(*, now: datetime) -> Latency:
-    """Return the delivery latency of emails sent in the last hour."""
+    """Return the delivery latency of emails sent in the last hour. If there are many, only the latest emails count."""
     end_id = last_event_id() + 1
     start_id = first_event_id_since(now - timedelta(hours=1), low=max(0, end_id - LATENCY_EVENT_WINDOW), high=end_id)
     sent = Event.objects.filter(id__gte=start_id, type="email.sent").order_by("-id")
@@ -177,7 +177,7 @@ def percentile(ordered: Sequence[float], percent: int) -> float | None:
 
 
 def generalize_reply(reply: str) -> str:
-    """Replace addresses and long numbers with "…", so that the same reply to different emails is counted as one."""
+    """Replace email addresses and long numbers with "…", so that the same reply to different emails counts as one reply."""
     if match := PYTHON_SMTP_ERROR.search(reply):
         reply = " ".join(match.groups())
     return LONG_NUMBER.sub("…", EMAIL_ADDRESS.sub("…", reply)).strip() or "No reply"
@@ -188,7 +188,7 @@ def _empty_bucket(end_id: int) -> Bucket:
 
 
 def _count_new_events(bucket: Bucket, *, end: datetime, end_id: int, now: datetime) -> Bucket:
-    """Add the events since the last count. Event ids are in commit order, so no earlier id can appear later."""
+    """Return the bucket with the new events added. Event ids are in commit order, so no new event has an id below `end_id`."""
     if end <= now:
         end_id = first_event_id_since(end, low=bucket.end_id, high=end_id)
     counts = dict(bucket.counts)

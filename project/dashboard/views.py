@@ -27,7 +27,7 @@ VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
 def stats_view(request: HttpRequest) -> JsonResponse:
     """Return counts by minute, hour or day (`?resolution=`), the queue, latency, failures and the latest events.
 
-    Newer events follow on the WebSocket, after `cursor`.
+    The client then opens the WebSocket with the event id `cursor`, to receive all newer events.
     """
     if not request.user.has_perm(VIEW_PERMISSION):
         raise PermissionDenied

@@ -19,7 +19,7 @@ class CircuitBreaker:
         self.error = ""
 
     def record_failure(self, error: str, *, now: datetime) -> bool:
-        """Open the breaker, or keep it open longer. Return whether the state changed."""
+        """Open the breaker, or after a failed probe open it again for longer. Return whether the state changed."""
         if self._is_open(now):
             return False  # the attempt was in flight when the breaker opened
         self.failures += 1
@@ -38,7 +38,7 @@ class CircuitBreaker:
         return max(0, 1 - in_flight) if self.failures else limit
 
     def _is_open(self, now: datetime) -> bool:
-        # A pause that would last longer than the longest one is over: the clock was set back.
+        # If the pause would last longer than `MAX_PAUSE`, the clock was set back, and the pause counts as over.
         return self.next_probe_at is not None and now < self.next_probe_at <= now + MAX_PAUSE
 
 

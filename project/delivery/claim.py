@@ -19,8 +19,8 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-LEASE = timedelta(minutes=5)  # live workers renew it; for workers on other machines it is the only sign that they are alive
-# The fields that sending needs. Loading the others takes as long as half the claim.
+LEASE = timedelta(minutes=5)  # live workers renew their leases; on other machines, this is the only sign of a live worker
+# The fields that sending needs. Loading the other fields too would take about half the time of a claim.
 CLAIMED_FIELDS = (
     "id",
     "owner",
@@ -34,14 +34,14 @@ CLAIMED_FIELDS = (
     "recipient_results",
     "claimed_by",
 )
-# How long an outage row is kept after its next probe was due. A live worker has probed the relay again by then, although a
-# relay may take ten minutes to time out.
+# How long an outage row is kept after its next probe was due. By then, a live worker has probed the relay again,
+# even if the probe took ten minutes to time out.
 OUTAGE_RETENTION = timedelta(minutes=15)
-MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate size of one claim, because each of a hundred emails may have 15 MiB
+MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate limit for one claim, because each of a hundred emails may have 15 MiB
 
 
 def claim_emails(worker: str, *, limit: int, now: datetime) -> list[Email]:
-    """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each.
+    """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each email.
 
     Suppressed recipients are skipped. An email without any other recipients gets its final status here and is not returned.
     The list is empty only if no email is due.
@@ -62,9 +62,9 @@ def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime) -> 
 
 
 def requeue_abandoned(dead_workers: Iterable[str], *, live: Iterable[str] = (), now: datetime) -> int:
-    """Requeue emails that are claimed by dead workers or whose lease has expired. Return how many.
+    """Requeue emails that are claimed by dead workers or whose lease has expired. Return how many were requeued.
 
-    Expired leases of workers known to be `live` are ignored: all leases expire at once when the clock is set forward.
+    Expired leases of workers known to be `live` are ignored, because all leases expire at once when the clock is set forward.
     """
     dead = list(dead_workers)
     abandoned = Q(claimed_by__in=dead) | (Q(lease_expires_at__lt=now) & ~Q(claimed_by__in=list(live)))
@@ -86,7 +86,7 @@ def release_claims(emails: Sequence[Email], *, now: datetime) -> None:
 
 
 def next_due_at() -> datetime | None:
-    """Return when the next scheduled or delayed email is due."""
+    """Return when the next scheduled or delayed email is due, or None if there is no such email."""
     waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__isnull=False).order_by("next_attempt_at")
     return waiting.values_list("next_attempt_at", flat=True).first()
 
@@ -94,7 +94,7 @@ def next_due_at() -> datetime | None:
 def _due_ids(limit: int, now: datetime) -> list[UUID]:
     """Return the ids of scheduled and delayed emails that are due, then of queued emails.
 
-    Two queries, because each uses an index and `OR` would use neither index.
+    Runs two queries, because each of the two uses an index. A single query with `OR` would use neither index.
     """
     waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now).order_by("next_attempt_at")
     queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
@@ -115,7 +115,7 @@ def _ids_and_sizes(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]
 
 
 def _skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
-    """Lock the rows, skipping those locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
+    """Lock the rows, and skip rows locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
     if connection.features.has_select_for_update_skip_locked:
         return emails.select_for_update(skip_locked=True, of=("self",))
     return emails
@@ -137,7 +137,7 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
 
 
 def _skip_suppressed(emails: Sequence[Email], now: datetime) -> list[NewEvent]:
-    """Mark suppressed recipients, and finish emails that have no others. Return the events to append."""
+    """Mark suppressed recipients, and finish emails that have no other recipients. Return the events to append."""
     suppressed = find_suppressed({address for email in emails for address in email.recipients})
     events = []
     for email in emails:
@@ -158,6 +158,6 @@ def _skip_recipients(email: Email, addresses: list[str], now: datetime) -> list[
     event.type = f"email.{Status.SUPPRESSED}"
     if email.status in (Status.SENDING, Status.SUPPRESSED):
         return [event]
-    # An earlier attempt reached other recipients, so the email ends with their status.
+    # The other recipients have results from earlier attempts, so the email ends with the status of those results.
     reply = reply_for_status(Status(email.status), email.recipient_results)
     return [event, build_event(email, now=now, smtp_code=reply.code if reply else None, response=reply.text if reply else None)]

@@ -3,7 +3,7 @@
 Pure: the caller passes the current time and the random number.
 
 A relay may accept an email for some recipients and reject it for others. Recipients with a final result are in
-`recipient_results`; all others are pending. An email is `sent` if the relay accepted it for at least one recipient.
+`recipient_results`; all other recipients are pending. An email is `sent` if the relay accepted it for at least one recipient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,8 @@ class DeliveryState:
 class DeliveryDecision:
     """The email after the attempt, and the relay's `reply` that explains its status.
 
-    `rejections` contains the recipients that the relay rejected in this attempt, with its replies. `bounced` contains the
-    rejected addresses that do not exist.
+    `rejections` contains the recipients that the relay rejected in this attempt, with the relay's replies. `bounced` contains
+    the rejected addresses that do not exist, with the relay's replies.
     """
 
     status: Status
@@ -105,7 +105,8 @@ def reply_for_status(status: Status, recipient_results: RecipientResults) -> Rep
 def overall_status(recipient_results: RecipientResults) -> Status:
     """Return the status of an email whose recipients all have a final result."""
     statuses = {final["status"] for final in recipient_results.values()}
-    for status in (Status.SENT, Status.FAILED, Status.BOUNCED):  # the best first, then the one that can be retried
+    # The best status first, then `failed` before `bounced`, because a failed email can be retried.
+    for status in (Status.SENT, Status.FAILED, Status.BOUNCED):
         if status in statuses:
             return status
     return Status.SUPPRESSED
@@ -117,7 +118,7 @@ def _requested_delay(result: SendResult) -> timedelta | None:
 
 
 def _error_text(result: SendResult, state: DeliveryState) -> str:
-    """Return the errors, each with its address unless all recipients have the same error."""
+    """Return the errors, each with the recipient's address unless all recipients have the same error."""
     distinct = {str(reply) for reply in result.rejections.values()}
     if len(distinct) == 1 and len(result.rejections) == len(state.recipients):
         return distinct.pop()

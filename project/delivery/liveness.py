@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-STARTUP_GRACE_SECONDS = 3600.0  # a hidden file older than this is left over from a crash: starting takes an instant
+STARTUP_GRACE_SECONDS = 3600.0  # an older hidden file was left by a crash, because starting takes only an instant
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def hold_liveness_lock(folder: Path) -> Iterator[str]:
 
 
 def dead_workers(folder: Path) -> list[str]:
-    """Return the names of dead workers of this machine, until `remove_dead`. Workers of other machines are unknown."""
+    """Return the names of this machine's dead workers whose files still exist. Workers on other machines are unknown."""
     return [path.name for path in folder.iterdir() if _is_locked(path) is False]
 
 
@@ -38,9 +38,9 @@ def live_workers(folder: Path) -> list[str]:
 
 
 def remove_dead(names: Iterable[str], folder: Path) -> None:
-    """Delete the files of dead workers, once their emails are back in the queue."""
+    """Delete the files of dead workers. Call this after their emails are back in the queue."""
     for name in names:
-        # Another worker has deleted the file, or this user lacks the permission; the worker then stays listed as dead.
+        # Another worker may have deleted the file, or this user lacks the permission and the worker stays listed as dead.
         with suppress(OSError):
             (folder / name).unlink()
 

@@ -25,7 +25,7 @@ from project.transports.smtp.error_classification import FailureKind
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 5.0
-MIN_POLL_INTERVAL_SECONDS = 0.02  # after a poll that finds no emails, so that emails queued meanwhile are claimed together
+MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
 FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
 MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
 
@@ -57,7 +57,7 @@ class DeliveryLoop:
         return self._task is not None and not self._task.done()
 
     def start(self) -> None:
-        """Poll for due emails until `finish`."""
+        """Start to poll for due emails. Polling ends with `finish`."""
         self._task = asyncio.create_task(self._run())
 
     def wake(self) -> None:
@@ -103,7 +103,7 @@ class DeliveryLoop:
             await _wait(self._wake_up, await self._seconds_until_next_poll())
             if not self._may_have_more:
                 await asyncio.sleep(MIN_POLL_INTERVAL_SECONDS - (time.monotonic() - self._claimed_at))
-        await self._poll()  # emails queued just before the end are still sent
+        await self._poll()  # emails queued just before the shutdown are still sent
 
     async def _poll(self) -> None:
         try:
@@ -114,12 +114,12 @@ class DeliveryLoop:
             logger.exception("The delivery worker could not poll the queue; trying again in %g s", self._poll_interval)
 
     async def _sweep(self) -> None:
-        """Once per sweep interval, renew this worker's leases and requeue emails that no live worker has claimed."""
+        """Once per sweep interval, renew this worker's leases, and requeue emails of dead workers or with expired leases."""
         if time.monotonic() < self._swept_at + SWEEP_INTERVAL_SECONDS:
             return
         if in_flight_ids := list(self._pool.in_flight_ids):
             await run_in_transaction(renew_leases, self._name, in_flight_ids, now=timezone.now())
-        # Without its own name: an email that this worker claimed but lost track of is requeued when its lease expires.
+        # This worker's own name is left out: an email that it claimed but lost track of is requeued when the lease expires.
         others = [name for name in live_workers(self._folder) if name != self._name]
         dead = dead_workers(self._folder)
         if count := await run_in_transaction(requeue_abandoned, dead, live=others, now=timezone.now()):
@@ -143,7 +143,7 @@ class DeliveryLoop:
             self._adapt_target(is_fast=self._claimed_at < previous + FAST_RELAY_SECONDS)
 
     def _claim_now(self, limit: int) -> list[Email]:
-        """Claim with the time after the wait for the write lock, because emails may have been queued during that wait."""
+        """Claim with a time read after the wait for the write lock, because the emails may have been queued during that wait."""
         return claim_emails(self._name, limit=limit, now=timezone.now())
 
     def _adapt_target(self, *, is_fast: bool) -> None:
@@ -153,11 +153,11 @@ class DeliveryLoop:
 
     @property
     def _has_capacity(self) -> bool:
-        """Return whether a claim is worth its transaction. If not, all connections are busy."""
+        """Return whether there is room for enough emails to be worth a transaction. If not, all connections are busy."""
         return self._pool.in_flight <= self._target // 2
 
     async def _seconds_until_next_poll(self) -> float:
-        """Return the time until the next email or probe is due, at most the poll interval."""
+        """Return the seconds until the next email or probe is due, but at most the poll interval."""
         due = self._breaker.next_probe_at
         if due is None and not self._may_have_more:
             due = await self._try_query(next_due_at)
@@ -181,7 +181,10 @@ class DeliveryLoop:
                 await self._try_query(release_claims, emails, now=timezone.now())
 
     async def _try_query(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Run `function` in a transaction. Return None if it fails: the next sweep repairs the state that could not be stored."""
+        """Run `function` in a transaction. If it fails, log the error and return None.
+
+        The next sweep repairs the state that could not be stored.
+        """
         try:
             return await run_in_transaction(function, *args, **kwargs)
         except Exception:
@@ -191,12 +194,15 @@ class DeliveryLoop:
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):  # not wait_for: in Python 3.11 it may swallow a cancellation
+        async with asyncio.timeout(seconds):  # not asyncio.wait_for, which may swallow a cancellation in Python 3.11
             await event.wait()
 
 
 def update_breaker(breaker: CircuitBreaker, result: SendResult, *, now: datetime) -> bool:
-    """Record a result. Any reply about an email shows that the relay works. Return whether the breaker's state changed."""
+    """Record a result, and return whether the breaker's state changed.
+
+    Any result except `RELAY_UNAVAILABLE` shows that the relay works.
+    """
     if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
         return breaker.record_failure(result.error, now=now)
     return breaker.record_success()

@@ -1,4 +1,4 @@
-"""Relay outages, as the delivery workers see them."""
+"""Relay outages that the delivery workers have detected."""
 
 from django.db import models
 
@@ -9,7 +9,7 @@ class RelayOutage(models.Model):
     worker = models.CharField(max_length=32, primary_key=True)
     started_at = models.DateTimeField()
     next_probe_at = models.DateTimeField()
-    failures = models.PositiveIntegerField()  # consecutive
+    failures = models.PositiveIntegerField()  # consecutive failed attempts to use the relay
     error = models.TextField()
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Counts of the queue for metrics, read from partial indexes that stay small however many emails were sent."""
+"""Counts for the queue metrics, read from partial indexes that stay small no matter how many emails were sent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from project.emails.status import NOT_SENT, Status
 
 @dataclass(frozen=True)
 class QueueStats:
-    """Emails by status (all but `sent`), the submission time of the oldest queued one, and whether a relay is paused."""
+    """Numbers of emails by status (except `sent`), submission time of the oldest queued email, and whether delivery is paused."""
 
     counts_by_status: Mapping[str, int]
     oldest_queued_at: datetime | None

@@ -12,7 +12,7 @@ JITTER = 0.1  # fraction of a delay, in both directions, so that emails that fai
 
 MIN_PAUSE = timedelta(seconds=5)
 MAX_PAUSE = timedelta(minutes=5)
-MAX_DOUBLINGS = 6  # enough to get from MIN_PAUSE past MAX_PAUSE; without a limit the back-off overflows after a weekend
+MAX_DOUBLINGS = 6  # enough to get from MIN_PAUSE past MAX_PAUSE; without a limit the back-off overflows after days of failures
 
 
 def next_attempt(

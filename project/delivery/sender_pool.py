@@ -40,7 +40,7 @@ class SenderPool:
     def __init__(self, transport: Transport, on_result: OnResult) -> None:
         self.max_connections = transport.max_connections
         self.in_flight_ids: set[UUID] = set()  # emails that were submitted and whose results are not stored yet
-        self._retried_ids: set[UUID] = set()  # of these, emails that got no connection while others were being opened
+        self._retried_ids: set[UUID] = set()  # emails in flight that failed while other connections were being opened
         self._transport = transport
         self._on_result = on_result
         self._queue: asyncio.Queue[Email] = asyncio.Queue()
@@ -97,8 +97,8 @@ class SenderPool:
     def _is_connection_limit(self, email: Email) -> bool:
         """Return whether the error may only mean that the relay's connection limit is reached.
 
-        That is possible while other connections are open or being opened. An email is retried only once because of connections
-        that are being opened; otherwise connections could wait for each other forever.
+        This is possible only while other connections are open or being opened. If other connections are only being opened, an
+        email is retried once, because otherwise connections could wait for each other forever.
         """
         is_open = any(other.is_open for other in self._connections)
         may_open = email.id not in self._retried_ids and any(other.is_connecting for other in self._connections)
@@ -132,7 +132,7 @@ class SenderPool:
     async def _commit(self, attempt: Attempt) -> DeliveryDecision:
         """Store a result, and return the decision after the commit.
 
-        While the database is unavailable, retry for as long as the lease lasts: without a stored result the email is sent again.
+        While the database is unavailable, retry until the lease ends, because without a stored result the email is sent again.
         """
         deadline = time.monotonic() + LEASE.total_seconds()
         failures = 0
@@ -152,14 +152,14 @@ def _log_decision(email: Email, decision: DeliveryDecision) -> None:
     if decision.status == Status.SENT:
         logger.info("Email sent successfully")
         return
-    # The full error may contain addresses. With a real transport it only goes to the database and the debug log.
+    # The full error may contain email addresses. If emails can leave this machine, only the database and the debug log get it.
     error = decision.error if delivers_only_locally() else _error_class(decision)
     logger.error("Email %s is %s: %s", email.id, decision.status, error)
     logger.debug("Full error of email %s, now %s: %s", email.id, decision.status, decision.error)
 
 
 def _error_class(decision: DeliveryDecision) -> str:
-    """Return the class of the error, or the codes of the relay's reply: neither contains addresses."""
+    """Return the class of the error, or the codes of the relay's reply. Neither contains email addresses."""
     name, reply = decision.error.partition(":")[0], decision.reply
     if name.isidentifier():
         return name
@@ -168,7 +168,7 @@ def _error_class(decision: DeliveryDecision) -> str:
 
 def _describe(email: Email) -> str:
     if not delivers_only_locally():
-        return f"{email.id}"  # addresses and texts of real emails are not logged
+        return f"{email.id}"  # email addresses and texts of real emails are not logged
     return f"to {', '.join(email.recipients)}: {_escape_controls(email.text)}"
 
 

@@ -1,7 +1,7 @@
 """The delivery worker: delivers queued emails while the application runs. Other code wakes it with `wake` or `wake_or_deliver`.
 
-The database is the source of truth. The worker is woken as soon as an email is queued, and also polls every few seconds to find
-emails without a wake-up: queued by a process that publishes no notifications, or before a crash between commit and wake-up.
+The database is the source of truth. The worker is woken as soon as an email is queued. It also polls every few seconds, because
+some emails have no wake-up: a process without notifications queued them, or a process crashed between commit and wake-up.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from project.delivery.loop import DeliveryLoop
 from project.events.log import QUEUE_TOPIC, email_queued
 
 POLL_INTERVAL_SECONDS = 5.0
-DEFAULT_GRACE_SECONDS = 25.0  # for emails in flight at the end of a delivery outside of a lifespan
+DEFAULT_GRACE_SECONDS = 25.0  # for emails in flight when a delivery outside of a lifespan ends
 
 
 class DeliveryWorker:
-    """Claims queued emails and sends them through the transport. One per application."""
+    """Claims queued emails and sends them through the transport. Each application has one worker."""
 
     def __init__(self, folder: Path, *, poll_interval: float = POLL_INTERVAL_SECONDS, is_enabled: bool = True) -> None:
-        """Create a stopped worker. If not `is_enabled`, another process delivers.
+        """Create a stopped worker. If not `is_enabled`, another process delivers the emails.
 
         `folder` contains the liveness locks of this machine's workers.
         """
@@ -47,7 +47,7 @@ class DeliveryWorker:
         self._grace = min(self._grace, seconds)
 
     async def wake_or_deliver(self) -> None:
-        """For background tasks: wake the loop, or deliver what is due now if no lifespan runs the loop."""
+        """For background tasks: wake the loop, or deliver the due emails now if no lifespan runs the loop."""
         if self._loop is not None:
             self.wake()
         elif self.is_enabled:
@@ -63,7 +63,7 @@ class DeliveryWorker:
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Deliver while this context is open; for the lifespan. At the end, emails in flight have `grace` seconds to finish."""
+        """Deliver emails while the lifespan keeps this context open. On exit, emails in flight have `grace` seconds to finish."""
         if not self.is_enabled:
             async with publish_on(email_queued, topic=QUEUE_TOPIC):
                 yield

@@ -17,12 +17,15 @@ from project.events.log import events_committed
 from project.metrics.counters import EventCounts, add_counts, events_counted, merge_counts
 
 COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "deliver", "--subprocess"]
-PUBLISH_INTERVAL_SECONDS = 0.02  # events committed meanwhile share one message, because each message interrupts the server
-ORPHAN_GRACE_SECONDS = 5.0  # for emails in flight after the server was killed: the next server's worker may be waiting for them
+PUBLISH_INTERVAL_SECONDS = 0.02  # events committed in this time share one message, because each message interrupts the server
+ORPHAN_GRACE_SECONDS = 5.0  # for emails in flight after the server was killed; the next server's worker may wait for them
 
 
 class WorkerProcess(DeliveryWorker):
-    """Starts, wakes, watches and stops the worker's process. One per application; `running` is for the lifespan."""
+    """Starts, wakes, watches and stops the worker's process.
+
+    Each application has one instance, and its lifespan opens `running`.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -30,24 +33,24 @@ class WorkerProcess(DeliveryWorker):
 
     @property
     def is_healthy(self) -> bool:
-        """Return whether the process reported lately that its loop runs."""
+        """Return whether the process has recently reported that its loop runs."""
         return self._process.is_alive
 
     async def wake_or_deliver(self) -> None:
-        """For background tasks: deliver now if no lifespan runs; otherwise the process is already awake."""
+        """For background tasks: deliver now if no lifespan runs. Otherwise do nothing, because the process is already awake."""
         if not self._process.is_supervised:
             await super().wake_or_deliver()
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Keep the process running. At the end it has `grace` seconds for emails in flight."""
+        """Keep the process running while this context is open. On exit, the process has `grace` seconds for emails in flight."""
         async with self._process.running(grace=grace):
             with wake_on_local_signal(self._process.send):
                 yield
 
 
 async def run_as_subprocess(worker: DeliveryWorker, *, grace: float) -> None:
-    """Deliver until the server ends this process or is gone. The server publishes the events to other processes."""
+    """Deliver emails until the server stops this process or exits. The server publishes the events to other processes."""
     async with (
         connect_to_supervisor() as server,
         report_metrics(server),
@@ -62,7 +65,7 @@ async def run_as_subprocess(worker: DeliveryWorker, *, grace: float) -> None:
 
 @asynccontextmanager
 async def report_metrics(server: ControlPipe) -> AsyncIterator[None]:
-    """Report committed events to the server while this context is open."""
+    """Report counts of committed events to the server while this context is open."""
     loop, has_counts, unsent = asyncio.get_running_loop(), asyncio.Event(), list[EventCounts]()
 
     def collect(counts: EventCounts) -> None:

@@ -60,7 +60,7 @@ def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:
-    """Move a scheduled email, and the Date of its message, to another time.
+    """Change the time of a scheduled email, and the Date header of its message.
 
     Raises `EmailNotFound`, `NotOwner`, `EmailNotReschedulable`.
     """

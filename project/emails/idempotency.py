@@ -1,6 +1,6 @@
 """Idempotency keys: a repeated request gets the first response again, and no second email is sent.
 
-A key is stored in the transaction that stores its emails, so two requests at the same moment send one email.
+A key is stored in the transaction that stores its emails, so two simultaneous requests with the same key send only one email.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime
 def reserve_key(
     owner: str, idempotency: Idempotency, results: list[SubmissionResult], *, now: datetime
 ) -> list[SubmissionResult] | None:
-    """Store the key with the results of this request, or return the results of an earlier request.
+    """Store the key with the results of this request, and return None. For an existing key, return the results stored with it.
 
     Raises `IdempotencyKeyReused`.
     """

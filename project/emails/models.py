@@ -10,18 +10,18 @@ from project.emails.status import NOT_SENT, Status
 
 
 class Email(models.Model):
-    """A submitted email. This row, and not a task in some queue, decides what is still to be sent."""
+    """A submitted email. This table is also the queue: the status of a row decides whether the email is still to be sent."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     owner = models.CharField(max_length=40, blank=True)  # Principal.owner_id; empty if submitted without a credential
     created_at = models.DateTimeField(default=timezone.now)
     status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Status], default=Status.QUEUED)
     sender = models.CharField(max_length=320)  # the From address, with its display name
-    to = models.JSONField(default=list)  # addresses as submitted, with display names; cc, bcc and reply_to too
+    to = models.JSONField(default=list)  # to, cc, bcc and reply_to contain addresses as submitted, with display names
     cc = models.JSONField(default=list, blank=True)
     bcc = models.JSONField(default=list, blank=True)
     reply_to = models.JSONField(default=list, blank=True)
-    recipients = models.JSONField()  # the envelope: the bare addresses of to, cc and bcc, each once
+    recipients = models.JSONField()  # the envelope: the bare addresses of to, cc and bcc, without duplicates
     subject = models.CharField(max_length=998)
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
@@ -29,7 +29,7 @@ class Email(models.Model):
     # The template version that the email was rendered from.
     template = models.ForeignKey("mail_templates.Template", models.PROTECT, null=True, blank=True)
     message_id = models.CharField(max_length=255)
-    scheduled_at = models.DateTimeField(null=True, blank=True)  # as requested; it stays after the email was sent
+    scheduled_at = models.DateTimeField(null=True, blank=True)  # as requested; not cleared when the email is sent
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
@@ -66,7 +66,7 @@ class Email(models.Model):
 
 
 class RawMessage(models.Model):
-    """The message bytes to send (RFC 5322), built when the email is submitted. A table of its own keeps lists of emails fast."""
+    """The message bytes to send (RFC 5322), built when the email is submitted. A separate table keeps lists of emails fast."""
 
     email = models.OneToOneField(Email, models.CASCADE, primary_key=True, related_name="raw_message")
     content = models.BinaryField()
@@ -76,7 +76,7 @@ class RawMessage(models.Model):
 
 
 class Recipient(models.Model):
-    """A recipient of an email, to search emails by address."""
+    """A recipient of an email. This table makes emails searchable by recipient."""
 
     pk = models.CompositePrimaryKey("address", "email_id")
     address = models.CharField(max_length=320)
@@ -87,7 +87,7 @@ class Recipient(models.Model):
 
 
 class Tag(models.Model):
-    """A tag of an email, to search emails by key and value."""
+    """A tag of an email. This table makes emails searchable by tag."""
 
     pk = models.CompositePrimaryKey("key", "value", "email_id")
     key = models.CharField(max_length=100)

@@ -1,4 +1,4 @@
-"""Named reads of emails, limited to those that a principal may see or change."""
+"""Queries of emails, limited to the emails that a principal may see or change."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -37,7 +37,7 @@ class EmailFilter:
 
     @property
     def is_narrow(self) -> bool:
-        """Return whether the filter selects few emails, along an index of its own."""
+        """Return whether the filter selects few emails and has an index."""
         return self.to is not None or self.tag is not None or self.status in NOT_SENT
 
     def newest(self) -> QuerySet[Email]:
@@ -84,8 +84,8 @@ def list_emails(filters: EmailFilter, page: PageRequest, *, principal: Principal
     """Return a page of the emails that the principal may see, newest first, and one more email if there is a next page."""
     emails = filters.newest()
     if not principal.can_view_all and filters.is_narrow:
-        # COALESCE keeps the planner off the owner index: without statistics it would choose that index, and read a million
-        # of the owner's emails to find a few.
+        # COALESCE keeps the query planner from using the owner index. Without statistics, the planner would choose that index,
+        # and read a million of the owner's emails to find a few.
         emails = emails.alias(unindexed_owner=Coalesce("owner", Value(""))).filter(unindexed_owner=principal.owner_id)
     elif not principal.can_view_all:
         emails = emails.filter(owner=principal.owner_id)

@@ -4,12 +4,12 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Status of an email: `scheduled | queued → sending → sent | delayed | failed | bounced`. `delayed` is tried again."""
+    """Status of an email: `scheduled | queued → sending → sent | delayed | failed | bounced`. A `delayed` email is retried."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
     SENDING = "sending"
-    DELAYED = "delayed"  # an attempt failed, another is due
+    DELAYED = "delayed"  # an attempt failed, and another attempt will follow
     SENT = "sent"  # the relay accepted the email
     FAILED = "failed"
     BOUNCED = "bounced"  # the relay rejected every recipient's address as unknown
@@ -19,4 +19,4 @@ class Status(StrEnum):
 
 CANCELABLE = (Status.SCHEDULED, Status.QUEUED)
 WAITING_UNTIL_DUE = (Status.SCHEDULED, Status.DELAYED)
-NOT_SENT = tuple(status for status in Status if status != Status.SENT)  # each of them has few emails
+NOT_SENT = tuple(status for status in Status if status != Status.SENT)  # each of these statuses has few emails

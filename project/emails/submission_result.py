@@ -23,5 +23,5 @@ class SubmissionResult:
         return cls(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
 
     def to_json(self) -> dict[str, str]:
-        """Return the result as an idempotency key stores it."""
+        """Return the result in the form that is stored with an idempotency key."""
         return {"id": self.id, "status": self.status, "created_at": self.created_at}

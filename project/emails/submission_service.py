@@ -1,4 +1,4 @@
-"""Entry point of the application for new emails: builds MIME outside the transaction; concurrent callers share commits."""
+"""Entry point of the application for new emails. MIME is built outside the transaction, and concurrent callers share commits."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,18 +11,18 @@ from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
 
 MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; building a smaller email takes less time than passing it to a thread
-ATTACHMENT_OVERHEAD = 100  # counted for each attachment beside its content
+ATTACHMENT_OVERHEAD = 100  # counted for each attachment in addition to its content
 
 
 class SubmissionService:
-    """Queues emails. One per application, because its callers share commits."""
+    """Queues emails. Create one service per application, so that concurrent callers share commits."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPool("submission", 1)  # one thread: the work is CPU-bound and holds the GIL
+        self._threads = ThreadPool("submission", 1)  # one thread, because the work is CPU-bound and holds the GIL
         self._commits: GroupCommit[PreparedEmail, SubmissionResult] = GroupCommit(submit_emails)
 
     async def submit(self, new_email: NewEmail) -> SubmissionResult:
-        """Queue an email; it is committed when this returns. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+        """Queue an email. The email is committed when this method returns. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
         now = datetime.now(UTC)
         if _size_of(new_email) < MAX_INLINE_SIZE:
             prepared = prepare_email(new_email, now=now)
@@ -33,7 +33,7 @@ class SubmissionService:
     async def submit_batch(
         self, new_emails: Sequence[NewEmail], *, idempotency: Idempotency | None = None
     ) -> list[SubmissionResult]:
-        """Queue all emails or none; they are committed when this returns. Raises like `submit`."""
+        """Queue emails, all or none. They are committed when this method returns. Raises the same exceptions as `submit`."""
         now = datetime.now(UTC)
         prepared = await self._threads.run(lambda: [prepare_email(each, now=now) for each in new_emails])
         return await run_in_transaction(submit_batch, prepared, idempotency=idempotency)

@@ -1,4 +1,4 @@
-"""Submitting emails: once the transaction is committed, the email will be delivered with the stored bytes as its message."""
+"""Submission of emails: stores each email in one transaction with the message bytes that will be sent."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends
 
 @dataclass(frozen=True)
 class NewEmail:
-    """An email to submit: its content, owner and time."""
+    """An email to submit: its content, its owner and the time to send it."""
 
     draft: Draft
     owner_id: str = ""
@@ -37,7 +37,7 @@ class NewEmail:
 
 @dataclass(frozen=True)
 class PreparedEmail:
-    """An email whose row and MIME bytes are built, and not yet stored."""
+    """An email whose row and MIME bytes are built, but not stored yet."""
 
     email: Email
     content: bytes
@@ -46,7 +46,7 @@ class PreparedEmail:
 
 
 def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
-    """Build the row and the MIME bytes. Needs no database, so that slow work is done before the transaction."""
+    """Build the row and the MIME bytes. Needs no database, so the slow work can be done before the transaction."""
     draft, email_id = new_email.draft, uuid7()
     is_scheduled = new_email.scheduled_at is not None and new_email.scheduled_at > now
     email = Email(
@@ -75,7 +75,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
 
 
 def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionResult | Exception]:
-    """Store emails, also of different owners, each once per idempotency key.
+    """Store emails, which may belong to different owners. A repeated request (same idempotency key) stores no second email.
 
     Return for each email its result, or its error: `IdempotencyKeyReused` or `QuotaExceeded`.
     """
@@ -86,7 +86,7 @@ def submit_emails(prepared: Sequence[PreparedEmail]) -> list[SubmissionResult | 
 
 
 def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency | None = None) -> list[SubmissionResult]:
-    """Store all emails of one caller, or none, once per key. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+    """Store emails of one caller, all or none, and once per idempotency key. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
     first, results = prepared[0], [SubmissionResult.of(each.email) for each in prepared]
     owner, now = first.email.owner, first.email.created_at
     if idempotency is not None and (earlier := reserve_key(owner, idempotency, results, now=now)) is not None:
@@ -98,21 +98,21 @@ def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency 
 
 
 def submit_plain_text_email(*, address: str, text: str) -> UUID:
-    """Store a plain-text message to one address. Return the email's id."""
+    """Store a plain-text message to one email address. Return the email's id."""
     prepared = prepare_email(plain_text_email(address=address, text=text), now=timezone.now())
     submit_batch([prepared])
     return prepared.email.id
 
 
 def plain_text_email(*, address: str, text: str) -> NewEmail:
-    """Return a plain-text message to one address. Its subject is the first line of the text."""
+    """Return a plain-text message to one email address. Its subject is the first line of the text."""
     subject = " ".join(text.strip().partition("\n")[0].split())[:MAX_DERIVED_SUBJECT_LENGTH]
     draft = Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
     return NewEmail(draft)
 
 
 def _message_id(email_id: UUID, sender: str) -> str:
-    """Return a Message-ID. The id alone makes it unique; a sender domain that is too long is cut to a parent domain."""
+    """Return a Message-ID. The email id alone makes it unique, so a sender domain that is too long is cut to a parent domain."""
     domain = addr_spec(sender).rpartition("@")[2]
     while len(f"{email_id}@{domain}") > MAX_MESSAGE_ID_LENGTH:
         domain = domain.partition(".")[2]

@@ -13,12 +13,12 @@ from project.bridge.notifications.local import LocalSignal
 from project.events.models import Event, NewEvent
 from project.metrics.counters import StatusChange, count_events
 
-# Both signals are sent on any thread, after the commit.
+# Both signals are sent after the commit, from any thread.
 events_committed = LocalSignal[[]]()  # there may be new events
 email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must poll
-EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # the same signals between processes
+EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # topics that carry these two signals between processes
 WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
-ORDER_LOCK_ID = 0x6D61696C7261696C  # of PostgreSQL's advisory lock; any number that no other program uses
+ORDER_LOCK_ID = 0x6D61696C7261696C  # id of the advisory lock in PostgreSQL; can be any number that no other program uses
 
 
 class EmailLike(Protocol):
@@ -57,7 +57,7 @@ def append_events(events: Sequence[NewEvent]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK_ID])
     bulk_insert(Event, [vars(event) for event in events])
-    transaction.on_commit(events_committed.send, robust=True)  # robust: a failing subscriber must not hide the commit
+    transaction.on_commit(events_committed.send, robust=True)  # robust: a subscriber's error must not look like a failed commit
     if any(event.type in WAKING_TYPES for event in events):
         wake_worker_on_commit()
     transaction.on_commit(partial(_count, events), robust=True)
@@ -79,7 +79,7 @@ def build_event(  # noqa: PLR0913  # the fields of an event
     smtp_transcript: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> NewEvent:
-    """Build an event. `status` and `attempt` default to the email's; `smtp_code` and `response` are the relay's reply."""
+    """Build an event. `status` and `attempt` default to the email's values; `smtp_code` and `response` are the relay's reply."""
     status = email.status if status is None else status
     data = {
         "email_id": str(email.id),

@@ -17,7 +17,7 @@ class Event(models.Model):
     type = models.CharField(max_length=32)
     created_at = models.DateTimeField(default=timezone.now)
     data = models.JSONField()
-    smtp_transcript = models.TextField(blank=True)  # the SMTP dialogue of the attempt that this event ends
+    smtp_transcript = models.TextField(blank=True)  # the SMTP dialogue of the attempt whose result this event records
 
     class Meta:
         ordering: ClassVar = ["id"]
@@ -29,7 +29,7 @@ class Event(models.Model):
 
 @dataclass
 class NewEvent:
-    """An event to insert. Faster to create than a model instance, and each email has about three events."""
+    """An event to insert. A dataclass is faster to create than a model instance, and each email has about three events."""
 
     email_id: UUID
     owner: str

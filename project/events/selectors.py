@@ -13,7 +13,7 @@ from project.events.models import Event
 
 @dataclass(frozen=True)
 class EventFilter:
-    """Selects events by the owner of the email, by type (as in `email.sent`) and by email. None means any."""
+    """Selects events by the owner of the email, by type (such as `email.sent`) and by email. None matches any value."""
 
     owner_id: str | None
     types: frozenset[str] | None = None

@@ -1,6 +1,6 @@
 """Live events: one task per process polls the event table and passes new events to all subscribers.
 
-The table is the only source of events. A message of the channel layer merely wakes the task early: such messages can be lost
+The table is the only source of events. A message of the channel layer only wakes the task early. Such messages can be lost
 (channels_redis#62), so the task also polls every second. Each event is read and serialized once, for any number of subscribers.
 """
 
@@ -28,7 +28,7 @@ MAX_BUFFERED_EVENTS = 1000  # events that wait for one slow subscriber
 
 
 class SlowConsumer(Exception):
-    """A subscriber's buffer is full. The client may reconnect with the id of the last event it received."""
+    """A subscriber's buffer is full. The client can reconnect with the id of the last event it received."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Subscriber:
 
 
 class EventStream:
-    """Polls the event table for all subscribers. One per application; `running` belongs in its lifespan."""
+    """Polls the event table for all subscribers. Each application has one event stream, and its lifespan opens `running`."""
 
     def __init__(self) -> None:
         self._cursor = 0  # id of the last event that was read; only meaningful while there are subscribers
@@ -133,7 +133,7 @@ class EventStream:
         return max(await run_in_transaction(last_event_id), self._cursor)
 
     def add(self, subscriber: Subscriber, *, after: int) -> None:
-        """Start to pass events to a subscriber. `after` must come from `latest_id`, with no `await` since then."""
+        """Start to pass events to a subscriber. `after` must be a result of `latest_id`, with no `await` in between."""
         if not self._subscribers:
             self._cursor = max(self._cursor, after)  # no subscriber needs the events up to `after`
         subscriber.after = after
@@ -156,7 +156,7 @@ class EventStream:
             if is_last:
                 self._end_all()
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_INTERVAL_SECONDS):  # not wait_for: Python 3.11's may swallow a cancellation
+                async with asyncio.timeout(POLL_INTERVAL_SECONDS):  # not wait_for: it may swallow a cancellation in Python 3.11
                     await self._wake.wait()
             self._wake.clear()
 
@@ -174,7 +174,7 @@ class EventStream:
 async def subscribe_to_events(
     stream: EventStream, event_filter: EventFilter, *, after: int | None = None
 ) -> AsyncIterator["Subscription"]:
-    """Subscribe to events from now on or, with `after`, to all events after that id: a replay, then the live events."""
+    """Subscribe to live events. With `after`, first replay all past events after that id."""
     subscriber, latest = Subscriber(event_filter), await stream.latest_id()
     if after is None:
         stream.add(subscriber, after=latest)
@@ -185,7 +185,7 @@ async def subscribe_to_events(
 
 
 class Subscription:
-    """The events of one subscriber. All of them have an id greater than `cursor`."""
+    """The events of one subscriber. All these events have an id greater than `cursor`."""
 
     def __init__(self, stream: EventStream, subscriber: Subscriber, cursor: int, *, replays: bool) -> None:
         self.subscriber = subscriber
@@ -206,7 +206,7 @@ class Subscription:
         position, joined = self.cursor, False
         while not joined and not self._is_over:
             latest = await self._stream.latest_id()
-            # Few enough that the buffer has room for events committed in the meantime.
+            # Join when few events are left, so that the buffer has room for events committed in the meantime.
             if joined := latest - position < PAGE_SIZE:
                 self._stream.add(self.subscriber, after=latest)
             async for batch in self._read_between(position, latest):

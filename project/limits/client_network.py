@@ -1,12 +1,12 @@
-"""The network that requests of a client are counted for: its IPv4 address, or the /64 network of its IPv6 address. Pure."""
+"""Requests are counted by the client's network: its IPv4 address, or the /64 network of its IPv6 address. No I/O."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
-IPV6_PREFIX_LENGTH = 64  # bits: one customer typically owns a whole /64, too many addresses to count one by one
+IPV6_PREFIX_LENGTH = 64  # bits; one customer typically has a whole /64, so all its IP addresses are counted together
 
 
 def rate_limit_network(address: str | None) -> str | None:
-    """Return the IPv4 address or the first address of the IPv6 network, or None for a client without an IP (a Unix socket)."""
+    """Return the IPv4 address or the first address of the IPv6 network, or None for a Unix socket, which has no IP address."""
     try:
         parsed = ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Limits the open WebSockets and event streams of each owner. Counted per process, because connections end with their process."""
+"""Limits how many WebSockets and event streams an owner may have open. Each process counts its own connections."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -29,4 +29,4 @@ def connection_slot(owner: str) -> Iterator[None]:
     finally:
         _open_connections[owner] -= 1
         if not _open_connections[owner]:
-            del _open_connections[owner]  # otherwise the counter would grow with every owner ever seen
+            del _open_connections[owner]  # otherwise the counter would keep an entry for every owner

@@ -1,4 +1,4 @@
-"""Rate limits, counted in this process, or in Redis so that several processes share them."""
+"""Rate limits. Requests are counted in this process, or in Redis so that several processes share the counts."""
 
 import logging
 from asyncio import AbstractEventLoop, get_running_loop
@@ -30,7 +30,7 @@ class RateLimited(RetryLater):
 
 @dataclass(frozen=True)
 class RateLimitStatus:
-    """A rate limit and its remaining requests until the window ends, `reset` seconds from now."""
+    """A rate limit, and the requests that remain in the current window. The window ends in `reset` seconds."""
 
     limit: int
     remaining: int
@@ -47,7 +47,10 @@ class RateLimitStatus:
 
 
 async def hit(kind: CallerKind, name: str) -> RateLimitStatus | None:
-    """Count one request of a caller. Return the status of its limit, or None if this kind has no limit. Raises `RateLimited`."""
+    """Count one request of a caller. Return the limit's status, or None if callers of this kind have no limit.
+
+    Raises `RateLimited`.
+    """
     rate = settings.RATE_LIMITS[kind]
     if rate is None:
         return None
@@ -68,9 +71,9 @@ async def _hit_limiter(limiter: FixedWindowRateLimiter, rate: RateLimitItem, kin
     return status
 
 
-@lru_cache(maxsize=1)  # connections belong to an event loop, and a process has one
+@lru_cache(maxsize=1)  # connections belong to an event loop, and a process has one event loop
 def _limiters(_loop: AbstractEventLoop, redis_url: str | None) -> list[FixedWindowRateLimiter]:
-    """Return the limiters in the order to try: Redis, if configured, then this process's memory while Redis is unavailable."""
+    """Return the limiters, in the order in which they are tried: Redis, if configured, and then this process's memory."""
     memory = MemoryStorage()
     if redis_url is None:
         return [FixedWindowRateLimiter(memory)]

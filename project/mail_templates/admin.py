@@ -38,7 +38,7 @@ def _source_field(**options: Any) -> forms.CharField:
 
 
 class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """Form for the sources of a template. A Liquid error is shown at the field of its part, with the line."""
+    """Form for the sources of a template. A Liquid error is shown next to the field that contains it, with its line number."""
 
     text = _source_field()
     html = _source_field(label="HTML", help_text="Variables are HTML-escaped in this part only.")
@@ -48,7 +48,7 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
         fields = ("slug", "subject", "text", "html")
 
     def clean_slug(self) -> str:
-        """Accept what the API accepts. Raises `ValidationError` if a template with this slug exists."""
+        """Accept the slugs that the API accepts. Raises `ValidationError` if a template with this slug exists."""
         slug: str = self.cleaned_data["slug"]
         if not _SLUG.fullmatch(slug):
             raise forms.ValidationError("Use only lowercase letters, digits, hyphens and underscores.")
@@ -182,7 +182,7 @@ def sources_from_form(form: dict[str, Any]) -> EmailParts:
 
 
 def preview_context(sources: EmailParts, variables: str) -> dict[str, Any]:
-    """Return the rendered parts, or the error, as template context."""
+    """Return the rendered parts, or the error, as the context of the preview page."""
     try:
         parts = CompiledTemplate(sources).render(parse_variables(variables))
         return {"parts": replace(parts, html=remove_frames(parts.html))}

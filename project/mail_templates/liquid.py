@@ -58,7 +58,7 @@ class CompiledTemplate:
                 self._templates[part] = (_HTML_ENVIRONMENT if part == "html" else _TEXT_ENVIRONMENT).compile(source)
 
     def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> EmailParts:
-        """Render all parts, except those in `without`, with one shared budget. Raises `TemplateInvalid`."""
+        """Render all parts, except the parts in `without`, with one shared budget. Raises `TemplateInvalid`."""
         budget = RenderBudget()
         return EmailParts(**{part: self._render_part(part, variables, budget) for part in self._templates if part not in without})
 
@@ -131,7 +131,7 @@ def _children(value: dict[str, object] | list[object]) -> Iterator[object]:
 
 
 def _find_non_finite(value: object, path: str) -> Iterator[str]:
-    """Yield the path of each number that Python's JSON parser accepts but JSON does not have: NaN, infinity, or 1e999."""
+    """Yield the path of each number that is NaN or infinite. Python's JSON parser accepts NaN and reads 1e999 as infinite."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _find_non_finite(inner, f"{path}.{key}" if path else key)

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 
 class Template(models.Model):
-    """One version of a Liquid template. Never changed: an edit creates the next version, so each email keeps the one it used."""
+    """One version of a Liquid template. Never changed: an edit creates the next version, so emails keep the version they used."""
 
     slug = models.SlugField(max_length=100)
     version = models.PositiveIntegerField()

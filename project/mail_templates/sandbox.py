@@ -1,7 +1,7 @@
 """Sandbox for Liquid templates of untrusted authors: a template sees only its variables, and its time and memory are limited.
 
-python-liquid itself limits nesting, loops and output. This module adds limits on the size of filter results, the length of
-ranges, CPU time, and source text that the library's regular expressions need quadratic time to parse.
+python-liquid itself limits nesting, loops and output. This module also limits the size of filter results, the length of
+ranges and CPU time, and rejects source text that the library's regular expressions would need quadratic time to parse.
 """
 
 import re
@@ -30,7 +30,8 @@ MAX_OUTPUT_BYTES = 1024 * 1024
 MAX_RANGE = MAX_LOOP_ITERATIONS = 10_000
 
 MAX_SOURCE_LENGTH = 256 * 1024  # characters
-MAX_MARKUP_LENGTH, MAX_TAG_LENGTH = 32 * 1024, 4_000  # characters: of all tags and outputs together, and of a single one
+# In characters: of all tags and outputs together, and of a single tag or output.
+MAX_MARKUP_LENGTH, MAX_TAG_LENGTH = 32 * 1024, 4_000
 _OPENING = re.compile(r"\{\{|\{%-?\s*(?:(?P<raw>raw|doc)\s*-?%\}|[#\w])|(?P<nameless>\{%)")
 _SLOW_TO_PARSE = re.compile(r"\s{101}|(?:[(\[][^(\[]*){51}")
 
@@ -38,7 +39,7 @@ _MISSING = object()
 
 
 class SandboxedContext(RenderContext):
-    """Variables of one rendering: those passed in, and those the template assigns. An unknown variable is an error."""
+    """Variables of one rendering: passed in by the caller, or assigned by the template. An unknown variable is an error."""
 
     def __init__(self, template: BoundTemplate, variables: Mapping[str, object], budget: RenderBudget) -> None:
         self.budget = budget
@@ -47,7 +48,7 @@ class SandboxedContext(RenderContext):
 
     @property
     def disabled_tags(self) -> list[str]:  # every node reads this before it renders
-        """Return no tags, but check the time: this runs once for each node."""
+        """Return an empty list. Checks the CPU time here, because this property is read once for each node."""
         self.budget.check_time()
         return []
 

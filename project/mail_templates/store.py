@@ -1,4 +1,4 @@
-"""Create, read and delete templates. Versions never change; the last one is current unless the template was deleted."""
+"""Create, read and delete templates. Versions never change. The last version is current unless the template was deleted."""
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -33,7 +33,7 @@ def put_template(slug: str, template: CompiledTemplate, *, now: datetime) -> Tem
     """Create the next version and make it current."""
     with suppress(IntegrityError), transaction.atomic():
         return _next_version(slug, template.sources, now)
-    return _next_version(slug, template.sources, now)  # another request created version 1: now there is a row to lock
+    return _next_version(slug, template.sources, now)  # another request has created version 1, so now there is a row to lock
 
 
 def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
@@ -47,7 +47,7 @@ def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
 
 
 def _lock_versions(versions: QuerySet[Template]) -> bool:
-    """Lock the first version, which is never deleted, to serialize changes of a template. Return False if there is none yet."""
+    """Lock the first version, which is never deleted, to serialize changes of a template. Return False if none exists."""
     return versions.only("pk").select_for_update().order_by("version").first() is not None
 
 
@@ -60,14 +60,20 @@ def get_template(slug: str) -> Template:
 
 
 def delete_template(slug: str) -> None:
-    """Delete a template: no version stays current. Emails keep the version they used. Raises `TemplateNotFound`."""
+    """Delete a template: mark its current version as not current. Raises `TemplateNotFound`.
+
+    The rows stay, because emails refer to the version they used.
+    """
     versions = Template.objects.filter(slug=slug)
     if not _lock_versions(versions) or not versions.filter(is_current=True).update(is_current=False):
         raise TemplateNotFound(f"Template {slug} not found.")
 
 
 def list_templates(*, after: str | None = None, limit: int = 20) -> list[Template]:
-    """Return current versions in order of slug, starting after `after`, without bodies; `limit` + 1 of them if there are more."""
+    """Return up to `limit` current versions after the slug `after`, in order of slug, without bodies.
+
+    One more version is returned if there is a next page.
+    """
     templates = Template.objects.filter(is_current=True).defer("text", "html").order_by("slug")
     if after is not None:
         templates = templates.filter(slug__gt=after)
@@ -75,7 +81,10 @@ def list_templates(*, after: str | None = None, limit: int = 20) -> list[Templat
 
 
 class LoadedTemplate:
-    """One version, compiled on the first render: compiling takes time, so it must not happen in the transaction that loads it."""
+    """One version of a template, compiled when it is first rendered.
+
+    Compiling takes time, so it must not happen in the transaction that loads the version.
+    """
 
     def __init__(self, template: Template) -> None:
         self.template_id = template.pk
@@ -86,7 +95,7 @@ class LoadedTemplate:
         return CompiledTemplate(self._sources)
 
     def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> RenderedTemplate:
-        """Render all parts, except those in `without`. Raises `TemplateInvalid`."""
+        """Render all parts, except the parts in `without`. Raises `TemplateInvalid`."""
         parts = self._compiled.render(variables, without=without)
         text, html = (
             part if source else None for part, source in ((parts.text, self._sources.text), (parts.html, self._sources.html))

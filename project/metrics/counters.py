@@ -1,4 +1,4 @@
-"""Prometheus counters of this process: one count for each committed event."""
+"""Prometheus counters of this process. Each committed event is counted once."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ delivery_seconds = prometheus.Histogram(
 
 
 class StatusChange(NamedTuple):
-    """The counted fields of one event. `seconds` is the time since the email was submitted."""
+    """The fields of one event that the counters need. `seconds` is the time since the email was submitted."""
 
     status: str
     smtp_code: int | None
@@ -29,7 +29,7 @@ class StatusChange(NamedTuple):
 
 
 class EventCounts(NamedTuple):
-    """Counts of several events: by type, failed attempts as (status, SMTP code), and delivery times in seconds."""
+    """Counts of several events: the number by type, a (status, SMTP code) pair for each failed attempt, and delivery times."""
 
     types: dict[str, int]
     failed: list[tuple[str, int | None]]
@@ -62,7 +62,7 @@ def merge_counts(all_counts: Iterable[EventCounts]) -> EventCounts:
 
 
 def add_counts(counts: EventCounts) -> None:
-    """Add counts, for example those of another process."""
+    """Add counts to this process's counters. The counts may come from another process."""
     for event_type, number in counts.types.items():
         events_total.labels(event_type).inc(number)
     for status, smtp_code in counts.failed:

@@ -19,7 +19,7 @@ BATCH_SIZE = 1000  # rows deleted in one transaction
 
 
 class RetentionPruner:
-    """Prunes once an hour. One per application; `running` is for the lifespan."""
+    """Prunes once an hour. Create one pruner per application. The application's lifespan uses `running`."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -47,7 +47,7 @@ async def prune() -> None:
 
 
 def delete_expired_audit_events(*, now: datetime) -> bool:
-    """Delete one batch of expired audit entries, the oldest first. Return whether there may be more."""
+    """Delete one batch of expired audit entries, the oldest first. Return whether more may be left."""
     if not settings.AUDIT_RETENTION_DAYS:
         return False
     expired = AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_RETENTION_DAYS)).order_by("created_at")

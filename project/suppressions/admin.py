@@ -32,7 +32,7 @@ CHUNK_BYTES = 64 * 1024
 
 
 class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at run time
-    """Form for an address and the reason why it is suppressed."""
+    """Form for an email address and the reason why it is suppressed."""
 
     class Meta:
         model = Suppression
@@ -65,7 +65,7 @@ class SuppressionAdmin(KeysetAdmin):
     search_help_text = "Search by the beginning of the address."
 
     def get_readonly_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
-        """Make everything except the reason of an existing entry read-only."""
+        """Make all fields of an existing entry read-only, except the reason."""
         return ("address", "created_at", "email_link") if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: Suppression | None = None) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def _summary(result: ImportResult) -> str:
 
 
 class _FileChunks:
-    """An asynchronous iterator over a file: under ASGI, Django would first read a plain iterator to its end."""
+    """An asynchronous iterator over a file. Under ASGI, Django would read a plain iterator completely before it sends data."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

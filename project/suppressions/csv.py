@@ -37,7 +37,7 @@ class ImportResult:
 
 
 def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
-    """Add the addresses of a CSV file to the list: UTF-8, one `address,reason` per line, with or without a header.
+    """Add the email addresses of a CSV file to the list: UTF-8, one `address,reason` per line, with or without a header.
 
     `file` yields lines, like an open file or an upload. Invalid lines are skipped and reported; they do not stop the import.
     Lines are parsed outside of transactions and written in batches, so a long file does not block other writers.
@@ -57,7 +57,7 @@ def export_csv() -> Iterator[str]:
     writer = csv.writer(_Line())
     yield str(writer.writerow(COLUMNS))
     for address, reason, created_at in Suppression.objects.order_by("address").values_list(*COLUMNS).iterator():
-        # One line per row: the import parses line by line, and an unclosed quote then damages only its own row.
+        # Each row is one line, because the import parses line by line. So an unclosed quote damages only its own row.
         yield str(
             writer.writerow([_escape_formula(address), _escape_formula(" ".join(reason.splitlines())), created_at.isoformat()])
         )

@@ -1,4 +1,4 @@
-"""The suppression list: add, remove and look up the addresses that must not receive email.
+"""The suppression list: add, remove and look up the email addresses that must not receive email.
 
 Addresses are stored and compared in lowercase, including the local part, so that the list matches every spelling. RFC 5321
 section 2.4 allows a mail server to distinguish `Ada@example.com` and `ada@example.com`, but no known mail server does.
@@ -26,7 +26,7 @@ class SuppressionNotFound(DomainError):
 
 @dataclass(frozen=True)
 class NewSuppression:
-    """An address to add, which must be normalized, with the reason and the email that bounced."""
+    """An email address to add, which must be normalized, with the reason and the email that bounced."""
 
     address: str
     reason: str = ""
@@ -70,7 +70,7 @@ def get_suppression(address: str) -> Suppression:
 
 
 def list_suppressions(*, after: str | None = None, limit: int = 20) -> list[Suppression]:
-    """Return suppressions in order of address, starting after `after`; `limit` + 1 of them if there are more."""
+    """Return up to `limit` suppressions after the address `after`, in order of address, and one more if there is a next page."""
     suppressions = Suppression.objects.order_by("address")
     if after is not None:
         suppressions = suppressions.filter(address__gt=after.lower())
@@ -78,7 +78,7 @@ def list_suppressions(*, after: str | None = None, limit: int = 20) -> list[Supp
 
 
 def find_suppressed(addresses: Iterable[str]) -> set[str]:
-    """Return the addresses that are on the list, spelled as in the argument. Ignores case."""
+    """Return the addresses that are on the list, in the spelling of the argument. The comparison ignores case."""
     candidates = list(addresses)
     keys = sorted({address.lower() for address in candidates})
     found: set[str] = set()

@@ -20,7 +20,7 @@ class Connection(Protocol):
         """Return whether the connection is being opened."""
 
     async def send(self, email: Email) -> SendResult:
-        """Send one email to those of its recipients that have no final result yet."""
+        """Send one email to its recipients that have no final result yet."""
 
     async def close(self) -> None:
         """Close the connection. The next `send` opens it again."""

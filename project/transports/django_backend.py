@@ -1,4 +1,4 @@
-"""Transport for any Django email backend: the embedded mailbox, or django-anymail's for SES, Mailgun, Postmark and others.
+"""Transport for any Django email backend, such as the embedded mailbox or django-anymail's backends for SES and Mailgun.
 
 Backends are synchronous and may wait for a network, so they run on their own threads.
 """
@@ -38,12 +38,12 @@ class DjangoBackendTransport:
         return DjangoBackendConnection(self._threads)
 
     def close(self) -> None:
-        """Let the threads end when they have finished their emails, without waiting for them."""
+        """Let the threads end after all submitted emails. Does not wait for the threads."""
         self._threads.close(timeout=0)
 
 
 class DjangoBackendConnection:
-    """Sends one email at a time on a thread. Never open, because every email gets a new backend instance."""
+    """Sends one email at a time on a thread. The connection is never open, because every email gets a new backend instance."""
 
     def __init__(self, threads: ThreadPool) -> None:
         self._threads = threads
@@ -62,7 +62,7 @@ def send_through_backend(email: Email) -> SendResult:
     """Send one email through Django's backend.
 
     An exception fails only this email; other emails are still sent (django-mailer#48).
-    If the backend cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and no email fails.
+    If the backend cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and the email stays queued.
     """
     try:
         with managed_connections():  # the backend may store emails in the database, on this thread
@@ -74,7 +74,7 @@ def send_through_backend(email: Email) -> SendResult:
                 message = RawEmailMessage(email, connection, recipients=email.pending_recipients)
                 _capture_rejections(connection, message)
                 return _send(message)
-    except DATABASE_UNAVAILABLE_ERRORS as error:  # raised before sending: `_send` catches the errors of a backend that sends
+    except DATABASE_UNAVAILABLE_ERRORS as error:  # raised before sending, because `_send` catches errors during sending
         return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
     except Exception as error:  # noqa: BLE001  # any exception fails this email only
         return failed_result(error, classify_error(error))
@@ -87,14 +87,14 @@ def _send(message: RawEmailMessage) -> SendResult:
         result = failed_result(error, classify_error(error))
         return replace(result, rejections=rejections_from(message.collect_rejections()) or result.rejections)
     rejections = rejections_from(message.collect_rejections())
-    if count == 0:  # not None: some backends return None because they do not count
+    if count == 0:  # None is not an error: some backends return None because they do not count
         no_email_sent = NoEmailSentError("the backend sent no email and raised no exception")
         return replace(failed_result(no_email_sent, FailureKind.TEMPORARY), rejections=rejections)
     return SendResult(rejections=rejections)
 
 
 def _capture_rejections(connection: BaseEmailBackend, message: RawEmailMessage) -> None:
-    """Store the return value of `sendmail`, the rejected recipients, because Django's SMTP backend ignores it."""
+    """Store the rejected recipients, which smtplib's `sendmail` returns, because Django's SMTP backend ignores them."""
     if not isinstance(connection, SmtpBackend) or connection.connection is None:
         return
     smtp: Any = connection.connection

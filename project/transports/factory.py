@@ -8,7 +8,7 @@ from project.transports.smtp.transport import SmtpTransport
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 CHECK_TAG = "transport"  # tag of the system checks that `serve`, `deliver` and `prepare` run before they start
-BACKEND_THREADS = 10  # a backend may block its thread for long
+BACKEND_THREADS = 10  # a backend may block its thread for a long time
 
 
 def delivers_only_locally() -> bool:
@@ -17,7 +17,7 @@ def delivers_only_locally() -> bool:
 
 
 def create_transport() -> Transport:
-    """Return our own SMTP transport for the relay of EMAIL_URL, or one that wraps any other Django email backend."""
+    """Return our own SMTP transport for the relay of EMAIL_URL, or a transport that wraps any other Django email backend."""
     if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
         return SmtpTransport(settings.RELAY)
     return DjangoBackendTransport(BACKEND_THREADS)

@@ -15,7 +15,7 @@ from project.transports.simulator import SimulatedBehavior, behavior_for
 
 
 class MailboxBackend(BaseEmailBackend):
-    """Email backend for trials. No email leaves this machine; addresses at simulator.test fail as they would at a relay."""
+    """Email backend for trials. No email leaves this machine. Simulates a relay's replies for addresses at simulator.test."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Store each message for its accepted recipients. Return the number of stored messages.
@@ -38,7 +38,10 @@ class MailboxBackend(BaseEmailBackend):
 
 
 def _simulate(message: EmailMessage) -> list[str]:
-    """Behave as a relay does toward these recipients. Return the accepted recipients, or raise smtplib's exception."""
+    """Simulate how a relay responds to the recipients of the message.
+
+    Return the accepted recipients, or raise smtplib's exception.
+    """
     attempt = message.attempt if isinstance(message, RawEmailMessage) else 1
     behaviors = {each: behavior_for(parseaddr(each)[1], attempt) for each in message.recipients()}
     rejected = {each: _smtp_reply(behavior) for each, behavior in behaviors.items() if behavior.rejects}

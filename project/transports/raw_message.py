@@ -13,8 +13,9 @@ from django.core.mail.backends.base import BaseEmailBackend
 from project.emails.mime.headers import addr_spec, is_reserved_header
 from project.emails.models import Email
 
-ADDRESS_FIELDS = {"to", "cc", "bcc", "reply_to"}  # addresses with display names; SMTP needs only the raw message
-# The recipient statuses of django-anymail, as the replies that a relay would send.
+# Addresses with display names. A claim does not load these fields, because SMTP needs only the raw message.
+ADDRESS_FIELDS = {"to", "cc", "bcc", "reply_to"}
+# The SMTP replies that stand for django-anymail's recipient statuses.
 REJECTION_BY_STATUS = {
     "invalid": (553, b"5.1.3 The service reports that this address is invalid"),
     "rejected": (550, b"5.7.1 The service rejected this address"),
@@ -33,11 +34,11 @@ class _RawMessage(ParsedMessage):
 
 
 class RawEmailMessage(EmailMultiAlternatives):
-    """A Django email message made from the bytes stored at submission. SMTP backends send them; API backends read their parts.
+    """A Django email message made from the stored message bytes. SMTP backends send these bytes; API backends read the parts.
 
     The message is sent only to `recipients`; recipients with a final result from an earlier attempt are left out. `attempt` is
-    the number of this attempt; `rejected` contains the recipients that the backend could not send to, in the form of smtplib's
-    `sendmail`.
+    the number of this attempt; `rejected` contains the recipients that the backend could not send to, in the form that
+    smtplib's `sendmail` returns.
     """
 
     def __init__(self, email: Email, connection: BaseEmailBackend, *, recipients: Sequence[str]) -> None:
@@ -45,7 +46,7 @@ class RawEmailMessage(EmailMultiAlternatives):
         super().__init__(
             email.subject, from_email=email.sender, to=to, cc=cc, bcc=bcc, reply_to=email.reply_to, connection=connection
         )
-        # Parsed when a backend reads them, which SMTP backends never do: see __getattr__.
+        # These attributes are parsed when a backend reads them (see __getattr__). SMTP backends never read them.
         del self.body, self.alternatives, self.attachments, self.extra_headers
         self.attempt = email.attempts
         self.rejected: dict[str, tuple[int, bytes]] = {}
@@ -82,7 +83,8 @@ class RawEmailMessage(EmailMultiAlternatives):
 
 
 def _rejection(status: str | None, message_id: object) -> tuple[int, bytes] | None:
-    # If one address is invalid, Postmark sends to no recipient and reports only that one; the others then have no message id.
+    # If one address is invalid, Postmark sends to no recipient and reports only that address. The other recipients then have no
+    # message id.
     return REJECTION_BY_STATUS.get("failed" if status == "unknown" and message_id is None else str(status))
 
 
@@ -116,7 +118,8 @@ def _attachment(part: ParsedMessage) -> MIMEBase:
         del attachment[name]
         attachment[name] = value
     attachment.set_payload(part.get_payload())
-    if part.get_content_maintype() == "text" and not _is_decodable(part):  # a backend may fail to decode it; Django does the same
+    # A backend may fail to decode this text. Django changes the content type of such attachments too.
+    if part.get_content_maintype() == "text" and not _is_decodable(part):
         attachment.replace_header("Content-Type", "application/octet-stream")
     return attachment
 

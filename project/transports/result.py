@@ -11,8 +11,9 @@ from project.transports.smtp.replies import Reply
 class SendResult:
     """The result of an attempt. `error` is empty if the transport accepted the email for at least one recipient.
 
-    `failure_kind` applies only if there is an `error`. `reply` is the relay's reply to the email, or to its sender if
-    `sender_rejected`; `rejections` are its replies to recipients. `smtp_transcript` has one line for each command and reply.
+    `failure_kind` applies only if there is an `error`. `reply` is the relay's reply to the message, or to MAIL FROM if
+    `sender_rejected`; `rejections` are the relay's replies to RCPT TO, by recipient. `smtp_transcript` has one line for each
+    command and reply.
     """
 
     error: str = ""

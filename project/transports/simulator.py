@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 DOMAIN = "simulator.test"  # .test is reserved for testing (RFC 2606)
 MAX_DELAY_SECONDS = 30
-ACCEPTED_ATTEMPT = 3  # the attempt at which the full mailbox accepts the email
+ACCEPTED_ATTEMPT = 3  # the attempt at which a full mailbox accepts the email
 
 KNOWN_NAMES = ("delivered", "bounce", "full", "defer", f"slow+N (N seconds, up to {MAX_DELAY_SECONDS})", "drop")
 
@@ -14,7 +14,7 @@ KNOWN_NAMES = ("delivered", "bounce", "full", "defer", f"slow+N (N seconds, up t
 class SimulatedBehavior:
     """Behavior of a relay toward one recipient: reply with `code` and `text`, or accept the email after `seconds`.
 
-    With `disconnects`, the connection is lost during the message instead.
+    With `disconnects`, the connection is lost instead while the message is sent.
     """
 
     code: int = 250
@@ -39,7 +39,7 @@ def is_simulated(address: str) -> bool:
 def behavior_for(address: str, attempt: int) -> SimulatedBehavior:
     """Return how the bare address behaves at the `attempt`-th attempt, counted from 1. Addresses at other domains are accepted.
 
-    Text after a plus is ignored (`bounce+order42` is `bounce`). Exception: in `slow+5` it is the delay in seconds.
+    Text after a plus is ignored (`bounce+order42` is `bounce`). Exception: in `slow+5`, the text is the delay in seconds.
     """
     if not is_simulated(address):
         return ACCEPT

@@ -14,7 +14,7 @@ from project.events.selectors import last_event_id
 from project.transports.factory import delivers_only_locally
 from project.transports.simulator import DOMAIN
 
-QUEUE_DELAY_WARNING = timedelta(minutes=2)  # waiting time of the oldest queued email
+QUEUE_DELAY_WARNING = timedelta(minutes=2)  # if the oldest queued email waits longer, the status is "Delayed"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ User = Annotated[AbstractBaseUser | None, Depends(session_user)]
 
 
 def create_app() -> FastAPI:
-    """Return an application whose `/me`, a route and a WebSocket, returns the logged-in user's name."""
+    """Return an application with the path `/me`. Its route and its WebSocket return the logged-in user's name."""
     app = FastAPI()
 
     @app.api_route("/me", methods=["GET", "POST", "DELETE"])

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Requirements(NamedTuple):
-    """Other modules of the bridge that a module imports, directly or indirectly, and the packages that all of them need."""
+    """The bridge's modules that a module imports, directly or indirectly, and the packages that all these modules need."""
 
     modules: set[str]
     packages: set[str]
@@ -66,7 +66,7 @@ def parse(module: str) -> ast.Module:
 
 
 def imported_from_the_bridge(module: str) -> set[str]:
-    """Return the bridge's modules that a module imports itself."""
+    """Return the bridge's modules that a module imports directly."""
     found = set()
     for node in ast.walk(parse(module)):
         if isinstance(node, ast.ImportFrom) and node.level:
@@ -77,7 +77,7 @@ def imported_from_the_bridge(module: str) -> set[str]:
 
 
 def imported_packages(module: str) -> set[str]:
-    """Return the installed packages that a module imports itself."""
+    """Return the installed packages that a module imports directly."""
     nodes = list(ast.walk(parse(module)))
     names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
@@ -86,7 +86,7 @@ def imported_packages(module: str) -> set[str]:
 
 
 def requirements(module: str) -> Requirements:
-    """Return the requirements of a module, direct or through the bridge's modules that it imports."""
+    """Return the requirements of a module, including the requirements of the bridge's modules that it imports."""
     direct = imported_from_the_bridge(module)
     indirect = [requirements(each) for each in direct]
     return Requirements(
@@ -165,7 +165,7 @@ def test_a_package_docstring_lists_the_requirements_in_a_few_lines(name: str) ->
 
 @pytest.mark.parametrize("name", ["__init__", *(f"{name}.__init__" for name in PACKAGES)])
 def test_the_init_module_of_a_package_contains_only_a_docstring(name: str) -> None:
-    """Therefore, a copied module needs only the modules and packages of its row on the page."""
+    """As a result, a copied module needs only the modules and packages in its row of the page's tables."""
     assert [type(node) for node in parse(name).body] == [ast.Expr]
 
 

@@ -1,4 +1,4 @@
-"""Chromium, driven by Playwright. Tests import Playwright from here, so that their modules are skipped if it is missing."""
+"""Chromium, driven by Playwright. Tests import Playwright from this module, so that they are skipped without Playwright."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
 """Fixtures for browser tests.
 
-Playwright is imported inside the fixtures: without it, these test modules are skipped, and all other tests must still run.
+Playwright is imported inside the fixtures. If Playwright is missing, the browser tests are skipped, and all other tests run.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def page(context: BrowserContext, page_errors: PageErrors) -> Iterator[Page]:
 
 @pytest.fixture
 def logged_in(page: Page) -> Page:
-    """Return the page with the administrator logged in, at the dashboard."""
+    """Log in as the administrator. Return the page, which shows the dashboard."""
     from tests.browser.admin_pages import log_in
 
     log_in(page, PASSWORD)

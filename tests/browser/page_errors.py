@@ -8,12 +8,12 @@ SERVER_HOST = "127.0.0.1"
 
 
 class PageErrors:
-    """Record the errors of all pages of a browser context, except those announced with `expect`."""
+    """Record the errors of all pages of a browser context, except errors from responses announced with `expect`."""
 
     def __init__(self, context: BrowserContext) -> None:
-        self.foreign_urls: list[str] = []  # requested from other hosts
+        self.foreign_urls: list[str] = []  # URLs of requests to other hosts
         self.errors: list[str] = []
-        self._expected: dict[str, int] = {}  # status by path
+        self._expected: dict[str, int] = {}  # {path: status}
         self._seen: set[str] = set()
         context.on("request", self._on_request)
         context.on("response", self._on_response)
@@ -42,7 +42,7 @@ class PageErrors:
             self.errors.append(f"{response.status} from {response.url}")
 
     def _on_console(self, message: ConsoleMessage) -> None:
-        # The console repeats the errors of expected paths, whose responses `_on_response` has already checked.
+        # The console also logs errors for expected paths. `_on_response` has already checked these responses.
         if message.type == "error" and urlsplit(message.location["url"]).path not in self._expected:
             self.errors.append(f"console: {message.text}")
 

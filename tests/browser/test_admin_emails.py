@@ -37,7 +37,7 @@ def test_shows_the_html_with_inline_images(logged_in: Page, server: Server) -> N
 
 def test_a_script_in_an_email_does_not_run(logged_in: Page, server: Server, page_errors: PageErrors) -> None:
     email_id = send(logged_in, server, html="<h1>before</h1><script>document.querySelector('h1').textContent = 'after'</script>")
-    page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")  # with a console error about the blocked script
+    page_errors.expect(200, f"/admin/emails/email/{email_id}/html/")  # the console logs an error about the blocked script
 
     logged_in.goto(f"/admin/emails/email/{email_id}/change/")
 
@@ -46,7 +46,7 @@ def test_a_script_in_an_email_does_not_run(logged_in: Page, server: Server, page
 
 def test_opening_an_email_connects_to_no_other_host(logged_in: Page, server: Server) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(1)  # a browser connects to a frame's host within a fraction of this
+        listener.settimeout(1)  # a browser connects to a frame's host within a fraction of this time
         page = f"https://reader-4711.localhost:{listener.getsockname()[1]}/"
         frames = f'<iframe src="{page}"></iframe><iframe srcdoc="<iframe src={page}>"></iframe><embed src="{page}">'
         email_id = send(logged_in, server, html=f'{HTML}<svg><foreignObject>{frames}</foreignObject></svg><object data="{page}">')

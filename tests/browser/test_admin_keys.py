@@ -14,7 +14,7 @@ KEY = re.compile(r"mr_[A-Za-z0-9]{57}")
 
 @pytest.fixture
 def logged_in(logged_in: Page) -> Page:
-    """Return the page with permission to use the clipboard."""
+    """Log in, and allow the page to use the clipboard. Return the page."""
     logged_in.context.grant_permissions(["clipboard-read", "clipboard-write"])
     return logged_in
 

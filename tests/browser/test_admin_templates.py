@@ -26,7 +26,7 @@ def test_previews_an_unsaved_template(form: Page) -> None:
     expect(preview.locator(".preview-subject")).to_have_text("Welcome, Ada <3")
     heading = preview.frame_locator("iframe").get_by_role("heading", name="Hi Ada <3")
     expect(heading).to_have_css("color", "rgb(0, 128, 128)")
-    expect(form.locator("#id_slug")).to_have_value("welcome")  # the preview does not replace the form
+    expect(form.locator("#id_slug")).to_have_value("welcome")  # the preview has not replaced the form
 
 
 def test_the_preview_shows_where_an_error_is(form: Page) -> None:

@@ -38,7 +38,7 @@ def violations(context: BrowserContext) -> list[str]:
     """Collect the policy violations of all pages in this context."""
     found: list[str] = []
 
-    def report(text: str) -> None:  # a function, because Playwright sets an attribute on its handler
+    def report(text: str) -> None:  # a function instead of `found.append`, because Playwright sets an attribute on the handler
         found.append(text)
 
     context.expose_function("reportViolation", report)
@@ -48,7 +48,7 @@ def violations(context: BrowserContext) -> list[str]:
 
 @pytest.fixture
 def wait_until_loaded(context: BrowserContext) -> WaitUntilLoaded:
-    """Return a function that waits until a page has loaded everything and its reports have arrived."""
+    """Return a function that waits until a page has loaded everything and all violation reports have arrived."""
 
     def wait_until_loaded(page: Page) -> None:
         page.wait_for_load_state("networkidle")

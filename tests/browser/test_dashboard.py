@@ -11,7 +11,7 @@ from tests.browser.page_errors import PageErrors
 from tests.conftest import PASSWORD, StartServer
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server, wait_for
 
-# Console errors while a server restarts.
+# Console errors that are expected while a server restarts.
 CONNECTION_ERRORS = re.compile("net::ERR_CONNECTION_REFUSED|Connection closed before receiving a handshake response")
 DISABLE_LONG_TIMERS = """
 const setTimer = setTimeout;
@@ -21,13 +21,13 @@ window.setTimeout = (callback, delay) => (delay < 10000 ? setTimer(callback, del
 
 @pytest.fixture
 def no_periodic_refresh(page: Page) -> None:
-    """Disable the refresh every ten seconds, so that only events trigger one."""
+    """Disable the refresh that runs every ten seconds, so that only events trigger a refresh."""
     page.add_init_script(DISABLE_LONG_TIMERS)
 
 
 @pytest.fixture
 def dashboard(page: Page) -> Page:
-    """Return the page at the dashboard, connected."""
+    """Open the dashboard as the administrator, and wait until it is connected. Return the page."""
     log_in(page, PASSWORD)
     expect(page.locator("#live")).to_have_text("Live")
     page.evaluate("window.notReloaded = true")
@@ -98,7 +98,7 @@ def test_a_slash_focuses_the_search(dashboard: Page, server: Server) -> None:
 
 def test_a_slash_focuses_the_search_of_a_list(dashboard: Page) -> None:
     dashboard.goto("/admin/suppressions/suppression/")
-    dashboard.locator("h1").click()  # out of the field that Django focuses
+    dashboard.locator("h1").click()  # moves the focus out of the field that Django focuses
 
     dashboard.keyboard.press("/")
 

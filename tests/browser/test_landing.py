@@ -19,7 +19,7 @@ LINKS = {
     "Health": "/api/health/ready",
 }
 
-# Each text with its contrast to the nearest opaque background.
+# Returns each text with its contrast to the nearest background that is not transparent.
 CONTRASTS = """() => {
   const channels = (color) => color.match(/[\\d.]+/g).map(Number);
   const background = (element) => {

@@ -1,4 +1,4 @@
-"""The error check of the browser tests detects errors."""
+"""Tests that the error check of the browser tests detects errors."""
 
 import pytest
 

@@ -13,7 +13,7 @@ from tests.conftest import PASSWORD
 
 @pytest.fixture
 def playground(page: Page) -> Page:
-    """Return the page at the playground, after the login."""
+    """Log in, and open the playground. Return the page."""
     log_in(page, PASSWORD, "/play")
     expect(page.get_by_role("heading", name="Playground")).to_be_visible()
     return page
@@ -27,7 +27,7 @@ def press_send(page: Page) -> None:
 def test_send_is_disabled_until_the_script_has_loaded(playground: Page) -> None:
     routes: list[Route] = []
 
-    def delay(route: Route) -> None:  # a function, because Playwright sets an attribute on its handler
+    def delay(route: Route) -> None:  # a function instead of `routes.append`, because Playwright sets an attribute on the handler
         routes.append(route)
 
     playground.route("**/playground.js", delay)
@@ -77,7 +77,7 @@ def test_shows_the_reason_for_a_rejected_email(playground: Page, page_errors: Pa
 def test_links_to_the_email_in_the_admin(playground: Page) -> None:
     playground.get_by_label("Subject").fill("From the playground")
     press_send(playground)
-    expect(playground.get_by_role("listitem").filter(has_text="sent")).to_be_visible()  # the log above the link is complete
+    expect(playground.get_by_role("listitem").filter(has_text="sent")).to_be_visible()  # then the log above the link is complete
 
     playground.get_by_role("link", name="View in the admin").click()
 

@@ -1,4 +1,4 @@
-"""An email's page: its timeline updates while the page is open."""
+"""An email's page in the admin. Its timeline updates while the page is open."""
 
 from datetime import UTC, datetime, timedelta
 

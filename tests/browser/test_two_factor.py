@@ -9,7 +9,7 @@ from tests.browser.admin_pages import accessibility_violations
 from tests.browser.chromium import Page, expect
 from tests.conftest import PASSWORD
 
-TOTP_PERIOD_SECONDS = 30  # the next code is accepted this much early, and a code works only once
+TOTP_PERIOD_SECONDS = 30  # each code works only once; the next code is accepted one period early
 CODE_LABEL = "Code from your authenticator app"
 
 
@@ -23,7 +23,7 @@ def log_in(page: Page, code: str = "") -> None:
 
 
 def totp_code(secret: str, *, seconds_ahead: int = 0) -> str:
-    """Return the code that the app shows now, or in some seconds."""
+    """Return the code that the authenticator app shows now, or in `seconds_ahead` seconds."""
     totp = TOTP(b32decode(secret.replace(" ", "")))
     totp.time = time.time() + seconds_ahead
     return f"{totp.token():06}"

@@ -11,7 +11,7 @@ import httpx
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server, wait_for
 from tests.smtp import Sink
 
-THREADS = 4  # several, so that emails are accepted together and share commits
+THREADS = 4  # several threads, so that emails are accepted together and share commits
 UNFINISHED_STATUSES = ("scheduled", "queued", "sending", "delayed")
 
 
@@ -26,7 +26,7 @@ def number_of(address: str) -> int:
 
 
 class LoadGenerator:
-    """Sends until `goal` emails were accepted with 202, even if the server is killed. Calls without a response do not count."""
+    """Sends emails until `goal` emails have been accepted with a 202 response, even if the server is killed meanwhile."""
 
     def __init__(self, key: str, goal: int) -> None:
         self.goal = goal
@@ -61,7 +61,7 @@ class LoadGenerator:
         return len(self.accepted)
 
     def finish(self, sink: Sink) -> list[dict[str, Any]]:
-        """Wait until all emails are accepted and finished. Return all emails of the API, including those whose 202 was lost."""
+        """Wait until all emails have a final status. Return all emails of the API, including emails whose 202 was lost."""
         count_to(self.goal, self.count, "emails are accepted")
         self.stop()
         while self._unfinished():
@@ -115,7 +115,7 @@ def count_to(goal: int, count: Callable[[], int], what: str) -> None:
 
 
 def arrived(sink: Sink) -> set[str]:
-    """Return the ids of the emails that arrived, which are part of their Message-IDs."""
+    """Return the ids of the emails that arrived. An email's id is a part of its Message-ID."""
     return {message_id.strip("<>").partition("@")[0] for message_id in sink.message_ids}
 
 

@@ -1,7 +1,7 @@
-"""No accepted email is lost when processes are killed: real processes, a real SMTP server, and `kill -9` at random moments.
+"""No accepted email is lost when real processes are killed with `kill -9` at random moments. The SMTP server is real, too.
 
-The long run, `CRASH_EMAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP`, also prints how many duplicates there were; CI runs a
-short one. `CRASH_SEED` selects other moments.
+The long run is `CRASH_EMAILS=2000 CRASH_KILLS=10 pytest tests/crash -rP`. It also prints the number of duplicates. CI runs a
+short run. `CRASH_SEED` selects other moments.
 """
 
 import math
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(max(300, EMAILS))  # one second per email in a 
 
 @dataclass(frozen=True)
 class Misbehavior:
-    """The relay's reply to the first `attempts` of an email, and the email's final status."""
+    """The relay's reply to the first `attempts` attempts to send an email, and the email's final status."""
 
     reply: str
     final_status: str = "sent"
@@ -57,7 +57,7 @@ MISBEHAVIORS = (
 
 @pytest.fixture
 def moments() -> Iterator[int]:
-    """Return random numbers of emails, spread over the whole run, after which to kill a process."""
+    """Return the moments at which to kill a process, as random numbers of emails that are spread over the whole run."""
     rng = random.Random(os.environ.get("CRASH_SEED", "42"))  # noqa: S311  # not for security
     return iter([int((kill + rng.random()) * EMAILS / KILLS) for kill in range(KILLS)])
 
@@ -112,7 +112,7 @@ def test_each_email_gets_the_right_status_from_a_misbehaving_relay(
 
 @pytest.mark.pitfall(3)
 def test_a_killed_relay_loses_no_email(start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int]) -> None:
-    sink.delay = 0.02  # so that emails are in flight when it crashes
+    sink.delay = 0.02  # so that emails are in flight when the relay crashes
     server = start(EMAIL_URL=sink.url, RETRY_DELAYS=RETRY_DELAYS)
     generator = load(EMAILS)
     generator.use(server)
@@ -121,7 +121,7 @@ def test_a_killed_relay_loses_no_email(start: StartServer, load: StartLoad, sink
         count_to(moment, sink.attempts.total, "emails are sent to the relay")
         outages = server.log.count("The relay is unavailable")
         sink.crash()
-        if kill % 2:  # unavailable until the worker notices; otherwise back at once
+        if kill % 2:  # in every other round, the outage lasts until the worker notices it
             server.wait_for_log("The relay is unavailable", times=outages + 1)
         sink.listen()
 
@@ -163,7 +163,7 @@ def test_two_deliver_processes_never_send_the_same_email(
 
 
 def _kill_the_server(start: Callable[[], Server], load: LoadGenerator, sink: Sink, moments: Iterator[int]) -> Server:
-    """Kill the server at each moment, alternately counted in accepted and in sent emails. Return the last server, which lives."""
+    """Kill the server at each moment, counted in accepted emails and in sent emails alternately. Return the last server."""
     server = start()
     load.use(server)
     for kill, moment in enumerate(moments):

@@ -21,12 +21,12 @@ from tests.conftest import PASSWORD
 from tests.fastapi_app.conftest import GetToken, LogIn, bearer
 
 PUBLIC = {"read_root", "greet", "add", "create_token", "get_liveness", "get_readiness"}
-STAFF_SESSION_ONLY = {"get_metrics"}  # a program needs METRICS_TOKEN
+STAFF_SESSION_ONLY = {"get_metrics"}  # a program authenticates with METRICS_TOKEN instead
 SAFE_METHODS = {"GET"}
-# For operations without an example in the document, or with a slow one.
+# Query parameters and forms of operations for which the document has no example, or only a slow one.
 QUERY_PARAMS = {"greet": {"name": "Ada", "pause": "0"}}
 FORMS = {"create_token": {"username": "owner", "password": PASSWORD}}
-# The status for authorized callers, if not the documented success: no worker runs here, and a queued email cannot be retried.
+# Statuses other than the documented success. No worker runs here, so readiness fails, and a queued email cannot be retried.
 EXPECTED_STATUS = {"get_readiness": 503, "retry_email": 409}
 
 
@@ -48,7 +48,7 @@ class Operation:
 
     @property
     def success(self) -> int:
-        """Return the status for an authorized caller."""
+        """Return the status that an authorized caller receives."""
         documented = next(int(status) for status in self.document["responses"] if status < "3")
         return EXPECTED_STATUS.get(self.name, documented)
 
@@ -58,7 +58,7 @@ class Operation:
         return "{email_id}" in self.path
 
     def send_request(self, client: TestClient, headers: dict[str, str], email_id: object) -> Any:
-        """Send a valid request, built from the document's examples."""
+        """Send a valid request, built from the examples in the OpenAPI document."""
         path_params: dict[str, str] = {
             each["name"]: str(_example(each)) for each in self.document.get("parameters", []) if each["in"] == "path"
         }
@@ -119,17 +119,17 @@ class AccessContext:
     log_in: LogIn
 
     def key(self, *scopes: str, expires_at: datetime | None = None) -> dict[str, str]:
-        """Return the headers of a request with a new API key."""
+        """Create an API key, and return the headers of a request with the key."""
         return bearer(create_key("shop", scopes=scopes, expires_at=expires_at))
 
     def session(self, user: User, *, csrf: bool = True) -> dict[str, str]:
-        """Log in with a session cookie, and return the headers of a request, with the CSRF token unless `csrf` is false."""
+        """Log the user in with a session cookie. Return the headers of a request, with the CSRF token unless `csrf` is false."""
         self.log_in(user)
         self.client.cookies.set("csrftoken", "x" * 32)
         return {"X-CSRFToken": "x" * 32} if csrf else {}
 
     def allow(self, *permissions: str) -> User:
-        """Grant the teammate these permissions and no others."""
+        """Grant the teammate only these permissions, and return the teammate."""
         names = [permission.rpartition(".")[2] for permission in permissions]
         self.teammate.user_permissions.set(Permission.objects.filter(codename__in=names))
         return self.teammate
@@ -205,7 +205,7 @@ WITHOUT_SCOPE: dict[str, Authenticate] = {
     ),
     "session of a user without the permission": lambda context, scope: context.session(context.allow(*_other_permissions(scope))),
 }
-NON_OWNERS: dict[str, Authenticate] = {  # callers with the scope, who do not own the email
+NON_OWNERS: dict[str, Authenticate] = {  # callers that have the scope but do not own the email
     "another's key": lambda context, scope: context.key(*([scope] if scope else [])),
     "another's token": lambda context, scope: bearer(context.token(_user_with_scope(context, scope))),
     "another's session": lambda context, scope: context.session(_user_with_scope(context, scope)),

@@ -1,4 +1,4 @@
-"""Fixtures for callers' credentials, for live events, and for transports with which emails leave this machine."""
+"""Fixtures for credentials, for live events, and for real transports, which send emails to other machines."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.fixture
 def token(client: TestClient) -> GetToken:
-    """Return a function that gets an access token for a user, with all of the user's scopes by default."""
+    """Return a function that gets an access token for a user. Without `scopes`, the token has all of the user's scopes."""
 
     def get(user: User, *scopes: str) -> str:
         form = {"username": user.username, "password": PASSWORD, "scope": " ".join(scopes)}
@@ -45,13 +45,13 @@ def token(client: TestClient) -> GetToken:
 
 @pytest.fixture
 def headers(owner: User, token: GetToken) -> dict[str, str]:
-    """Return the headers of a request by the owner, an administrator."""
+    """Return the headers of a request by the owner, who is an administrator."""
     return bearer(token(owner))
 
 
 @pytest.fixture
 def stranger_headers(token: GetToken) -> dict[str, str]:
-    """Return the headers of a user who may send and read emails, and is not staff."""
+    """Return the headers of a request by a user who may send and read emails, but is not staff."""
     user = User.objects.create_user("stranger", password=PASSWORD)
     for codename in ("add_email", "view_email"):
         user.user_permissions.add(Permission.objects.get(codename=codename))
@@ -73,7 +73,7 @@ def log_in(client: TestClient) -> LogIn:
 
 @pytest.fixture
 def client_with_event_stream() -> Iterator[TestClient]:
-    """Run the application with its event stream, and without the delivery worker, which would add events of its own."""
+    """Run the application with its event stream, but without the delivery worker, because the worker would add events."""
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -98,7 +98,7 @@ def events_key(db: None) -> str:
 
 @pytest.fixture
 def real_transport(settings: Settings) -> None:
-    """Configure a transport with which emails leave this machine, so that sending needs a credential."""
+    """Configure a transport that sends emails to other machines, so that the API requires a credential for sending."""
     settings.EMAIL_BACKEND = SMTP
 
 

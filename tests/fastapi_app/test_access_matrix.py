@@ -1,6 +1,6 @@
 """Access matrix: every operation of the OpenAPI document, called by every kind of caller.
 
-401 comes first, so that unauthenticated callers learn neither what exists nor what is valid; then 403, and only then 404 and 422.
+The order of checks is 401, 403, then 404 and 422, so that unauthenticated callers cannot find out what exists or what is valid.
 """
 
 import re
@@ -60,7 +60,7 @@ def context(
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AccessContext:
-    """Return the context of a test in which emails can leave this machine, and event streams end at once."""
+    """Return a test's context. Emails can leave this machine, so sending needs a credential. Event streams end at once."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     monkeypatch.setattr(app.state.event_stream, "is_stopping", True)
     return AccessContext(client, owner, teammate, token, log_in)
@@ -68,7 +68,7 @@ def context(
 
 @pytest.fixture
 def email(shared_test_connection: None) -> Email:
-    """Create a scheduled email of another owner, and a template and a suppression, which have no owner."""
+    """Create a scheduled email of another owner, and a template and a suppression, which have no owner. Return the email."""
     now = datetime.now(UTC)
     draft = Draft("shop@example.com", to=("eve@example.com",), subject=SECRET, text="Hi")
     new = NewEmail(draft, owner_id="key:0", tags={"order": SECRET}, scheduled_at=now + timedelta(days=1))
@@ -80,7 +80,7 @@ def email(shared_test_connection: None) -> Email:
 
 
 def for_each_operation_and_caller(operations: list[Operation], callers: dict[str, Authenticate]) -> pytest.MarkDecorator:
-    """Parametrize a test with each operation and each caller."""
+    """Parametrize a test with every combination of an operation and a caller."""
     pairs = [
         pytest.param(each, authenticate, id=f"{each.name} {name}")
         for each, (name, authenticate) in product(operations, callers.items())
@@ -204,7 +204,7 @@ def test_staff_need_the_admins_permissions_to_change_emails_of_other_owners(
     assert (SECRET in response.text) == (response.status_code == 200)
 
 
-# Permissions that the admin requires for the same action.
+# The permissions that the admin requires for the same action as each of these operations.
 REQUIRED_PERMISSIONS = {
     "put_template": ["add_template", "change_template"],
     "delete_template": ["delete_template"],
@@ -357,4 +357,4 @@ def _pages(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
 
 
 def _is_regex(pattern: URLPattern | URLResolver) -> bool:
-    return str(pattern.pattern).endswith("$")  # the admin's catch-all
+    return str(pattern.pattern).endswith("$")  # the catch-all pattern of the admin

@@ -1,4 +1,4 @@
-"""All errors have the same shape, whichever layer raises them."""
+"""Error responses: all have the same shape, no matter which layer raises the error."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -98,7 +98,7 @@ def test_an_unavailable_database_is_a_503_with_retry_after(
 
 
 def chunked(size: int) -> Iterator[bytes]:
-    """Yield a body of this size, without a Content-Length."""
+    """Yield a body of this size in chunks, so that the request has no Content-Length."""
     yield from (b"x" * 1024 * 1024 for _ in range(size // 1024 // 1024))
     yield b"x" * (size % (1024 * 1024))
 
@@ -113,7 +113,7 @@ def test_rejects_an_oversized_body(client: TestClient, content: Any) -> None:
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/json"
     assert answer.json().keys() == {"detail", "code"}
-    assert answer.json()["code"] == "content_too_large"  # the same for all Python versions
+    assert answer.json()["code"] == "content_too_large"  # all Python versions use the same code
 
 
 def test_accepts_a_body_of_the_maximum_size() -> None:

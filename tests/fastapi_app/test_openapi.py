@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete enough to generate a client from, and its pages work without internet access."""
+"""The OpenAPI document is complete enough to generate a client, and the documentation pages work without internet access."""
 
 import re
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def resolve(part: Any) -> Any:
 
 
 def keys(part: Any) -> Iterator[str]:
-    """Yield every key in a part of the schema."""
+    """Yield every key in a part of the schema, at any depth."""
     for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else []:
         yield from keys(item)
     yield from part if isinstance(part, dict) else ()
@@ -49,7 +49,7 @@ def operation_named(name: str) -> dict[str, Any]:
 
 
 def model(operation: dict[str, Any], status: int) -> str:
-    """Return the name of the response model; of a union, the first one."""
+    """Return the name of the response model. If the response is a union, return its first model."""
     schema = operation["responses"][str(status)]["content"]["application/json"]["schema"]
     return str(schema.get("anyOf", [schema])[0]["$ref"]).rpartition("/")[2]
 
@@ -93,12 +93,12 @@ def test_an_operation_with_parameters_declares_422(operation: dict[str, Any]) ->
 
 @every_operation
 def test_an_operation_with_a_body_declares_400(operation: dict[str, Any]) -> None:
-    assert ("400" in operation["responses"]) == ("requestBody" in operation)  # a body that is neither UTF-8 nor a form
+    assert ("400" in operation["responses"]) == ("requestBody" in operation)  # 400: the body cannot be read as UTF-8 or as a form
 
 
 @pytest.mark.parametrize(("method", "operation"), CALLS, ids=IDS)
 def test_an_operation_other_than_get_declares_413(method: str, operation: dict[str, Any]) -> None:
-    assert ("413" in operation["responses"]) == (method != "get")  # any request may have a body
+    assert ("413" in operation["responses"]) == (method != "get")  # every request except GET may have a body
 
 
 @every_operation
@@ -151,7 +151,7 @@ def test_every_field_of_a_model_has_an_example() -> None:
         for field, value in model.get("properties", {}).items()
         if not ({"examples", "const", "default", "$ref"} & value.keys() or value.get("type") == "null")
         and not {"$ref", "oneOf"} & value.get("items", {}).keys()
-        and not name.startswith("Body_")  # FastAPI's own model of a form
+        and not name.startswith("Body_")  # FastAPI generates this model for a form
     ]
 
     assert missing == []
@@ -162,7 +162,7 @@ def test_an_authenticated_operation_declares_401_and_403(operation: dict[str, An
     scopes = {scope for scheme in operation.get("security", []) for scopes_needed in scheme.values() for scope in scopes_needed}
 
     assert "401" in operation["responses"] or "security" not in operation
-    needs_permission = bool(scopes) or operation["operationId"] == "get_metrics"  # needs a staff session
+    needs_permission = bool(scopes) or operation["operationId"] == "get_metrics"  # get_metrics requires a staff session
     assert ("403" in operation["responses"]) == needs_permission or "security" not in operation
 
 
@@ -225,11 +225,11 @@ def test_the_document_declares_the_security_schemes(client: TestClient) -> None:
     assert (schemes["session"]["in"], schemes["session"]["name"]) == ("cookie", "sessionid")
 
 
-# The pages
+# The documentation pages
 
 
 def fetched_urls(page: str) -> list[str]:
-    """Return the URLs that a page makes a browser fetch."""
+    """Return the URLs that a browser fetches when it opens the page."""
     return re.findall(r"""(?:src|href|spec-url)="([^"]+)"|url: '([^']+)'""", page)
 
 

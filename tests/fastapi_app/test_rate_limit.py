@@ -1,4 +1,4 @@
-"""Rate limits and login lockout: 429 with `Retry-After`."""
+"""Rate limits and login lockout: both return 429 with `Retry-After`."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -35,7 +35,7 @@ def client(client: TestClient) -> Iterator[TestClient]:
 
 @pytest.fixture
 def set_rates(settings: Settings) -> Any:
-    """Return a function that sets rate limits by kind of caller."""
+    """Return a function that sets the rate limit of each kind of caller."""
 
     def set_rates(**rates: str) -> None:
         settings.RATE_LIMITS = {**settings.RATE_LIMITS, **{kind: parse_rate(rate) for kind, rate in rates.items()}}
@@ -50,7 +50,7 @@ def key(db: None) -> dict[str, str]:
 
 
 def client_from(client: TestClient, ip_address: str, *, proxies: list[str] | None = None) -> TestClient:
-    """Return a client of the same server with an IP address."""
+    """Return a client of the same application that connects from this IP address."""
     client_at_ip = TestClient(
         ProxyHeadersMiddleware(client.app, proxies or []), client=(ip_address, 4711), raise_server_exceptions=False
     )
@@ -143,7 +143,7 @@ def test_limits_the_logins_of_a_user_across_ip_addresses(client: TestClient, own
 
 @pytest.fixture
 def lock_after_two_failures(settings: Settings) -> None:
-    """Lock after two failed logins."""
+    """Lock logins after two failures."""
     settings.AXES_FAILURE_LIMIT = 2
 
 

@@ -1,4 +1,4 @@
-"""Connection limits of anonymous WebSockets. See tests/servers/api/test_websocket_limits.py for authenticated ones."""
+"""Connection limits of anonymous WebSockets. tests/servers/api/test_websocket_limits.py tests authenticated WebSockets."""
 
 import pytest
 from pytest_django import Settings
@@ -12,12 +12,12 @@ ECHOED = "Message text was: Hi"
 
 
 def client_from(ip_address: str) -> TestClient:
-    """Return a client with an IP address."""
+    """Return a client that connects from this IP address."""
     return TestClient(application, client=(ip_address, 4711))
 
 
 def echo_or_close_code(client: TestClient) -> str | int:
-    """Open a WebSocket and return the echo of a message, or the close code."""
+    """Open a WebSocket, send a message, and return the echo, or the close code if the WebSocket closes."""
     with client.websocket_connect(ECHO) as websocket:
         try:
             websocket.send_text("Hi")
@@ -31,7 +31,7 @@ def echo_or_close_code(client: TestClient) -> str | int:
     [
         ("192.0.2.1", "192.0.2.1", 1013),
         ("192.0.2.1", "192.0.2.2", ECHOED),
-        ("2001:db8::1", "2001:db8::2", 1013),  # in the same /64 network
+        ("2001:db8::1", "2001:db8::2", 1013),  # both IP addresses are in the same /64 network
         ("2001:db8::1", "2001:db8:0:1::1", ECHOED),
     ],
 )

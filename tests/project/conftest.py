@@ -1,4 +1,4 @@
-"""Fixtures of the Django half: emails in the queue, and a browser in which the owner is logged in."""
+"""Fixtures for the Django half: queued emails, and a browser that is logged in as the owner."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ Claim = Callable[..., Email]
 
 @pytest.fixture
 def browser(owner: User) -> Client:
-    """A test client in which the owner is logged in."""
+    """Return a test client that is logged in as the owner."""
     browser = Client()
     browser.force_login(owner)
     return browser
@@ -28,7 +28,7 @@ def browser(owner: User) -> Client:
 
 @pytest.fixture
 def submit_email(shared_test_connection: None) -> SubmitEmail:
-    """Queue a text message, to Ada by default."""
+    """Return a function that queues a plain-text email, to Ada by default."""
 
     def submit_email(text: str = "Hi", address: str = "ada@example.com") -> Email:
         return Email.objects.get(id=submit_plain_text_email(address=address, text=text))
@@ -38,7 +38,7 @@ def submit_email(shared_test_connection: None) -> SubmitEmail:
 
 @pytest.fixture
 def claim(submit_email: SubmitEmail) -> Claim:
-    """Queue a text message, and claim it for a worker."""
+    """Return a function that queues a plain-text email and claims it for a worker."""
 
     def claim(text: str = "Hi", worker: str = WORKER, now: datetime = NOW) -> Email:
         submit_email(text)

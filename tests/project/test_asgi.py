@@ -1,9 +1,9 @@
-"""The router: which paths Django serves, and which FastAPI."""
+"""The router: some paths are served by Django, and the others by FastAPI."""
 
 import pytest
 from starlette.testclient import TestClient
 
-DJANGO_404_TITLE = "Not Found"  # FastAPI responds with JSON instead
+DJANGO_404_TITLE = "Not Found"  # the title of Django's 404 page; FastAPI returns JSON
 
 
 def test_django_serves_the_landing_page(client: TestClient) -> None:

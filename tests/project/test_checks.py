@@ -1,4 +1,4 @@
-"""System checks: `manage.py check --deploy` rejects unsafe settings, and passes the settings of docs/production.md."""
+"""System checks: `manage.py check --deploy` rejects unsafe settings, and accepts the settings in docs/production.md."""
 
 import os
 import re
@@ -20,24 +20,24 @@ SMTP = "django.core.mail.backends.smtp.EmailBackend"
 
 @pytest.fixture
 def relayed(settings: Settings) -> Settings:
-    """Settings with which email leaves this machine."""
+    """Return settings with a transport that sends emails to other machines."""
     settings.EMAIL_BACKEND = SMTP
     return settings
 
 
 def transport_errors() -> list[str]:
-    """Return the ids of the errors that stop `serve` and `prepare`."""
+    """Return the ids of the errors with which `serve` and `prepare` refuse to start."""
     return [str(error.id) for error in run_checks(tags=[CHECK_TAG])]
 
 
 def deployment_errors() -> list[str]:
-    """Return the ids of Mailrail's errors in `check --deploy`."""
+    """Return the ids of Mailrail's own errors in `check --deploy`."""
     ids = [str(error.id) for error in run_checks(include_deployment_checks=True)]
     return [name for name in ids if name.startswith("mailrail.")]
 
 
 def check_deploy(folder: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    """Run `check --deploy` with these environment variables, and no others of Mailrail's."""
+    """Run `check --deploy` with these environment variables and no other Mailrail variables."""
     ours = {name.upper() for name in Environment.model_fields} | {"DJANGO_SETTINGS_MODULE"}
     others = {name: value for name, value in os.environ.items() if name not in ours}
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
@@ -151,7 +151,7 @@ def test_reports_an_undecided_or_incomplete_tls_setup(
 
 @pytest.fixture
 def deployed(settings: Settings) -> Settings:
-    """Settings of a correct deployment."""
+    """Return the settings of a correct deployment."""
     settings.ENV = Environment(public_url="https://mail.example.com")
     settings.TRUSTED_PROXIES = ["127.0.0.1", "10.0.0.0/8", "unix"]
     return settings

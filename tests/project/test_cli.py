@@ -1,4 +1,4 @@
-"""manage.py with an unusable database or data directory: one line that names the variable."""
+"""manage.py with an unusable database or data directory prints one line that names the environment variable to change."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ COMMANDS = [
 
 
 def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run manage.py, and return the finished process."""
+    """Run manage.py, wait until it exits, and return the finished process."""
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data), "PORT": "0", **env}
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)

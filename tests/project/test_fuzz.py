@@ -1,4 +1,4 @@
-"""Fuzz tests: any input from outside is accepted or rejected with the expected error.
+"""Fuzz tests: any input from outside is accepted, or rejected with the expected error.
 
 For a long run with random input: `FUZZ_EXAMPLES=20000 pytest tests/project/test_fuzz.py`.
 """
@@ -37,7 +37,7 @@ HEADERS = ["From", "To", "Cc", "Reply-To", "Subject", "Date", "Message-ID", "MIM
 
 
 def any_input(divisor: int = 1) -> examples:
-    """Return the Hypothesis settings. Slow tests divide the number of examples."""
+    """Return the Hypothesis settings. A slow test uses a divisor to run fewer examples."""
     return examples(
         max_examples=max(1, EXAMPLES // divisor),
         derandomize=not LONG_RUN,
@@ -48,7 +48,7 @@ def any_input(divisor: int = 1) -> examples:
 
 
 def built_from(*pieces: str) -> st.SearchStrategy[str]:
-    """Return a strategy for texts of these pieces and random text, so that many are almost valid."""
+    """Return a strategy for texts made of these pieces and of random text, so that many of the texts are almost valid."""
     return st.lists(st.sampled_from(pieces) | st.text(max_size=5), max_size=12).map("".join)
 
 
@@ -86,7 +86,7 @@ sources = built_from(
     "-",
 )
 
-# Addresses and headers
+# Email addresses and headers
 
 
 @any_input()
@@ -173,7 +173,7 @@ class FakeTransport(asyncio.Transport):
         self.aborted = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Do nothing: the test calls the protocol itself."""
+        """Do nothing, because the test calls the protocol directly."""
 
     def abort(self) -> None:
         """Record the abort."""
@@ -275,7 +275,7 @@ header_values = st.binary(max_size=300).map(lambda value: re.sub(rb"[\r\n\0]", b
 
 @pytest.fixture
 def key(shared_test_connection: None) -> str:
-    """An API key that may send."""
+    """Return an API key that may send emails."""
     return create_key("shop", scopes=["emails:send"])
 
 

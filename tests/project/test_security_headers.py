@@ -1,4 +1,4 @@
-"""Security headers on the responses of both halves."""
+"""Security headers on the responses of both Django and FastAPI."""
 
 import pytest
 from starlette.applications import Starlette
@@ -18,17 +18,17 @@ async def plain(_request: Request) -> Response:
 
 
 async def strict(_request: Request) -> Response:
-    """Return a page with its own policy."""
+    """Return a page that has its own Content-Security-Policy and X-Frame-Options headers."""
     return HTMLResponse("Hi", headers={"Content-Security-Policy": OWN_POLICY, "X-Frame-Options": "SAMEORIGIN"})
 
 
 async def page(_request: Request) -> Response:
-    """Return a page whose content type is in capitals."""
+    """Return a page whose Content-Type header is in capital letters."""
     return Response("Hi", headers={"CONTENT-TYPE": "TEXT/HTML; charset=utf-8"})
 
 
 def browser(base_url: str = "http://testserver", hsts_seconds: int = 0) -> TestClient:
-    """Return a client of a small application behind the middleware."""
+    """Return a client of a small application with SecurityHeadersMiddleware."""
     app = Starlette(routes=[Route("/", plain), Route("/strict", strict), Route("/page", page)])
     secured = SecurityHeadersMiddleware(app, security_headers(content_security_policy()), hsts_seconds=hsts_seconds)
     return TestClient(secured, base_url=base_url)

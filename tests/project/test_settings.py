@@ -20,7 +20,7 @@ print(json.dumps({name: value for name, value in vars(settings).items() if name.
 
 
 def settings_of(folder: Path, **environment: str) -> Any:
-    """Return the settings of a process with these environment variables, and no others of Mailrail's."""
+    """Return the settings of a process that has these environment variables and no other Mailrail variables."""
     ours = {name.upper() for name in Environment.model_fields}
     others = {name: value for name, value in os.environ.items() if name not in ours}
     env = {**others, "DATA_DIR": str(folder), **environment}
@@ -31,7 +31,7 @@ def settings_of(folder: Path, **environment: str) -> Any:
 
 
 def email_settings(folder: Path, **environment: str) -> dict[str, object]:
-    """Return the settings that decide where emails are sent."""
+    """Return the settings that decide how and where emails are sent."""
     return {name: value for name, value in settings_of(folder, **environment).items() if name.startswith("EMAIL_")}
 
 

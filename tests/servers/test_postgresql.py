@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs Postgre
 
 @pytest.fixture(scope="module")
 def postgresql() -> Iterator[PostgreSQL]:
-    """Run a cluster for this module."""
+    """Run a PostgreSQL cluster for the tests of this module."""
     with cluster() as server:
         yield server
 
@@ -92,7 +92,7 @@ def test_a_dead_idle_connection_is_not_used_for_a_transaction(server: Server, po
 
     postgresql.stop()
     postgresql.start()
-    # No query was sent while the database was down, so no connection is known to be dead. Idle connections are pinged first.
+    # No query was sent while the database was down, so no connection is known to be dead. Idle connections are pinged before use.
     started = time.monotonic()
     wait_for(lambda: time.monotonic() > started + PING_AFTER_IDLE_SECONDS, "the pool was idle")
     responses = [

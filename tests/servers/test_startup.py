@@ -1,4 +1,4 @@
-"""Starting: the commands of the README, in real processes."""
+"""Startup of Mailrail with the commands of the README, in real processes."""
 
 import os
 import shutil
@@ -51,7 +51,7 @@ def test_serve_with_prepare_prints_the_generated_password_once(tmp_path: Path) -
 
 @pytest.mark.parametrize("options", [[], ["-p", "{port}"], ["--bind", "127.0.0.1", "--port={port}"]])
 def test_serve_listens_on_the_requested_port_and_prints_its_urls(installation: Path, tmp_path: Path, options: list[str]) -> None:
-    # PORT is set in every case; the options repeat it.
+    # The environment variable PORT is always set. The options repeat its value.
     with running(["manage.py", "serve", *options], log=tmp_path / "log", env={"DATA_DIR": str(installation)}) as server:
         assert server.get("/api/").status_code == 200
 
@@ -175,7 +175,7 @@ def test_commands_refuse_a_database_from_before_the_first_release(pre_release_da
     assert (result.returncode, result.stderr) == (1, f"{IncompatibleDatabase()}\n")
     with closing(sqlite3.connect(pre_release_data / "mailrail.sqlite3")) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"django_migrations", "outbox_email"}  # unchanged
+    assert tables == {"django_migrations", "outbox_email"}  # the tables are unchanged
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])

@@ -20,11 +20,11 @@ from .thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
 
-BACKGROUND_THREADS = 10  # for synchronous tasks; separate from the threads that serve requests, which slow tasks must not use up
+BACKGROUND_THREADS = 10  # for synchronous tasks; separate, so that slow tasks do not use up the threads for requests
 
 
 class BackgroundTaskRunner:
-    """Runs submitted tasks: those of one response in order, those of different responses concurrently."""
+    """Runs submitted tasks. Tasks of one response run in order, and tasks of different responses run concurrently."""
 
     def __init__(self) -> None:
         self._threads = ThreadPool("background", BACKGROUND_THREADS)
@@ -38,7 +38,7 @@ class BackgroundTaskRunner:
         task.add_done_callback(self._running.discard)
 
     async def run(self, background: BackgroundTask) -> None:
-        """Run the tasks in order. A failing task is logged with its traceback, and the next one still runs."""
+        """Run the tasks in order. A failing task is logged with its traceback, and the next task still runs."""
         tasks = _tasks_of(background)
         self._unfinished.update({task: _name_of(task) for task in tasks})
         for task in tasks:
@@ -51,7 +51,7 @@ class BackgroundTaskRunner:
     async def stop(self, grace: float) -> None:
         """Wait up to `grace` seconds for running tasks, then cancel the rest and log their names."""
         deadline = time.monotonic() + grace
-        while self._running and (left := deadline - time.monotonic()) > 0:  # a task may submit another
+        while self._running and (left := deadline - time.monotonic()) > 0:  # a task may submit more tasks
             await asyncio.wait(self._running, timeout=left)
         for task in self._running:
             task.cancel()
@@ -68,17 +68,18 @@ class BackgroundTaskRunner:
 
 
 class BackgroundRoute(APIRoute):
-    """Route that submits the background tasks of its response. For `APIRouter(route_class=…)`. Also matches paths strictly.
+    """Route that submits the background tasks of its response to the runner. For `APIRouter(route_class=…)`.
 
-    Without a lifespan (httpx's ASGITransport, a bare TestClient), the tasks run before the call returns, as with Starlette.
+    Without a lifespan (httpx's ASGITransport, a bare TestClient), the tasks run before the call returns, as with Starlette. The
+    route also rejects a path that ends with a newline.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            # Starlette's path patterns end with `$`, which also matches before a final newline. A newline in a path parameter is
-            # left to that parameter's validation.
+            # Starlette's path patterns end with `$`, which also matches before a final newline. If the newline is in a path
+            # parameter, the parameter's own validation decides.
             in_parameter = any(str(value).endswith("\n") for value in request.path_params.values())
             if request.scope["path"].endswith("\n") and not in_parameter:
                 raise HTTPException(404)
@@ -92,7 +93,7 @@ class BackgroundRoute(APIRoute):
 
 @asynccontextmanager
 async def background_tasks_lifespan(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
-    """Run `app`'s background tasks while this context is open, then wait up to `grace` seconds for them. For the lifespan."""
+    """Accept background tasks while this context is open, then wait up to `grace` seconds for them. For the lifespan."""
     runner = app.state.background = BackgroundTaskRunner()
     try:
         yield runner

@@ -1,8 +1,8 @@
 """Bounded thread pool for async code.
 
-It replaces `concurrent.futures.ThreadPoolExecutor` for two reasons. The interpreter joins the executor's threads at exit, so one
-stuck call would keep a stopped server alive. And the executor has no hook for the end of a thread, which is needed to close the
-thread's database connections.
+It replaces `concurrent.futures.ThreadPoolExecutor` for two reasons. First, the interpreter joins the executor's threads at exit,
+so one stuck call would keep a stopped server alive. Second, the executor has no hook for the end of a thread. The hook is needed
+to close the thread's database connections.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _Job = tuple["Future[object]", Callable[[], object]]
 
 
 class ThreadPool:
-    """At most `size` daemon threads, started when there is work. Each calls `on_thread_exit` as its last action."""
+    """Pool of at most `size` daemon threads, started when there is work. Each thread calls `on_thread_exit` before it ends."""
 
     def __init__(self, name: str, size: int, *, on_thread_exit: Callable[[], None] = lambda: None) -> None:
         self.name = name
@@ -36,7 +36,7 @@ class ThreadPool:
         """Run `function` on a thread, with the caller's context variables. Return its result, or raise its exception.
 
         If the caller is canceled, a call that has not started is dropped, and a call that has started runs to its end. Raises
-        `RuntimeError`, without starting the call, if the system can start no thread at all.
+        `RuntimeError`, without starting the call, if the pool has no thread and the system cannot start one.
         """
         future: Future[T] = Future()
         call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
@@ -73,7 +73,7 @@ class ThreadPool:
     def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
         while (job := jobs.get()) is not None:
             set_result = _run_job(*job)
-            idle.release()  # before the result is set, so that a caller that runs its next call at once finds this thread idle
+            idle.release()  # before the result is set, so that the caller's next call can already use this thread
             set_result()
             del job, set_result  # an idle thread must not keep arguments and results alive
         self._on_thread_exit()
@@ -85,5 +85,5 @@ def _run_job(future: "Future[object]", call: Callable[[], object]) -> Callable[[
         return lambda: None
     try:
         return partial(future.set_result, call())
-    except BaseException as error:  # noqa: BLE001  # raised to the caller, whatever it is
+    except BaseException as error:  # noqa: BLE001  # every exception is raised to the caller
         return partial(future.set_exception, error)

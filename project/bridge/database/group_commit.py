@@ -1,7 +1,7 @@
 """Group commit: writes that arrive while the database is busy share the next transaction.
 
-A commit takes about the same time for one row as for fifty, so many small writes become several times faster. A single write does
-not wait for others: it is committed at once.
+A commit takes about the same time for one row as for fifty rows, so many small writes become several times faster. A single write
+does not wait for other writes: it is committed at once.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ class _PendingItem(Generic[Item, Result]):
 
 
 class GroupCommit(Generic[Item, Result]):
-    """Runs `function` over the waiting items, up to `max_items` in one transaction.
+    """Runs `function` with the waiting items, up to `max_items` in one transaction.
 
-    `function` returns one result per item, in order; an exception among the results is raised to that item's caller. If
+    `function` returns one result per item, in order. If a result is an exception, it is raised to the item's caller. If
     `function` raises, each item is retried in a transaction of its own, so one bad item fails alone.
     """
 
@@ -51,7 +51,7 @@ class GroupCommit(Generic[Item, Result]):
                     await self._commit([pending])
 
     async def _commit(self, batch: Sequence[_PendingItem[Item, Result]]) -> bool:
-        """Return False if a batch of several items failed, and must be retried item by item."""
+        """Commit a batch. Return False if a batch of several items failed, and must be retried item by item."""
         try:
             results = await run_in_transaction(self._function, [pending.item for pending in batch])
         except Exception as error:  # noqa: BLE001  # raised to the item's caller

@@ -1,8 +1,8 @@
 """The one way from async code to Django's ORM.
 
 Django keeps one connection per thread, and cleans it up on signals that FastAPI never sends. asgiref's `sync_to_async` runs all
-callers on one thread, or each request on a new thread with a new connection. Here a bounded pool of threads keeps its
-connections, and each thread checks its own.
+callers on one thread, or each request on a new thread with a new connection. In this module, a bounded pool of threads keeps its
+connections open, and each thread checks its own connection.
 """
 
 import threading
@@ -20,7 +20,7 @@ from .write_lock import write_lock
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Raised while the database is unreachable or rejects writes: PostgreSQL is read-only during a failover.
+# Raised while the database is unreachable or rejects writes. For example, PostgreSQL is read-only during a failover.
 DATABASE_UNAVAILABLE_ERRORS = (InterfaceError, OperationalError, InternalError)
 POOL_SIZE = 4  # more threads are not faster: SQLite has one writer, and Python has the GIL
 UNTRANSACTED_POOL_SIZE = 2
@@ -38,14 +38,14 @@ _shared_connection_lock = threading.RLock()
 async def run_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a synchronous function as one transaction, on a thread of the pool.
 
-    The transaction is committed when this returns, and rolled back if the function raises. The function sees the caller's context
-    variables, and its exception is raised here.
+    The transaction is already committed when this coroutine returns. If the function raises, the transaction is rolled back, and
+    the exception is raised to the caller. The function sees the caller's context variables.
     """
     return await _transaction_threads.run(call_in_transaction, function, *args, **kwargs)
 
 
 async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a synchronous function without a transaction, on a pool of its own. Each statement is committed at once.
+    """Run a synchronous function without a transaction, on a separate pool of threads. Each statement is committed at once.
 
     Use it for functions that spend most of their time outside the database, such as hashing a password, so that they do not block
     transactions.
@@ -54,13 +54,13 @@ async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.
 
 
 def call_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function as one transaction on the calling thread. For commands, and for threads outside the pool."""
+    """Run a function as one transaction on the calling thread. For management commands, and for threads outside the pool."""
     with acquire_write_lock(), managed_connections(), transaction.atomic(durable=True):
         return function(*args, **kwargs)
 
 
 def ping_database() -> None:
-    """Run a trivial query. For health checks."""
+    """Run a trivial query, as a health check."""
     with connections[DEFAULT_DB_ALIAS].cursor() as cursor:
         cursor.execute("SELECT 1")
 
@@ -81,12 +81,12 @@ def acquire_write_lock() -> AbstractContextManager[object]:
 
 @contextmanager
 def managed_connections() -> Iterator[None]:
-    """Manage this thread's connections as Django does around a request: close dead ones before, and broken ones after."""
+    """Manage this thread's connections as Django does for a request: close unusable connections before and after the context."""
     if _shared_connection is not None:
         with _use_shared_connection(_shared_connection):
             yield
         return
-    global _last_failure_at  # noqa: PLW0603  # all threads share it
+    global _last_failure_at  # noqa: PLW0603  # all threads share this variable
     last_use_at = getattr(_last_use, "at", 0.0)
     may_be_dead = last_use_at < _last_failure_at or last_use_at < time.monotonic() - PING_AFTER_IDLE_SECONDS
     for connection in connections.all(initialized_only=True):
@@ -104,19 +104,19 @@ def managed_connections() -> Iterator[None]:
 
 @contextmanager
 def shared_test_connection() -> Iterator[None]:
-    """Let all functions of this module use the calling thread's connection, so that they see the test's transaction.
+    """Let all functions of this module use the calling thread's connection, so that the functions see the test's transaction.
 
     For tests only. The functions run one at a time, because a connection has only one transaction. The test's rollback also
-    reverts what FastAPI wrote.
+    reverts FastAPI's writes.
     """
-    global _shared_connection  # noqa: PLW0603  # all threads share it
+    global _shared_connection  # noqa: PLW0603  # all threads share this variable
     connection = connections[DEFAULT_DB_ALIAS]
     connection.inc_thread_sharing()
     _shared_connection = connection
     try:
         yield
     finally:
-        # Wait for running calls, even if their callers are gone (a closed WebSocket): they must not reach the next test.
+        # Wait for running calls, even if their callers are gone (a closed WebSocket). No call may run into the next test.
         close_threads()
         _shared_connection = None
         connection.dec_thread_sharing()
@@ -129,9 +129,9 @@ def _call_with_managed_connections(function: Callable[P, T], /, *args: P.args, *
 
 def _close_if_dead(connection: BaseDatabaseWrapper, *, ping: bool) -> None:
     if connection.in_atomic_block:
-        return  # on a thread outside the pool, in a transaction of its own
-    # CONN_MAX_AGE is for Django's own requests: under ASGI each runs on a new thread, so it must be 0. The pool keeps connections
-    # of any age. On a thread of Django's own, Django checks the age at the end of the request, so it is restored here.
+        return  # a thread outside the pool has its own open transaction
+    # CONN_MAX_AGE is for Django's own requests. Under ASGI each request runs on a new thread, so CONN_MAX_AGE must be 0. The pool
+    # keeps connections of any age, so `close_at` is unset for this check. It is restored for Django's own check after a request.
     close_at, connection.close_at = connection.close_at, None
     connection.close_if_unusable_or_obsolete()
     connection.close_at = close_at

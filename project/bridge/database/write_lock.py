@@ -1,8 +1,8 @@
-"""Fair write lock for a SQLite database, among the threads of a process and the processes of a machine.
+"""Fair write lock for a SQLite database, shared by the threads of a process and the processes of a machine.
 
-SQLite has one writer. A connection that finds the database locked polls with growing sleeps until the busy timeout, and others
-acquire the lock first: next to a process that writes all the time, it can wait for seconds. This lock wakes the waiting thread
-instead.
+SQLite has one writer. A connection that finds the database locked polls with growing sleeps until the busy timeout. Meanwhile
+other connections acquire SQLite's lock first. So a connection can wait for seconds while another process writes all the time.
+The lock of this module wakes a waiting thread instead.
 """
 
 import fcntl
@@ -18,13 +18,13 @@ _is_held = False  # by this process
 
 @contextmanager
 def write_lock(database: str) -> Iterator[None]:
-    """Hold the write lock of this process's one database, given by its path. Reentrant: its holder may acquire it again."""
+    """Hold the write lock, which is reentrant. `database` is the path of the only SQLite database of this process."""
     global _is_held  # noqa: PLW0603  # guarded by the lock
     with _thread_lock:
         if _is_held:
             yield
             return
-        # A database in memory belongs to this process alone.
+        # An in-memory database belongs to this process alone, and needs no file lock.
         with _file_lock(f"{database}-write-lock") if Path(database).is_file() else nullcontext():
             _is_held = True
             try:

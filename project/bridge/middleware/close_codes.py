@@ -1,7 +1,7 @@
 """WebSocket close codes for Daphne.
 
-Daphne calls Autobahn's `sendClose`, which raises for every code except 1000 and 3000-4999. So the codes that servers should use,
-such as 1003, 1008, 1009, 1011 and 1012 (RFC 6455 section 7.4.1), end in a traceback. Autobahn's `sendCloseFrame` sends any code.
+Daphne calls Autobahn's `sendClose`, which raises for every code except 1000 and 3000-4999. So other codes that servers need,
+such as 1003, 1008, 1009, 1011 and 1012 (RFC 6455 section 7.4.1), cause a traceback. Autobahn's `sendCloseFrame` sends any code.
 """
 
 from functools import partial
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class CloseCodeMiddleware:
-    """ASGI middleware for WebSockets: under Daphne, it sends any close code. Under other servers, it has no effect."""
+    """ASGI middleware that makes all WebSocket close codes work under Daphne. It has no effect under other servers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

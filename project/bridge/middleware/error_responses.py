@@ -1,4 +1,4 @@
-"""Responses to requests that middleware rejects before they reach Django or FastAPI. They must not be cached."""
+"""Responses for requests that middleware rejects before Django or FastAPI. Clients must not cache these responses."""
 
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
@@ -7,7 +7,7 @@ NO_STORE = {"Cache-Control": "no-store"}
 
 
 def error_response(status: int, detail: str, code: str) -> JSONResponse:
-    """Return a response in the shape of FastAPI's own errors, plus a machine-readable `code`."""
+    """Return a response with the same format as FastAPI's own errors, plus a machine-readable `code`."""
     return JSONResponse({"detail": detail, "code": code}, status, NO_STORE)
 
 

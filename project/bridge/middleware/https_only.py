@@ -1,6 +1,6 @@
-"""HTTPS for FastAPI, as SECURE_SSL_REDIRECT requires it for Django.
+"""Requires HTTPS for FastAPI, as SECURE_SSL_REDIRECT does for Django.
 
-Plain HTTP is rejected, not redirected: a program would follow the redirect, and go on sending its API key unencrypted.
+Plain HTTP is rejected, not redirected, because a program would follow each redirect and continue to send its API key unencrypted.
 """
 
 from collections.abc import Collection
@@ -15,9 +15,10 @@ _https_required = error_response(403, "This server accepts only HTTPS requests."
 
 
 class HTTPSOnlyMiddleware:
-    """ASGI middleware that rejects requests and WebSockets without TLS, except requests for `probes` (paths) from this machine.
+    """ASGI middleware that rejects requests and WebSockets without TLS.
 
-    Behind a proxy that terminates TLS, `ProxyHeadersMiddleware` must come first: it sets the scheme.
+    Requests from this machine to the paths in `probes` are exempt. Behind a proxy that terminates TLS, `ProxyHeadersMiddleware`
+    must run first, because it sets the scheme.
     """
 
     def __init__(self, app: ASGIApp, *, probes: Collection[str] = ()) -> None:
@@ -40,5 +41,5 @@ def _is_from_this_machine(scope: Scope) -> bool:
     try:
         ip = ip_address(address)
     except ValueError:
-        return not address  # a client on a Unix socket has no address
+        return not address  # a client on a Unix socket has no IP address
     return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback

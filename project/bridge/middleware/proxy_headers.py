@@ -1,7 +1,7 @@
-"""The client's address and scheme behind a proxy.
+"""The client's IP address and scheme behind a proxy.
 
-Anyone can send `X-Forwarded-For` and `X-Forwarded-Proto`, so they are trusted only from the configured proxies. Daphne's own
-`--proxy-headers` trusts every client, and uses the first address of the list, which the client can forge.
+Anyone can send `X-Forwarded-For` and `X-Forwarded-Proto`, so these headers are trusted only from the configured proxies. Daphne's
+own `--proxy-headers` trusts every client, and uses the first IP address in the header, which the client can forge.
 """
 
 from collections.abc import Iterable
@@ -10,18 +10,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-UNIX_SOCKET = "unix"  # stands for all clients on a Unix socket: they have no address
+UNIX_SOCKET = "unix"  # stands for all clients on a Unix socket, which have no IP address
 Network = IPv4Network | IPv6Network
 _SCHEMES = {"http": {"http": "http", "https": "https"}, "websocket": {"http": "ws", "https": "wss"}}
 
 
 def parse_proxies(names: Iterable[str]) -> frozenset[Network | str]:
-    """Parse the addresses and networks of proxies; `unix` stands for clients on a Unix socket. Raises `ValueError`."""
+    """Parse the IP addresses and networks of proxies. `unix` stands for clients on a Unix socket. Raises `ValueError`."""
     return frozenset(name if name == UNIX_SOCKET else ip_network(name) for name in names)
 
 
 class ProxyHeadersMiddleware:
-    """ASGI middleware that replaces a trusted proxy's address and scheme with the client's."""
+    """ASGI middleware that replaces the IP address and scheme of a trusted proxy with those of the client."""
 
     def __init__(self, app: ASGIApp, proxies: Iterable[str]) -> None:
         self.app = app
@@ -35,8 +35,8 @@ class ProxyHeadersMiddleware:
         await self.app(scope, receive, send)
 
     def _client(self, scope: Scope, headers: Headers) -> object:
-        # Each proxy appends the address that it saw. So the last address that is not a trusted proxy is the client's. The client
-        # itself sent the addresses before it, and they cannot be trusted.
+        # Each proxy appends the IP address of the client that connected to it. So the last address that is not a trusted proxy is
+        # the client's address. The addresses before this address may have been forged by the client.
         forwarded = [address.strip() for line in headers.getlist("x-forwarded-for") for address in line.split(",")]
         for address in reversed(forwarded):
             if not _is_address(address):

@@ -1,7 +1,8 @@
-"""Security headers for all responses, Django's and FastAPI's.
+"""Security headers for all responses of Django and FastAPI.
 
-Headers that only matter for HTML pages are added to pages only: each header takes as much time as the ASGI router, or more.
-Headers that the response already has are kept: a page that needs other sources, or shows untrusted HTML, sets its own policy.
+Headers that matter only for HTML pages are added only to HTML pages, because adding one header takes as much time as the ASGI
+router, or more. Headers that the response already has are kept, so a page that needs other sources, or that shows untrusted HTML,
+can set its own policy.
 """
 
 from collections.abc import Container, Iterable, Mapping
@@ -9,8 +10,8 @@ from collections.abc import Container, Iterable, Mapping
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "Content-Security-Policy"
-# A response that is not HTML may be embedded in a page (OWASP's REST Security Cheat Sheet), and an image or XML may be opened
-# directly, so these headers are added to it as well.
+# These headers are added to all responses. A response that is not HTML may be embedded in a page (OWASP's REST Security Cheat
+# Sheet), and an image or XML file may be opened directly.
 ALL_RESPONSES = frozenset({CONTENT_SECURITY_POLICY, "X-Content-Type-Options", "Referrer-Policy"})
 HTML_TYPES = (b"text/html", b"application/xhtml+xml")
 _POLICY = {
@@ -27,7 +28,7 @@ _POLICY = {
 
 
 def content_security_policy(**changes: str) -> str:
-    """Return a strict Content-Security-Policy, with other sources for the given directives: `style_src="'self' data:"`."""
+    """Return a strict Content-Security-Policy with some directives changed, for example by `style_src="'self' data:"`."""
     changed = {name.replace("_", "-"): sources for name, sources in changes.items()}
     return "; ".join(f"{name} {sources}" for name, sources in {**_POLICY, **changed}.items())
 
@@ -47,7 +48,7 @@ def security_headers(policy: str) -> dict[str, str]:
 class SecurityHeadersMiddleware:
     """ASGI middleware that adds `headers` to HTML pages, and the headers in `ALL_RESPONSES` to every response.
 
-    Over TLS, also `Strict-Transport-Security` if `hsts_seconds` is not 0.
+    If `hsts_seconds` is not 0, the middleware also adds `Strict-Transport-Security` to responses over TLS.
     """
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str], *, hsts_seconds: int = 0) -> None:
@@ -75,7 +76,7 @@ class _HeaderSet:
         self._for_all = [(name.lower().encode(), value.encode()) for name, value in headers.items() if name in for_all]
 
     def merge_into(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Return a response's own headers, and those of this set that the response does not have."""
+        """Return a response's own headers, and the headers of this set that the response does not have."""
         present = {bytes(name).lower(): value for name, value in headers}
         is_page = bytes(present.get(b"content-type", b"")).lower().startswith(HTML_TYPES)
         added = self._for_pages if is_page else self._for_all

@@ -1,9 +1,9 @@
-"""ALLOWED_HOSTS for FastAPI, as Django checks it for its own views.
+"""Checks the `Host` header against ALLOWED_HOSTS for FastAPI, as Django does for its own views.
 
-The check stops DNS rebinding, where an attacker's domain points to this server and the browser treats both as one origin. It also
-stops links built from a forged `Host` header, as in a password reset email. Two kinds of requests always pass: host names without
-a dot (`test`, a container's name), which a foreign page cannot have, and requests without a `Host` header, which browsers do not
-send.
+The check stops DNS rebinding, where an attacker's domain points to this server, so that the browser treats both as one origin. It
+also prevents links that are built from a forged `Host` header, for example in a password reset email. Two kinds of requests
+always pass: requests to a host name without a dot (`test`, a container's name), because a foreign page cannot have such a name,
+and requests without a `Host` header, because browsers do not send such requests.
 """
 
 import re
@@ -40,9 +40,9 @@ def _is_trusted(scope: Scope) -> bool:
     return not hosts or (len(hosts) == 1 and _is_allowed(hosts[0], tuple(settings.ALLOWED_HOSTS)))
 
 
-@lru_cache(maxsize=1024)  # the same few names come with every request
+@lru_cache(maxsize=1024)  # nearly all requests have one of a few host names
 def _is_allowed(header: bytes, allowed: tuple[str, ...]) -> bool:
-    """Return whether Django's `HttpRequest.get_host` would accept the header, or it is a name without a dot."""
+    """Return whether Django's `HttpRequest.get_host` would accept the header, or the header is a name without a dot."""
     host = header.decode("latin-1")
     domain, _port = split_domain_port(host)
     return _SINGLE_LABEL.fullmatch(host) is not None or (domain != "" and validate_host(domain, allowed))

@@ -1,6 +1,6 @@
 """Notifications between processes, through Django's channel layer. A notification carries no data.
 
-Notifications may be lost, so a subscriber also polls at longer intervals. Senders never wait for delivery.
+Notifications may be lost, so a subscriber must also poll, at longer intervals. Senders never wait for delivery.
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from .local import LocalSignal
 
 logger = logging.getLogger(__name__)
 
-PROCESS_ID = uuid4().hex  # a process ignores its own notifications
+PROCESS_ID = uuid4().hex  # sent with each notification, so that a process can ignore its own
 PUBLISH_INTERVAL_SECONDS = 0.02  # signals within this interval share one notification
-RETRY_DELAY_SECONDS = 1.0  # between attempts while the channel layer is unavailable
+RETRY_DELAY_SECONDS = 1.0  # between retries while the channel layer is unavailable
 SEND_TIMEOUT_SECONDS = 1.0  # for the channel layer to accept a notification
-PING_INTERVAL_SECONDS = 0.1  # between pings, until one is received
+PING_INTERVAL_SECONDS = 0.1  # between pings, until a ping is received
 CANCEL_INTERVAL_SECONDS = 0.1  # between cancellations, until the task ends
 UNUSED_TOPIC = "unused"  # a topic without subscribers
 
@@ -28,7 +28,7 @@ Message = dict[str, Any]
 
 
 class _Outage:
-    """Tracks which operations on the channel layer fail. Logs the first failure, and the end of the last one."""
+    """Tracks which operations on the channel layer fail. Logs the first failure, and the recovery of the last operation."""
 
     def __init__(self) -> None:
         self._failing: set[str] = set()
@@ -36,7 +36,7 @@ class _Outage:
     def add(self, operation: str, error: Exception) -> None:
         """Mark an operation as failing. Log the failure if no other operation was failing."""
         if not self._failing:
-            name = type(error).__name__  # not the message, which may contain hosts and user names
+            name = type(error).__name__  # not the error message, which may contain hosts and user names
             logger.error(
                 "The channel layer is unavailable (%s); polling for changes from other processes until it recovers", name
             )
@@ -58,12 +58,12 @@ _outage = _Outage()
 
 @asynccontextmanager
 async def publish_on(signal: LocalSignal[[]], *, topic: str) -> AsyncIterator[None]:
-    """Notify the other processes' subscribers of `topic` each time `signal` is sent, while this context is open."""
+    """Notify subscribers of `topic` in other processes each time `signal` is sent, while this context is open."""
     loop, pending = asyncio.get_running_loop(), asyncio.Event()
     with signal.subscribed(lambda: loop.call_soon_threadsafe(pending.set)):
         async with _running_task(_publish_loop(pending, topic)):
             yield
-    if pending.is_set():  # sent at the very end, before the loop got to publish it
+    if pending.is_set():  # the signal was sent at the very end, and the loop has not published it
         await _send(topic)
     _outage.discard(_send_key(topic))
 
@@ -72,7 +72,7 @@ async def publish_on(signal: LocalSignal[[]], *, topic: str) -> AsyncIterator[No
 async def subscribe(topic: str, listener: Callable[[], object]) -> AsyncIterator[None]:
     """Call `listener` in this event loop for each notification from another process, while this context is open.
 
-    It is also called after each (re)connection, because notifications may have been missed before.
+    `listener` is also called after each connection and reconnection, because earlier notifications may have been missed.
     """
     async with _running_task(_receive_loop(topic, listener)):
         yield
@@ -80,12 +80,12 @@ async def subscribe(topic: str, listener: Callable[[], object]) -> AsyncIterator
 
 
 async def ping_channel_layer() -> None:
-    """Send a message to this process through the channel layer, and wait for it. Raises the channel layer's errors."""
+    """Send a message to this process through the channel layer, and wait until it arrives. Raises the channel layer's errors."""
     layer, received = get_channel_layer(), asyncio.Event()
     channel = await _new_channel(layer)
     # The task receives forever and is then canceled: Channels has no other way to close a channel.
     async with _running_task(_receive(layer, channel, lambda _message: received.set())):
-        # Sent repeatedly: channels_redis does not wait for its subscription, so Redis may get the first message before it.
+        # The ping is repeated: channels_redis does not wait until it is subscribed, so the first message may be lost.
         while not received.is_set():
             await layer.send(channel, {"type": "ping"})
             with suppress(TimeoutError):
@@ -109,7 +109,7 @@ async def _send(topic: str) -> bool:
     try:
         async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
             await get_channel_layer().group_send(topic, {"type": "notification", "from": PROCESS_ID})
-    except Exception as error:  # noqa: BLE001  # each backend has its own errors, and a notification may be lost
+    except Exception as error:  # noqa: BLE001  # each backend raises different errors, and a notification may be lost
         _outage.add(_send_key(topic), error)
         return False
     _outage.resolve(_send_key(topic))
@@ -132,9 +132,9 @@ async def _receive_loop(topic: str, listener: Callable[[], object]) -> None:
                 channel = await _new_channel(layer)
                 await layer.group_add(topic, channel)
             _outage.resolve(topic)
-            listener()  # for notifications missed before
+            listener()  # notifications may have been missed before
             await _receive(layer, channel, on_message)
-        except Exception as error:  # noqa: BLE001  # each backend has its own errors, and all are retried
+        except Exception as error:  # noqa: BLE001  # each backend raises different errors, and all are retried
             _outage.add(topic, error)
         await asyncio.sleep(RETRY_DELAY_SECONDS)
 

@@ -1,4 +1,4 @@
-"""Signals within a process: subscribers are called when something happens. Signals are not stored for later subscribers."""
+"""Signals within a process: sending a signal calls its current subscribers. Signals are not stored for later subscribers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ P = ParamSpec("P")
 
 
 class LocalSignal(Generic[P]):
-    """One kind of notification. Subscribers are called on the sender's thread, and must return quickly."""
+    """One kind of signal. Subscribers are called on the sender's thread, and must return quickly."""
 
     def __init__(self) -> None:
         self._subscribers: list[Callable[P, object]] = []
@@ -37,6 +37,6 @@ class LocalSignal(Generic[P]):
             self._subscribers.remove(subscriber)
 
 
-# Sent in the server's event loop when the drain begins, for responses that do not end by themselves: streams and WebSockets.
-# The drain waits for them, and the lifespan ends after the drain.
+# Sent in the server's event loop when the drain begins. Streams and WebSockets subscribe to it, because they would not end by
+# themselves. The drain waits for their end, and the lifespan ends after the drain.
 server_stopping = LocalSignal[[]]()

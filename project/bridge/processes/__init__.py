@@ -1,4 +1,4 @@
-"""A child process beside the server: started, supervised, restarted and stopped by the application's lifespan.
+"""A child process of the server. The application's lifespan starts, supervises, restarts and stops it.
 
-Needs Unix (socket pairs and process groups), but no packages and no settings.
+Needs Unix (socket pairs and process groups), but no packages or settings.
 """

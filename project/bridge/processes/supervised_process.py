@@ -1,8 +1,8 @@
 """Supervised child process: it starts and stops with the server, and is restarted when it dies.
 
-Use it for work that would block the server, because the GIL lets only one thread of a process run Python at a time. A socket pair
-connects the two processes, and both send messages as lines. The operating system closes the socket pair however a process ends,
-so the child notices when the server was killed.
+Use a child process for work that would block the server, because the GIL lets only one thread of a process run Python at a time.
+A socket pair connects the two processes, and both send messages as lines. The operating system closes the socket pair however a
+process ends, so the child notices when the server was killed.
 """
 
 import asyncio
@@ -21,20 +21,20 @@ from typing import Self
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_INTERVAL_SECONDS = 2.0
-HEARTBEAT_TIMEOUT_SECONDS = 15.0  # a process without a heartbeat for longer counts as hung
+HEARTBEAT_TIMEOUT_SECONDS = 15.0  # a process that sends no heartbeat for longer counts as hung
 RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # back-off between restarts; the last delay repeats
 STABLE_AFTER_SECONDS = 60.0  # a process that ran for longer starts again with the first delay
-KILL_MARGIN_SECONDS = 5.0  # added to the grace, for the process to exit
+KILL_MARGIN_SECONDS = 5.0  # added to the grace before the process is killed
 MAX_LINE_BYTES = 1024 * 1024
-END_OF_TRANSMISSION = "\x04"  # the last line of a process that ends normally, named after the ASCII character
-NICENESS = 10  # added to the child's nice value: when both processes want the same core, the server runs first
+END_OF_TRANSMISSION = "\x04"  # the last line of a process that ends normally; the ASCII character EOT
+NICENESS = 10  # added to the child's nice value, so that the server runs first if both need the same core
 
 
 class ControlPipe:
-    """One end of the socket pair. Use it only in the event loop that opened it."""
+    """One end of the socket pair. Use the pipe only in the event loop that opened it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Whether END_OF_TRANSMISSION was received. If the lines end without it, the other end was killed.
+        # Whether END_OF_TRANSMISSION was received. If the lines end without it, the other process was killed.
         self.received_end = False
         self._is_finished = False  # whether this end has sent END_OF_TRANSMISSION
         self._reader = reader
@@ -42,16 +42,16 @@ class ControlPipe:
 
     @classmethod
     async def open(cls, end: socket.socket) -> Self:
-        """Return a pipe for this end of a socket pair."""
+        """Return a pipe for one end of a socket pair."""
         return cls(*await asyncio.open_unix_connection(sock=end, limit=MAX_LINE_BYTES))
 
     def send(self, line: str = "") -> None:
-        """Send a line. It is dropped if the other end is gone, or after `finish`."""
+        """Send a line. The line is dropped if the other end is closed, or after `finish`."""
         if not self._is_finished and not self._writer.is_closing():
             self._writer.write(f"{line}\n".encode())
 
     def finish(self) -> None:
-        """Announce the end of this side's lines. The other end's lines are still received."""
+        """Send END_OF_TRANSMISSION: this process will send no more lines. Lines of the other process are still received."""
         self.send(END_OF_TRANSMISSION)
         self._is_finished = True
         if not self._writer.is_closing():
@@ -78,7 +78,7 @@ class ControlPipe:
             await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
     async def lines(self) -> AsyncIterator[str]:
-        """Yield the lines of the other end, heartbeats included, until it finishes or is gone."""
+        """Yield the lines of the other process, including heartbeats, until it calls `finish` or exits."""
         with suppress(ConnectionError):
             while data := await self._reader.readline():
                 if (line := data.decode().rstrip("\n")) != END_OF_TRANSMISSION:
@@ -92,10 +92,10 @@ class ProcessDidNotStart(RuntimeError):
 
 
 class SupervisedProcess:
-    """The server's side. One per application; `running` is for the lifespan."""
+    """The child process, as the server sees it. Create one per application, and use `running` in the lifespan."""
 
     def __init__(self, command: Sequence[str], on_message: Callable[[str], object]) -> None:
-        """Prepare to run `command`, with the pipe as its standard input.
+        """Prepare to run `command`, with its end of the socket pair as standard input.
 
         `on_message` is called in the event loop with each line that is not a heartbeat.
         """
@@ -110,19 +110,20 @@ class SupervisedProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Return whether the process sent a heartbeat recently."""
+        """Return whether the process sent a heartbeat within the heartbeat timeout."""
         return self._pipe is not None and time.monotonic() < self._last_heartbeat_at + HEARTBEAT_TIMEOUT_SECONDS
 
     def send(self, line: str = "") -> None:
-        """Send a line to the process. It is dropped while no process runs, so a process must poll once when it starts."""
+        """Send a line to the process. While no process runs, lines are dropped, so a process must look for work at its start."""
         if self._pipe is not None:
             self._pipe.send(line)
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Keep the process running while this context is open. At the end it has `grace` seconds to exit.
+        """Keep the process running while this context is open. Then the process has `grace` seconds to exit.
 
-        Waits up to `HEARTBEAT_TIMEOUT_SECONDS` for the first heartbeat. Raises `ProcessDidNotStart` if the process exits first.
+        Waits up to `HEARTBEAT_TIMEOUT_SECONDS` for the first heartbeat. Raises `ProcessDidNotStart` if the process exits
+        before the first heartbeat.
         """
         self._stopping, self._started, self.is_supervised = asyncio.Event(), asyncio.Event(), True
         supervision = asyncio.create_task(self._supervise())
@@ -152,7 +153,7 @@ class SupervisedProcess:
             supervision.result()
         if not done:
             logger.error("%s sent no heartbeat in %g s", self._name, HEARTBEAT_TIMEOUT_SECONDS)
-            self._started.set()  # the server starts without it, and restarts it if it exits
+            self._started.set()  # the server starts anyway, and restarts the process if it exits
 
     async def _supervise(self) -> None:
         failures = 0
@@ -160,7 +161,7 @@ class SupervisedProcess:
             started_at = time.monotonic()
             try:
                 outcome = f"exited with code {await self._run()}"
-            except OSError as error:  # out of memory or processes
+            except OSError as error:  # such as too little memory, or too many processes
                 outcome = f"could not be started ({type(error).__name__})"
             if self._stopping.is_set():
                 return
@@ -175,7 +176,7 @@ class SupervisedProcess:
                     await self._stopping.wait()
 
     async def _run(self) -> int:
-        """Run the process once. Return its exit code."""
+        """Run the process until it exits. Return its exit code."""
         process, our_end = _spawn(self._command)
         self._process, self._last_heartbeat_at = process, -math.inf
         self._pipe = await ControlPipe.open(our_end)
@@ -195,7 +196,7 @@ class SupervisedProcess:
         return await asyncio.to_thread(process.wait)
 
     async def _kill_if_hung(self, process: "subprocess.Popen[bytes]") -> None:
-        """Kill the process if its heartbeats stop: it may hold a lock that others wait for, such as the database's write lock."""
+        """Kill the process if its heartbeats stop, because it may hold a lock that the server needs, such as the write lock."""
         # Polls are counted, not seconds: if the machine was suspended, time passed but the process could not send a heartbeat.
         silent_polls = 0
         while not self._stopping.is_set():
@@ -220,12 +221,12 @@ class SupervisedProcess:
 
 @asynccontextmanager
 async def connect_to_supervisor() -> AsyncIterator[ControlPipe]:
-    """Yield the child's pipe to the server. Use it in the child, which must exit when the pipe's lines end.
+    """Connect to the server, and yield the child's end of the pipe. The child must exit when `lines` ends.
 
-    After that, `received_end` is True if the server stops normally, and False if it was killed.
+    `received_end` is then True if the server stops normally, and False if the server was killed.
     """
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a signal to all processes of a service is for the server, which stops this one
+        signal.signal(number, signal.SIG_IGN)  # the server reacts to the signal, and stops this process
     pipe = await ControlPipe.open(socket.socket(fileno=os.dup(0)))
     try:
         yield pipe
@@ -237,8 +238,8 @@ def _spawn(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.soc
     our_end, their_end = socket.socketpair()
     with their_end:
         try:
-            # A process group of its own: Ctrl-C in a terminal reaches only the server, which stops the child. But no session of
-            # its own: Linux first divides the processor among sessions (autogroup, sched(7)), and nice values count within one.
+            # The child has its own process group, so Ctrl-C reaches only the server, which stops the child. It stays in the
+            # server's session: Linux divides CPU time among sessions first, and nice values count only within one (see sched(7)).
             process = subprocess.Popen(command, stdin=their_end.fileno(), process_group=0)  # noqa: S603
         except OSError:
             our_end.close()

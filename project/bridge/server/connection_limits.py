@@ -1,6 +1,6 @@
-"""Limits on what one connection may send and how long it may take, with backpressure in both directions.
+"""Limits on the size and duration of one connection's requests, with backpressure in both directions.
 
-Stock Daphne reads everything a client sends, and buffers in memory everything a client does not read.
+Stock Daphne reads everything that a client sends, and keeps in memory all data that the client has not read yet.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from typing import Any
 
 from starlette.types import Message
 
-MAX_QUEUED_BYTES = 64 * 1024  # of one WebSocket's messages that wait for the application
-BURST_SECONDS = 1.0  # the messages of this many seconds may arrive at once
-MESSAGE_OVERHEAD_BYTES = 256  # of memory per message; counted, so that one-byte messages cannot bypass the limit
+MAX_QUEUED_BYTES = 64 * 1024  # messages of one WebSocket that wait for the application
+BURST_SECONDS = 1.0  # messages for this many seconds may arrive at once
+MESSAGE_OVERHEAD_BYTES = 256  # memory per message, counted so that tiny messages cannot bypass the limit
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ConnectionLimits:
     messages_per_second: int = 10_000  # read from one WebSocket; 0 means unlimited
     header_timeout: float = 20.0  # for all headers of a request, from the first byte
     body_timeout: float = 120.0  # for the whole body, from the end of the headers
-    write_timeout: float = 60.0  # for a slow client to read what was sent last
+    write_timeout: float = 60.0  # for a slow client to read the data that was sent last
     linger_timeout: float = 10.0  # for a rejected client to read the error response before it is disconnected
 
 
@@ -31,7 +31,7 @@ DEFAULT_LIMITS = ConnectionLimits()
 
 
 class WriteBackpressure:
-    """Push producer for Twisted: tracks whether one client reads, and disconnects a client that stops reading for too long."""
+    """Push producer for Twisted. Tracks whether one client reads, and disconnects a client that does not read for too long."""
 
     def __init__(self, transport: Any, timeout: float) -> None:
         self.is_writable = True
@@ -41,7 +41,7 @@ class WriteBackpressure:
         self._deadline: asyncio.TimerHandle | None = None
 
     async def wait_until_writable(self) -> None:
-        """Return when the client can be sent more data, or is gone."""
+        """Wait until more data can be sent to the client, or the client has disconnected."""
         await self._writable.wait()
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
@@ -60,14 +60,14 @@ class WriteBackpressure:
             self._deadline = None
 
     def stopProducing(self) -> None:  # noqa: N802  # Twisted's name
-        """Resume for good: the client is gone, and the server drops what is sent to it."""
+        """Resume, and stay writable: the client has disconnected, and the server drops further data."""
         self.resumeProducing()
 
 
 class TokenBucket:
-    """Token bucket for `BURST_SECONDS` of tokens, stored as the time when the bucket is full again.
+    """Token bucket that holds `BURST_SECONDS` worth of tokens. The only state is the time when the bucket will be full again.
 
-    0 per second means unlimited.
+    If `per_second` is 0, tokens are unlimited.
     """
 
     def __init__(self, per_second: int) -> None:
@@ -82,9 +82,10 @@ class TokenBucket:
 
 
 class ReceiveQueue(asyncio.Queue[Message]):
-    """Messages of one WebSocket that the application has not received yet. While the queue is full, the client is not read.
+    """Messages of one WebSocket that the application has not received yet.
 
-    So a client that sends more than `messages_per_second` is slowed down, and no message is lost.
+    While the queue is full, the server does not read from the client. So a client that sends more than `messages_per_second` is
+    slowed down, and no message is lost.
     """
 
     def __init__(self, transport: Any, *, messages_per_second: int) -> None:
@@ -96,7 +97,7 @@ class ReceiveQueue(asyncio.Queue[Message]):
         self.is_full = False
 
     def put_nowait(self, item: Message) -> None:
-        """Add any message, and stop reading the client if the queue is now full."""
+        """Add a message, even if the queue is full. If the queue is now full, stop reading from the client."""
         self._is_disconnected = self._is_disconnected or item["type"] == "websocket.disconnect"
         super().put_nowait(item)
         self._queued_bytes += _size_of(item)
@@ -105,7 +106,7 @@ class ReceiveQueue(asyncio.Queue[Message]):
             self._transport.pauseProducing()
 
     async def get(self) -> Message:
-        """Return the next message, not faster than the rate limit. After a disconnect there is no limit."""
+        """Wait for the next message and return it. Keep to the rate limit until the client disconnects."""
         if (wait := self._bucket.take()) > 0 and not self._is_disconnected:
             await asyncio.sleep(wait)
         item = await super().get()

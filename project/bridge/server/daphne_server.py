@@ -1,10 +1,10 @@
-"""Server class for Daphne's own command line. It adds what production needs, and patches neither Daphne nor Twisted.
+"""Server class for Daphne's command line. It adds features for production, and patches neither Daphne nor Twisted.
 
-- A root task: the loop runs under `run_until_complete`, so AnyIO finds a task that outlives requests. Without one, each `def`
-  endpoint gets a new thread that ends with its request.
-- The application's lifespan: starts before the first socket listens, and ends after the last request in flight is answered.
-- Finished requests are dropped at once, and failed ones answered at once. Daphne does both only once a second; until then the
-  garbage collector walks finished requests, which leads to a p99 of 100 ms.
+- A root task: the loop runs under `run_until_complete`, so AnyIO finds a task that outlives requests. Without a root task,
+  each call of a `def` endpoint gets a new thread, which ends with the request.
+- The application's lifespan: it starts before the first socket listens, and ends after the last request in flight is answered.
+- Finished requests are dropped, and failed requests are answered, at once. Daphne does both only once a second. Until then the
+  garbage collector visits the finished requests, which leads to a p99 of 100 ms.
 - Limits, and backpressure in both directions: `send` waits for a slow client, and clients wait for a slow application.
 """
 
@@ -36,19 +36,19 @@ from .lifespan import run_lifespan
 logger = logging.getLogger(__name__)
 
 SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xml
-# Reference counting frees nearly all that a request leaves behind. Reference cycles are rare, and each run of the cyclic garbage
-# collector delays all requests, so it runs less often than by default (700, 10, 10).
+# Reference counting frees nearly all objects of a finished request. Reference cycles are rare, and each run of the cyclic garbage
+# collector delays all requests, so the collector runs less often than by default (700, 10, 10).
 GC_THRESHOLDS = (50_000, 20, 20)
-# After this time, a computing thread gives up the GIL to a waiting thread. With Python's default of 5 ms, the event loop waits
-# that long several times per response while a database thread works.
+# After this time, a running thread releases the GIL to a waiting thread. With Python's default of 5 ms, the event loop would wait
+# for 5 ms several times per response while a database thread works.
 GIL_SWITCH_INTERVAL_SECONDS = 0.0002
-WEBSOCKET_CLOSE_TIMEOUT_SECONDS = 1.0  # for WebSockets subscribed to `server_stopping`: to send their last messages and close
-# An email address (plain, percent-encoded once or more, or quoted by Django's admin), and a word as long as a credential.
+WEBSOCKET_CLOSE_TIMEOUT_SECONDS = 1.0  # for WebSockets that close themselves after `server_stopping`
+# Matches an email address: plain, percent-encoded once or several times, or quoted by Django's admin.
 EMAIL_ADDRESS_IN_PATH = re.compile(
     "(?<![^/])[^/]+(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))[^/]+", re.IGNORECASE
 )
-CREDENTIAL_IN_PATH = re.compile(r"[\w-]{40,}")
-MAX_WRITE_BYTES = 256 * 1024  # of a response body, written to the transport at once
+CREDENTIAL_IN_PATH = re.compile(r"[\w-]{40,}")  # any word as long as a credential
+MAX_WRITE_BYTES = 256 * 1024  # maximum size of each chunk of a response body
 
 
 class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no types
@@ -74,7 +74,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         self._stopping = asyncio.Event()
         self._root = loop.create_task(self._serve())
         loop.run_until_complete(self._root)
-        loop.run_forever()  # until the reactor, which waits for the root task, has ended too
+        loop.run_forever()  # until the reactor has also ended: it waits for the root task
 
     async def _serve(self) -> None:
         async with run_lifespan(self.application) as self._state:
@@ -89,39 +89,39 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
                 await self._drain()
 
     def _listen(self) -> None:
-        # Daphne's own run() prepares everything. With `abort_start` it returns before reactor.run(), which has no root task.
+        # Daphne's own run() prepares everything. With `abort_start` it does not call reactor.run(), which has no root task.
         self.abort_start = True
-        endpoints, self.endpoints = self.endpoints, []  # listened on below, with connections that enforce the limits
+        endpoints, self.endpoints = self.endpoints, []  # this method listens below, with connections that enforce the limits
         super().run()
         self.http_factory = ConnectionFactory(self, self.limits)
         self.ws_factory.protocol = WebSocketConnection
-        self.ws_factory.failByDrop = False  # send close code 1009 or 1007 before closing
+        self.ws_factory.failByDrop = False  # send the close code 1009 or 1007 before disconnecting
         self.ws_factory.closeHandshakeTimeout = self.limits.linger_timeout  # for a slow client to read the close code
-        # Before listening, because a SIGTERM may arrive as soon as a client sees the port open.
+        # This must happen before listening, because a SIGTERM may arrive as soon as the port is open.
         reactor.startRunning(installSignalHandlers=self.signal_handlers)
-        if self.signal_handlers and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # under nohup it is ignored
-            signal.signal(signal.SIGHUP, reactor.sigTerm)  # the terminal was closed
+        if self.signal_handlers and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores SIGHUP
+            signal.signal(signal.SIGHUP, reactor.sigTerm)  # SIGHUP is sent when the terminal is closed
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
         self.abort_start = self._listen_failed
 
     def listen_success(self, port: Any) -> None:
-        """Store the port: a drain closes it first."""
+        """Store the listening port, which the drain will close first."""
         self._ports.append(port)
         if self.verbosity <= 1:
-            self.http_factory.logFile = None  # Twisted's access log: it formats a line per request, which Daphne discards
+            self.http_factory.logFile = None  # Twisted's access log formats a line for each request, but Daphne discards it
         super().listen_success(port)
 
     def listen_error(self, failure: Any) -> None:
-        """Log the failure and set `_listen_failed`. Daphne would stop the reactor once for each failure."""
+        """Log the failure and set `_listen_failed`. Daphne's own method would stop the reactor once for each failure."""
         self._listen_failed = True
         logger.critical("Listen failure: %s", failure.getErrorMessage())
 
     # Serving
 
     def create_application(self, protocol: Any, scope: Scope) -> Any:
-        """Call the application for one request or WebSocket. Return the queue that Daphne puts its messages into."""
+        """Call the application for one request or WebSocket. Return the queue into which Daphne puts the client's messages."""
         if protocol not in self.connections:
             return None  # the client has already disconnected
         if self._state:
@@ -137,7 +137,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         return queue
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
-        """Send a message for the application. A long body is sent in chunks, each of them once the client has read enough."""
+        """Send a message of the application to the client. Long bodies are sent in chunks, as fast as the client reads."""
         self.check_headers_type(message)
         # A close frame does not wait: a slow client receives it after the data that was sent before.
         waits = message["type"] != "websocket.close"
@@ -146,7 +146,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
                 await protocol.backpressure.wait_until_writable()
             details = self.connections.get(protocol)
             if details is None or "disconnected" in details:
-                await asyncio.sleep(0)  # let the loop run: an application that sends in a loop must see the disconnect
+                await asyncio.sleep(0)  # so that an application that sends in a loop receives the disconnect
                 return
             protocol.handle_reply(chunk)
 
@@ -174,7 +174,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             del self.connections[protocol]
 
     def log_action(self, protocol: Any, action: str, details: dict[str, Any]) -> None:
-        """Log only the path, without email addresses and credentials. A query may contain either, or an email's text."""
+        """Log only the path, without email addresses and credentials. A query could also contain the text of an email."""
         if self.action_logger:
             path = CREDENTIAL_IN_PATH.sub("…", EMAIL_ADDRESS_IN_PATH.sub("…@…", details["path"].partition("?")[0]))
             super().log_action(protocol, action, {**details, "path": path})
@@ -194,7 +194,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         sockets = [protocol for protocol in self.connections if isinstance(protocol, WebSocketProtocol)]
         for protocol in self.connections.keys() - sockets:
             _close_after_response(protocol)
-        if calls := self._calls(sockets):  # of WebSockets that close themselves after `server_stopping`
+        if calls := self._calls(sockets):  # WebSockets may close themselves after `server_stopping`
             await asyncio.wait(calls, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
         for protocol in list(self.connections):
             _close_after_response(protocol)
@@ -239,7 +239,7 @@ def _close_after_response(protocol: Any) -> None:
 
 def _send_error_response(protocol: Any, error: BaseException) -> None:
     if isinstance(protocol, WebRequest) and protocol._response_started:
-        protocol.loseConnection()  # half of the response is sent: the client must see that it is incomplete
+        protocol.loseConnection()  # the client must notice that the response, which has started, is incomplete
     else:
         protocol.handle_exception(error)
 

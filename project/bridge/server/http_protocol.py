@@ -1,7 +1,7 @@
 """Daphne's connections with `ConnectionLimits`: HTTP/1.1 and WebSockets.
 
-A rejected client gets an error response, and time to read it before its connection is closed. Closing while the client still
-sends would reset the connection, and the response would be lost (RFC 9112 section 9.6).
+A rejected client gets an error response, and time to read the response before the connection is closed. Closing the connection
+while the client still sends would reset it, and the client could lose the response (RFC 9112 section 9.6).
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from twisted.web.http import HTTPChannel
 
 from .connection_limits import ConnectionLimits, WriteBackpressure
 
-CONTENT_TOO_LARGE = "content_too_large"  # not derived from http.HTTPStatus: Python 3.13 renamed its 413
+CONTENT_TOO_LARGE = "content_too_large"  # not derived from http.HTTPStatus: Python 3.13 renamed the phrase of 413
 
 
 class _ContentTooLarge(Exception):
@@ -31,19 +31,19 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
         self.backpressure: WriteBackpressure = channel.backpressure
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Store a chunk of the body, unless the body becomes too large."""
+        """Store a chunk of the body. Raises `_ContentTooLarge` if the body becomes too large."""
         if self.content.tell() + len(data) > self.channel.limits.max_body_bytes:
             raise _ContentTooLarge
         super().handleContentChunk(data)
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
-    """One HTTP connection. Rejects requests that are too large or too slow."""
+    """One HTTP connection. Rejects requests that are too large or that arrive too slowly."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
         self.limits = limits
-        self._read_timeout: float | None = limits.header_timeout  # None while the client waits for the server
+        self._read_timeout: float | None = limits.header_timeout  # None while the application handles a request
         self._deadline: asyncio.TimerHandle | None = None
         self._is_rejected = False
 
@@ -62,7 +62,7 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     # Reading
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Parse data, and start the timeout if the request is still incomplete."""
+        """Parse data, and start the read timeout if the request is still incomplete."""
         if self._is_rejected:
             return
         super().dataReceived(data)
@@ -87,12 +87,12 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
             self._reject_too_large()
 
     def allContentReceived(self) -> None:  # noqa: N802  # Twisted's name
-        """Pass the complete request to the application, without a timeout."""
+        """Cancel the read timeout, and pass the complete request to the application."""
         self._set_read_timeout(None)
         super().allContentReceived()
 
     def requestDone(self, request: WebRequest) -> None:  # noqa: N802  # Twisted's name
-        """Wait for the connection's next request."""
+        """Prepare for the next request on this connection."""
         self._set_read_timeout(self.limits.header_timeout)
         super().requestDone(request)
 
@@ -123,7 +123,7 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
 
 
 class ConnectionFactory(HTTPFactory):  # type: ignore[misc]  # Daphne has no types
-    """Creates the connections of a server. HTTP/1.1 only: Twisted's HTTP/2 would bypass these limits."""
+    """Creates the connections of a server. Offers only HTTP/1.1, because Twisted's HTTP/2 would bypass the limits."""
 
     def __init__(self, server: Any, limits: ConnectionLimits) -> None:
         super().__init__(server)
@@ -158,7 +158,7 @@ class WebSocketConnection(WebSocketProtocol):  # type: ignore[misc]  # Daphne ha
     def onAutoPingTimeout(self) -> None:  # noqa: N802  # Autobahn's name
         """Disconnect a client that does not answer pings.
 
-        While reading from the client is paused, its pong may be waiting unread. In this case the client gets another ping.
+        While reading from the client is paused, the client's pong may be waiting unread. So the client gets another ping.
         """
         if self.application_queue.is_full:
             self.autoPingPending = self.autoPingTimeoutCall = None

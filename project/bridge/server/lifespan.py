@@ -1,8 +1,8 @@
 """FastAPI's lifespan on servers that send no lifespan events.
 
-Daphne does not send them (requested in 2019: django/daphne#264). `LifespanUnderDaphne` wraps the application, and runs the ASGI
-lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html) from Daphne's own Twisted reactor. On a server that
-sends the events (Uvicorn, Hypercorn, `manage.py serve`), it only passes them through.
+Daphne does not send these events (requested in 2019: django/daphne#264). `LifespanUnderDaphne` wraps the application, and runs
+the ASGI lifespan protocol (https://asgi.readthedocs.io/en/latest/specs/lifespan.html) from Daphne's Twisted reactor. On a server
+that sends lifespan events (Uvicorn, Hypercorn, `manage.py serve`), the wrapper only passes the events through.
 """
 
 import asyncio
@@ -18,15 +18,15 @@ logger = logging.getLogger(__name__)
 
 
 class StartupFailed(Exception):
-    """The application failed to start. The text is the last line of the application's message; the log has all of it."""
+    """The application failed to start. The text is the last line of the application's message. The log has the whole message."""
 
 
 @asynccontextmanager
 async def run_lifespan(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     """Start `app` as an ASGI server does, yield the lifespan state, and stop `app` at the end. Raises `StartupFailed`.
 
-    An application without lifespan support (it raises or returns without a response) runs without a lifespan, as the
-    specification requires.
+    If the application raises or returns without a response, it does not support the lifespan protocol. It then runs without a
+    lifespan, as the specification requires.
     """
     state: dict[str, Any] = {}
     to_app: asyncio.Queue[Message] = asyncio.Queue()
@@ -38,8 +38,8 @@ async def run_lifespan(app: ASGIApp) -> AsyncIterator[dict[str, Any]]:
     if response["type"] == "lifespan.startup.failed":
         reason = response.get("message", "").strip()
         logger.critical("Application startup failed:\n%s", reason)
-        task.cancel()  # it may be waiting for a shutdown event, which is never sent
-        await asyncio.gather(task, return_exceptions=True)  # its exception is already in the log
+        task.cancel()  # the application may wait for a shutdown event, which is never sent
+        await asyncio.gather(task, return_exceptions=True)  # the exception is already in the log
         raise StartupFailed(reason.rpartition("\n")[2])
     try:
         yield state
@@ -61,7 +61,7 @@ async def _first_response(from_app: asyncio.Queue[Message], task: "asyncio.Futur
 
 
 class LifespanUnderDaphne:
-    """ASGI application that starts and stops with the server, also under plain `daphne`."""
+    """ASGI application whose lifespan starts and ends with the server, also under plain `daphne`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -83,7 +83,7 @@ class LifespanUnderDaphne:
         await self.app(scope, receive, send)
 
     def _watch_reactor(self) -> None:
-        # Importing Daphne installs a reactor, but only Daphne runs it: under another server these callbacks are never called.
+        # Importing Daphne installs a reactor, but only Daphne runs it. Under other servers, these callbacks are never called.
         from twisted.internet import reactor
 
         reactor.callWhenRunning(self._start)
@@ -101,7 +101,7 @@ class LifespanUnderDaphne:
         except Exception as error:
             if not isinstance(error, StartupFailed):  # already logged
                 logger.critical("The application's lifespan failed", exc_info=True)
-            raise SystemExit(1) from None  # through Daphne's loop: a half-started process must not go on
+            raise SystemExit(1) from None  # stops Daphne's loop: the process must not serve without a lifespan
 
     def _stop(self) -> Any:
         from twisted.internet.defer import Deferred

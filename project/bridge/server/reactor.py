@@ -1,8 +1,8 @@
 """Twisted's reactor on uvloop.
 
 When a socket is reset, uvloop reads from it once more and then stops watching it without reporting the reset
-(MagicStack/uvloop#552, twisted/twisted#11904). If a client's last data and its reset arrive together, that read returns the data
-and not the reset. The connection would then never end, and each write to it would raise.
+(MagicStack/uvloop#552, twisted/twisted#11904). If a client's last data and a reset arrive together, the read returns the data and
+not the reset. The connection would then never end, and each write to the connection would raise an exception.
 """
 
 from socket import SO_ERROR, SOL_SOCKET
@@ -25,7 +25,7 @@ class UvloopReactor(AsyncioSelectorReactor):  # type: ignore[misc]  # Twisted ha
 
 
 def install_reactor() -> None:
-    """Install the reactor. Call this before anything imports `twisted.internet.reactor`, as Daphne does."""
+    """Install the reactor. Call this function before Daphne or other code imports `twisted.internet.reactor`."""
     installReactor(UvloopReactor(uvloop.new_event_loop()))
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from project.emails.models import Email
 from project.events.selectors import last_event_id
 
-SESSION_KEY = "retried_emails"  # ids, in the session because a hundred of them are too many for a URL
+SESSION_KEY = "retried_emails"  # email ids; kept in the session, because a hundred ids are too many for a URL
 
 
 def redirect_to_progress(request: HttpRequest, emails: Iterable[Email]) -> HttpResponse:
@@ -26,7 +26,7 @@ def progress_view(request: HttpRequest, admin: "ModelAdmin[Email]") -> HttpRespo
     """Show the emails that the user retried last. Events after `cursor` reach the page through the WebSocket."""
     if not admin.has_view_permission(request):
         raise PermissionDenied
-    cursor = last_event_id()  # read before the emails, so that no event in between is missed
+    cursor = last_event_id()  # read before the emails, so that events between the two queries are not missed
     ids = [UUID(email_id) for email_id in request.session.get(SESSION_KEY, ())]
     emails = Email.objects.filter(pk__in=ids).only("subject", "recipients", "status", "last_error")
     context: dict[str, Any] = {

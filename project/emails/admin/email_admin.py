@@ -1,4 +1,4 @@
-"""Emails in the admin. Retry and cancel call the same functions as the API."""
+"""Emails in the admin. The actions "retry" and "cancel" call the functions that the API calls."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -48,12 +48,12 @@ ACTIONS = {
 
 
 class EmailChangeList(KeysetChangeList):
-    """A page of emails, with the names of their owners."""
+    """The list of emails, with the names of their owners."""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Order by id.
 
-        With a tag filter, order by the email id in the tag's index, so that SQLite does not have to sort all matching emails.
+        With a tag filter, order by the email id in the tag index, so that SQLite does not have to sort all matching emails.
         """
         return ["-tag__email_id"] if self.params.get(TagFilter.parameter_name) else super().get_ordering(request, queryset)
 
@@ -78,7 +78,7 @@ class EmailAdmin(StoredMessageAdmin):
     change_form_template = "admin/emails/email/email_detail.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Email]:
-        """Leave out the long columns: the page of one email shows its raw message."""
+        """Leave out the long columns, because the page of one email shows the raw message instead."""
         return super().get_queryset(request).defer("text", "html")
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
@@ -86,7 +86,7 @@ class EmailAdmin(StoredMessageAdmin):
         return EmailChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """Search by id, Message-ID or recipient, because these have an index."""
+        """Search by id, Message-ID or recipient, because only these searches use an index."""
         term = search_term.strip().strip("<>")
         if not term:
             return queryset, False
@@ -100,19 +100,19 @@ class EmailAdmin(StoredMessageAdmin):
         return found.order_by("-recipient__email_id"), False  # the order of the index, so that the database need not sort
 
     def raw_message(self, row: Email) -> bytes:
-        """Return the message that is sent."""
+        """Return the message as it is sent to the relay."""
         return bytes(row.raw_message.content)
 
     # Columns
 
     @admin.display(description="subject")
     def subject_line(self, email: Email) -> str:
-        """Return the subject, or a placeholder, because the column is the link to the email."""
+        """Return the subject, or a placeholder if it is empty, because the text is the link to the email."""
         return email.subject or "No subject"
 
     @admin.display(description="to")
     def to_line(self, email: Email) -> str:
-        """Return the first recipient and the number of others."""
+        """Return the first recipient and the number of the other recipients."""
         first, *others = email.recipients
         return f"{first} and {len(others)} more" if others else str(first)
 
@@ -135,7 +135,7 @@ class EmailAdmin(StoredMessageAdmin):
     # Actions
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Return False: emails are canceled, never deleted."""
+        """Return False: users can cancel emails, but not delete them."""
         return False
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
@@ -144,7 +144,7 @@ class EmailAdmin(StoredMessageAdmin):
 
     @admin.action(description="Retry the selected emails", permissions=["manage"])
     def retry(self, request: HttpRequest, emails: QuerySet[Email]) -> HttpResponse | None:
-        """Retry failed emails. If there are several, redirect to a page that shows their progress."""
+        """Retry failed emails. If several emails were retried, redirect to a page that shows their progress."""
         retried = self.apply_action(request, ACTIONS["retry"], emails)
         return redirect_to_progress(request, retried) if len(retried) > 1 else None
 
@@ -196,7 +196,7 @@ class EmailAdmin(StoredMessageAdmin):
         may_manage = self.has_manage_permission(request)
         context |= {
             "owner_name": owner_names({email.owner}).get(email.owner, email.owner),
-            "cursor": last_event_id(),  # read before the events, so that no event in between is missed
+            "cursor": last_event_id(),  # read before the events, so that events between the two queries are not missed
             "events": list(email.events.all()),
             "recipient_rows": recipient_rows(email),
             "possible_actions": [name for name, action in ACTIONS.items() if may_manage and email.status in action.allowed],
@@ -210,7 +210,7 @@ def summarize(subjects: list[str]) -> str:
 
 
 def parse_email_id(term: str) -> UUID | None:
-    """Return the email id in `id` or in a Message-ID `id@domain`, or None."""
+    """Parse an email id, or the email id in a Message-ID `id@domain`. Return None for other terms."""
     try:
         return UUID(term.partition("@")[0])
     except ValueError:

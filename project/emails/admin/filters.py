@@ -1,4 +1,4 @@
-"""Filters of the list of emails. Each one is served by an index."""
+"""Filters of the list of emails. Each filter uses an index."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -77,7 +77,7 @@ class InputFilter(admin.SimpleListFilter):
         return []
 
     def typed(self) -> str:
-        """Return the value for the text field: empty if it is one of the choices."""
+        """Return the value for the text field. It is empty if the selected value is one of the choices."""
         value = self.value() or ""
         return "" if value in dict(self.lookup_choices) else value
 
@@ -98,7 +98,7 @@ class InputFilter(admin.SimpleListFilter):
 
 
 class DayFilter(InputFilter):
-    """Filter by day of submission: a range of ids, because a UUIDv7 starts with the time."""
+    """Filter by day of submission. The query compares ids, because a UUIDv7 starts with the time."""
 
     title = "day"
     parameter_name = "day"
@@ -106,11 +106,11 @@ class DayFilter(InputFilter):
     error_message = "Enter a day like 2026-12-01."
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return the usual ranges of days."""
+        """Return the named ranges of days."""
         return [("today", "Today"), ("yesterday", "Yesterday"), ("week", "Past 7 days"), ("month", "This month")]
 
     def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
-        """Return the emails that were submitted on these days. Raises ValueError."""
+        """Return the emails that were submitted on the day or in the range that `value` names. Raises ValueError."""
         first, last = parse_day_range(value, today=timezone.localdate())
         return queryset.filter(pk__gte=first_id_of_day(first), pk__lt=first_id_after_day(last))
 
@@ -132,7 +132,7 @@ class TagFilter(InputFilter):
 
 
 def parse_day_range(name: str, *, today: date) -> tuple[date, date]:
-    """Return the first and last day of a named range, or of an ISO date. Raises ValueError."""
+    """Return the first and the last day of a named range. For an ISO date, both are that day. Raises ValueError."""
     if name == "today":
         return today, today
     if name == "yesterday":
@@ -146,12 +146,12 @@ def parse_day_range(name: str, *, today: date) -> tuple[date, date]:
 
 
 def first_id_after_day(day: date) -> UUID:
-    """Return the smallest UUIDv7 of the next day; after the last possible day, the largest UUID."""
+    """Return the smallest UUIDv7 of the next day, or the largest UUID if `day` is the last possible day."""
     return first_id_of_day(day + timedelta(days=1)) if day < date.max else UUID(int=2**128 - 1)
 
 
 def first_id_of_day(day: date) -> UUID:
-    """Return the smallest UUIDv7 of the day: its first 48 bits are milliseconds (RFC 9562 section 5.7)."""
+    """Return the smallest UUIDv7 of the day. A UUIDv7 starts with 48 bits of milliseconds (RFC 9562 section 5.7)."""
     midnight = timezone.make_aware(datetime.combine(day, time.min))
     milliseconds = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     return UUID(int=max(milliseconds, 0) << 80)

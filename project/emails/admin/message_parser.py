@@ -1,4 +1,4 @@
-"""Message parser: text, HTML, attachments and headers of a raw message (RFC 5322). Pure."""
+"""Message parser: extracts the text, HTML, attachments and headers of a raw message (RFC 5322). Pure."""
 
 import base64
 import re
@@ -10,7 +10,7 @@ from html import unescape
 from typing import cast
 from urllib.parse import unquote
 
-MAX_INLINE_IMAGE_CHARACTERS = 32 * 1024 * 1024  # of `data:` URLs in one HTML part; an email's images, each once, need less
+MAX_INLINE_IMAGE_CHARACTERS = 32 * 1024 * 1024  # of all `data:` URLs in one HTML part; enough to show each image once
 _CID = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
 
 
@@ -35,7 +35,7 @@ class MessagePart:
 
 @dataclass(frozen=True)
 class ParsedMessage:
-    """The parts of a message. `text` and `html` are empty if the message has none."""
+    """The parts of a message. `text` and `html` are empty if the message has no such part."""
 
     headers: tuple[tuple[str, str], ...]
     text: str
@@ -43,10 +43,10 @@ class ParsedMessage:
     attachments: tuple[MessagePart, ...]
 
     def html_with_inline_images(self) -> str:
-        """Return the HTML with its `cid:` images as `data:` URLs, so that it needs no other resource.
+        """Return the HTML with its `cid:` images as `data:` URLs, so that a browser needs no other request to show them.
 
         All `data:` URLs together have at most `MAX_INLINE_IMAGE_CHARACTERS`, because the HTML may use an image many times.
-        Images beyond this limit stay `cid:`.
+        Images beyond this limit keep their `cid:` URLs.
         """
         images = {
             part.content_id: part for part in self.attachments if part.content_id and part.content_type.startswith("image/")

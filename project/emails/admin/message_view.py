@@ -41,7 +41,7 @@ class StoredMessageAdmin(ReadOnlyAdmin):
         return row
 
     def html_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Return the message's HTML, for a frame."""
+        """Return the message's HTML, for the sandboxed frame."""
         message = parse_message(self.raw_message(self.get_row_or_404(request, object_id)))
         return sandboxed_html_response(message.html_with_inline_images(), remote_images="images" in request.GET)
 

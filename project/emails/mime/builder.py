@@ -30,9 +30,9 @@ from project.emails.mime.headers import (
 )
 from project.emails.mime.html_to_text import html_to_text
 
-MAX_MESSAGE_ID_LENGTH = 250  # characters, without the brackets
+MAX_MESSAGE_ID_LENGTH = 250  # characters, without the angle brackets
 _MESSAGE_ID = re.compile(f"[!-;=?-~]{{1,{MAX_MESSAGE_ID_LENGTH}}}")
-# Without \w, because this pattern is also published in JSON Schema, where \w may match non-ASCII letters.
+# The pattern avoids \w, because it is also published in JSON Schema, where \w may match non-ASCII letters.
 MEDIA_TYPE = (
     r"([a-zA-Z0-9_!#$&^.+-]{1,127})/[a-zA-Z0-9_!#$&^.+-]{1,127}"
     r'(?:; ?[a-zA-Z0-9_-]+=(?:[a-zA-Z0-9_.+-]+|"[ !#-\[\]-~]*"))*'
@@ -53,7 +53,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Draft:
-    """The content of an email to build. Addresses are `Name <a@b>` or `a@b`."""
+    """The content of an email to build. Addresses have the form `Name <a@b>` or `a@b`."""
 
     sender: str
     to: tuple[str, ...] = ()
@@ -68,24 +68,27 @@ class Draft:
 
 
 def build_message(draft: Draft, *, message_id: str, date: datetime) -> bytes:
-    """Return the message, ready to send: 7-bit, with CRLF, no line too long.
+    """Return the message, ready to send: 7-bit, with CRLF line ends and with lines within the length limit.
 
     Raises ValueError if the draft cannot be represented as a message.
     """
     for address in draft.bcc:
-        addr_spec(address)  # checked like the others, but never written
+        addr_spec(address)  # checked like the other addresses, but never written into the message
     head = "".join(f"{name}: {value}\r\n" for name, value in _headers(draft, message_id, _date(date.replace(microsecond=0))))
     return head.encode("ascii") + _body(draft, boundary=hashlib.sha256(message_id.encode()).hexdigest()[:24])
 
 
 def with_date(content: bytes, date: datetime) -> bytes:
-    """Return a built message with another date, in the first `Date:` line; a folded line would start with a space."""
+    """Return a built message with its `Date:` header replaced.
+
+    The first line that starts with `Date:` is the header, because a folded line starts with a space.
+    """
     line = f"\r\nDate: {_date(date.replace(microsecond=0))}\r\n".encode("ascii")
     return re.sub(rb"\r\nDate: [^\r]*\r\n", line, content, count=1)
 
 
 def envelope_recipients(draft: Draft) -> list[str]:
-    """Return the recipients of the envelope: the bare addresses of to, cc and bcc, each once. Raises ValueError."""
+    """Return the recipients of the envelope: the bare addresses of to, cc and bcc, without duplicates. Raises ValueError."""
     return list(dict.fromkeys(addr_spec(address) for address in (*draft.to, *draft.cc, *draft.bcc)))
 
 
@@ -106,13 +109,13 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
     yield "MIME-Version", "1.0"
     for name, value in draft.headers.items():
         check_header(name, value)
-        # A long word may be a URL (List-Unsubscribe), which email clients do not decode, so a long word is left unencoded if
-        # possible.
+        # A long word may be a URL (as in List-Unsubscribe), in which email clients do not decode encoded words. So a long
+        # word stays unencoded if possible.
         yield name, fold(name, encode_words(name, value, max_length=MAX_LINE_LENGTH))
 
 
-# A part is its headers, an empty line and the content. They are written here, because the email package spends most of its
-# time searching for line ends to convert.
+# A MIME part consists of headers, an empty line and the content. This module writes parts itself, because Python's email
+# package spends most of its time searching for line ends to convert.
 
 
 def _body(draft: Draft, *, boundary: str) -> bytes:
@@ -142,7 +145,7 @@ def _multipart(subtype: str, parts: list[bytes], boundary: str, parameters: str 
 
 
 def _text_part(subtype: str, text: str) -> bytes:
-    # str.splitlines() also splits at characters that are not line ends in SMTP.
+    # Not str.splitlines(), because it also splits at characters that are not line ends in SMTP.
     content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
     content = content if content.endswith(b"\r\n") else content + b"\r\n"
     mostly_ascii = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
@@ -155,7 +158,8 @@ def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
     matched = _MEDIA_TYPE.fullmatch(attachment.content_type)
     if not matched or len(attachment.content_type) > MAX_MEDIA_TYPE_LENGTH:
         raise ValueError("A content type must be type/subtype in ASCII.")
-    # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and no other encoding keeps the octets.
+    # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and no other encoding keeps the octets. So these
+    # types are replaced by application/octet-stream.
     composite = matched[1].lower() in {"message", "multipart"}
     head = f"Content-Type: {'application/octet-stream' if composite else attachment.content_type}\r\n"
     head += "Content-Transfer-Encoding: base64\r\n"

@@ -1,22 +1,22 @@
 """CSS inliner: copies the rules of `<style>` elements into `style` attributes, because some email clients drop style sheets.
 
-It makes no network requests and reads no files. Pure.
+The inliner makes no network requests and reads no files. Pure.
 """
 
 import re
 
 from css_inline import CSSInliner, InlineError
 
-MAX_HTML_LENGTH = 200_000  # characters; Gmail clips an email after half of that
-# The library recurses into elements and uses 700 bytes of the stack for each level. At the end of the stack the process dies:
-# with the usual 8 MiB, at a depth of eleven thousand elements. The time is also quadratic in the number of elements. With
-# `MAX_TAGS` tags, the library needs at most 1.4 MiB of the stack.
+MAX_HTML_LENGTH = 200_000  # characters; Gmail clips an email at about half of this length
+# The library recurses into nested elements and uses 700 bytes of the stack for each level. A stack overflow kills the process:
+# with the usual stack of 8 MiB, at a depth of eleven thousand elements. The running time is also quadratic in the number of
+# elements. With `MAX_TAGS` tags, the library needs at most 1.4 MiB of the stack.
 MAX_TAGS = 2_000
 # The library tries each selector on each element, and searches each property among the properties that the element already has.
-# It holds the GIL all this time: for minutes, with a sheet of eleven thousand made-up properties. With these limits, inlining
-# takes some tenths of a second. The limits allow more than the 16 KB of styles that Gmail supports.
+# It holds the GIL all this time: minutes for a style sheet with eleven thousand made-up properties. With these limits, inlining
+# takes a few tenths of a second. The limits allow more than the 16 KB of styles that Gmail supports.
 MAX_CHARACTERS_TIMES_TAGS = 20_000_000
-MAX_RULES_SQUARED_TIMES_TAGS = 800_000_000  # distinct selectors and declarations
+MAX_RULES_SQUARED_TIMES_TAGS = 800_000_000  # rules are distinct selectors and declarations
 
 _INLINER = CSSInliner(keep_style_tags=True, keep_link_tags=True, load_remote_stylesheets=False)
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
@@ -31,10 +31,10 @@ _CONDITION = re.compile(r"<!--(\[(?:if [^<>]*|endif)\])-->", re.IGNORECASE)
 
 
 def inline_css(html: str) -> str:
-    """Return the HTML with the rules of its style elements also as style attributes.
+    """Return the HTML with the rules of its style elements copied into style attributes.
 
-    The style elements stay, for media queries and `:hover`. HTML without style elements is returned unchanged, and so is HTML
-    that is too large, or that the library cannot process.
+    The style elements stay, for media queries and `:hover`. The HTML is returned unchanged if it has no style elements, is too
+    large or too complex, or if the library cannot process it.
     """
     if len(html) > MAX_HTML_LENGTH or not _STYLE.search(_COMMENT.sub("", html)) or _is_too_expensive(html):
         return html
@@ -42,7 +42,7 @@ def inline_css(html: str) -> str:
         inlined = _INLINER.inline(_FOR_OTHER_MEDIA.sub('<style data-css-inline="ignore"', html))
     except InlineError:  # a malformed style attribute, which a browser ignores
         return html
-    inlined = _CONDITION.sub(r"<!\1>", inlined)  # Outlook's <![if mso]>, which the HTML specification treats as a comment
+    inlined = _CONDITION.sub(r"<!\1>", inlined)  # restore Outlook's <![if mso]>, which HTML parsers read as a comment
     doctype = _DOCTYPE.match(html)  # the library writes a doctype of its own, which could change the layout mode
     return _DOCTYPE.sub(lambda _: doctype[0], inlined, count=1) if doctype else inlined
 

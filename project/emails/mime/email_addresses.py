@@ -7,24 +7,25 @@ from functools import lru_cache
 from email_validator import validate_email
 
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # control characters, unpaired surrogates, line and paragraph separators
-# Controls that change the direction of all following text, so that a name shows as another name or reaches into its address.
-# The marks (U+200E, U+200F) and the joiners (U+200C, U+200D) do not, and some names need them.
+# Control characters that change the direction of all following text. With them, a display name can look like another name, or
+# change how the address after it looks. The marks (U+200E, U+200F) and the joiners (U+200C, U+200D) have no such effect, and
+# some names need them.
 _BIDI_CONTROLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def normalize_address(text: str) -> str:
     """Return the address in the form that any relay accepts, with the domain in ASCII (RFC 5890).
 
-    Raises ValueError with the reason. The domain need not exist: the relay decides that, and `.test` is allowed (RFC 2606).
-    A local part must be ASCII, because another one would need a relay with SMTPUTF8.
+    Raises ValueError with the reason. The domain need not exist, because only the relay looks it up; `.test` (RFC 2606) is
+    allowed. The local part must be ASCII, because any other local part would need a relay with SMTPUTF8.
     """
     address = validate_email(text, check_deliverability=False, test_environment=True, allow_smtputf8=False, strict=True)
     return address.ascii_email or address.normalized
 
 
-@lru_cache(maxsize=4096)  # a caller's emails mostly have the same From
+@lru_cache(maxsize=4096)  # most emails of a caller have the same From
 def normalize_mailbox(text: str) -> str:
-    """Return the normal form of `Name <address>` or of an address. Raises ValueError with the reason."""
+    """Return the normal form of `Name <address>` or of a bare address. Raises ValueError with the reason."""
     if not text.isprintable() and any(
         unicodedata.category(each) in _FORBIDDEN_CATEGORIES or each in _BIDI_CONTROLS for each in text
     ):

@@ -1,4 +1,4 @@
-"""Header fields: which ones a caller may set, and how they are written (RFC 5322 section 2.2, RFC 2047). Pure.
+"""Header fields: which fields a caller may set, and how fields are written (RFC 5322 section 2.2, RFC 2047). Pure.
 
 Python's own folding encodes the commas between addresses (CVE-2025-1795), loses the quotes of long names, and splits at
 characters that are not line ends. So this module folds and encodes the lines itself.
@@ -10,7 +10,7 @@ from email.charset import Charset
 from functools import lru_cache
 
 MAX_LINE_LENGTH = 998  # characters; RFC 5322 section 2.1.1
-FOLD_WIDTH = 76  # characters of a line with an encoded word (RFC 2047 section 2), and of a quoted-printable line
+FOLD_WIDTH = 76  # maximum characters of a line with an encoded word (RFC 2047 section 2), and of a quoted-printable line
 MAX_UNENCODED_NAME = 60  # characters; a longer display name or file name is encoded, because it could not be folded
 UTF8 = Charset("utf-8")
 
@@ -64,7 +64,7 @@ def fold(name: str, words: Iterable[str]) -> str:
     """Join the words of a header's value, folded into lines of up to 76 characters where the words allow it."""
     value, width = "", len(name) + 1
     for word in words:
-        # Never fold before the first word: some email clients treat the space of the fold as part of the value.
+        # Never fold before the first word, because some email clients treat the space of the fold as part of the value.
         if value and width + 1 + len(word) > FOLD_WIDTH:
             value, width = f"{value}\r\n {word}", 1 + len(word)
         else:
@@ -73,9 +73,10 @@ def fold(name: str, words: Iterable[str]) -> str:
 
 
 def encode_words(name: str, value: str, *, max_length: int) -> list[str]:
-    """Split a header's value into words, encoded (RFC 2047) unless it is ASCII.
+    """Split a header's value into words. The words are encoded (RFC 2047) unless the value is ASCII.
 
-    ASCII is also encoded if the header's name and the longest word together have more than `max_length` characters.
+    An ASCII value is encoded too if it looks like encoded words, or if the header's name and the longest word together have
+    more than `max_length` characters.
     """
     words, prefix_length = value.split(" "), len(f"{name}: ")
     if ASCII_WORDS.fullmatch(value) and not ENCODED_WORD.search(value) and prefix_length + max(map(len, words)) <= max_length:
@@ -113,7 +114,7 @@ def _format_mailbox(address: str) -> list[str]:
     return [*_phrase(name), f"<{spec}>"] if name else [spec]
 
 
-@lru_cache(maxsize=4096)  # each address of an email is parsed for the headers, the envelope and the Message-ID
+@lru_cache(maxsize=4096)  # an address is parsed again for the headers, the envelope and the Message-ID
 def split_mailbox(address: str) -> tuple[str, str]:
     """Return the display name and the bare address of `Name <a@b>` or `a@b`. Raises ValueError."""
     text = check_line(address).strip()
@@ -131,7 +132,7 @@ def _phrase(name: str) -> list[str]:
         return name.split(" ")
     if fits and ASCII_WORDS.fullmatch(name):
         return [quote_string(name)]
-    return _encode(name)  # at most 64 characters per word, which fit beside `Reply-To: `
+    return _encode(name)  # at most 64 characters per word, so that each word fits on a line with `Reply-To: `
 
 
 def quote_string(text: str) -> str:

@@ -1,22 +1,22 @@
-"""Plain text of an HTML part, for email clients that show text. Pure."""
+"""Plain text of an HTML part, for email clients that show plain text. Pure."""
 
 import re
 from html.parser import HTMLParser
 
-MAX_HTML_LENGTH = 256 * 1024  # characters; parsing more would hold the GIL for longer than some tenths of a second
+MAX_HTML_LENGTH = 256 * 1024  # characters; parsing more would hold the GIL for more than a few tenths of a second
 
 _SKIPPED = frozenset(["head", "script", "style", "template", "title"])
 _LINES = re.compile("address|article|aside|dd|div|dt|footer|form|header|hr|li|main|nav|ol|section|table|tr|ul")
 _PARAGRAPHS = re.compile("blockquote|h[1-6]|p|pre")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_DECLARATION = re.compile(r"<![^>]*(?:>|\Z)")  # such as Outlook's <![if]>, on which the parser itself can fail
-_UNCLOSED = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # the parser takes quadratic time for tags without an end (CVE-2025-6069)
+_DECLARATION = re.compile(r"<![^>]*(?:>|\Z)")  # such as Outlook's <![if]>, which can make the HTML parser fail
+_UNCLOSED = re.compile(r"<(?=[^<>]*(?:<|\Z))")  # the parser takes quadratic time for tags without a closing > (CVE-2025-6069)
 
 _CUT_OFF_TAG = re.compile(r"<[^<>]*\Z")
 
 
 def html_to_text(html: str) -> str:
-    """Return the visible text of the HTML, of its first `MAX_HTML_LENGTH` characters."""
+    """Return the visible text of the first `MAX_HTML_LENGTH` characters of the HTML."""
     extractor = _TextExtractor()
     start = html if len(html) <= MAX_HTML_LENGTH else _CUT_OFF_TAG.sub("", html[:MAX_HTML_LENGTH])
     extractor.feed(_UNCLOSED.sub("&lt;", _DECLARATION.sub("", _COMMENT.sub("", start))))

@@ -1,4 +1,4 @@
-"""`python manage.py prepare`: everything a new installation needs before its first start, in one process. Idempotent."""
+"""`python manage.py prepare`: does everything that a new installation needs before its first start. Idempotent."""
 
 from typing import Any
 

@@ -18,27 +18,27 @@ BANNER = """Mailrail:
   {url}/          landing page
   {url}/admin/    admin
   {url}/api/docs  API documentation"""
-EXIT_CODE_SIGINT = 128 + signal.SIGINT  # as in a shell
-PREPARE_OPTION = "--prepare"  # runs the command `prepare` first, in this process: twice as fast as two processes
+EXIT_CODE_SIGINT = 128 + signal.SIGINT  # the exit code that shells use after Ctrl-C
+PREPARE_OPTION = "--prepare"  # runs the command `prepare` first, in this process, because two processes take twice as long
 
 
 class Command(BaseCommand):
     """Serves until SIGTERM or Ctrl-C."""
 
     help = "Serve Django and FastAPI with Daphne. Accepts --prepare and Daphne's own options: see `daphne --help`."
-    requires_system_checks = (CHECK_TAG,)  # all checks take longer than the start; `prepare` and `check` run them
+    requires_system_checks = (CHECK_TAG,)  # all checks together take longer than the startup; `prepare` and `check` run them
 
     def run_from_argv(self, argv: list[str]) -> None:
-        """Leave the options to Daphne's parser, instead of Django's."""
+        """Leave the options to Daphne's parser, so that Django's parser does not reject them."""
         super().run_from_argv([*argv[:2], "--", *argv[2:]])
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add Daphne's options, as one argument that is parsed later."""
+        """Accept Daphne's options as one list, which Daphne's parser parses later."""
         parser.add_argument("daphne", nargs="*", help="Daphne's options, such as -b 0.0.0.0 -p 80")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run Daphne on HOST and PORT, unless its options name another endpoint."""
-        from project.bridge.server.daphne_server import DaphneCommandLine  # imports the reactor: too early for the other commands
+        """Run Daphne on HOST and PORT, unless Daphne's options name another endpoint."""
+        from project.bridge.server.daphne_server import DaphneCommandLine  # imported here, because it imports the reactor
 
         arguments = [option for option in options["daphne"] if option != PREPARE_OPTION]
         if PREPARE_OPTION in options["daphne"]:
@@ -62,7 +62,7 @@ class Command(BaseCommand):
             daphne.run([*arguments, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
-        except KeyboardInterrupt:  # before the server handles signals
+        except KeyboardInterrupt:  # Ctrl-C before the server handles signals
             raise SystemExit(EXIT_CODE_SIGINT) from None
 
 
@@ -77,7 +77,7 @@ def _limits() -> ConnectionLimits:
 
 
 def _address(daphne_options: argparse.Namespace) -> tuple[str, int] | None:
-    """Return the host and port to listen on, HOST and PORT by default; None if only another kind of socket is requested."""
+    """Return the host and port to listen on, by default HOST and PORT. Return None if the options name only another socket."""
     other = daphne_options.unix_socket or daphne_options.socket_strings or daphne_options.file_descriptor is not None
     if other and daphne_options.host is None and daphne_options.port is None:
         return None

@@ -6,7 +6,7 @@ import { statusBadge } from "./status_badge.js";
 
 const MAX_EVENTS = 20; // in the list
 const MIN_REFRESH_INTERVAL = 1000; // milliseconds
-const MAX_REFRESH_INTERVAL = 10000; // milliseconds; relay outages and waiting times change without an event
+const MAX_REFRESH_INTERVAL = 10000; // milliseconds; needed because relay outages and waiting times change without an event
 const dashboard = document.getElementById("dashboard");
 const eventList = document.getElementById("events");
 const drawChart = createChart(document.getElementById("chart"));
@@ -83,7 +83,7 @@ function showEvent({ id, created_at, data }, ...classes) {
   document.getElementById("no-events").hidden = true;
 }
 
-let lastRequest = 0; // responses can overtake each other: only the one to the latest request is shown
+let lastRequest = 0; // responses may arrive out of order, so only the response to the latest request is shown
 
 async function fetchStats() {
   const request = ++lastRequest;

@@ -6,7 +6,7 @@ const page = document.querySelector("[data-key-url]");
 history.replaceState(null, "", page.dataset.keyUrl);
 
 async function copy(source) {
-  getSelection().selectAllChildren(source); // lets the user copy by hand if everything else fails
+  getSelection().selectAllChildren(source); // lets the user copy by hand if both methods below fail
   if (navigator.clipboard) return navigator.clipboard.writeText(source.textContent);
   if (!document.execCommand("copy")) throw new Error("not copied"); // navigator.clipboard is missing over plain HTTP
 }

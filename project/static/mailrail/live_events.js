@@ -1,5 +1,5 @@
-// Client of the live event WebSocket. It reconnects with the id of the last event it received, so that every event arrives
-// exactly once, and reports the state of the connection.
+// Client of the live event WebSocket. It reconnects with the id of the last event that it received, so that every event arrives
+// exactly once. It also reports the state of the connection.
 
 const MIN_RECONNECT_DELAY = 250; // milliseconds
 const MAX_RECONNECT_DELAY = 8000; // milliseconds
@@ -21,11 +21,12 @@ export class LiveEvents {
   #onState;
   #socket = null;
   #delay = MIN_RECONNECT_DELAY;
-  #timer = 0; // until the next reconnect, the next ping, or the timeout of a response
+  #timer = 0; // timer for the next reconnect, the next ping, or the timeout of a response
   #closed = false;
   #reconnect = () => this.#socket === null && this.#open();
 
-  // Receives the events after the event id `after` (null: new events only), of one email if `emailId` is given.
+  // Receives the events after the event id `after`, or only new events if `after` is null. With `emailId`, receives only the
+  // events of this email.
   constructor({ after = null, emailId = null, onEvent, onState }) {
     this.#lastId = after;
     this.#filter = emailId === null ? {} : { email_id: emailId };
@@ -94,7 +95,7 @@ export class LiveEvents {
       return;
     }
     this.#onState("reconnecting");
-    // With jitter, so that not all clients reconnect at once after a restart.
+    // The delay has jitter, so that not all clients reconnect at once after a server restart.
     this.#timer = setTimeout(this.#reconnect, this.#delay * (0.5 + Math.random() / 2));
     this.#delay = Math.min(MAX_RECONNECT_DELAY, this.#delay * 2);
   }

@@ -42,7 +42,7 @@ function showEvent({ id, created_at, data }) {
   const { status } = data;
   const isFirst = status === "queued";
   const stepTime = isFirst ? created_at.slice(11, 19) : formatElapsed(timestamp);
-  if (status === "sending") updateStep(lastStep, "sent", "", ""); // a delayed email is tried again
+  if (status === "sending") updateStep(lastStep, "sent", "", ""); // clears the result of an earlier attempt, if the email was delayed
   updateStep(steps.get(status) ?? lastStep, status, HIGHLIGHTED_STATUSES.includes(status) ? status : "done", stepTime);
   appendToLog(status, `${created_at.slice(11, 23).padEnd(12, "0")} UTC${isFirst ? "" : `, ${formatElapsed(timestamp)}`}`, data);
 }

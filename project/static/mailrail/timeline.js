@@ -3,7 +3,7 @@
 
 import { LiveEvents, showState } from "./live_events.js";
 
-const REFRESH_DELAY = 60; // milliseconds; events that arrive together need one fetch
+const REFRESH_DELAY = 60; // milliseconds; events that arrive together need only one fetch
 const UPDATED_PARTS = ["#message-summary", "#recipient-results", ".breadcrumbs"];
 const timeline = document.getElementById("timeline");
 
@@ -28,7 +28,7 @@ function update(current, fetched) {
   if (!fetched || current.innerHTML === fetched.innerHTML) return;
   const hadFocus = current.contains(document.activeElement);
   current.replaceChildren(...document.adoptNode(fetched).childNodes);
-  if (hadFocus) current.focus(); // the focused element may be gone, such as a button for an action that is no longer possible
+  if (hadFocus) current.focus(); // the focused element may be missing now, such as a button whose action is no longer possible
 }
 
 let timer = 0;

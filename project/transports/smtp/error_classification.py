@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import aiosmtplib
 
-AUTHENTICATION_REQUIRED = 530  # without TLS (RFC 3207 section 4), or without a login (RFC 4954 section 6)
-SERVICE_CLOSING = 421  # in reply to any command, the relay closes the connection (RFC 5321 section 3.8)
+AUTHENTICATION_REQUIRED = 530  # reply to a command without TLS (RFC 3207 section 4) or without a login (RFC 4954 section 6)
+SERVICE_CLOSING = 421  # possible reply to any command: the relay closes the connection (RFC 5321 section 3.8)
 
 
 class FailureKind(StrEnum):
@@ -20,14 +20,14 @@ class FailureKind(StrEnum):
 
 # For exceptions without a reply code; the first matching row counts. A string is the name of a class that may not be installed.
 KIND_BY_EXCEPTION: tuple[tuple[FailureKind, tuple[type[BaseException] | str, ...]], ...] = (
-    (FailureKind.RELAY_UNAVAILABLE, (aiosmtplib.SMTPConnectError,)),  # some of these are timeouts too
-    # A lost connection is never RELAY_UNAVAILABLE: one email that makes the relay disconnect would stop all others.
+    (FailureKind.RELAY_UNAVAILABLE, (aiosmtplib.SMTPConnectError,)),  # first, because some of these errors are also TimeoutErrors
+    # A lost connection is never RELAY_UNAVAILABLE, because one email that makes the relay disconnect would stop all other emails.
     (
         FailureKind.TEMPORARY,
         (smtplib.SMTPServerDisconnected, aiosmtplib.SMTPServerDisconnected, TimeoutError, "ReadTimeout"),
     ),
     (FailureKind.TEMPORARY, (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)),
-    # Connection refused, unknown host, TLS, login. smtplib's exceptions are OSErrors too.
+    # Refused connections, unknown hosts, failed TLS or login. smtplib's exceptions are OSErrors too.
     (FailureKind.RELAY_UNAVAILABLE, (OSError, aiosmtplib.SMTPException)),
     (FailureKind.RELAY_UNAVAILABLE, (ImportError, "ImproperlyConfigured")),  # the backend cannot be loaded
     (FailureKind.TEMPORARY, ("AnymailAPIError",)),  # an email service without a readable response
@@ -45,10 +45,10 @@ CONNECTION_ERRORS = (
     aiosmtplib.SMTPAuthenticationError,
 )
 NOT_SUPPORTED = (smtplib.SMTPNotSupportedError, aiosmtplib.SMTPNotSupported)
-# Statuses of an email service's API (RFC 9110, RFC 6585). Any other 4xx is permanent, and all others are temporary.
+# Statuses of an email service's API (RFC 9110, RFC 6585). Any other 4xx is permanent, and all other statuses are temporary.
 KIND_BY_HTTP_STATUS = {
     401: FailureKind.RELAY_UNAVAILABLE,
-    403: FailureKind.TEMPORARY,  # an operator can fix it; it may concern only this sender, so delivery goes on
+    403: FailureKind.TEMPORARY,  # an operator can fix the cause, which may concern only this sender, so delivery goes on
     408: FailureKind.TEMPORARY,
     429: FailureKind.TEMPORARY,
 }
@@ -81,7 +81,7 @@ def _smtp_codes(error: BaseException) -> list[int] | None:
 
 
 def _http_status(error: BaseException) -> int | None:
-    """Return the HTTP status in django-anymail's exception; for Amazon SES it is in the response that boto3 parsed."""
+    """Return the HTTP status in django-anymail's exception, or None. For Amazon SES, it is in the response that boto3 parsed."""
     response = getattr(error, "response", None)
     if isinstance(response, Mapping):
         response = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -95,6 +95,7 @@ def _is_instance(error: BaseException, type_or_name: type[BaseException] | str) 
 
 
 def _kind_of_codes(codes: Sequence[int]) -> FailureKind:
-    # Permanent only if all codes are. -1 stands for an unreadable reply, which may be different at the next attempt.
+    # The failure is permanent only if all codes are permanent. The code -1 stands for an unreadable reply; the next attempt may
+    # get a readable reply.
     is_permanent = codes and all(500 <= code < 600 for code in codes)
     return FailureKind.PERMANENT if is_permanent else FailureKind.TEMPORARY

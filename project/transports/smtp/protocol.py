@@ -1,7 +1,7 @@
 """SMTP commands that send an email over an open connection: RFC 5321, with command pipelining (RFC 2920).
 
 aiosmtplib opens the connection, including TLS and login. The commands of an email are sent here, because aiosmtplib waits for the
-reply to each command before it sends the next: four round trips for each email, where pipelining needs two.
+reply to each command before it sends the next command. That takes four round trips per email; pipelining takes two.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from project.transports.smtp.replies import MessageRejected
 
 MAX_REPLY_LINE_BYTES = 8192  # RFC 5321 section 4.5.3.1.5 allows 512
 MAX_REPLY_LINES = 100  # in one reply
-MAX_UNREAD_REPLIES = 100  # received, but not read yet; the largest envelope of the API has 52 commands
-WRITE_CHUNK_BYTES = 64 * 1024  # of a message, written before the relay must have read some of it
+MAX_UNREAD_REPLIES = 100  # replies received, but not read yet; the largest envelope of the API has 52 commands
+WRITE_CHUNK_BYTES = 64 * 1024  # size of one write of a message; after each write, wait while the buffer is full
 QUIT_TIMEOUT_SECONDS = 2.0  # for the relay's reply to QUIT
 MAX_TRANSCRIPT_LENGTH = 16_000  # characters
 OK, WILL_FORWARD, START_MAIL_INPUT, SERVICE_CLOSING = 250, 251, 354, 421
@@ -36,18 +36,18 @@ _CONTROLS = dict.fromkeys([*range(32), 127], " ") | {ord("\n"): "\n"}
 
 
 class SmtpConnection(asyncio.Protocol):
-    """Sends emails over a connection that is past the greeting, EHLO, TLS and login."""
+    """Sends emails over a connection on which the greeting, EHLO, TLS and login are done."""
 
     def __init__(
         self, transport: asyncio.Transport, *, timeout: float, data_done_timeout: float, pipelining: bool, size: bool
     ) -> None:
-        self.content_started = False  # of the current email: from here on, the relay may have accepted it
+        self.content_started = False  # for the current email: if True, the relay may have accepted it
         self._transport = transport
         self._timeout = timeout
         self._data_done_timeout = data_done_timeout
         self._pipelining = pipelining
         self._size = size
-        self._lines: list[str] = []  # of a reply that is not complete yet
+        self._lines: list[str] = []  # lines of a reply that is not complete yet
         self._transcript: list[str] = []
         self._unread = b""  # an incomplete line
         self._timed_out = False
@@ -90,7 +90,7 @@ class SmtpConnection(asyncio.Protocol):
 
     async def quit(self) -> None:
         """Send QUIT, and close the connection."""
-        with suppress(SMTPResponseException, SMTPServerDisconnected, TimeoutError):  # the relay may have closed it already
+        with suppress(SMTPResponseException, SMTPServerDisconnected, TimeoutError):  # the relay may have disconnected already
             async with asyncio.timeout(QUIT_TIMEOUT_SECONDS):
                 await self._execute("QUIT")
         self.close()
@@ -128,7 +128,7 @@ class SmtpConnection(asyncio.Protocol):
         return rejection
 
     async def _execute(self, *commands: str) -> list[RawReply]:
-        """Send the commands at once, and return the reply to each."""
+        """Send all commands at once, and return their replies in the same order."""
         await self._write("".join(f"{command}\r\n" for command in commands).encode())
         replies = []
         for command in commands:
@@ -158,7 +158,7 @@ class SmtpConnection(asyncio.Protocol):
                 await self._wait(self._writable)
 
     async def _wait(self, event: asyncio.Event, seconds: float | None = None) -> None:
-        # A plain timer is cheaper than asyncio.timeout, and this runs for every reply of a thousand emails per second.
+        # A plain timer is cheaper than asyncio.timeout, and this method runs for every reply of a thousand emails per second.
         timer = asyncio.get_running_loop().call_later(seconds or self._timeout, self._time_out)
         try:
             await event.wait()
@@ -169,7 +169,7 @@ class SmtpConnection(asyncio.Protocol):
 
     def _time_out(self) -> None:
         self._timed_out = True
-        self._transport.abort()  # `close` would wait until a relay that does not read has read what was written
+        self._transport.abort()  # `close` would wait until the relay has read all written data, perhaps forever
         self._wake()
 
     def _wake(self) -> None:
@@ -203,7 +203,7 @@ class SmtpConnection(asyncio.Protocol):
         self._wake()
 
     def pause_writing(self) -> None:
-        """Stop writing: the relay does not read fast enough."""
+        """Stop writing, because the relay does not read fast enough."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
@@ -224,6 +224,6 @@ def _rejection_error(sender: str, from_: RawReply, rejected: dict[str, RawReply]
 
 
 def _dot_stuff(content: bytes) -> bytes:
-    """Return the content with a dot before each line that starts with one, and the final line `.` (RFC 5321 section 4.5.2)."""
+    """Double the dot at the start of each line, and append the final line `.` (RFC 5321 section 4.5.2). Return the result."""
     stuffed = content.replace(b"\r\n.", b"\r\n..")
     return (b"." if stuffed.startswith(b".") else b"") + stuffed + (b".\r\n" if stuffed.endswith(b"\r\n") else b"\r\n.\r\n")

@@ -15,12 +15,12 @@ MAX_PLAUSIBLE_DELAY = timedelta(days=7)  # no relay keeps emails longer, so a la
 # Codes about the address itself. "Blocked", "full" and "policy" are 5xx too, but may change (RFC 3463 sections 3.2 and 3.6).
 BAD_ADDRESS_CODES = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
 
-# HTTP 4xx that may pass: authentication or permission missing (an operator can fix it), request timeout, too many requests.
+# Temporary HTTP 4xx: authentication or permission missing (an operator can fix it), request timeout, too many requests.
 TEMPORARY_HTTP_STATUSES = frozenset({401, 403, 408, 429})
 
 
 class MessageRejected(aiosmtplib.SMTPDataError):
-    """The relay rejected the message for all recipients. `recipients` are those it had rejected before, with their replies."""
+    """The relay rejected the whole message. `recipients` maps the recipients that it had rejected before to its replies."""
 
     def __init__(self, code: int, message: str, recipients: Mapping[str, tuple[int, str]]) -> None:
         """Store the reply to the message, and the replies to rejected recipients."""
@@ -30,7 +30,7 @@ class MessageRejected(aiosmtplib.SMTPDataError):
 
 SENDER_REJECTED = (smtplib.SMTPSenderRefused, aiosmtplib.SMTPSenderRefused)
 
-# Exceptions that contain a relay's SMTP reply. The API of an email service raises others.
+# Exceptions that contain a relay's SMTP reply. Backends for the API of an email service raise other exceptions.
 SMTP_REPLY_ERRORS = (
     smtplib.SMTPResponseException,
     smtplib.SMTPRecipientsRefused,
@@ -38,10 +38,10 @@ SMTP_REPLY_ERRORS = (
     aiosmtplib.SMTPRecipientsRefused,
 )
 
-# IronPort writes "#5.1.0". More digits would be an IP address: "5.1.1.2 is blocked".
+# IronPort writes "#5.1.0". With a fourth number, it is an IP address: "5.1.1.2 is blocked".
 _ENHANCED = re.compile(r"#?([245]\.[0-9]{1,3}\.[0-9]{1,3})(?!\.?[0-9]|[A-Za-z])")
 
-# A number counts only shortly after a word that asks the client to wait: "sent 500 messages in 60 minutes" does not.
+# A number counts only shortly after a word that asks the client to wait. "Sent 500 messages in 60 minutes" has no such word.
 # milter-greylist writes "come back in 00:05:00".
 _WAIT = re.compile(
     r"\b(?:try|retry|again|back|resend|reconnect|wait|greylist\w*|graylist\w*|deferred|delayed)\b[^0-9.;!?]{0,40}\b"
@@ -93,7 +93,7 @@ def is_bad_address(reply: Reply) -> bool:
 
 
 def _one_line(text: str) -> str:
-    # Every line of a reply repeats the enhanced code (RFC 2034 section 4). It is kept only once, so that sentences stay readable.
+    # Every line of a reply repeats the enhanced code (RFC 2034 section 4). Keep only the first, so that the text stays readable.
     first, *others = [_printable(line) for line in text.splitlines()] or [""]
     code = _enhanced_code(first)
     return " ".join(line for line in [first, *(other.removeprefix(code).lstrip() for other in others)] if line)
@@ -132,7 +132,7 @@ def reply_from_error(error: BaseException) -> Reply | None:
 
 
 def describe_error(error: Exception) -> str:
-    """Return the SMTP reply if the exception contains a readable one, else the exception's class and text."""
+    """Return the exception's SMTP reply if it is readable, otherwise the exception's class and text."""
     reply = reply_from_error(error) if isinstance(error, SMTP_REPLY_ERRORS) else None
     return str(reply) if reply and reply.code > 0 else f"{type(error).__name__}: {error}"
 
@@ -154,5 +154,5 @@ def _reply(code: int, text: str | bytes) -> Reply:
 
 
 def _smtp_code(status: int) -> int:
-    """Return the SMTP code for an HTTP status: only an error in the request itself is permanent."""
+    """Return the SMTP code for an HTTP status: 554 (permanent) for an error in the request itself, otherwise 451 (temporary)."""
     return 554 if 400 <= status < 500 and status not in TEMPORARY_HTTP_STATUSES else 451

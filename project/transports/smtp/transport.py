@@ -1,4 +1,4 @@
-"""SMTP transport: sends the stored bytes of many emails over each open connection to one relay."""
+"""SMTP transport: sends stored messages to one relay, many messages over each open connection."""
 
 import asyncio
 import ssl
@@ -50,7 +50,7 @@ class SmtpRelayConnection:
         """Send one email.
 
         A relay may close an idle connection between two emails, with a 421 or without a reply. The second email did
-        not cause this, so it is sent again at once over a new connection, unless its content was started.
+        not cause this, so it is sent again at once over a new connection, unless sending its content has started.
         """
         was_open = self.is_open
         result = await self._send_once(email)
@@ -121,7 +121,7 @@ async def _send_ehlo(client: aiosmtplib.SMTP) -> None:
 
 
 def _is_rejection(error: BaseException) -> bool:
-    """Return whether the relay rejected the email with a 4xx or 5xx reply, rather than an unexpected or unreadable one."""
+    """Return whether the relay rejected the email with a 4xx or 5xx reply. Any other reply is unexpected or unreadable."""
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return 400 <= error.code < 600
     return isinstance(error, aiosmtplib.SMTPRecipientsRefused)

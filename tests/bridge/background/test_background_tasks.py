@@ -83,7 +83,7 @@ async def test_a_task_may_submit_another_during_the_grace() -> None:
 
 
 async def _call(app: FastAPI, path: str) -> None:
-    """Send one request as a server does, and return when the ASGI call has returned."""
+    """Send one request as a server does, and wait until the ASGI call returns."""
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
     sent: list[object] = []
 

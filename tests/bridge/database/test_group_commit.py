@@ -1,4 +1,4 @@
-"""Group commit: concurrent callers share a transaction, and one caller's error does not affect the others."""
+"""Group commit: concurrent callers share a transaction, and one caller's error does not affect other callers."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ Commits = GroupCommit[str, str]
 
 
 class CreateUsers:
-    """The function under group commit: creates users, and records the names of each call in `transactions`.
+    """A function for group commit. It creates users, and records the names of each call in `transactions`.
 
     Its first transaction stays open until a test sets `release`. Each item's result is the user's name, except for `root`, whose
     result is a ValueError.
@@ -39,19 +39,19 @@ class CreateUsers:
 
 @pytest.fixture
 def create_users() -> CreateUsers:
-    """Return a new `CreateUsers`, without transactions."""
+    """Return a new `CreateUsers` that has not run a transaction."""
     return CreateUsers()
 
 
 async def hold_first_transaction(commits: Commits, create_users: CreateUsers) -> "asyncio.Task[str]":
-    """Start a transaction that stays open until `release`: later callers have to wait."""
+    """Start a transaction that stays open until `release` is set, so that later callers have to wait."""
     task = asyncio.create_task(commits.run("first"))
     assert await asyncio.to_thread(create_users.started.wait, WAIT_TIMEOUT_SECONDS)
     return task
 
 
 async def start_callers(commits: Commits, *names: str) -> "list[asyncio.Task[str]]":
-    """Return one task per name, each waiting for its result."""
+    """Start one task per name. Return the tasks, which wait for their results."""
     tasks = [asyncio.create_task(commits.run(name)) for name in names]
     await asyncio.sleep(0)  # let each task run until it waits
     return tasks
@@ -151,7 +151,7 @@ async def test_a_caller_canceled_during_the_transaction_does_not_affect_others(c
 
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         assert await other == "ada"
-    assert await run_in_transaction(stored_names) == {"first", "ada"}  # the cancelled caller's transaction was already running
+    assert await run_in_transaction(stored_names) == {"first", "ada"}  # the canceled caller's transaction was already running
 
 
 @pytest.mark.anyio

@@ -1,6 +1,6 @@
 """Transactions on the thread pool, with a database file that every thread sees.
 
-tests/servers/test_postgresql.py has the same for PostgreSQL.
+tests/servers/test_postgresql.py tests the connections to PostgreSQL.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def database_file(transactional_db: None) -> Iterator[None]:
-    """A database that all threads see: committed rows stay until the end of the test."""
+    """A database file that all threads see. Committed rows stay until the end of the test."""
     yield
     close_threads()
 
@@ -113,7 +113,7 @@ async def test_concurrent_transactions_that_read_and_then_write_never_find_the_d
 @pytest.mark.pitfall(24)
 @pytest.mark.parametrize("run", [1, 2])
 async def test_a_shared_connection_uses_the_tests_transaction(shared_test_connection: None, run: int) -> None:
-    """Each run finds the database empty: the first run's rollback also reverted what the pool's thread wrote."""
+    """Each run finds an empty database, because the first run's rollback also reverts the writes of the pool's thread."""
     await run_in_transaction(_create, "ada")
     await asyncio.gather(*(run_in_transaction(_create, f"guest{n}") for n in range(10)))
 
@@ -132,7 +132,7 @@ async def test_on_a_shared_connection_too_a_function_that_raises_is_rolled_back(
 
 @pytest.mark.pitfall(24)
 def test_a_shared_connection_waits_for_calls_whose_callers_are_gone(db: None) -> None:
-    """A closed WebSocket, for example, leaves such a call. It must not run in the next test's transaction."""
+    """A closed WebSocket, for example, leaves such a call behind. The call must not run in the next test's transaction."""
     started, release = threading.Event(), threading.Event()
 
     async def start_and_cancel() -> None:
@@ -212,7 +212,7 @@ def _connection() -> tuple[int, object]:
 
 
 def _two_calls_in_a_request() -> tuple[object, object, object]:
-    """Return the connection in the first call, in the second, and after Django's own cleanup at the end of a request."""
+    """Return the connections of two calls, and the connection after Django's own cleanup at the end of a request."""
     used = call_in_transaction(_connection)[1], call_in_transaction(_connection)[1]
     close_old_connections()
     return *used, connection.connection

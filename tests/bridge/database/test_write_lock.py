@@ -1,4 +1,4 @@
-"""The write lock for SQLite, among processes."""
+"""The write lock for SQLite, with several processes."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ def ada(transactional_db: None) -> Iterator[User]:
 
 @contextmanager
 def lock_held_by_another_process(*, renames_to: str = "grace") -> "Iterator[subprocess.Popen[str]]":
-    """Yield a process that holds the lock. When it reads a line, it renames the user and releases the lock."""
+    """Yield a process that holds the lock. When the process reads a line, it renames the user and releases the lock."""
     path = str(connection.settings_dict["NAME"])
     command = [sys.executable, "-c", HOLDER, path, renames_to]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""HTTPS for requests and WebSockets, and the exception for probes from this machine."""
+"""HTTPS is required for requests and WebSockets. Probe requests from this machine are an exception."""
 
 import pytest
 from starlette.applications import Starlette
@@ -14,18 +14,18 @@ OTHER_MACHINE = "198.51.100.7"
 
 
 async def endpoint(_request: Request) -> PlainTextResponse:
-    """Answer a request that was let through."""
+    """Respond to a request that the middleware passes on."""
     return PlainTextResponse("passed")
 
 
 async def websocket_endpoint(socket: WebSocket) -> None:
-    """Answer a WebSocket that was let through."""
+    """Accept a WebSocket that the middleware passes on, and send a message."""
     await socket.accept()
     await socket.send_text("passed")
 
 
 def client(peer: str = OTHER_MACHINE, *, scheme: str = "http") -> TestClient:
-    """Return a client with the address `peer`."""
+    """Return a client with the IP address `peer`."""
     routes = [Route("/", endpoint, methods=["GET", "POST"]), Route("/probe", endpoint), WebSocketRoute("/ws", websocket_endpoint)]
     app = HTTPSOnlyMiddleware(Starlette(routes=[*routes, WebSocketRoute("/probe", websocket_endpoint)]), probes=["/probe"])
     return TestClient(app, base_url=f"{scheme}://testserver", client=(peer, 1))

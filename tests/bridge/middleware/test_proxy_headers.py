@@ -1,4 +1,4 @@
-"""Forwarded headers: from which proxies they are trusted, and which address counts."""
+"""Forwarded headers: which proxies are trusted, and which IP address becomes the client's address."""
 
 import pytest
 from starlette.applications import Starlette
@@ -15,24 +15,24 @@ CLIENT = "198.51.100.7"
 
 
 async def endpoint(request: Request) -> JSONResponse:
-    """Return the client's address and the scheme, as the application sees them."""
+    """Return the client's IP address and the scheme, as the application sees them."""
     return JSONResponse([request.client.host if request.client else None, request.url.scheme])
 
 
 async def websocket_endpoint(socket: WebSocket) -> None:
-    """Send the client's address and the scheme, as the application sees them."""
+    """Send the client's IP address and the scheme, as the application sees them."""
     await socket.accept()
     await socket.send_json([socket.client.host if socket.client else None, socket.url.scheme])
 
 
 def client(*proxies: str, peer: str = PROXY) -> TestClient:
-    """Return a client with the address `peer`, for an application that trusts `proxies`."""
+    """Return a client with the IP address `peer`, for an application that trusts `proxies`."""
     app = Starlette(routes=[Route("/", endpoint), WebSocketRoute("/ws", websocket_endpoint)])
     return TestClient(ProxyHeadersMiddleware(app, proxies), client=(peer, 1))
 
 
 def client_and_scheme(browser: TestClient, forwarded_for: str, proto: str = "https") -> list[str]:
-    """Send forwarded headers. Return the client's address and the scheme, as the application sees them."""
+    """Send forwarded headers. Return the client's IP address and the scheme, as the application sees them."""
     result: list[str] = browser.get("/", headers={"X-Forwarded-For": forwarded_for, "X-Forwarded-Proto": proto}).json()
     return result
 

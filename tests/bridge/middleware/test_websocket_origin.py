@@ -19,7 +19,7 @@ async def hello(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def is_accepted(origin: str | None, *, host: str = "testserver", scheme: str = "ws") -> bool:
-    """Return whether a WebSocket with these headers is accepted."""
+    """Return whether a WebSocket with this origin and this host is accepted."""
     client = TestClient(WebSocketOriginMiddleware(hello), base_url=f"{'https' if scheme == 'wss' else 'http'}://{host}")
     headers = {} if origin is None else {"Origin": origin}
     try:

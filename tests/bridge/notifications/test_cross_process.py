@@ -1,4 +1,4 @@
-"""Notifications between processes: few, never waited for, and received only from other processes."""
+"""Notifications between processes: signals share notifications, no signal waits, and a process ignores its own notifications."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ TOPIC = "weather"
 
 
 class RecordingLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no types
-    """Channel layer that records the topics of its messages, and raises the errors in `errors` first."""
+    """Channel layer that first raises the errors in `errors`, and then records the topics of its messages."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -69,7 +69,7 @@ class StubbornLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has
         self.is_receiving = asyncio.Event()
 
     async def receive(self, channel: str) -> dict[str, Any]:
-        """Receive, and go on after the first cancellation."""
+        """Receive a message, and ignore the first cancellation."""
         self.is_receiving.set()
         try:
             message: dict[str, Any] = await super().receive(channel)
@@ -89,7 +89,7 @@ def use_layer(settings: Settings, layer: type) -> Any:
 
 @pytest.fixture
 def changed() -> LocalSignal[[]]:
-    """Return the signal that is published."""
+    """Return the local signal that a test publishes to other processes."""
     return LocalSignal[[]]()
 
 
@@ -111,10 +111,10 @@ async def test_a_process_ignores_its_own_notifications(settings: Settings, chang
         async with publish_on(changed, topic=TOPIC):
             changed.send()
         was_called.clear()
-        await layer.group_send(TOPIC, {"type": "notification", "from": "another process"})  # arrives after this process's own
+        await layer.group_send(TOPIC, {"type": "notification", "from": "another process"})  # arrives after our own message
         await wait_for_event(was_called)
 
-    assert received == ["a notification", "a notification"]  # the one after subscribing, and the other process's
+    assert received == ["a notification", "a notification"]  # one after subscribing, one from the other process
 
 
 async def test_signals_at_one_time_share_a_notification_and_the_last_is_sent_at_the_end(

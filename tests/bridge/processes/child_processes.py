@@ -10,7 +10,7 @@ from project.bridge.processes.supervised_process import connect_to_supervisor
 
 
 async def echo() -> None:
-    """Send each line back with a suffix, and a last line at the end."""
+    """Send a first line, send each received line back with a suffix, and send a last line at the end."""
     async with connect_to_supervisor() as server, server.heartbeats(lambda: True):
         server.send("hello")
         async for line in server.lines():
@@ -19,7 +19,7 @@ async def echo() -> None:
 
 
 async def counting() -> None:
-    """For each line, report one bounced email as the delivery worker does."""
+    """Report one bounced email for each received line, in the format of the delivery worker."""
     async with connect_to_supervisor() as server, server.heartbeats(lambda: True):
         async for _ in server.lines():
             server.send('[{"email.bounced": 1}, [["bounced", 550]], []]')

@@ -34,7 +34,7 @@ class Received(list[str]):
         self._changed.set()
 
     async def wait_until(self, *lines: str) -> None:
-        """Return when exactly these lines were received."""
+        """Wait until exactly these lines have been received."""
         async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
             while self != list(lines):
                 self._changed.clear()
@@ -42,13 +42,13 @@ class Received(list[str]):
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Return when the condition is true."""
+    """Wait until the condition is true."""
     await asyncio.to_thread(wait_for, condition, "the condition is true")
 
 
 @pytest.fixture
 def received() -> Received:
-    """Return an empty list of lines."""
+    """Return an empty list for received lines."""
     return Received()
 
 
@@ -65,7 +65,7 @@ def child_ids() -> list[int]:
 
 
 async def open_pipe() -> tuple[ControlPipe, ControlPipe]:
-    """Return both ends of a control pipe: the server's and the child's."""
+    """Return both ends of a control pipe: the server's end and the child's end."""
     server, child = socket.socketpair()
     return await ControlPipe.open(server), await ControlPipe.open(child)
 

@@ -6,7 +6,7 @@ from project.bridge.server.connection_limits import TokenBucket
 
 pytestmark = pytest.mark.usefixtures("clock")
 
-EPSILON = 1e-9  # for rounding errors
+EPSILON = 1e-9  # tolerance for rounding errors
 
 
 class Clock:

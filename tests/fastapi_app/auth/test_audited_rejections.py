@@ -1,4 +1,4 @@
-"""Audit trail of credentials that the API rejects: each kind once a minute, and without secrets."""
+"""Audit trail of rejected credentials: it contains no secrets, and repeated rejections are recorded once a minute."""
 
 import time
 from datetime import timedelta
@@ -30,7 +30,7 @@ def _new_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client_from(ip_address: str = CLIENT_IP) -> TestClient:
-    """Return a client with an IP address."""
+    """Return a client that connects from this IP address."""
     return TestClient(application, client=(ip_address, 1))
 
 
@@ -48,7 +48,7 @@ def rejections() -> list[tuple[str, str, str | None]]:
 
 @pytest.fixture
 def key(shared_test_connection: None) -> str:
-    """Return an API key named shop."""
+    """Create an API key named "shop", and return the key."""
     return create_key("shop", scopes=["emails:send"])
 
 

@@ -1,4 +1,4 @@
-"""Authentication: access tokens, sessions, and what revokes them."""
+"""Authentication with access tokens and sessions, and the changes that revoke tokens and end sessions."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -21,13 +21,13 @@ EMAIL = {"email": "ada@example.com", "message": "Hi"}
 
 
 def change_password(user: User) -> None:
-    """Change the password as the admin does."""
+    """Change the user's password in the same way as the admin site does."""
     user.set_password("another")
     user.save()
 
 
 def deactivate(user: User) -> None:
-    """Deactivate the user as the admin does."""
+    """Deactivate the user in the same way as the admin site does."""
     user.is_active = False
     user.save()
 
@@ -37,7 +37,7 @@ REVOKED_BY = pytest.mark.parametrize("revoke", [change_password, deactivate, Use
 
 @contextmanager
 def clock_ahead(seconds: float) -> Iterator[None]:
-    """Move the clock of Django's signatures ahead."""
+    """Advance the clock of Django's signatures by this many seconds."""
     with patch("django.core.signing.time.time", return_value=time.time() + seconds):
         yield
 
@@ -291,7 +291,7 @@ def _sends_to_memory(settings: Settings) -> None:
 
 @pytest.fixture
 def csrf_token(client: TestClient, sender: User, log_in: LogIn, _sends_to_memory: None) -> str:
-    """Return the CSRF token of an admin page, for a session of a user who may send emails."""
+    """Log in a user who may send emails, open an admin page, and return the CSRF token of the page."""
     browser = log_in(sender)
     browser.get("/admin/")
     csrf_token: str = browser.cookies["csrftoken"].value

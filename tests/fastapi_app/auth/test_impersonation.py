@@ -1,4 +1,4 @@
-"""Impersonation: open redirects, session fixation, spoofed headers and timing attacks."""
+"""Attacks that impersonate a user: open redirects, session fixation, spoofed headers and timing attacks."""
 
 import re
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def test_appending_a_slash_redirects_to_no_other_site(client: TestClient, header
 
 def test_the_login_prevents_session_fixation(client: TestClient, owner: User) -> None:
     victim = Browser()
-    fixed_session = victim.session  # created by an attacker, who made the victim's browser send its cookie
+    fixed_session = victim.session  # an attacker created this session, and made the victim's browser send its cookie
     fixed_session["cart"] = "x"
     fixed_session.save()
     victim.cookies["sessionid"] = fixed_session.session_key or ""

@@ -1,4 +1,4 @@
-"""Routes that list, get and change emails, without a lifespan and its worker."""
+"""Routes that list, get and change emails. The lifespan does not run, so there is no delivery worker."""
 
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy

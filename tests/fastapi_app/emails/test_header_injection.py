@@ -21,7 +21,7 @@ PART_HEADERS = {"Content-Transfer-Encoding", "Content-Disposition", "Content-ID"
 
 
 def later() -> str:
-    """Return a time in an hour, so that no background task sends the email during the test."""
+    """Return the time one hour from now, so that no background task sends the email during the test."""
     return (datetime.now(UTC) + timedelta(hours=1)).isoformat()
 
 
@@ -31,7 +31,7 @@ LINE_ENDS = ["\r\n", "\n", "\r", "\0", "\r\n\r\n", "\n\n"]
 
 
 def email_with(field: str, text: str) -> dict[str, Any]:
-    """Return an email with the text in one of the fields that end up in a header."""
+    """Return the JSON of an email that has `text` in this field."""
     file = {"filename": "a.txt", "content": "aGk=", "content_type": "text/plain", "content_id": "a"}
     changes: dict[str, dict[str, Any]] = {
         "name": {"from": f"Shop{text} <{SENDER}>"},
@@ -110,7 +110,7 @@ SMUGGLED = f"MAIL FROM:<{SENDER}>{{0}}RCPT TO:<{VICTIM}>{{0}}DATA{{0}}Subject: f
 
 
 def send_to_relay(email: Email) -> FakeRelay:
-    """Send the email to a fake relay. Return the relay with the commands and messages that it received."""
+    """Send the email to a fake relay, and return the relay, which has recorded all commands and messages."""
 
     async def send() -> FakeRelay:
         async with fake_relay() as relay:

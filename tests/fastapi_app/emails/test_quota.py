@@ -18,7 +18,7 @@ Post = Callable[..., httpx2.Response]
 
 @pytest.fixture
 def post(client: TestClient) -> Post:
-    """Send a request with an API key whose quota is two emails a day."""
+    """Return a function that sends a POST request with an API key whose quota is two emails a day."""
     key = create_key("shop", scopes=["emails:send"])
     ApiKey.objects.update(daily_quota=2)
 
@@ -29,7 +29,7 @@ def post(client: TestClient) -> Post:
 
 
 def assert_exceeded(response: httpx2.Response) -> None:
-    """Check that the response is a 429 whose Retry-After is within a day."""
+    """Check that the response is a 429 with a Retry-After of at most one day."""
     assert (response.status_code, response.json()["code"]) == (429, "quota_exceeded")
     assert 0 < int(response.headers["Retry-After"]) <= 24 * 60 * 60
 

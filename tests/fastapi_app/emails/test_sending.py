@@ -1,4 +1,4 @@
-"""Routes that send emails. Without a lifespan no worker runs, so each email is delivered in a background task of its request."""
+"""Routes that send emails. The lifespan and its worker do not run, so a background task of each request delivers its emails."""
 
 import json
 from base64 import b64encode, encodebytes
@@ -54,7 +54,7 @@ def test_sends_the_message_that_was_stored(client: TestClient, headers: dict[str
 
 FILE = {"filename": "a", "content": ""}
 MANY = [f"a{number}@example.com" for number in range(60)]
-JSON = {"Content-Type": "application/json"}  # for JSON that the client cannot encode
+JSON = {"Content-Type": "application/json"}  # for bodies that the test client cannot encode as JSON
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ JSON = {"Content-Type": "application/json"}  # for JSON that the client cannot e
         ({"to": MANY[:20], "cc": MANY[20:40], "bcc": MANY[40:51]}, []),
         ({"subject": "a\r\nBcc: eve@example.com"}, ["subject"]),
         ({"from": "a\nb <a@example.com>"}, ["from"]),
-        ({"from": '"' * 200 + "a <a@example.com>"}, ["from"]),  # too long once its quotes are escaped
+        ({"from": '"' * 200 + "a <a@example.com>"}, ["from"]),  # the name is too long after its quotes are escaped
         ({"headers": {"Bcc": "eve@example.com"}}, ["headers", "Bcc", "[key]"]),
         ({"headers": {"X-A": "a\nb"}}, ["headers", "X-A"]),
         ({"tags": {"a": "\x00"}}, ["tags", "a"]),

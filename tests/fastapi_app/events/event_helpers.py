@@ -1,4 +1,4 @@
-"""Helpers for tests of events: the URL of the WebSocket, and emails to create events."""
+"""Helpers for tests of events: the URL of the WebSocket, and a function that submits emails and so creates events."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -12,7 +12,7 @@ from project.emails.submit import plain_text_email, prepare_email, submit_batch
 ADA = "ada@example.com"
 SOCKET_URL = "/api/ws/events"
 
-# A WebSocket re-authenticates on other database connections, which see only committed rows.
+# A WebSocket re-authenticates over other database connections, which see only committed rows.
 committed = pytest.mark.django_db(transaction=True)
 
 

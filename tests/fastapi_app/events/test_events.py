@@ -1,4 +1,4 @@
-"""The list of events, and the JSON of events. For the stream and for load, see tests/servers/api/test_live_events.py."""
+"""The route that lists events, and the JSON of events. tests/servers/api/test_live_events.py tests the stream and load."""
 
 import json
 from dataclasses import replace
@@ -40,14 +40,14 @@ EVENT: TypeAdapter[Any] = TypeAdapter(EventOut)
 
 
 def attempt(result: SendResult) -> None:
-    """Submit an email, and record an attempt with this result."""
+    """Submit an email, and record a delivery attempt with this result."""
     send(to=(ADA, *result.rejections))
     (email,) = claim_emails(WORKER, limit=1, now=NOW)
     record_results([Attempt(email, result, NOW)])
 
 
 def create_events_of_all_types(owner: Principal) -> None:
-    """Bring emails to every status, to some of them in more than one way."""
+    """Create events of every type, for some types in more than one way."""
     for result in (ACCEPTED, PARTLY_ACCEPTED, LATER, BLOCKED, NO_USER):
         attempt(result)
     later = prepare_email(replace(plain_text_email(address=ADA, text="Hi"), scheduled_at=NOW + timedelta(days=1)), now=NOW)
@@ -90,7 +90,7 @@ def test_the_union_is_tagged_by_type_in_openapi() -> None:
     assert set(item["discriminator"]["mapping"]) == set(TYPES)
 
 
-# Pages
+# Pagination
 
 
 def test_lists_events_page_by_page(client: TestClient, owner: User, token: GetToken) -> None:

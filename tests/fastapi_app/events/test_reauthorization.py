@@ -1,4 +1,4 @@
-"""The WebSocket of events: authentication, and closing when the credential loses its access."""
+"""The WebSocket of events: it authenticates the client, and closes when the credential loses its access."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed
 
 
 def close_code(socket: WebSocketTestSession) -> int:
-    """Return the close code. Fails if the WebSocket stays open for more than half a recheck interval."""
+    """Wait until the WebSocket closes, and return the close code. Fail if this takes more than half a recheck interval."""
     started = time.monotonic()
     while True:
         try:
@@ -156,5 +156,5 @@ def test_closes_when_the_user_is_no_longer_staff(session_websocket: WebSocketTes
 def test_closes_when_the_user_is_deleted(session_websocket: WebSocketTestSession, teammate: User) -> None:
     teammate.delete()
 
-    # 4403 if a check runs when the permissions are deleted and the user is not yet.
+    # The code is 4403 if the check runs after the user's permissions are deleted but before the user is deleted.
     assert close_code(session_websocket) in (4401, 4403)

@@ -1,4 +1,4 @@
-"""The BackgroundTasks example in this process: send-email, and tasks that run after the response without a lifespan."""
+"""The BackgroundTasks example in this process: the send-email route, and tasks after the response without a lifespan."""
 
 import logging
 import time
@@ -27,7 +27,7 @@ QUEUED = {"message": "Email will be sent in the background"}
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the messages that Mailrail logged, without those of the test's HTTP client."""
+    """Return the messages that Mailrail logged, without the messages of the test client."""
     return [record.getMessage() for record in caplog.records if record.name.startswith(("project", "fastapi_app"))]
 
 

@@ -1,4 +1,4 @@
-"""The sections of the FastAPI notes, in this process. tests/servers/api/test_examples.py tests them against real servers."""
+"""The examples in the FastAPI notes, in this process. tests/servers/api/test_examples.py tests them against real servers."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from tests.processes import ROOT
 
 
 def parameters_in(answer: Any) -> list[str]:
-    """Return the parameters that a 422 names."""
+    """Check that the response is a 422, and return the parameters that it names."""
     assert answer.status_code == 422
     return [problem["loc"][1] for problem in answer.json()["detail"]]
 
@@ -49,7 +49,7 @@ def test_asyncio_pauses_between_hello_and_goodbye(client: TestClient) -> None:
     (alice,) = answer["greetings"]
     paused = datetime.fromisoformat(alice["goodbye_at"]) - datetime.fromisoformat(alice["hello_at"])
     assert answer["elapsed"] >= 0.05
-    assert paused.total_seconds() >= 0.049  # the event loop and the timestamps use different clocks
+    assert paused.total_seconds() >= 0.049  # less than 0.05, because the event loop and the timestamps use different clocks
 
 
 def test_asyncio_returns_times_in_utc(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""The WebSocket example in this process, with Starlette's test client and with Channels'."""
+"""The WebSocket example in this process, with the test clients of Starlette and Channels."""
 
 import logging
 
@@ -17,12 +17,12 @@ LONGEST = ["x" * LIMIT, "ä" * (LIMIT // 2)]
 
 @pytest.fixture
 def client() -> TestClient:
-    """Return a client without a database, which these tests do not need."""
+    """Return a client without access to a database, because these tests do not need a database."""
     return TestClient(application)
 
 
 def communicator(path: str = "/api/ws", *headers: tuple[bytes, bytes]) -> WebsocketCommunicator:
-    """Return Channels' client."""
+    """Return the test client of Channels."""
     return WebsocketCommunicator(application, path, headers=list(headers))
 
 
@@ -101,7 +101,7 @@ async def test_websocket_survives_a_client_that_disconnects_before_its_echo() ->
 
     async def send(message: Message) -> None:
         if message["type"] == "websocket.send":
-            raise OSError  # as the ASGI specification requires ("Disconnected Client - send exception")
+            raise OSError  # the ASGI specification requires this of a server ("Disconnected Client - send exception")
 
     scope = {"type": "websocket", "path": "/api/ws", "headers": [], "query_string": b"", "subprotocols": []}
     await application(scope, receive, send)

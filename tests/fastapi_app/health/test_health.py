@@ -1,4 +1,4 @@
-"""Health: liveness and readiness."""
+"""The health routes: liveness and readiness."""
 
 import asyncio
 from typing import Any
@@ -20,7 +20,7 @@ class LostLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has no 
     """A channel layer whose server is down."""
 
     async def send(self, channel: str, message: dict[str, Any]) -> None:
-        """Fail as redis-py does."""
+        """Raise the error that redis-py raises."""
         raise ConnectionRefusedError("redis.internal:6379")
 
 
@@ -34,7 +34,7 @@ class SilentLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has n
 
 
 def channel_layer(layer: type) -> dict[str, dict[str, str]]:
-    """Return the setting for a channel layer class."""
+    """Return CHANNEL_LAYERS with this class as the default channel layer."""
     return {"default": {"BACKEND": f"{layer.__module__}.{layer.__qualname__}"}}
 
 

@@ -1,4 +1,4 @@
-"""Metrics: access and content."""
+"""The metrics route: who may read it, and the metrics that it returns."""
 
 from datetime import timedelta
 
@@ -34,14 +34,14 @@ def _token(settings: Settings) -> None:
 
 
 def read(client: TestClient) -> dict[tuple[str, ...], float]:
-    """Return the metrics: {(name, *label values): value}."""
+    """Get the metrics, and return them as {(name, *label values): value}."""
     text = client.get("/api/metrics", headers=bearer(TOKEN)).text
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {(sample.name, *sample.labels.values()): sample.value for sample in samples}
 
 
 def attempt(result: SendResult) -> None:
-    """Submit an email and record the result of an attempt."""
+    """Submit an email, and record a delivery attempt with this result."""
     submit_plain_text_email(address="ada@example.com", text="Hi")
     (email,) = claim_emails(WORKER, limit=1, now=timezone.now())
     record_results([Attempt(email, result, email.created_at + timedelta(seconds=3))])

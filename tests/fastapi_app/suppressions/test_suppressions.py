@@ -14,7 +14,7 @@ from tests.fastapi_app.conftest import GetToken, bearer
 
 @pytest.fixture
 def suppressed(client: TestClient, headers: dict[str, str]) -> list[str]:
-    """Suppress three addresses, and return them."""
+    """Suppress three email addresses, and return the addresses."""
     addresses = ["ada@example.com", "bob@example.com", "eve@example.com"]
     for address in addresses:
         client.put(f"/api/suppressions/{address}", json={"reason": "left"}, headers=headers)
@@ -22,7 +22,7 @@ def suppressed(client: TestClient, headers: dict[str, str]) -> list[str]:
 
 
 def list_page(client: TestClient, headers: dict[str, str], **query: Any) -> tuple[list[str], str | None]:
-    """Return the addresses of a page, and the cursor of the next page."""
+    """Return the email addresses on one page of the list, and the cursor of the next page."""
     page = client.get("/api/suppressions", params=query, headers=headers).json()
     return [suppression["address"] for suppression in page["data"]], page["next"]
 

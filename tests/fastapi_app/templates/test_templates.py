@@ -19,14 +19,14 @@ EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "template":
 
 @pytest.fixture
 def welcome(client: TestClient, headers: dict[str, str]) -> dict[str, Any]:
-    """Create a template, and return it."""
+    """Create a template, and return its JSON."""
     template: dict[str, Any] = client.put("/api/templates/welcome", json=WELCOME, headers=headers).json()
     return template
 
 
 @pytest.fixture
 def reader(token: GetToken) -> dict[str, str]:
-    """Return the headers of a user who may read templates but not change them."""
+    """Return the headers of a request by a user who may read templates but not change them."""
     user = User.objects.create_user("reader", password=PASSWORD)
     user.user_permissions.add(Permission.objects.get(codename="view_template"))
     return bearer(token(user))

@@ -1,4 +1,4 @@
-"""The admin site: who may open it, and that emails in it are read-only."""
+"""The admin site: access to its pages, and emails, which are read-only."""
 
 import pytest
 from django.core.mail import EmailMessage
@@ -21,7 +21,7 @@ def client() -> Client:
 
 @pytest.fixture
 def rows(submit_email: SubmitEmail) -> dict[str, Model]:
-    """Return one row of each model."""
+    """Create an email and a mailbox message, and return them by the path of their admin pages."""
     email = submit_email("Hello Ada\nthe text of it")
     EmailMessage("Hello Ada", "Hello Ada\nthe text of it", email.sender, email.recipients).send()
     return {"emails/email": email, "transports/mailboxmessage": MailboxMessage.objects.get()}

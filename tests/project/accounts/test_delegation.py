@@ -1,4 +1,4 @@
-"""Staff without superuser status: what they can grant and manage, and that list lookups reveal no secrets."""
+"""Staff who are not superusers: the permissions they can grant, and the users they can manage. Lookups reveal no secrets."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def stranger(db: None) -> User:
 
 
 def submit_user_form(browser: Client, user: User, **changes: Any) -> Any:
-    """Submit the change form of a user, and return the form's errors."""
+    """Submit the change form of a user, and return the form's errors, or an empty dict if the change was saved."""
     joined = {"date_joined_0": "2026-01-01", "date_joined_1": "00:00:00"}
     response = browser.post(
         f"/admin/accounts/user/{user.pk}/change/", {"username": user.username, "is_active": "on", **joined, **changes}
@@ -50,7 +50,7 @@ def submit_user_form(browser: Client, user: User, **changes: Any) -> Any:
 
 
 def set_password(browser: Client, user: User) -> int:
-    """Submit the password form of a user, and return the status."""
+    """Submit the password form of a user, and return the HTTP status."""
     form = {"usable_password": "true", "password1": NEW_PASSWORD, "password2": NEW_PASSWORD}
     return browser.post(f"/admin/accounts/user/{user.pk}/password/", form).status_code
 
@@ -120,7 +120,7 @@ def test_staff_cannot_change_or_delete_a_more_privileged_user(staff: Client, mor
 
     assert responses == [403, 403, 403]
     assert User.objects.get(username="stranger").check_password(PASSWORD)
-    assert staff.get(f"{page}/change/").status_code == 200  # still readable
+    assert staff.get(f"{page}/change/").status_code == 200  # the staff user may still view the page
 
 
 def test_staff_can_set_the_password_of_a_less_privileged_user(staff: Client, stranger: User) -> None:
@@ -154,7 +154,7 @@ def test_staff_cannot_change_or_delete_a_more_privileged_group(staff: Client) ->
     assert Group.objects.get().name == "support"
 
 
-# Devices
+# Two-factor devices
 
 
 @pytest.mark.parametrize("model", [TOTPDevice, StaticDevice])

@@ -1,4 +1,4 @@
-"""Recovery codes: shown once, usable once each in place of the app's code, and renewable."""
+"""Recovery codes: they are shown once, each code can replace the app's code once, and users can renew their codes."""
 
 import re
 from datetime import timedelta
@@ -30,14 +30,14 @@ CODE_IN_HTML = re.compile(r"<code>(\d{4} \d{4} \d{4})</code>")
 
 @pytest.fixture
 def device(owner: User) -> TOTPDevice:
-    """Return the owner's confirmed device."""
+    """Return the owner's confirmed two-factor device."""
     device: TOTPDevice = TOTPDevice.objects.create(user=owner, name="app", confirmed=True)
     return device
 
 
 @pytest.fixture
 def codes(owner: User, device: TOTPDevice) -> list[str]:
-    """Return the owner's recovery codes."""
+    """Create recovery codes for the owner, and return the codes."""
     return create_recovery_codes(owner)
 
 
@@ -50,12 +50,12 @@ def browser(owner: User, codes: list[str]) -> Browser:
 
 
 def can_log_in(**form: str) -> bool:
-    """Return whether the owner can log in to the admin with these form fields."""
+    """Return whether the owner can log in to the admin with the password and these form fields."""
     return bool(log_in(Browser(), **form).status_code == 302)
 
 
 def reset_throttling() -> None:
-    """Skip the wait after an invalid code."""
+    """Skip the waiting time after an invalid code."""
     StaticDevice.objects.update(throttling_failure_timestamp=timezone.now() - timedelta(seconds=10))
 
 

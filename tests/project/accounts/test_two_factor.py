@@ -25,19 +25,19 @@ CLIENT_IP = "198.51.100.7"
 
 
 def current_code(device: TOTPDevice) -> str:
-    """Return the code that the app shows now."""
+    """Return the code that the authenticator app shows now."""
     return f"{TOTP(device.bin_key, device.step, device.t0, device.digits).token():06}"
 
 
 def incorrect_code(device: TOTPDevice) -> str:
-    """Return a code that is not valid now, nor two time steps earlier or later."""
+    """Return a code that is invalid now and up to two time steps earlier or later."""
     totp = TOTP(device.bin_key, device.step, device.t0, device.digits)
     return next(f"{number:06}" for number in range(100) if not totp.verify(number, tolerance=2))
 
 
 @pytest.fixture
 def device(owner: User) -> Any:
-    """Return the owner's confirmed device, created without signals so that the audit trail is empty."""
+    """Return the owner's confirmed device. It is created without signals, so that the audit trail stays empty."""
     return TOTPDevice.objects.bulk_create([TOTPDevice(user=owner, name="app", confirmed=True)])[0]
 
 
@@ -53,12 +53,12 @@ def request_token(client: TestClient, **form: str) -> tuple[int, str | None]:
 
 
 def audit_trail() -> list[tuple[str, str, str, str | None]]:
-    """Return (action, reason, actor, ip_address) of each entry, oldest first, without logins."""
+    """Return (action, reason, actor, ip_address) of each entry except logins, oldest first."""
     events = AuditEvent.objects.exclude(action=AuditAction.LOGGED_IN).order_by("pk")
     return list(events.values_list("action", "reason", "actor", "ip_address"))
 
 
-# In the admin
+# Login to the admin
 
 
 def test_logs_in_with_the_password_alone_without_two_factor(owner: User) -> None:
@@ -101,7 +101,7 @@ def test_rejects_a_code_that_was_used_before(device: Any) -> None:
     assert "The code is incorrect" in log_in(Browser(), otp=code).content.decode()
 
 
-# For a token
+# Login for an access token
 
 
 @pytest.mark.parametrize("form", [{}, {"otp": ""}])
@@ -381,7 +381,7 @@ def test_audits_disabling_two_factor_with_the_command(device: Any) -> None:
 
 @pytest.fixture
 def other_device(teammate: User) -> Any:
-    """Return the teammate's confirmed device, created without signals so that the audit trail is empty."""
+    """Return the teammate's confirmed device. It is created without signals, so that the audit trail stays empty."""
     return TOTPDevice.objects.bulk_create([TOTPDevice(user=teammate, name="app", confirmed=True)])[0]
 
 
@@ -393,7 +393,7 @@ def test_audits_deleting_the_device_of_another_user(browser: Browser, other_devi
 
 
 def submit_device_form(browser: Browser, device: Any, **form: Any) -> None:
-    """Submit the admin's form of a device."""
+    """Submit the admin's change form of a device."""
     defaults = {"name": "app", "step": 30, "t0": 0, "digits": 6, "tolerance": 1, "drift": 0, "throttling_failure_count": 0}
     response = browser.post(f"/admin/otp_totp/totpdevice/{device.pk}/change/", {**defaults, **form})
     assert response.status_code == 302

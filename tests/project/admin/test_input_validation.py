@@ -1,4 +1,4 @@
-"""Malformed input to the admin: it is rejected or reported, and never causes a server error."""
+"""Malformed input to the admin: the admin rejects or reports it, and never responds with a server error."""
 
 import pytest
 from axes.models import AccessAttempt
@@ -20,7 +20,7 @@ NUL = "\x00"
 
 @pytest.fixture(autouse=True)
 def _rows(submit_email: SubmitEmail) -> None:
-    """Create rows in the lists: queries on empty tables would hide errors."""
+    """Create rows for the lists of the admin, because queries on empty tables would hide errors."""
     submit_email("Hi")
     create_key("shop", scopes=["emails:send"])
     suppress("ada@example.com", now=NOW)
@@ -29,7 +29,7 @@ def _rows(submit_email: SubmitEmail) -> None:
 
 @pytest.fixture
 def browser(owner: User) -> Client:
-    """Return a client logged in as the owner that returns a 500 instead of raising."""
+    """Return a client that is logged in as the owner and that returns a 500 instead of raising the exception."""
     browser = Client(raise_request_exception=False)
     browser.force_login(owner)
     return browser

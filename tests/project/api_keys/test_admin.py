@@ -43,17 +43,17 @@ def grant(user: User, *codenames: str) -> None:
 
 
 def keys_on_page(response: Any) -> list[str]:
-    """Return the API keys in a response."""
+    """Return the API keys in the HTML of a response."""
     return re.findall(r"mr_[A-Za-z0-9]{57}", html.unescape(response.content.decode()))
 
 
 def key_page_url(key: str) -> str:
-    """Return the URL of a key's pages."""
+    """Return the URL prefix of a key's pages."""
     return f"{LIST_URL}{ApiKey.objects.get(prefix=key[3:11]).pk}/"
 
 
 def is_valid(key: str) -> bool:
-    """Return whether the key authenticates."""
+    """Return whether authentication with the key succeeds."""
     try:
         authenticate_api_key(key, now=timezone.now())
     except NotAuthenticated:
@@ -243,8 +243,8 @@ def test_revoking_requires_the_permission(teammate_client: Client) -> None:
 
 
 def rotate(browser: Client, key: str, overlap: str = "24h") -> HttpResponse:
-    """Submit the rotation form."""
-    return browser.post(f"{key_page_url(key)}rotate/", {"overlap": overlap})  # type: ignore[return-value]  # the test client's own
+    """Submit the rotation form of a key."""
+    return browser.post(f"{key_page_url(key)}rotate/", {"overlap": overlap})  # type: ignore[return-value]  # test client response
 
 
 def test_rotates_a_key_after_confirmation_and_shows_the_new_one(browser: Client) -> None:

@@ -111,7 +111,7 @@ def test_clears_the_cache_again_after_the_commit(django_capture_on_commit_callba
 
     with django_capture_on_commit_callbacks(execute=True):
         revoke_key(key[3:11], now=timezone.now())
-        # As if queried meanwhile by another connection, to which the key is still valid.
+        # As if another connection, for which the key was still valid, had added the key to the cache in the meantime.
         cache._entries[b""] = Principal("key", "shop", frozenset()), inf
 
     assert cache._entries == {}

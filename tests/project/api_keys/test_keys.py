@@ -48,7 +48,7 @@ def test_keys_are_unique() -> None:
 @pytest.mark.parametrize(
     "change", [lambda k: k[:-1], lambda k: k + "x", lambda k: k.swapcase(), lambda k: k[:20] + "\x00" + k[21:]]
 )
-def test_rejects_a_malformed_key(change) -> None:  # type: ignore[no-untyped-def]  # a table of functions
+def test_rejects_a_malformed_key(change) -> None:  # type: ignore[no-untyped-def]  # `change` is a lambda
     key = create_key("shop", scopes=["emails:send"])
 
     with pytest.raises(NotAuthenticated, match="Malformed API key"):

@@ -1,4 +1,4 @@
-"""The audit trail: its entries, and that it is read-only in the admin."""
+"""The audit trail: its entries, and their read-only pages in the admin."""
 
 from datetime import timedelta
 
@@ -126,7 +126,7 @@ def test_records_creation_rotation_and_revocation_of_a_key() -> None:
     prefix = ApiKey.objects.get().prefix
 
     text = rotate_key(prefix, overlap=timedelta(0), now=timezone.now())
-    authenticate_api_key(text, now=timezone.now())  # not recorded
+    authenticate_api_key(text, now=timezone.now())  # successful authentication is not recorded
     revoke_key(prefix, now=timezone.now())
 
     label = f"shop (mr_{prefix}…)"

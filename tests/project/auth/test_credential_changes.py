@@ -1,4 +1,4 @@
-"""Announcements of changed credentials, from this process and from others."""
+"""Announcements of credential changes that this process or another process made."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -28,7 +28,7 @@ Change = Callable[[User], object]
 
 @pytest.fixture
 def announcements() -> Iterator[Announcements]:
-    """Collect an entry for each announcement."""
+    """Return a list that gets one entry for each announcement."""
     announcements: Announcements = []
     with credentials_changed.subscribed(lambda: announcements.append(None)):
         yield announcements
@@ -103,7 +103,7 @@ def test_does_not_announce_a_login(teammate: User, announcements: Announcements,
 
 @pytest.fixture
 async def announced(shared_test_connection: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
-    """Return an event that each announcement sets, while other processes are polled often. Waits for the first announcement."""
+    """Poll often for changes by other processes. Wait for one announcement, and return an event that each announcement sets."""
     monkeypatch.setattr(credential_changes, "POLL_INTERVAL_SECONDS", 0.01)
     event = asyncio.Event()
     with credentials_changed.subscribed(event.set):

@@ -1,4 +1,4 @@
-"""Checks of the database's schema at start. tests/servers/test_startup.py tests them with real processes."""
+"""Checks of the database schema at startup. tests/servers/test_startup.py tests the checks with real processes."""
 
 import pytest
 from django.db import OperationalError, connection

@@ -1,4 +1,4 @@
-"""Parsing RETRY_DELAYS."""
+"""Parsing of RETRY_DELAYS."""
 
 import re
 from datetime import timedelta

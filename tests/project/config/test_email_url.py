@@ -1,4 +1,4 @@
-"""Parsing EMAIL_URL."""
+"""Parsing of EMAIL_URL."""
 
 import pytest
 
@@ -105,14 +105,14 @@ def test_rejects_a_path_and_a_fragment(url: str) -> None:
         f"smtp://ada:{SECRET}@relay?tls=1",
         f"smtp://ada:{SECRET}@relay?timeout=0",
         f"smtp://ada:{SECRET}@relay?connections=0",
-        f"smtp://ada:{SECRET}/@relay",  # should have been percent-encoded
+        f"smtp://ada:{SECRET}/@relay",  # the slash should have been percent-encoded
         f"smtp://ada:{SECRET}?@relay",
         f"smtp://ada:{SECRET}#@relay",
         f"smtp://ada:25?{SECRET}=1@relay",
         f"smtp://ada:25?{SECRET}@relay",
         f"smtp://ada:25?timeout={SECRET}@relay",
         f"smtp://ada:25?connections={SECRET}@relay",
-        f"smtp://ada:{SECRET}\u2100@relay",  # a character that looks like a/c
+        f"smtp://ada:{SECRET}\u2100@relay",  # Unicode normalization turns this character into a/c
         f"smtp://ada:[{SECRET}]@relay",
     ],
 )

@@ -1,4 +1,4 @@
-"""The environment: defaults, valid values, and how an invalid value stops the start."""
+"""Environment variables: defaults, valid values, and invalid values, which stop the start."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ def _unset_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def reveal(value: Any) -> Any:
-    """Return the value itself, also of a secret."""
+    """Return the value. If the value is a secret, return its plain text."""
     return value.get_secret_value() if hasattr(value, "get_secret_value") else value
 
 
@@ -304,7 +304,7 @@ def test_a_new_database_is_readable_by_its_owner_only(tmp_path: Path, start: lis
 
 
 def secret_key_in(folder: Path) -> str:
-    """Return the secret key that a start with this directory uses."""
+    """Return the secret key that Mailrail uses when it starts with this data directory."""
     return Environment(data_dir=folder).resolved_secret_key
 
 

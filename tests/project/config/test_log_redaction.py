@@ -9,7 +9,7 @@ from project.config.log_redaction import RedactingFormatter
 
 
 def formatted(level: int, text: str, *arguments: object) -> str:
-    """Return the log line as it is written."""
+    """Return the log line that the formatter writes for a record."""
     return RedactingFormatter("%(message)s").format(logging.LogRecord("project", level, __file__, 1, text, arguments, None))
 
 
@@ -54,7 +54,7 @@ def test_removes_addresses_from_tracebacks() -> None:
     line = RedactingFormatter("%(message)s").format(record)
 
     assert "ValueError: …@… is no good" in line
-    assert "ada@" not in line.replace('raise ValueError("ada@', "")  # the source line of this test
+    assert "ada@" not in line.replace('raise ValueError("ada@', "")  # the traceback contains this source line of the test
 
 
 def test_debug_lines_are_not_redacted() -> None:

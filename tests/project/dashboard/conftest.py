@@ -1,4 +1,4 @@
-"""Fixtures for the dashboard's numbers."""
+"""Fixtures for tests of the dashboard's statistics."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ RecordEvent = Callable[..., Event]
 
 @pytest.fixture(autouse=True)
 def _empty_cache() -> Iterator[None]:
-    """Keep cached counts from reaching another test."""
+    """Clear cached counts before and after each test."""
     cache.clear()
     yield
     cache.clear()
@@ -26,7 +26,7 @@ def _empty_cache() -> Iterator[None]:
 
 @pytest.fixture
 def record_event(submit_email: SubmitEmail) -> RecordEvent:
-    """Return a function that creates an email with one event, `ago` before NOW. The email was submitted a second earlier."""
+    """Return a function that creates an event `ago` before NOW, and its email, by default one second before the event."""
     template: dict[str, Any] = {**Email.objects.filter(pk=submit_email().pk).values().get()}
     Event.objects.all().delete()
     del template["id"]

@@ -1,4 +1,4 @@
-"""The numbers of the dashboard."""
+"""The statistics on the dashboard."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -26,7 +26,7 @@ MINUTE, HOUR = RESOLUTIONS["minute"], RESOLUTIONS["hour"]
 
 
 def nonempty_buckets(resolution: Resolution, now: datetime = NOW) -> dict[str, dict[str, int]]:
-    """Return the buckets with at least one event, by the time of day of their start."""
+    """Return the counts of each bucket that has events, by the start time of the bucket as HH:MM."""
     buckets = bucket_counts(resolution, now=now)
     return {f"{start:%H:%M}": counts for start, counts in buckets.items() if any(counts.values())}
 
@@ -96,7 +96,7 @@ def test_finds_the_first_event_since_a_moment(record_event: RecordEvent, seconds
 
 
 def test_latency_starts_at_the_scheduled_time(record_event: RecordEvent) -> None:
-    record_event("sent", timedelta(hours=2), created_at=NOW - timedelta(days=1))  # older than the last hour
+    record_event("sent", timedelta(hours=2), created_at=NOW - timedelta(days=1))  # this email was sent before the last hour
     for seconds in range(1, 21):
         record_event("sent", created_at=NOW - timedelta(seconds=seconds))
     record_event("sent", created_at=NOW - timedelta(days=3), scheduled_at=NOW - timedelta(seconds=0.5))

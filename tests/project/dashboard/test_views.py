@@ -1,4 +1,4 @@
-"""The JSON view of the dashboard, and the permission it needs."""
+"""The JSON view of the dashboard, and the permission that it requires."""
 
 from datetime import timedelta
 

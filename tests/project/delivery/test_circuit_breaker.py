@@ -17,7 +17,7 @@ SECOND = timedelta(seconds=1)
 
 @pytest.fixture
 def open_breaker() -> CircuitBreaker:
-    """Return a breaker that opened at NOW for five seconds."""
+    """Return a breaker that opened at NOW and stays open for five seconds."""
     breaker = CircuitBreaker()
     update_breaker(breaker, NO_ROUTE, now=NOW)
     return breaker

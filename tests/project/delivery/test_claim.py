@@ -1,4 +1,4 @@
-"""Claims: no two workers send the same email, and emails of dead workers are sent by others."""
+"""Claims: two workers never hold a claim on the same email, and live workers take over the emails of dead workers."""
 
 from datetime import timedelta
 
@@ -28,7 +28,7 @@ def claimed(limit: int = 100) -> list[Email]:
 
 
 def texts(emails: list[Email]) -> list[str]:
-    """Return the texts that identify the emails in these tests."""
+    """Return the texts of the emails. In these tests, each email has a different text."""
     return [email.text for email in emails]
 
 

@@ -1,4 +1,4 @@
-"""Decisions after an attempt."""
+"""Decisions about an email after a delivery attempt."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
-NO_JITTER = 0.5  # the middle of the range leaves a delay unchanged
+NO_JITTER = 0.5  # 0.5 is the middle of the range, and leaves a delay unchanged
 FIRST_DELAY = timedelta(minutes=1)
 
 ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
@@ -28,22 +28,22 @@ TEMPORARY, PERMANENT = FailureKind.TEMPORARY, FailureKind.PERMANENT
 
 
 def first_attempt(*recipients: str) -> DeliveryState:
-    """Return the state of an email at its first attempt."""
+    """Return the state of an email at its first attempt to these recipients."""
     return DeliveryState(recipients, {}, 1)
 
 
 def decide_now(result: SendResult, state: DeliveryState) -> DeliveryDecision:
-    """Decide at NOW, with the default delays and without jitter."""
+    """Decide at NOW, with the default retry delays and without jitter."""
     return decide(result, state, now=NOW, jitter=NO_JITTER)
 
 
 def accepted_except(**rejections: Reply) -> SendResult:
-    """Return the result of an email that the relay accepted, but not for these recipients."""
+    """Return the result of an email that the relay accepted for all recipients except these."""
     return SendResult(reply=ACCEPTED, rejections=_addressed(rejections))
 
 
 def rejected(failure_kind: FailureKind, **rejections: Reply) -> SendResult:
-    """Return the result of an email that the relay rejected for all recipients."""
+    """Return the result of an email that the relay rejected for all of its recipients."""
     reply = min(rejections.values(), key=lambda reply: reply.code)
     return SendResult("SMTPRecipientsRefused: all", failure_kind, reply, _addressed(rejections))
 
@@ -108,7 +108,7 @@ def test_the_result_decides_the_status_of_an_email_with_two_recipients(result: S
     ("result", "status", "bounced"),
     [
         (rejected(PERMANENT, ada=NO_USER), BOUNCED, {ADA: NO_USER}),
-        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), BOUNCED, {ADA: NO_USER}),  # there is no other recipient
+        (SendResult("SMTPDataError: no user", PERMANENT, NO_USER), BOUNCED, {ADA: NO_USER}),  # Ada is the only recipient
         (SendResult("SMTPDataError: spam", PERMANENT, BLOCKED), FAILED, {}),
         (SendResult("SMTPDataError: later", TEMPORARY, LATER), DELAYED, {}),
         (SendResult("SMTPServerDisconnected: gone", TEMPORARY), DELAYED, {}),
@@ -220,7 +220,7 @@ def test_no_recipient_is_pending_after_the_last_attempt(
         (SendResult("later", TEMPORARY, LATER), DELAYED, LATER),
         (SendResult("gone", TEMPORARY), DELAYED, None),
         (SendResult("no route", FailureKind.RELAY_UNAVAILABLE), QUEUED, None),
-        (SendResult(rejections={BOB: NO_USER}), SENT, None),  # a backend without replies about accepted recipients
+        (SendResult(rejections={BOB: NO_USER}), SENT, None),  # the backend has no reply for accepted recipients
     ],
 )
 def test_the_reply_is_about_a_recipient_with_the_emails_status(result: SendResult, status: Status, reply: Reply | None) -> None:
@@ -235,7 +235,7 @@ def test_the_reply_is_about_a_recipient_with_the_emails_status(result: SendResul
         ({ADA: recipient_result(SENT, ACCEPTED)}, SENT, ACCEPTED),
         ({ADA: recipient_result(SENT)}, SENT, None),
         ({ADA: recipient_result(BOUNCED, NO_USER)}, FAILED, LATER),
-        ({ADA: recipient_result(FAILED, BLOCKED)}, FAILED, LATER),  # the reply of the last attempt wins
+        ({ADA: recipient_result(FAILED, BLOCKED)}, FAILED, LATER),  # the reply to the last attempt takes precedence
     ],
 )
 def test_a_failed_last_attempt_does_not_explain_a_sent_email(

@@ -23,7 +23,7 @@ for number in range({count}):
 
 
 def manage(data: Path, *command: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run a manage.py command, and return when it has result."""
+    """Run a manage.py command, wait until it exits, and return the finished process."""
     environ = {**os.environ, **BASE_ENV, "DATA_DIR": str(data), **env}
     return subprocess.run(
         [sys.executable, "manage.py", *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
@@ -43,7 +43,7 @@ def statuses(data: Path) -> list[str]:
 
 @pytest.fixture
 def start_deliver(data: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Return a function that starts `manage.py deliver` with more environment variables."""
+    """Return a function that starts `manage.py deliver` with additional environment variables."""
     started = []
 
     def start(**env: str) -> Server:

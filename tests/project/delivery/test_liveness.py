@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Start a process that holds a liveness lock and prints the worker's name."""
+    """Start a process that acquires a liveness lock and prints the worker's name."""
     with subprocess.Popen(
         [sys.executable, "-c", WORKER, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -40,7 +40,7 @@ def process(folder: Path) -> Iterator["subprocess.Popen[str]"]:
 
 
 def name_of(process: "subprocess.Popen[str]") -> str:
-    """Return the worker's name, which the process prints once it holds the lock."""
+    """Return the worker's name. The process prints the name as soon as it holds the lock."""
     assert process.stdout is not None
     return process.stdout.readline().strip()
 
@@ -48,7 +48,7 @@ def name_of(process: "subprocess.Popen[str]") -> str:
 def test_each_worker_has_a_unique_name(folder: Path) -> None:
     with hold_liveness_lock(folder) as first, hold_liveness_lock(folder) as second:
         assert first != second
-        assert len(first) <= 32  # the length of Email.claimed_by
+        assert len(first) <= 32  # the maximum length of Email.claimed_by
 
 
 def test_a_worker_of_this_process_is_alive(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_dead_worker_is_listed_until_it_is_removed(folder: Path) -> None:
 
 def test_ignores_a_worker_that_another_worker_removed_first(folder: Path) -> None:
     folder.mkdir()
-    (folder / "gone").symlink_to(folder / "nowhere")  # listed, but already deleted when it is opened
+    (folder / "gone").symlink_to(folder / "nowhere")  # as if the file were deleted after the folder was listed
 
     assert dead_workers(folder) == []
     remove_dead(["gone", "never existed"], folder)
@@ -127,7 +127,7 @@ def test_ignores_a_worker_that_another_worker_removed_first(folder: Path) -> Non
 
 def test_a_file_that_cannot_be_opened_is_neither_live_nor_dead(folder: Path) -> None:
     folder.mkdir()
-    (folder / "loop").symlink_to("loop")  # a loop cannot be opened, whereas root can open the files of other users
+    (folder / "loop").symlink_to("loop")  # root can open the files of other users, but not a symlink that points to itself
 
     assert (live_workers(folder), dead_workers(folder)) == ([], [])
 

@@ -1,4 +1,4 @@
-"""Storing the results of attempts."""
+"""Storing the results of delivery attempts."""
 
 import asyncio
 from datetime import timedelta
@@ -30,13 +30,13 @@ NO_USER = SendResult("SMTPRecipientsRefused: ada", FailureKind.PERMANENT, Reply(
 
 
 def record(email: Email, result: SendResult) -> None:
-    """Store the result of one attempt."""
+    """Store the result of one delivery attempt."""
     record_results([Attempt(email, result, NOW)])
     email.refresh_from_db()
 
 
 def claimed(count: int, *to: str) -> list[Email]:
-    """Return emails that are claimed by a worker."""
+    """Queue emails, claim them for a worker, and return them."""
     queue(*[new_email(*to) for _ in range(count)])
     return claim_emails(WORKER, limit=count, now=NOW)
 

@@ -25,7 +25,7 @@ from project.delivery.retry_policy import next_attempt, pause_after
 from project.transports.smtp.error_classification import FailureKind, classify_error
 
 NOW = datetime(2026, 12, 1, 9, tzinfo=UTC)
-NO_JITTER = 0.5  # the middle of the range leaves a delay unchanged
+NO_JITTER = 0.5  # 0.5 is the middle of the range, and leaves a delay unchanged
 
 # The next attempt
 
@@ -81,7 +81,7 @@ def test_rejects_invalid_attempts_and_jitter(attempts: int, jitter: float) -> No
         next_attempt(attempts=attempts, now=NOW, jitter=jitter)
 
 
-# The back-off of an unavailable relay
+# The back-off while the relay is unavailable
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def aiosmtplib_rejection(*codes: int) -> aiosmtplib.SMTPRecipientsRefused:
 
 
 def http_error(status: int) -> Exception:
-    """Return the error of django-anymail for a response with this HTTP status."""
+    """Return django-anymail's error for a response with this HTTP status."""
     response = requests.Response()
     response.status_code = status
     error: Exception = AnymailRequestsAPIError(response=response)
@@ -120,13 +120,13 @@ def http_error(status: int) -> Exception:
 
 
 def http_failure(kind: type[Exception]) -> Exception:
-    """Return the error of django-anymail for a request without a response."""
+    """Return django-anymail's error for a request that received no response."""
     error: Exception = type("AnymailRequestsAPIError", (AnymailRequestsAPIError, kind), {})("Error posting")
     return error
 
 
 def ses_error(status: object) -> Exception:
-    """Return the error of django-anymail for a response of Amazon SES through boto3."""
+    """Return django-anymail's error for a response that boto3 received from Amazon SES."""
     response = {"Error": {"Code": "Odd"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     error: Exception = AnymailAPIError("An error occurred", response=response)
     return error

@@ -1,4 +1,4 @@
-"""The sender pool: sends claimed emails over the connections of a transport."""
+"""The sender pool, which sends claimed emails over the connections of a transport."""
 
 import asyncio
 import logging
@@ -57,7 +57,7 @@ class FakeTransport:
         return self.connections[-1]
 
     def close(self) -> None:
-        """Record the call."""
+        """Record that the transport was closed."""
         self.closed = True
 
 
@@ -71,7 +71,7 @@ class FakeConnection:
     is_connecting: bool = False
 
     async def send(self, email: Email) -> SendResult:
-        """Record the email, and return the result when the test allows."""
+        """Record the email, wait until the test sets `may_return`, and return the result."""
         transport = self.transport
         transport.texts.append(email.text)
         transport.in_flight += 1
@@ -88,7 +88,7 @@ class FakeConnection:
 
 
 class ResultRecorder:
-    """Records the results that the pool reports."""
+    """Callback that records the results that the pool reports."""
 
     def __init__(self) -> None:
         self.results: list[SendResult] = []
@@ -99,13 +99,13 @@ class ResultRecorder:
 
 
 async def claimed(count: int) -> list[Email]:
-    """Return emails that are claimed by a worker."""
+    """Queue emails, claim them for a worker, and return them."""
     await run_in_transaction(queue, *(new_email(text=str(number)) for number in range(count)))
     return await run_in_transaction(claim_emails, WORKER, limit=count, now=NOW)
 
 
 async def statuses() -> list[tuple[str, int]]:
-    """Return the status and the attempts of every email."""
+    """Return the status and the number of attempts of every email."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
 
 
@@ -325,7 +325,7 @@ async def test_an_email_is_retried_once_while_other_connections_are_being_opened
     transport = FakeTransport(max_connections=2, make_result=lambda _connection: NO_ROUTE)
     async with running_pool(transport) as (pool, recorder):
         transport.connections[0].is_connecting = transport.connections[1].is_connecting = (
-            True  # as if one began to connect whenever the other failed
+            True  # as if, whenever one connection failed, the other were being opened
         )
         transport.may_return.set()
         pool.submit(await claimed(2))

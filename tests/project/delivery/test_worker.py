@@ -1,4 +1,4 @@
-"""The delivery worker in this process, without a server. tests/servers/delivery/test_delivery.py tests both together."""
+"""The delivery worker in this process, without a server. tests/servers/delivery/test_delivery.py tests it with a server."""
 
 import asyncio
 import logging
@@ -46,7 +46,7 @@ class StuckBackend(BaseEmailBackend):
     may_return = threading.Event()
 
     def send_messages(self, _messages: Sequence[EmailMessage]) -> int:
-        """Report the call, and block."""
+        """Set `called`, and block until the test sets `may_return`."""
         self.called.set()
         self.may_return.wait()
         return 1
@@ -70,7 +70,7 @@ def _stuck_backend(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture
 def send_to(settings: Settings) -> SendTo:
-    """Return a function that makes a relay the transport."""
+    """Return a function that configures a relay as the transport."""
 
     def send_to(relay: Relay) -> None:
         settings.EMAIL_BACKEND, settings.RELAY = SMTP_BACKEND, relay
@@ -79,7 +79,7 @@ def send_to(settings: Settings) -> SendTo:
 
 
 def raise_operational_error(*_args: object, **_kwargs: object) -> NoReturn:
-    """Raise the error of a database that became unavailable."""
+    """Raise the error that occurs when the database becomes unavailable."""
     raise OperationalError("the database is unavailable")
 
 
@@ -100,7 +100,7 @@ async def outages() -> list[int]:
 
 
 async def statuses() -> list[tuple[str, int]]:
-    """Return the status and the attempts of every email."""
+    """Return the status and the number of attempts of every email."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
 
 
@@ -110,7 +110,7 @@ async def all_sent() -> bool:
 
 
 async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
-    """Return as soon as `condition()` holds; fail after `WAIT_TIMEOUT_SECONDS`."""
+    """Wait until `condition()` is true. Raise TimeoutError after `WAIT_TIMEOUT_SECONDS`."""
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while not await condition():
             pass
@@ -162,7 +162,7 @@ async def test_delivers_emails_claimed_by_a_dead_worker(worker: DeliveryWorker, 
     assert not (worker.folder / dead).exists()
 
 
-@pytest.mark.parametrize("ago", [timedelta(0), 2 * LEASE])  # the latter as if the clock was set forward after the claim
+@pytest.mark.parametrize("ago", [timedelta(0), 2 * LEASE])  # 2 * LEASE: as if the clock was set forward after the claim
 async def test_does_not_deliver_emails_claimed_by_a_live_worker(worker: DeliveryWorker, ago: timedelta) -> None:
     await queue_emails()
 
@@ -356,7 +356,7 @@ async def test_renews_the_lease_while_a_slow_relay_has_an_email(
         async with worker.running(grace=GRACE):
             await until(lambda: bool(relay.emails_started))
             await run_in_transaction(lambda: Email.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1)))
-            monkeypatch.setattr("project.delivery.loop.SWEEP_INTERVAL_SECONDS", 0.0)  # only now, so that no sweep is in progress
+            monkeypatch.setattr("project.delivery.loop.SWEEP_INTERVAL_SECONDS", 0.0)  # set late, so that no sweep is in progress
             await worker.wake_or_deliver()
             await wait_until(
                 lambda: run_in_transaction(lambda: Email.objects.filter(lease_expires_at__gt=timezone.now()).exists())

@@ -1,6 +1,6 @@
-"""The worker process, without a server or a worker.
+"""Managing the worker process and merging its metrics, without a server or a worker.
 
-tests/servers/delivery/test_worker_process.py tests the server, the process and the worker together.
+tests/servers/delivery/test_worker_process.py tests the server, the worker process and the worker together.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Idempotency keys: one email per key, and the first result again."""
+"""Idempotency keys: a key creates only one email, and a repeated request returns the first result."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

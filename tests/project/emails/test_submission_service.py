@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection
 
 @pytest.fixture
 def submission() -> Iterator[SubmissionService]:
-    """An open SubmissionService."""
+    """Return an open SubmissionService, and close it after the test."""
     submission = SubmissionService()
     yield submission
     submission.close()
@@ -38,7 +38,7 @@ def with_key(key: str, body: str = "Hi") -> NewEmail:
 
 
 def large(files: int) -> NewEmail:
-    """Return an email that is slow to build: with one large attachment, or with many empty ones."""
+    """Return an email that is slow to build, because it has one large attachment or many empty attachments."""
     attachments = (Attachment("a.bin", bytes(MAX_INLINE_SIZE if files == 1 else 0)),) * files
     email = new_email(text="large")
     return replace(email, draft=replace(email.draft, attachments=attachments))
@@ -92,7 +92,7 @@ async def test_concurrent_requests_share_a_transaction(submission: SubmissionSer
 
     def counting_call(function: object, *args: object) -> object:
         calls.append(len(args))
-        return real_call(function, *args)  # type: ignore[arg-type]  # any function
+        return real_call(function, *args)  # type: ignore[arg-type]  # the function may have any signature
 
     real_call = call_in_transaction
     monkeypatch.setattr("project.bridge.database.transactions.call_in_transaction", counting_call)
@@ -116,7 +116,7 @@ async def test_a_large_email_blocks_neither_the_event_loop_nor_the_database(
     task = asyncio.create_task(submission.submit(large(files)))
     await until(lambda: bool(calls))
     monkeypatch.setattr(module, "prepare_email", prepare_email)
-    await submission.submit(new_email(text="small"))  # neither the event loop nor the database is blocked
+    await submission.submit(new_email(text="small"))  # the slow build blocks neither the event loop nor the database
     go_on.set()
     await task
 

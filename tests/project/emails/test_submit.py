@@ -40,7 +40,7 @@ class UnreachableBackend(BaseEmailBackend):
     """An email backend that cannot connect."""
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Raise the error that smtplib raises for a port that is not open."""
+        """Raise the error that smtplib raises if the port is closed."""
         raise ConnectionRefusedError(111, "Connection refused")
 
 
@@ -48,7 +48,7 @@ class RejectingBackend(InMemoryBackend):
     """An email backend that fails for one message."""
 
     def send_messages(self, messages: Sequence[EmailMessage]) -> int:
-        """Raise ValueError for a body with "bad", and send all other messages."""
+        """Raise ValueError if the first body contains "bad". Otherwise, send the messages."""
         if "bad" in messages[0].body:
             raise ValueError("a bad message")
         return super().send_messages(messages)
@@ -65,7 +65,7 @@ class ZeroBackend(BaseEmailBackend):
 class NoneBackend(BaseEmailBackend):
     """An email backend that returns None instead of a count."""
 
-    def send_messages(self, _messages: Sequence[EmailMessage]) -> None:  # type: ignore[override]  # some backends do
+    def send_messages(self, _messages: Sequence[EmailMessage]) -> None:  # type: ignore[override]  # some backends return None
         """Return None."""
 
 
@@ -80,7 +80,7 @@ def dotted_path(backend: type) -> str:
 
 @pytest.fixture
 def wakeups() -> Iterator[list[None]]:
-    """One entry for each time that the delivery worker is woken."""
+    """Return a list that gets one entry each time the delivery worker is woken."""
     wakeups: list[None] = []
     with email_queued.subscribed(lambda: wakeups.append(None)):
         yield wakeups

@@ -1,4 +1,4 @@
-"""The event stream: events arrive in order, without gaps and duplicates, even if events are committed during a replay."""
+"""The event stream: events arrive in order, without gaps or duplicates, even if events are committed during a replay."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -40,17 +40,17 @@ class BrokenLayer(InMemoryChannelLayer):  # type: ignore[misc]  # Channels has n
     """A channel layer whose Redis server is down."""
 
     async def group_add(self, group: str, channel: str) -> None:
-        """Raise the error of redis-py."""
+        """Raise the error that redis-py raises."""
         raise ConnectionRefusedError
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        """Raise the error of redis-py."""
+        """Raise the error that redis-py raises."""
         raise ConnectionRefusedError
 
 
 @pytest.fixture
 async def event_stream() -> AsyncIterator[EventStream]:
-    """Run an event stream that does not poll during the test unless it is woken."""
+    """Run an event stream that reads events only when it is woken. Its poll interval is longer than any test."""
     event_stream = EventStream()
     async with event_stream.running():
         yield event_stream
@@ -67,7 +67,7 @@ def _polls_only_when_woken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write(*kinds: tuple[str, str]) -> list[int]:
-    """Append events of one email, each with an owner and a type. Return their ids."""
+    """Append events of one email, each with an owner and a type. Return the ids of the events."""
     email, before = Email.objects.get(), last_event_id()
     events = [build_event(email, now=NOW) for _ in kinds]
     for event, (owner, event_type) in zip(events, kinds, strict=True):
@@ -78,14 +78,14 @@ def write(*kinds: tuple[str, str]) -> list[int]:
 
 
 async def commit(*kinds: tuple[str, str]) -> list[int]:
-    """Append events in a transaction, and send the signal of its commit, which the test's outer transaction suppresses."""
+    """Append events in a transaction. Send the commit signal explicitly, because the test's outer transaction suppresses it."""
     ids = await run_in_transaction(write, *kinds)
     events_committed.send()
     return ids
 
 
 async def take_ids(subscription: Subscription, count: int) -> list[int]:
-    """Return the ids of the next events."""
+    """Wait for at least `count` events, and return their ids."""
     ids: list[int] = []
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while len(ids) < count:
@@ -97,13 +97,13 @@ async def take_ids(subscription: Subscription, count: int) -> list[int]:
 
 
 class Writer:
-    """Commits a burst of events before and after each read of the table, until no bursts are left."""
+    """Commits a burst of events before and after each read of the table, as long as bursts are left."""
 
     def __init__(self, bursts: Sequence[Sequence[tuple[str, str]]]) -> None:
         self.bursts = list(bursts)
 
     def committing_around(self, read: Callable[..., Any]) -> Callable[..., Any]:
-        """Wrap a read with commits before and after it."""
+        """Wrap a read function so that it commits a burst before and after each read."""
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             self.commit_burst()
@@ -114,14 +114,14 @@ class Writer:
         return wrapper
 
     def commit_burst(self) -> None:
-        """Commit the next burst."""
+        """Commit the next burst, if one is left."""
         if self.bursts:
             write(*self.bursts.pop())
             events_committed.send()
 
 
 class Reader:
-    """Subscribes until the stream stops, and stores the ids it receives."""
+    """Subscribes until the stream stops, and stores the ids of the events that it receives."""
 
     def __init__(self, event_filter: EventFilter, after: int | None) -> None:
         self.filter, self.after = event_filter, after
@@ -136,7 +136,7 @@ class Reader:
                 self.received += [streamed.event.pk for streamed in batch]
 
     def expected(self) -> list[int]:
-        """Return the ids it should have received of the events so far."""
+        """Return the ids of all stored events that this reader should have received."""
         assert self.cursor is not None
         events = self.filter.apply(Event.objects.filter(id__gt=self.cursor))
         return list(events.order_by("id").values_list("id", flat=True))

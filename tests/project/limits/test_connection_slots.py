@@ -1,4 +1,4 @@
-"""Connection slots: the limit of open WebSockets and streams of each owner."""
+"""Connection slots: each owner has a limit of open WebSockets and streams."""
 
 from contextlib import ExitStack
 

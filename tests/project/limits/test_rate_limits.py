@@ -19,7 +19,7 @@ NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def key(db: None) -> ApiKey:
-    """Return a key with a quota of five emails per day."""
+    """Create a key with a quota of five emails per day, and return the key."""
     create_key("shop", scopes=["emails:send"])
     ApiKey.objects.update(daily_quota=5)
     return ApiKey.objects.get()

@@ -22,12 +22,12 @@ FORM = {"subject": "Welcome, {{ name }}", "text": "Hi {{ name }}", "html": "<b>H
 
 @pytest.fixture
 def template(db: None) -> Template:
-    """Create version 1 of a template."""
+    """Create version 1 of a template, and return this version."""
     return put_template("welcome", CompiledTemplate(EmailParts(**FORM)), now=NOW)
 
 
 def change_url(template: Template) -> str:
-    """Return the URL of a version's page."""
+    """Return the URL of a version's change page."""
     return f"{LIST}{template.pk}/change/"
 
 
@@ -108,7 +108,7 @@ def test_deletes_several_templates(browser: Client, template: Template) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_deletes_each_template_in_its_own_transaction(template: Template, browser: Client) -> None:
-    """PostgreSQL requires a transaction for SELECT FOR UPDATE."""
+    """Check this because PostgreSQL allows SELECT FOR UPDATE only in a transaction."""
     put_template("other", CompiledTemplate(EmailParts(text="Hi")), now=NOW)
     in_transaction: list[bool] = []
 

@@ -17,18 +17,18 @@ MAX_PEAK_MEMORY_BYTES = 100 * 1024 * 1024
 
 
 def render_text(source: str, /, **variables: Any) -> str:
-    """Render a text part."""
+    """Render a template that has only a text part."""
     return CompiledTemplate(EmailParts(text=source)).render(variables).text
 
 
 def render_html(source: str, /, **variables: Any) -> str:
-    """Render an HTML part."""
+    """Render a template that has only an HTML part."""
     return CompiledTemplate(EmailParts(html=source)).render(variables).html
 
 
 @contextmanager
 def expect_template_invalid(kind: TemplateErrorType, message: str = ".") -> Iterator[None]:
-    """Expect `TemplateInvalid` of a kind."""
+    """Expect that the block raises `TemplateInvalid` of this kind."""
     with pytest.raises(TemplateInvalid, match=message) as caught:
         yield
     assert caught.value.kind == kind, caught.value.detail
@@ -386,7 +386,7 @@ def test_all_parts_share_one_time_limit() -> None:
 
 
 def nested(levels: int) -> dict[str, object]:
-    """Return nested objects."""
+    """Return objects that are nested this many levels deep."""
     return {"a": nested(levels - 1)} if levels else {}
 
 

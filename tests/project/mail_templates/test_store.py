@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 
 
 def put(slug: str = "welcome", text: str = "Hi {{ name }}", subject: str = "", html: str = "") -> Template:
-    """Create a version of a template."""
+    """Store a new version of a template, and return this version."""
     return put_template(slug, CompiledTemplate(EmailParts(subject, text, html)), now=NOW)
 
 

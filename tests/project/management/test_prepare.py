@@ -1,4 +1,4 @@
-"""`python manage.py prepare`: everything that a new installation needs before its first start."""
+"""`python manage.py prepare` does everything that a new installation needs before its first start."""
 
 import re
 from io import StringIO
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def static_root(settings: Settings, tmp_path: Path) -> Path:
-    """Collect the static files in a temporary directory."""
+    """Return a temporary directory that is used as STATIC_ROOT."""
     settings.STATIC_ROOT = tmp_path / "static"
     return tmp_path / "static"
 
 
 def prepare() -> str:
-    """Run the command, and return its output."""
+    """Run `prepare`, and return its output."""
     output = StringIO()
     call_command("prepare", stdout=output)
     return output.getvalue()

@@ -1,4 +1,4 @@
-"""Retention: entries past their period are deleted."""
+"""Retention: the pruner deletes rows that are older than their retention period."""
 
 from datetime import timedelta
 

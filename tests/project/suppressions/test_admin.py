@@ -26,7 +26,7 @@ Addresses = Callable[..., list[str]]
 
 @pytest.fixture
 def addresses(browser: Client) -> Addresses:
-    """Return a function that lists the addresses on a page, from top to bottom."""
+    """Return a function that gets the email addresses in the list, from top to bottom."""
 
     def addresses(**query: str) -> list[str]:
         return [row.address for row in browser.get(LIST, query).context["cl"].result_list]
@@ -35,7 +35,7 @@ def addresses(browser: Client) -> Addresses:
 
 
 def upload(browser: Client, content: bytes) -> list[str]:
-    """Import a file, and return the messages shown."""
+    """Import a file, and return the messages that the page shows."""
     file = BytesIO(content)
     file.name = "list.csv"
     return [str(message) for message in browser.post(f"{LIST}import/", {"file": file}, follow=True).context["messages"]]

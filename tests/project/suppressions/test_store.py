@@ -1,4 +1,4 @@
-"""The suppression list: add, remove and look up addresses, and import and export them as CSV."""
+"""The suppression list: add, remove and look up email addresses, and import and export them as CSV."""
 
 import csv
 import sqlite3
@@ -35,16 +35,16 @@ pytestmark = pytest.mark.django_db
 
 
 def reasons_by_address() -> dict[str, str]:
-    """Return the whole list."""
+    """Return the reason of each suppressed address."""
     return dict(Suppression.objects.values_list("address", "reason"))
 
 
 def export() -> bytes:
-    """Return the list as a CSV file."""
+    """Return the suppression list as a CSV file."""
     return "".join(export_csv()).encode()
 
 
-# One address
+# One email address
 
 
 def test_suppresses_an_address(submit_email: SubmitEmail) -> None:
@@ -103,7 +103,7 @@ def test_a_suppression_outlives_its_email(submit_email: SubmitEmail) -> None:
     assert get_suppression("ada@example.com").email is None
 
 
-# Many addresses
+# Many email addresses
 
 
 def test_lists_one_more_than_the_limit_in_order_of_address() -> None:
@@ -141,7 +141,7 @@ def test_looks_up_thousands_of_addresses_in_one_query() -> None:
 
 @pytest.fixture
 def _default_variable_limit(db: None) -> Iterator[None]:
-    """Limit the variables of a statement to SQLite's default; Debian's build allows more."""
+    """Limit the variables of a statement to SQLite's default, because Debian's build of SQLite allows more."""
     if connection.vendor != "sqlite":
         yield
         return
@@ -265,4 +265,4 @@ def test_export_does_not_load_the_whole_list_into_memory() -> None:
     tracemalloc.stop()
 
     assert rows == 20_001
-    assert peak < 5_000_000  # the whole list has more than 10 MB
+    assert peak < 5_000_000  # the list has more than 10 MB of data

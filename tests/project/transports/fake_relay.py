@@ -1,4 +1,4 @@
-"""An SMTP server (RFC 5321) for which a test can choose every reply, a connection to it, and emails to send."""
+"""An SMTP server (RFC 5321) whose replies a test can choose, and helpers that connect to it and create emails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -29,21 +29,21 @@ ACCEPTED = Reply(250, "2.0.0 Accepted")
 
 @dataclass(frozen=True)
 class SmtpStep:
-    """A point in the dialogue at which the relay replies: a command, or GREETING or MESSAGE."""
+    """A point at which the relay replies: after the connection opens (GREETING), a command, or the content (MESSAGE)."""
 
     verb: str
     argument: str
-    connection: int  # its number, from 1
-    email: int  # its number, from 1
+    connection: int  # number of the connection, starting at 1
+    email: int  # number of emails that were started so far
     open_connections: int
 
 
-ReplyScript = Callable[[SmtpStep], str | None]  # None stands for the default reply; DISCONNECT for no reply
+ReplyScript = Callable[[SmtpStep], str | None]  # None means the default reply; DISCONNECT means to close without a reply
 
 
 @dataclass
 class FakeRelay:
-    """The relay, with the commands and messages that it received and its number of connections."""
+    """The relay. It counts its connections, and records the commands and messages that it received."""
 
     script: ReplyScript
     port: int = 0
@@ -51,10 +51,10 @@ class FakeRelay:
     open: int = 0
     max_open: int = 0
     commands: list[str] = field(default_factory=list)
-    recipients: list[list[str]] = field(default_factory=list)  # of each accepted email
-    messages: list[bytes] = field(default_factory=list)  # accepted
+    recipients: list[list[str]] = field(default_factory=list)  # recipients of each accepted email
+    messages: list[bytes] = field(default_factory=list)  # accepted messages
     emails_started: int = 0
-    may_reply: asyncio.Event = field(default_factory=asyncio.Event)  # while it is clear, a received message gets no reply
+    may_reply: asyncio.Event = field(default_factory=asyncio.Event)  # while this is not set, a received message gets no reply
     sessions: set["asyncio.Task[None]"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class FakeRelay:
             session.cancel()
 
     async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reply on one connection until one side closes it."""
+        """Reply on one connection until the client or the relay closes it."""
         if (task := asyncio.current_task()) is not None:
             self.sessions.add(task)
         self.connections += 1
@@ -104,7 +104,7 @@ class _Session:
             is_open = await self._reply(verb, argument) and verb != "QUIT"
 
     async def _reply(self, verb: str, argument: str) -> bool:
-        """Send the reply, and return whether the connection stays open."""
+        """Send the reply that the script chooses, and return whether the connection stays open."""
         relay = self._relay
         relay.emails_started += verb == "MAIL"
         reply = relay.script(SmtpStep(verb, argument, self._number, relay.emails_started, relay.open))
@@ -135,13 +135,13 @@ class _Session:
 
 
 def default_replies(_step: SmtpStep) -> str | None:
-    """Accept everything."""
+    """Choose the default reply for every step, so that the relay accepts everything."""
     return None
 
 
 @asynccontextmanager
 async def fake_relay(script: ReplyScript = default_replies, *, port: int = 0) -> AsyncIterator[FakeRelay]:
-    """Run a relay until the end of the block. It accepts everything, unless `script` returns another reply."""
+    """Run a relay until the end of the block. It accepts every email, unless `script` returns another reply."""
     relay = FakeRelay(script)
     server = await asyncio.start_server(relay.serve_client, "127.0.0.1", port)
     relay.port = server.sockets[0].getsockname()[1]
@@ -154,12 +154,12 @@ async def fake_relay(script: ReplyScript = default_replies, *, port: int = 0) ->
 
 
 def open_connection(relay: Relay) -> SmtpRelayConnection:
-    """Return a connection that is opened by the first email."""
+    """Return a connection that opens when the first email is sent."""
     return SmtpTransport(relay).create_connection()
 
 
 def reply_once(verb: str, reply: str, *, email: int = 1) -> ReplyScript:
-    """Return a script that sends `reply` to one command of the n-th email."""
+    """Return a script that sends `reply` once, to the command `verb` of email number `email`."""
     replies = [reply]
 
     def script(step: SmtpStep) -> str | None:
@@ -169,24 +169,24 @@ def reply_once(verb: str, reply: str, *, email: int = 1) -> ReplyScript:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as `condition()` is true. Raises TimeoutError after `WAIT_TIMEOUT_SECONDS`."""
+    """Wait until `condition()` is true. Raise TimeoutError after `WAIT_TIMEOUT_SECONDS`."""
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while not condition():  # noqa: ASYNC110  # no single place could set an event
             await asyncio.sleep(0.005)
 
 
 def new_email(*to: str, text: str = "Hi") -> NewEmail:
-    """Return a new email to these addresses, or to Ada."""
+    """Return a new email to these recipients, or to Ada if there are none."""
     return NewEmail(Draft("Shop <shop@example.com>", to=to or ("ada@example.com",), subject=text[:20], text=text))
 
 
 def unsaved_email(*to: str, text: str = "Hi") -> Email:
-    """Return an email as the delivery worker claims it, but not stored in the database."""
+    """Return an email in the form in which the delivery worker claims it, but without storing it in the database."""
     prepared = prepare_email(new_email(*to, text=text), now=NOW)
     prepared.email.raw_message = RawMessage(email=prepared.email, content=prepared.content)
     return prepared.email
 
 
 def queue(*emails: NewEmail) -> None:
-    """Submit emails."""
+    """Submit emails, so that they are in the queue."""
     submit_batch([prepare_email(each, now=NOW) for each in emails])

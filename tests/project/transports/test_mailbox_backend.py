@@ -1,4 +1,4 @@
-"""The embedded mailbox: what it stores, and how simulated addresses fail."""
+"""The embedded mailbox: the messages it stores, and the simulated failures of its test addresses."""
 
 import smtplib
 import time
@@ -22,7 +22,7 @@ NO_MAILBOX = (550, b"5.1.1 No such mailbox")
 
 
 def parse(row: MailboxMessage) -> ParsedMessage:
-    """Return the message as an email program reads it."""
+    """Return the message as an email client parses it."""
     message = message_from_bytes(bytes(row.source), policy=policy.default)
     assert isinstance(message, ParsedMessage)
     return message
@@ -86,12 +86,12 @@ def test_the_text_of_a_row_is_its_subject(subject: str, text: str) -> None:
 
 
 def plain_email(*addresses: str) -> EmailMessage:
-    """Return an email as Django's own code creates it."""
+    """Return an email of the class that Django's own code uses."""
     return EmailMessage("Hi", "text", "ada@example.com", list(addresses))
 
 
 def raw_email(*addresses: str, attempt: int = 1, html: str | None = None) -> RawEmailMessage:
-    """Return an email of the queue, at its `attempt`-th attempt."""
+    """Return an email as the delivery worker sends it, at attempt number `attempt`."""
     draft = Draft(sender="ada@example.com", to=addresses, text=None if html else "Hi", html=html)
     email = Email(sender=draft.sender, to=list(addresses), recipients=envelope_recipients(draft), attempts=attempt)
     RawMessage(email=email, content=build_message(draft, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC)))

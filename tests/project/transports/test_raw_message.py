@@ -43,7 +43,7 @@ DRAFT = Draft(
 def raw_email(
     draft: Draft = DRAFT, *, backend: str | None = None, recipients: list[str] | None = None, **options: Any
 ) -> RawEmailMessage:
-    """Return an email as it was submitted, to be sent through a backend."""
+    """Return the message for a submitted email, ready to be sent through a backend."""
     email = Email(
         sender=draft.sender,
         to=list(draft.to),
@@ -60,7 +60,7 @@ def raw_email(
 
 
 def attachment_of(content: bytes, content_type: str) -> MIMEBase:
-    """Return the attachment of an email that has one."""
+    """Build an email with one attachment, and return the attachment's MIME part."""
     attachment = Attachment("a", content, content_type)
     (file,) = raw_email(Draft(sender="a@b.example", to=("c@b.example",), text="", attachments=(attachment,))).attachments
     assert isinstance(file, MIMEBase)
@@ -167,7 +167,7 @@ def test_the_file_backend_writes_the_message(tmp_path: Path) -> None:
 
 
 def anymail(**options: Any) -> RawEmailMessage:
-    """Return the email, for the test backend of django-anymail."""
+    """Empty the outbox, and return a message for the test backend of django-anymail."""
     mail.outbox = []
     return raw_email(backend="anymail.backends.test.EmailBackend", **options)
 
@@ -247,11 +247,11 @@ class Api(HTTPServer):
     """The API of an email service, which sends the same response to every request."""
 
     status, response = 200, b"{}"
-    request: EmailMessage  # the last request, parsed as a MIME message: its body may have parts
+    request: EmailMessage  # the last request, parsed as a MIME message because its body may be multipart
 
     @property
     def url(self) -> str:
-        """The URL of the API."""
+        """Return the URL of the API."""
         return f"http://127.0.0.1:{self.server_port}/"
 
 
@@ -273,7 +273,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def run_api() -> Iterator[Api]:
-    """Run an API in this process until the end of the block."""
+    """Run an API server in this process until the end of the block."""
     with Api(("127.0.0.1", 0), _Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -286,7 +286,7 @@ def run_api() -> Iterator[Api]:
 
 @pytest.fixture
 def api(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
-    """Run an API that replaces Mailgun and Postmark."""
+    """Run an API server that replaces Mailgun and Postmark."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with run_api() as server:
         settings.ANYMAIL = {

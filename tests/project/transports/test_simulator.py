@@ -1,4 +1,4 @@
-"""The test addresses at simulator.test."""
+"""The test email addresses at simulator.test."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The FastAPI notes against real servers: one black-box suite for every server they name, and for our own."""
+"""The examples of the FastAPI notes. The tests run on every server that the notes name, and on Mailrail's own server."""
 
 import asyncio
 from http.client import HTTPConnection

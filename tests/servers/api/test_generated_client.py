@@ -1,4 +1,4 @@
-"""A client generated from the OpenAPI document, as the FastAPI notes suggest, used against the running server."""
+"""A client that is generated from the OpenAPI document, as the FastAPI notes suggest, and that calls the running server."""
 
 import importlib
 import subprocess

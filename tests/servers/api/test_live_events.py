@@ -26,7 +26,7 @@ LONG_EMAIL = {**EMAIL, "subject": "x" * 900}
 TOO_SLOW_REASON = "Too slow. Reconnect with the id of the last event you received."
 WRITERS, BATCH_SIZE = 4, 20
 EMAILS = 1680
-FILTERS = {"": 3, "&types=email.sent": 1, "&types=email.queued,email.sending": 2}  # query: number of events per email
+FILTERS = {"": 3, "&types=email.sent": 1, "&types=email.queued,email.sending": 2}  # {query: number of events per email}
 SEED = 5
 
 
@@ -73,15 +73,15 @@ def list_event_ids(server: Server, key: str, query: str = "") -> list[int]:
 
 @asynccontextmanager
 async def open_event_socket(server: Server, key: str, query: str = "", **options: Any) -> AsyncIterator[ClientConnection]:
-    """Open a WebSocket of events, and wait until it is ready."""
-    options = {"max_queue": None, **options}  # while its queue is full, this client does not notice a close
+    """Open a WebSocket for events, and wait until it is ready."""
+    options = {"max_queue": None, **options}  # the client does not notice a close while its queue is full
     async with connect(f"{server.ws_url}/api/ws/events?{query}", additional_headers=bearer(key), **options) as websocket:
         assert json.loads(await websocket.recv())["type"] == "ready"
         yield websocket
 
 
 async def receive_events(websocket: ClientConnection, count: int) -> list[dict[str, Any]]:
-    """Return the next events."""
+    """Receive the next `count` events, and return them."""
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         return [json.loads(await websocket.recv()) for _ in range(count)]
 
@@ -199,7 +199,7 @@ async def test_a_key_rotated_by_another_process_closes_its_websocket(start: Star
     async with open_event_socket(server, key) as websocket:
         await asyncio.to_thread(manage, data, "rotate_api_key", key[3:11], "--overlap", "0s")
 
-        async with asyncio.timeout(RECHECK_INTERVAL_SECONDS / 2):  # sooner than periodic checks alone would
+        async with asyncio.timeout(RECHECK_INTERVAL_SECONDS / 2):  # sooner than the periodic checks alone
             assert getattr(await wait_for_close(websocket), "code", None) == 4401
 
 
@@ -242,7 +242,7 @@ def test_a_stream_ends_when_its_key_is_rotated(start: StartServer, data: Path) -
 
 @contextmanager
 def open_stream(server: Server, key: str, headers: Mapping[str, str] | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    """Open a stream, wait until it is ready, and return an iterator over its events."""
+    """Open a stream, wait until it is ready, and yield an iterator over its events."""
     with (
         server.client(headers={**bearer(key), **(headers or {})}) as client,
         client.stream("GET", "/api/events/stream") as response,

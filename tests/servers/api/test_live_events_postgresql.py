@@ -44,7 +44,7 @@ def create_tables_and_key(env: dict[str, str]) -> str:
 
 @contextmanager
 def uncommitted_email(env: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Start a process that writes an event and commits it when its stdin closes. Return the process and the email's id."""
+    """Start a process that writes an event and commits it when its stdin closes. Yield the process and the email's id."""
     command, pipe = [sys.executable, "-c", UNCOMMITTED_WRITER], subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, text=True) as writer:
         assert writer.stdout is not None

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the running server: every response is one that the document declares.
+"""Compares the running server with the OpenAPI document, which must declare every response.
 
 Schemathesis sends the examples, boundary values, valid and invalid values, and chains of linked operations.
 `SCHEMA_EXAMPLES=300 pytest tests/servers/api/test_openapi_schema.py` is a long run.
@@ -17,7 +17,7 @@ from tests.conftest import PASSWORD
 from tests.processes import Server
 
 DOCUMENT = app.openapi()
-EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "5"))  # per operation, in addition to those in the document
+EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "5"))  # per operation, in addition to the document's examples
 MAILBOXES = ["ada@example.com", "Ada <ada@example.com>", '"Lovelace, Ada" <ada@example.com>', "Áda <ada@bücher.example>"]
 PARTLY_DESCRIBED = ("send_email", "send_emails", "reschedule_email", "put_template", "preview_template", "put_suppression")
 OFF: dict[str, Any] = {"enabled": False}
@@ -26,27 +26,27 @@ CONFIG = schemathesis.Config.from_dict(
     {
         "seed": 1,
         "generation": {"max-examples": EXAMPLES, "deterministic": True, "database": "none"},
-        "output": {"sanitization": {"enabled": False}},  # curl commands can be pasted; the test data is disposable
-        "phases": {"stateful": {"inference": {"algorithms": []}}},  # only the document's links: lists hold data of other tests
+        "output": {"sanitization": {"enabled": False}},  # a printed curl command keeps its (disposable) credential
+        "phases": {"stateful": {"inference": {"algorithms": []}}},  # only the document's links, as lists have other tests' data
         "operations": [
-            {"include-operation-id": "greet", "parameters": {"pause": 0}},  # otherwise every example would wait
-            # Open to everyone with the embedded mailbox.
+            {"include-operation-id": "greet", "parameters": {"pause": 0}},  # otherwise each call would wait
+            # With the embedded mailbox, this operation needs no credential.
             {"include-operation-id": "send_email_in_background", "checks": {"ignored_auth": OFF}},
-            # Its path also matches /emails/{email_id}, which allows other methods.
+            # The path of this operation also matches /emails/{email_id}, which allows other methods.
             {"include-operation-id": "send_emails", "checks": {"unsupported_method": OFF, "allow_header_conformance": OFF}},
-            # JSON Schema cannot express all rules: text, html or template; at most 30 days ahead; Liquid; an ASCII address.
+            # JSON Schema cannot express all rules, for example that an email needs a text, an HTML body or a template.
             *({"include-operation-id": name, "checks": {"positive_data_acceptance": OFF}} for name in PARTLY_DESCRIBED),
         ],
     }
 )
-# The stream never ends: tests/servers/api/test_live_events.py reads it.
+# The stream never ends, so tests/servers/api/test_live_events.py tests this operation.
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG).exclude(operation_id="stream_events")
 schemathesis.openapi.format("mailbox", strategies.sampled_from(MAILBOXES))
 
 
 @pytest.fixture(scope="module")
 def authorization(server: Server) -> dict[str, str]:
-    """Return the header of the administrator."""
+    """Return the administrator's Authorization header."""
     form = {"username": "admin", "password": PASSWORD}
     token = server.post("/api/token", data=form).raise_for_status().json()["access_token"]
     return {"Authorization": f"Bearer {token}"}

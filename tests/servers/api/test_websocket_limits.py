@@ -1,4 +1,4 @@
-"""Limits on WebSocket messages, and on open WebSockets and streams per caller, against real server processes."""
+"""Limits on WebSocket messages, and on open WebSockets and streams per caller, in real server processes."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def send_all(websocket: ClientConnection, texts: list[str]) -> None:
 
 
 async def exchange(websocket: ClientConnection, texts: list[str]) -> list[str | bytes]:
-    """Send the texts as fast as possible, and return one response for each."""
+    """Send the texts as fast as possible, and return one response per text."""
     sending = asyncio.create_task(send_all(websocket, texts))
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         responses: list[str | bytes] = [await websocket.recv() for _ in texts]
@@ -41,7 +41,7 @@ async def exchange(websocket: ClientConnection, texts: list[str]) -> list[str | 
 
 
 async def close_frame(server: Server, path: str, *, first: str = "Hi", headers: dict[str, str] | None = None) -> Close | None:
-    """Open a WebSocket and send a text. Return its close frame, or None if it gets a response."""
+    """Open a WebSocket and send a text. Return the server's close frame, or None if the server responds to the text."""
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS), connect(server.ws_url + path, additional_headers=headers) as websocket:
         try:
             await websocket.send(first)
@@ -52,7 +52,7 @@ async def close_frame(server: Server, path: str, *, first: str = "Hi", headers: 
 
 
 async def wait_for_free_slot(server: Server, path: str, **options: Any) -> None:
-    """Return when a new WebSocket is accepted in place of one that was just closed."""
+    """Wait until a new WebSocket is accepted in place of a WebSocket that was just closed."""
     async with asyncio.timeout(SLOT_TIMEOUT_SECONDS):
         while await close_frame(server, path, **options) is not None:
             continue
@@ -74,7 +74,7 @@ async def test_messages_above_the_rate_are_delayed_and_not_lost(start: StartServ
         responses = await exchange(websocket, messages)
 
     assert responses == (['{"type":"pong"}'] * 300 if path == EVENTS else [f"Message text was: {text}" for text in messages])
-    assert time.monotonic() - started > 1.9  # a burst of a hundred, and then a hundred per second
+    assert time.monotonic() - started > 1.9  # a burst of 100 messages, and then 100 messages per second
 
 
 @pytest.mark.anyio
@@ -97,7 +97,7 @@ async def test_a_delayed_client_is_not_closed_for_a_missing_pong(start_bridge_ap
     server = start_bridge_app(
         "serve", "--ping-interval", "1", "--ping-timeout", "1", BRIDGE_APP_LIMITS='{"messages_per_second": 1}'
     )
-    texts = [str(number) * 60_000 for number in range(8)]  # more than the server reads ahead
+    texts = [str(number) * 60_000 for number in range(8)]  # more data than the server reads ahead
 
     async with connect(f"{server.ws_url}/echo") as websocket:
         assert await exchange(websocket, texts) == texts
@@ -154,7 +154,7 @@ async def test_a_key_has_its_own_slots_however_it_authenticates(start: StartServ
         assert await close_frame(server, EVENTS, headers=bearer(shop)) == TOO_MANY_CONNECTIONS
         assert await close_frame(server, EVENTS, first=hello) == TOO_MANY_CONNECTIONS
         assert await close_frame(server, EVENTS, headers=bearer(blog)) is None
-        assert await close_frame(server, ECHO) is None  # anonymous WebSockets are counted by address
+        assert await close_frame(server, ECHO) is None  # anonymous WebSockets are counted by IP address
         websocket.transport.abort()
         await wait_for_free_slot(server, EVENTS, first=hello)
 

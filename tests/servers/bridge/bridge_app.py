@@ -33,13 +33,13 @@ may_receive = asyncio.Event()
 
 
 def log(text: str) -> None:
-    """Print to the log and flush."""
+    """Print the text to the log, and flush."""
     print(text, flush=True)  # noqa: T201
 
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-    """Log each phase. Environment variables make the start slow, or make it fail."""
+    """Log each phase. Environment variables can make the start slow, or make it fail."""
     log("lifespan: starting")
     await asyncio.sleep(float(os.environ.get("BRIDGE_APP_STARTUP_SECONDS", "0")))
     if os.environ.get("BRIDGE_APP_FAIL_STARTUP"):
@@ -54,7 +54,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
 
 @router.get("/started")
 async def started(request: Request) -> dict[str, Any]:
-    """Return what the lifespan stored for requests."""
+    """Return the state that the lifespan stored for requests."""
     return {"started": request.app.state.started, "answer": request.state.answer}
 
 
@@ -82,7 +82,7 @@ TASKS = {"async": sleeper, "sync": sync_sleeper}
 
 @router.post("/tasks")
 async def tasks(background_tasks: BackgroundTasks, kind: str, seconds: float, fail_first: bool = False) -> dict[str, str]:
-    """Queue a long background task, and a short one after it."""
+    """Queue a long background task, and a short background task after it."""
     if fail_first:
         background_tasks.add_task(failing_task)
     background_tasks.add_task(TASKS[kind], f"{kind} first", seconds)
@@ -147,7 +147,7 @@ async def long(mebibytes: int) -> Response:
 
 @router.websocket("/flood")
 async def flood(websocket: WebSocket, mebibytes: int) -> None:
-    """Send as fast as possible."""
+    """Send messages as fast as possible."""
     await websocket.accept()
     for _ in range(mebibytes):
         await websocket.send_bytes(bytes(MEBIBYTE))
@@ -157,7 +157,7 @@ async def flood(websocket: WebSocket, mebibytes: int) -> None:
 
 @router.websocket("/receive-later")
 async def receive_later(websocket: WebSocket) -> None:
-    """Wait until `/start-receiving` is called, then receive, and count the messages before the first empty one."""
+    """Wait until `/start-receiving` is called. Then count the messages before the first empty message, and send the count."""
     await websocket.accept()
     await may_receive.wait()
     count = 0
@@ -168,7 +168,7 @@ async def receive_later(websocket: WebSocket) -> None:
 
 @router.post("/start-receiving")
 async def start_receiving() -> None:
-    """Let `/receive-later` receive."""
+    """Let `/receive-later` receive its messages."""
     may_receive.set()
 
 
@@ -181,7 +181,7 @@ async def close(websocket: WebSocket, code: int) -> None:
 
 @router.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
-    """Echo until the client disconnects."""
+    """Echo messages until the client disconnects."""
     await websocket.accept()
     async for text in websocket.iter_text():
         await websocket.send_text(text)

@@ -1,6 +1,6 @@
 """`manage.py` with very long poll intervals, so that only notifications wake the event stream and the worker.
 
-`python -m tests.servers.bridge.notify_only deliver`
+For example: `python -m tests.servers.bridge.notify_only deliver`
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Limits on bodies, timeouts and memory per connection, against real server processes."""
+"""Limits on request bodies, time and memory per connection, in real server processes."""
 
 import asyncio
 import base64
@@ -288,7 +288,7 @@ def memory(server: Server) -> int:
 
 
 def read_all(client: socket.socket) -> bytes:
-    """Read until the server closes the connection."""
+    """Read until the server closes the connection. Return the data."""
     response = bytearray()
     while chunk := client.recv(MEBIBYTE):
         response += chunk
@@ -313,7 +313,7 @@ async def send_all(client: ClientConnection, messages: list[bytes]) -> None:
 
 
 def trickle(client: socket.socket) -> bytes:
-    """Send one byte every 0.1 s until the server responds or closes the connection. Return its response."""
+    """Send one byte every 0.1 s until the server responds or closes the connection. Return the response."""
     client.settimeout(0.1)
     for _ in range(100):
         client.sendall(b"x")

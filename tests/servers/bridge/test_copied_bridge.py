@@ -1,4 +1,4 @@
-"""The bridge in another project: builds the project of docs/copying-the-bridge.md from that page, and serves it."""
+"""The copied bridge: the tests build the example project that docs/copying-the-bridge.md describes, and serve it."""
 
 import json
 import os
@@ -29,23 +29,26 @@ PASSWORD = "correct horse battery staple"
 ENV = {
     "DJANGO_SETTINGS_MODULE": "shop.settings",
     "DJANGO_SUPERUSER_PASSWORD": PASSWORD,
-    "PYTHONPATH": "",  # otherwise the copy could import the original
+    "PYTHONPATH": "",  # otherwise the copied bridge could import the original
 }
 
 every_server = pytest.mark.parametrize("start", ["serve", "daphne"])
 
 
 def command(name: str) -> list[str]:
-    """Return the arguments to `python` for the page's one command that contains this word, with the port left open."""
+    """Return the arguments to `python` for the only command on the page that contains the word `name`.
+
+    The port in the arguments is the placeholder `{port}`.
+    """
     [line] = [line for line in COMMANDS if name in shlex.split(line, comments=True)]
     program, *words = shlex.split(line.replace("8000", "{port}"), comments=True)
     return words if program == "python" else ["-m", program.replace("django-admin", "django"), *words]
 
 
 def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Run Python with these arguments in the folder. Raise with the output if it fails."""
+    """Run Python with these arguments in the folder. If Python fails, raise AssertionError with its output."""
     env = {**os.environ, **ENV}
-    del env["DJANGO_SETTINGS_MODULE"]  # manage.py sets it
+    del env["DJANGO_SETTINGS_MODULE"]  # manage.py sets this variable
     python = [sys.executable, *words]
     result = subprocess.run(python, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == 0, f"{words} exited with code {result.returncode}:\n{result.stdout}{result.stderr}"
@@ -54,7 +57,7 @@ def run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the page's project, with an administrator `ada`. Return its folder."""
+    """Build the example project of the page, with an administrator `ada`. Return its folder."""
     folder = tmp_path_factory.mktemp("copied")
     run(folder, *command("startproject"))
     shutil.copytree(BRIDGE, folder / "shop" / "bridge", ignore=shutil.ignore_patterns("__pycache__"))
@@ -68,13 +71,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def serving(shop: Path, start: str) -> AbstractContextManager[Server]:
-    """Serve the page's project with `serve` or plain `daphne`."""
+    """Serve the example project with `serve` or plain `daphne`."""
     return running(command(start), log=shop / f"log.{start}", env=ENV, cwd=shop)
 
 
 @pytest.fixture(scope="module")
 def server(shop: Path) -> Iterator[Server]:
-    """Serve the project with `serve`, for tests that do not change data. At the end its log must contain no traceback."""
+    """Serve the example project with `serve`, for tests that do not change data. At the end its log must contain no traceback."""
     with serving(shop, "serve") as server:
         yield server
         assert "Traceback" not in server.log
@@ -98,12 +101,12 @@ def logged_in(server: Server) -> Iterator[httpx.Client]:
 
 
 def create_group(browser: httpx.Client, name: str) -> httpx.Response:
-    """Let FastAPI write a row, as a page of the project would."""
+    """Create a group through FastAPI, as a web page of the project would."""
     return browser.post("/api/groups", params={"name": name}, headers={"X-CSRFToken": browser.cookies["csrftoken"]})
 
 
 def groups(shop: Path) -> set[str]:
-    """Return the names of the committed rows."""
+    """Return the names of the committed groups."""
     with closing(sqlite3.connect(shop / "db.sqlite3")) as connection:
         return {name for (name,) in connection.execute("SELECT name FROM auth_group")}
 

@@ -1,4 +1,4 @@
-"""Several processes and a real Redis: notifications arrive at once, and no event is lost without Redis."""
+"""Several processes with a real Redis server. Notifications arrive at once, and no event is lost while Redis is down."""
 
 import asyncio
 import json
@@ -82,7 +82,7 @@ async def test_a_server_publishes_events_of_another_server(start_process: StartP
 
 async def test_a_server_publishes_events_of_an_external_worker(start_process: StartProcess, data: Path) -> None:
     key, server = create_key(data), start_process("serve", notify_only=True)
-    with smtp_sink(delay=0.5) as sink:  # so that the query for an earlier event does not find the last one, too
+    with smtp_sink(delay=0.5) as sink:  # so that the query for an earlier event does not find the last event, too
         start_process("deliver", EMAIL_URL=sink.url)
         async with open_event_socket(server, key) as websocket:
             await asyncio.to_thread(send, server, key)
@@ -166,7 +166,7 @@ async def test_readiness_checks_leave_no_keys_in_redis(start: StartServer, redis
     checks = [readiness(server)["channel_layer"] for _ in range(10)]
 
     assert checks == ["ok"] * 10
-    assert len(redis.channels()) <= 4  # one channel each for its event stream and its worker, and their topics
+    assert len(redis.channels()) <= 4  # a channel and a topic for the event stream, and for the worker
     assert redis.keys() == []
 
 
@@ -174,10 +174,10 @@ async def test_readiness_checks_leave_no_keys_in_redis(start: StartServer, redis
 def test_a_server_terminated_as_soon_as_it_listens_exits(
     data: Path, tmp_path: Path, redis: RedisServer, delivery_worker: str
 ) -> None:
-    """At that moment the server is connecting to Redis, and redis-py may swallow a cancellation."""
+    """At that moment, the server connects to Redis, and redis-py may swallow the cancellation."""
     env = {"DATA_DIR": str(data), "REDIS_URL": redis.url, "DELIVERY_WORKER": delivery_worker}
     server = Server(SERVERS["serve"], log=tmp_path / "log", env=env)
-    while not server.listens:  # without a pause: the first moment is what matters
+    while not server.listens:  # without a pause, to catch the first moment
         assert server.process.poll() is None, server.log
 
     assert server.terminate() == 0

@@ -1,7 +1,7 @@
 """The bridge's server class, lifespan and background tasks, in real server processes.
 
-Starlette's TestClient and httpx's ASGITransport cannot show these problems: they run background tasks before they return, and
-never cancel running tasks.
+These tests need real servers, because Starlette's TestClient and httpx's ASGITransport run background tasks before they return,
+and never cancel running tasks.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ def test_an_exception_outside_fastapi_gets_a_500_at_once(start_bridge_app: Start
     responses = [server.get("/raise") for _ in range(8)]
 
     assert {response.status_code for response in responses} == {500}
-    # Stock Daphne responds in its sweep, once a second: eight responses would take six seconds or more.
+    # Stock Daphne sends such a response only in its sweep, once a second. Eight responses would take six seconds or more.
     assert sum(response.elapsed.total_seconds() for response in responses) < 2
     assert "RuntimeError: outside FastAPI" in server.log
 

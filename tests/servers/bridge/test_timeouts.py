@@ -1,4 +1,4 @@
-"""The timeouts that an operator may set: for receiving a request body, and for a client to read a response."""
+"""Timeouts that an operator can set: the time to receive a request body, and the time for a client to read a response."""
 
 import asyncio
 import socket

@@ -112,7 +112,7 @@ def test_a_restart_delivers_the_emails_of_a_killed_process(start: StartServer, h
     wait_for(lambda: holding_sink.in_flight == DEFAULT_CONNECTIONS, "some emails are in flight, the others queued")
     server.kill()
 
-    server = start(EMAIL_URL=sink.url)  # it does not wait for the leases, which last five minutes
+    server = start(EMAIL_URL=sink.url)  # the new server does not wait for the leases, which last five minutes
     server.wait_for_log("Email sent successfully", times=DEFAULT_CONNECTIONS + 5)
 
     assert Counter(email["Subject"] for email in sink.emails) == Counter(f"email {n}" for n in range(DEFAULT_CONNECTIONS + 5))

@@ -1,4 +1,4 @@
-"""Relays that are slow, limited, selective or unavailable: emails wait, and none is lost or loses attempts."""
+"""Relays that are slow, limited, selective or unavailable. Emails wait for such a relay, and no email is lost."""
 
 import sqlite3
 from contextlib import closing
@@ -17,7 +17,7 @@ EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": 
 
 
 class ApiClient:
-    """Calls the API as an administrator."""
+    """Client that calls the API as an administrator."""
 
     def __init__(self, server: Server) -> None:
         form = {"username": "admin", "password": PASSWORD}
@@ -35,7 +35,7 @@ class ApiClient:
         return [email["id"] for email in response.raise_for_status().json()["data"]]
 
     def wait_for(self, status: str, ids: list[str]) -> list[dict[str, Any]]:
-        """Wait until all of these, among the newest 100 emails, have this status. Return them."""
+        """Wait until the emails with these ids have this status. Return the emails. They must be among the newest 100 emails."""
 
         def emails() -> list[dict[str, Any]]:
             return [email for email in self.get("/emails?limit=100")["data"] if email["id"] in ids]
@@ -174,11 +174,11 @@ def test_a_connection_gets_its_next_email_after_the_previous_result_is_stored(st
     wait_for(lambda: sink.in_flight == 3, "all connections are busy")
 
     with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")  # blocks all other writers
+        connection.execute("BEGIN IMMEDIATE")  # this transaction blocks all other writers
         sink.release()
         wait_for(lambda: len(sink.emails) == 3, "the relay accepts them")
         for _ in range(10):
-            api.get("/add?x=3&y=5")  # enough time for another email
+            api.get("/add?x=3&y=5")  # enough time to send another email
         accepted = len(sink.emails)
 
     assert accepted == 3

@@ -1,4 +1,4 @@
-"""The worker process beside the server: with `manage.py serve`, or `DELIVERY_WORKER=subprocess`."""
+"""The worker process that `manage.py serve` or `DELIVERY_WORKER=subprocess` starts beside the server."""
 
 import asyncio
 import os
@@ -34,13 +34,13 @@ def worker_processes(server: Server) -> list[int]:
 
 
 def worker_process(server: Server) -> int:
-    """Wait for the server's only worker process. Return its id."""
+    """Wait for the server's only worker process. Return its process id."""
     wait_for(lambda: len(worker_processes(server)) == 1, "the worker process runs", lambda: server.log)
     return worker_processes(server)[0]
 
 
 def start_with_three_in_flight(start: StartServer, data: Path, relay: Sink) -> tuple[str, Server, int]:
-    """Start a server whose worker has three emails in flight. Return a key, the server and the worker's process id."""
+    """Start a server whose worker has three emails in flight. Return an API key, the server and the worker's process id."""
     key, server = create_key(data), start(EMAIL_URL=relay.url)
     worker = worker_process(server)
     send(server, key, 3)

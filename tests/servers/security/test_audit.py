@@ -1,4 +1,4 @@
-"""The audit trail of a real server: rejections are written in the background, and none is lost at shutdown."""
+"""The audit trail of a real server: rejections are written in the background, and at the latest before the server stops."""
 
 import sqlite3
 from contextlib import closing
@@ -13,7 +13,7 @@ REQUEST_COUNT = 200
 
 
 def rejections(data: Path) -> list[tuple[str, str]]:
-    """Return (reason, ip_address) of each rejection."""
+    """Return `(reason, ip_address)` of each stored rejection."""
     with closing(sqlite3.connect(data / "mailrail.sqlite3")) as database:
         return database.execute("SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'").fetchall()
 

@@ -1,4 +1,4 @@
-"""Attempts to reach private pages and files on real servers: ambiguous paths, and WebSockets from foreign pages."""
+"""Attempts to reach private pages and files on real servers, with ambiguous paths and with WebSockets from foreign origins."""
 
 import re
 import socket
@@ -66,7 +66,7 @@ def server_kind(request: pytest.FixtureRequest) -> str:
 
 
 def response_to(server: Server, target: str) -> tuple[int, str]:
-    """Return the status and the whole response to exactly this target, which HTTP clients would normalize."""
+    """Return the status and the whole response to this target. No HTTP client is used, because it would normalize the target."""
     with send_request(server, target, "Connection: close") as connection:
         text = connection.makefile("rb").read().decode(errors="replace")
     return int(text.split()[1]), text

@@ -82,7 +82,7 @@ def test_a_user_logs_in_through_a_proxy(start: StartServer) -> None:
     server = start(**PRODUCTION)
     with server.client(headers=THROUGH_PROXY) as browser:
         page = browser.get("/admin/login/")
-        cookie = {"Cookie": f"csrftoken={page.cookies['csrftoken']}"}  # it is Secure, and this client does not use TLS
+        cookie = {"Cookie": f"csrftoken={page.cookies['csrftoken']}"}  # the cookie is Secure, and this client does not use TLS
         form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": page.cookies["csrftoken"]}
 
         login = browser.post("/admin/login/", data=form, headers={**cookie, "Origin": "https://mail.example.com"})

@@ -1,4 +1,4 @@
-"""`python manage.py disable_two_factor USERNAME`: for users who have lost their authenticator app and recovery codes."""
+"""`python manage.py disable_two_factor USERNAME`: for a user who has lost their authenticator app and recovery codes."""
 
 from typing import Any
 

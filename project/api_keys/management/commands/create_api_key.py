@@ -1,4 +1,4 @@
-"""`python manage.py create_api_key NAME --scope emails:send [--scope …] [--sender …] [--expires 90d]`: prints the key only."""
+"""`python manage.py create_api_key NAME --scope emails:send [--scope …] [--sender …] [--expires 90d]`: prints only the key."""
 
 from datetime import datetime
 from typing import Any

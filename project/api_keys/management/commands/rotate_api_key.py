@@ -1,4 +1,4 @@
-"""`python manage.py rotate_api_key PREFIX [--overlap 24h]`: replaces a key's secret, and prints the new key only."""
+"""`python manage.py rotate_api_key PREFIX [--overlap 24h]`: replaces a key's secret, and prints only the new key."""
 
 from typing import Any
 

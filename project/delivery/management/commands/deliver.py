@@ -16,14 +16,14 @@ from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
 from project.transports.factory import CHECK_TAG
 
-UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without REDIS_URL, other processes cannot wake this one
+UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without REDIS_URL, other processes cannot wake this process
 
 
 class Command(BaseCommand):
     """Deliver emails until SIGTERM or Ctrl-C."""
 
     help = "Deliver queued emails in a process of its own. Set DELIVERY_WORKER=external for the servers beside it."
-    requires_system_checks = (CHECK_TAG,)  # `prepare` and `check` run all of them
+    requires_system_checks = (CHECK_TAG,)  # the commands `prepare` and `check` run all system checks
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the options that define when to stop."""
@@ -32,8 +32,8 @@ class Command(BaseCommand):
         until.add_argument("--subprocess", action="store_true", help="internal: started by a server (DELIVERY_WORKER=subprocess)")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the worker, on uvloop where it is installed."""
-        if not options["subprocess"]:  # the server has checked it, and waits for this process to start
+        """Run the worker, on uvloop if it is installed."""
+        if not options["subprocess"]:  # the server has already checked the database, and waits for this process to start
             with startup_connection():
                 refuse_incompatible_database()
         deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
@@ -69,7 +69,7 @@ def _worker(poll_interval: float) -> DeliveryWorker:
 async def _deliver_until_signal(worker: DeliveryWorker) -> None:
     stopping = asyncio.Event()
     numbers = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the process runs under nohup
         numbers.remove(signal.SIGHUP)
     for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

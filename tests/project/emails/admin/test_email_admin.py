@@ -26,7 +26,7 @@ CreateEmail = Callable[..., Email]
 
 @pytest.fixture
 def subjects(browser: Client) -> Subjects:
-    """Return the subjects in the list, from top to bottom."""
+    """Return a function that gets the subjects in the list, from top to bottom."""
 
     def subjects(**query: str) -> list[str]:
         return [email.subject for email in browser.get(LIST, query).context["cl"].result_list]
@@ -36,7 +36,7 @@ def subjects(browser: Client) -> Subjects:
 
 @pytest.fixture
 def create_email(submit_email: SubmitEmail) -> CreateEmail:
-    """Create an email with this subject and these column values."""
+    """Return a function that creates an email with this subject and these column values."""
 
     def create_email(subject: str, **columns: object) -> Email:
         email = submit_email(subject)
@@ -134,7 +134,7 @@ def test_searches_by_id_message_id_and_recipient(subjects: Subjects, submit_emai
 def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None) -> None:
     page = browser.get(LIST, {"status": "failed", "tag": "a:b", "after": str(UUID(int=1))}).content.decode()
 
-    assert page.count('<input type="hidden" name="status" value="failed">') == 3  # of two filters and the search
+    assert page.count('<input type="hidden" name="status" value="failed">') == 3  # one in each form: two filters and the search
     assert 'name="after"' not in page
 
 
@@ -180,7 +180,7 @@ def test_a_list_counts_no_rows_and_needs_no_query_per_email(browser: Client, cre
     for number in range(5):
         create_email(f"{number}", owner=f"key:{number}")
 
-    assert len(queries()) <= len(queries_for_one) + 1  # one query for the names of all keys
+    assert len(queries()) <= len(queries_for_one) + 1  # the extra query gets the names of all keys
     assert "COUNT" not in "".join(queries_for_one)
     assert '"html"' not in "".join(queries_for_one)
 
@@ -236,7 +236,7 @@ def test_cancels_a_queued_email(browser: Client, create_email: CreateEmail) -> N
     waiting.refresh_from_db()
     assert waiting.status == "canceled"
     assert messages == ["“waiting”: Canceled."]
-    assert waiting.events.last().type == "email.canceled"  # type: ignore[union-attr]  # an email has events
+    assert waiting.events.last().type == "email.canceled"  # type: ignore[union-attr]  # not None, because the email has events
 
 
 def test_a_button_on_the_page_applies_the_action(browser: Client, create_email: CreateEmail, owner: User) -> None:

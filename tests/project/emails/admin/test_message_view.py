@@ -33,14 +33,14 @@ RAW = build_message(DRAFT, message_id="<1@example.com>", date=NOW)
 
 @pytest.fixture
 def email(submit_email: SubmitEmail) -> Email:
-    """An email with HTML, an inline image, an attachment and a custom header."""
+    """Return an email with HTML, an inline image, an attachment and a custom header."""
     email = submit_email()
     RawMessage.objects.filter(email=email).update(content=RAW)
     return email
 
 
 def message_url(row: Email | MailboxMessage, part: str) -> str:
-    """Return the URL of a message's page, HTML or source."""
+    """Return the URL of a message's page, or of its HTML or source."""
     return f"/admin/{row._meta.app_label}/{row._meta.model_name}/{row.pk}/{part}/"
 
 

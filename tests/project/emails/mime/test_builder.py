@@ -82,7 +82,7 @@ FILENAMES = [
 
 
 def parsed(draft: Draft) -> EmailMessage:
-    """Build and parse the message, and check that every relay can transport its bytes."""
+    """Build and parse the message, and check that every relay can transmit its bytes."""
     raw = build_message(draft, message_id=MESSAGE_ID, date=DATE)
     assert max(raw) < 128
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
@@ -183,7 +183,7 @@ def test_a_name_survives_the_round_trip(name: str) -> None:
 def test_a_long_name_survives_the_round_trip(name: str) -> None:
     raw = build_message(replace(DRAFT, sender=f"{name} <a@b.example>"), message_id=MESSAGE_ID, date=DATE)
 
-    # The newer parser inserts spaces into such a name; the older one decodes it correctly.
+    # Python's newer parser inserts spaces into such a name, but the older parser decodes the name correctly.
     decoded = str(make_header(decode_header(email.message_from_bytes(raw)["From"])))
     assert decoded == f"{name} <a@b.example>"
 
@@ -256,7 +256,7 @@ def test_converts_html_to_text(html: str, text: str) -> None:
 
 
 def test_broken_html_takes_linear_time() -> None:
-    assert html_to_text("<a " * 100_000).startswith("<a <a")  # as tags, they would take the parser minutes
+    assert html_to_text("<a " * 100_000).startswith("<a <a")  # if these were parsed as tags, the parser would take minutes
 
 
 @pytest.mark.parametrize("html", ["<p>" * 4_000_000, f"<a {'a ' * 6_000_000}>", f"{'<!-- -->' * 1_500_000}x"])

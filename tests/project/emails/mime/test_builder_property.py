@@ -79,7 +79,7 @@ def format_mailbox(mailbox: tuple[str, str]) -> str:
 
 
 def parsed(draft: Draft) -> EmailMessage:
-    """Prepare and parse an email, and check that every relay can transport its bytes."""
+    """Prepare and parse an email, and check that every relay can transmit its bytes."""
     prepared = prepare_email(NewEmail(draft), now=DATE)
     raw = bytes(prepared.content)
     assert max(raw) < 128
@@ -93,7 +93,7 @@ def parsed(draft: Draft) -> EmailMessage:
 
 
 def mailboxes_in(message: EmailMessage, name: str) -> list[tuple[str, str]]:
-    """Return names and addresses. The newer parser inserts spaces into long names; the older one decodes them correctly."""
+    """Return names and email addresses, decoded by Python's older parser. The newer parser inserts spaces into long names."""
     (value,) = (value for header, value in message.raw_items() if header == name)
     return [
         (str(make_header(decode_header(encoded))), spec) for encoded, spec in getaddresses([re.sub(r"\r?\n", "", str(value))])
@@ -101,7 +101,7 @@ def mailboxes_in(message: EmailMessage, name: str) -> list[tuple[str, str]]:
 
 
 def lines_of(text: str) -> list[str]:
-    """Return the lines of a text, whether or not the last one has a line end."""
+    """Return the lines of a text. The result is the same with and without a line end after the last line."""
     lines = re.split(r"\r\n|\r|\n", text)
     return lines if lines[-1] or len(lines) == 1 else lines[:-1]
 
@@ -123,7 +123,7 @@ def file_of(part: EmailMessage) -> tuple[str, bytes, str, str]:
 
 
 def expected_file(attachment: Attachment) -> tuple[str, bytes, str, str]:
-    """Return the same of an attachment."""
+    """Return the name, content, content type and Content-ID that the part of an attachment must have."""
     content_id = "" if attachment.content_id is None else f"<{attachment.content_id}>"
     return attachment.filename, attachment.content, attachment.content_type.partition(";")[0], content_id
 

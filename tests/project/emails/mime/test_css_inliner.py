@@ -19,7 +19,7 @@ STYLED = re.compile(r'<p[^>]* style="color: red;"')
 
 @pytest.fixture
 def stylesheet_server() -> Iterator[tuple[str, list[str]]]:
-    """A web server for style sheets: its URL, and the paths that were requested."""
+    """Run a web server for style sheets. Return its URL, and a list of the paths that clients requested."""
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -207,7 +207,7 @@ def test_leaves_html_with_too_many_rules_unchanged() -> None:
 
 
 def test_inlines_the_style_sheet_of_a_newsletter() -> None:
-    """Check with 16 KB of styles, which is about the limit of Gmail."""
+    """Use 16 KB of styles, which is about the limit of Gmail."""
     rules = "".join(f".c{number} td{{padding:{number}px;margin:0 {number}px;width:{number}%}}" for number in range(250))
 
     assert STYLED.search(inline_css(f"<style>p{{color:red}}{rules}</style>" + "<p>Hi</p>" * 700))

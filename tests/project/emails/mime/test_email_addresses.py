@@ -1,4 +1,4 @@
-"""Addresses with display names, and the envelope made from them."""
+"""Email addresses with display names, and the envelope recipients that are made from them."""
 
 import email
 import email.policy

@@ -15,13 +15,13 @@ from tests.project.transports.fake_relay import unsaved_email, until
 
 pytestmark = pytest.mark.anyio
 
-ENVELOPE = 3  # commands: MAIL, RCPT, DATA
+ENVELOPE = 3  # number of commands in an envelope with one recipient: MAIL, RCPT, DATA
 NO_USER = b"550 5.1.1 No such user\r\n"
 OK, GO_ON, ACCEPTED = b"250 2.0.0 OK\r\n", b"354 Go on\r\n", b"250 2.0.0 Accepted\r\n"
 
 
 class PipeliningRelay:
-    """A relay that replies only to a whole envelope, so a client that waits for the reply to each command never gets one."""
+    """A relay that replies only after a whole envelope, so that a client without pipelining waits forever."""
 
     def __init__(self, *replies: bytes) -> None:
         self.replies = replies or (OK, OK, GO_ON)
@@ -30,7 +30,7 @@ class PipeliningRelay:
         self.ended = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Reply on one connection."""
+        """Reply on one connection until the client closes it."""
         writer.write(b"220 relay\r\n")
         while line := (await reader.readline()).decode().strip():
             self.commands.append(line)
@@ -157,7 +157,7 @@ async def test_disconnects_from_a_relay_that_stops_reading() -> None:
         connection = SmtpTransport(Relay("127.0.0.1", port, timeout=0.1)).create_connection()
         result = await connection.send(unsaved_email(text="a long text " * 1_000_000))
 
-        await until(lambda: _open_files() == before + 1)  # the socket of the relay
+        await until(lambda: _open_files() == before + 1)  # only the relay's socket is still open
         ended.set()
 
     assert result.error.startswith("SMTPReadTimeoutError: ")

@@ -1,4 +1,4 @@
-"""Reading a relay's replies."""
+"""Parsing the replies of a relay."""
 
 import smtplib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from requests import Response
 
 from project.transports.smtp.replies import Reply, describe_error, is_bad_address, rejections_from, reply_from_error
 
-# The text
+# The text of a reply
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_replies_with_the_same_sanitized_text_are_equal() -> None:
     assert Reply(550, "a\nb") == Reply(550, "a b")
 
 
-# The codes
+# The codes of a reply
 
 
 @pytest.mark.parametrize(

@@ -42,13 +42,13 @@ class StoringHandler:
 
 
 def authenticate_ada(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, login: LoginPassword) -> AuthResult:
-    """Accept the login of Ada."""
+    """Accept only a login as Ada with PASSWORD."""
     return AuthResult(success=login == LoginPassword(b"ada", PASSWORD.encode()), handled=False)
 
 
 @contextmanager
 def strict_relay(**options: Any) -> Iterator[tuple[int, StoringHandler]]:
-    """Run an aiosmtpd server with these options. Return its port, and the handler with the messages."""
+    """Run an aiosmtpd server with these options. Return its port, and the handler that stores the messages."""
     handler = StoringHandler()
     controller = Controller(handler, hostname="127.0.0.1", port=free_port(), **options)
     controller.start()
@@ -60,7 +60,7 @@ def strict_relay(**options: Any) -> Iterator[tuple[int, StoringHandler]]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with a self-signed certificate for 127.0.0.1 and its key."""
+    """Return a file that contains a self-signed certificate for 127.0.0.1 and its private key."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
     builder = builder.not_valid_before(timezone.now() - timedelta(days=1)).not_valid_after(timezone.now() + timedelta(days=1))
@@ -74,7 +74,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
-    """Return the TLS context of a server with that certificate."""
+    """Return the TLS context of a server with this certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     return context
