@@ -16,7 +16,7 @@ EXIT_CODE_FOUND = 200
 
 
 def tool(name: str) -> str:
-    """Return the path of a program that requirements-dev.txt installs. Skips the test if it is not installed."""
+    """Return the path of a program that requirements-dev.txt installs. Skips the test if the program is not installed."""
     return shutil.which(name) or pytest.skip(f"{name} is not installed")
 
 

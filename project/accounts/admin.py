@@ -55,11 +55,11 @@ class RestrictedUserAdmin(PrivilegeRestrictedAdmin, UserAdmin):  # type: ignore[
     """Django's user admin. Only a superuser can make another user a superuser."""
 
     def manageable_by(self, user: User) -> QuerySet[User]:
-        """Return the users with no more permissions than `user`."""
+        """Return the users who have no permission beyond those of `user`."""
         return manageable_users(user)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        """Return Django's read-only fields, and `is_superuser` unless the user is a superuser."""
+        """Return Django's read-only fields, and also `is_superuser` if the logged-in user is not a superuser."""
         fields = list(super().get_readonly_fields(request, obj))
         return fields if request.user.is_superuser else [*fields, "is_superuser"]
 
@@ -78,12 +78,12 @@ class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
     list_filter = ("confirmed",)
 
     def manageable_by(self, user: User) -> QuerySet[Any]:
-        """Return the devices of users with no more permissions than `user`."""
+        """Return the devices of users who have no permission beyond those of `user`."""
         devices: QuerySet[Any] = self.model._default_manager.filter(user__in=manageable_users(user))
         return devices
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        """Return Django's field, limited to users with no more permissions than the logged-in user."""
+        """Return Django's field, limited to users who have no permission beyond those of the logged-in user."""
         users = manageable_users(cast("User", request.user))
         return super().formfield_for_foreignkey(
             db_field, request, **kwargs | {"queryset": users, "error_messages": PRIVILEGE_ERRORS}

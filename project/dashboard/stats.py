@@ -93,7 +93,7 @@ class Bucket:
 
 
 def bucket_counts(resolution: Resolution, *, now: datetime) -> dict[datetime, dict[str, int]]:
-    """Return the number of sent, delayed and failed emails by the start of their bucket, oldest first."""
+    """Return the number of sent, delayed and failed events in each bucket, by the bucket's start, oldest first."""
     keys = {start: f"dashboard-bucket:{resolution.name}:{start.timestamp():.0f}" for start in resolution.bucket_starts(now)}
     cached: dict[str, Bucket] = cache.get_many(keys.values())
     counts, low, high = {}, 0, last_event_id() + 1

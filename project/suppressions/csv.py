@@ -37,7 +37,9 @@ class ImportResult:
 
 
 def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
-    """Add the email addresses of a CSV file to the list: UTF-8, one `address,reason` per line, with or without a header.
+    """Add the email addresses of a CSV file to the suppression list.
+
+    The file is UTF-8, and has one `address,reason` per line, with or without a header.
 
     `file` yields lines, like an open file or an upload. Invalid lines are skipped and reported; they do not stop the import.
     Lines are parsed outside of transactions and written in batches, so a long file does not block other writers.

@@ -57,7 +57,7 @@ MISBEHAVIORS = (
 
 @pytest.fixture
 def moments() -> Iterator[int]:
-    """Return the moments at which to kill a process, as random numbers of emails that are spread over the whole run."""
+    """Return after how many emails to kill a process: random numbers in ascending order, up to the whole run."""
     rng = random.Random(os.environ.get("CRASH_SEED", "42"))  # noqa: S311  # not for security
     return iter([int((kill + rng.random()) * EMAILS / KILLS) for kill in range(KILLS)])
 

@@ -1,4 +1,4 @@
-"""The one way from async code to Django's ORM.
+"""The only way to use Django's ORM from async code.
 
 Django keeps one connection per thread, and cleans it up on signals that FastAPI never sends. asgiref's `sync_to_async` runs all
 callers on one thread, or each request on a new thread with a new connection. In this module, a bounded pool of threads keeps its

@@ -70,8 +70,8 @@ class SmtpConnection(asyncio.Protocol):
     async def send(self, sender: str, recipients: Sequence[str], content: bytes) -> tuple[dict[str, RawReply], RawReply]:
         """Send one email. Return the rejected recipients with their replies, and the reply to the message.
 
-        Raises aiosmtplib's SMTPSenderRefused, SMTPRecipientsRefused (if all are rejected), SMTPServerDisconnected and
-        SMTPReadTimeoutError, SMTPResponseException for a 421, and `MessageRejected`.
+        Raises `MessageRejected`, or an error of aiosmtplib: SMTPSenderRefused; SMTPRecipientsRefused if all recipients are
+        rejected; SMTPResponseException for a 421; SMTPServerDisconnected; or SMTPReadTimeoutError.
         """
         self._transcript, self.content_started = [], False
         size = f" SIZE={len(content)}" if self._size else ""

@@ -33,7 +33,7 @@ class SmtpTransport:
 
 
 class SmtpRelayConnection:
-    """One connection to the relay. It is opened when an email is sent, and opened again when the relay has closed it."""
+    """One connection to the relay. `send` opens it if it is not open: at first, and after the relay closed it."""
 
     def __init__(self, relay: Relay, tls: ssl.SSLContext | None) -> None:
         self._relay = relay
