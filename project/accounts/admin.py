@@ -20,7 +20,7 @@ from project.accounts.models import User
 from project.admin.input_validation import RestrictedLookupsAdmin
 
 PRIVILEGE_ERRORS = {
-    "invalid_choice": "You can only grant permissions that you have, and only to users with no more permissions than you."
+    "invalid_choice": "You can only grant permissions that you have, and only to users who have no permission beyond yours."
 }
 
 

@@ -96,7 +96,7 @@ def test_staff_cannot_grant_permissions_that_they_lack(staff: Client, stranger: 
 
 @pytest.fixture(params=["superuser", "deactivated superuser", "permission", "deactivated permission", "group"])
 def more_privileged_user(request: pytest.FixtureRequest, stranger: User) -> User:
-    """Return a user with more permissions than the teammate."""
+    """Return a user who has a permission that the teammate does not have."""
     stranger.is_superuser, stranger.is_active = "superuser" in request.param, "deactivated" not in request.param
     stranger.save()
     if "permission" in request.param:
@@ -165,7 +165,7 @@ def test_staff_cannot_manage_the_device_of_a_more_privileged_user(staff: Client,
     assert staff.post(f"{path}/{device.pk}/delete/", {"post": "yes"}).status_code == 403
     assert staff.post(f"{path}/{device.pk}/change/", {"name": "x"}).status_code == 403
     response = staff.post(f"{path}/{other.pk}/change/", {"user": owner.pk, "name": "x"})
-    assert "only to users with no more permissions than you" in response.content.decode()
+    assert "only to users who have no permission beyond yours" in response.content.decode()
     assert set(model.objects.values_list("user", flat=True)) == {owner.pk, stranger.pk}
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.models import CredentialsVersion, User
 from project.api_keys.cache import authenticate_api_key_cached
-from project.api_keys.keys import create_key, rotate_key
+from project.api_keys.keys import create_key, revoke_key, rotate_key
 from project.api_keys.models import ApiKey
 from project.auth import credential_changes
 from project.auth.credential_changes import credentials_changed, poll_credential_changes
@@ -44,10 +45,6 @@ def _change_password(user: User) -> None:
     user.save()
 
 
-def _rotate(_user: User) -> None:
-    rotate_key(create_key("shop", scopes=[])[:11], overlap=timedelta(), now=timezone.now())
-
-
 CHANGES: dict[str, Change] = {
     "key created": lambda _user: create_key("shop", scopes=[]),
     "password changed": _change_password,
@@ -69,6 +66,25 @@ def test_announces_a_change_after_its_commit(
 
     with django_capture_on_commit_callbacks(execute=True):
         CHANGES[name](teammate)
+        assert announcements == []
+
+    assert announcements != []
+    assert current_version() > before
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("change", [partial(rotate_key, overlap=timedelta()), revoke_key], ids=["rotated", "revoked"])
+def test_announces_a_change_of_an_existing_key(
+    change: Callable[..., object], announcements: Announcements, django_capture_on_commit_callbacks: Any
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        create_key("shop", scopes=[])
+    prefix = ApiKey.objects.get().prefix
+    announcements.clear()
+    before = current_version()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        change(prefix, now=timezone.now())
         assert announcements == []
 
     assert announcements != []

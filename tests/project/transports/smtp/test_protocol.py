@@ -15,7 +15,6 @@ from tests.project.transports.fake_relay import unsaved_email, until
 
 pytestmark = pytest.mark.anyio
 
-ENVELOPE = 3  # number of commands in an envelope with one recipient: MAIL, RCPT, DATA
 NO_USER = b"550 5.1.1 No such user\r\n"
 OK, GO_ON, ACCEPTED = b"250 2.0.0 OK\r\n", b"354 Go on\r\n", b"250 2.0.0 Accepted\r\n"
 
