@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from project.bridge.processes.supervised_process import ControlPipe, SupervisedProcess, connect_to_supervisor
-from project.config.environment import BASE_DIR
+from project.config.variables.server import BASE_DIR
 from project.delivery.worker import DeliveryWorker, wake_on_local_signal
 from project.events.log import events_committed
 from project.metrics.counters import EventCounts, add_counts, events_counted, merge_counts

@@ -1,0 +1,1 @@
+"""The environment variables, one module per subject. `project.config.environment` joins them."""
