@@ -2,33 +2,52 @@
 
 Closed: all emails are sent. Open: no email is sent, for a pause that doubles with each failure. Half-open, after the pause: one
 email is sent as a probe, and its result closes or reopens the breaker.
+
+The breaker opens when no connection to the relay can be opened. It also opens when many different emails in a row fail for a
+reason that may be the relay's, such as a 421 to every MAIL. These failures count for the emails too, so each probe sends another
+email, and an email that causes its failure itself cannot keep the breaker open (decision 0024).
 """
 
-from datetime import datetime
+from collections.abc import Hashable
+from datetime import datetime, timedelta
 
 from project.delivery.models import RelayOutage
 from project.delivery.retry_policy import MAX_PAUSE, pause_after
+
+MIN_SUSPECTED_EMAILS = 40  # different emails in a row; one caller's bad batch of this size should not pause all others
+MAX_SUSPECTED_PAUSE = timedelta(seconds=30)  # short, because the relay may work for other emails
 
 
 class CircuitBreaker:
     """The state of one worker's breaker, in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_suspected: int = MIN_SUSPECTED_EMAILS) -> None:
+        """Create a closed breaker. It opens after suspected failures of `max_suspected` different emails in a row."""
         self.failures = 0  # consecutive failures of the relay itself, not of single emails
         self.next_probe_at: datetime | None = None
         self.error = ""
+        self._max_suspected = max_suspected
+        self._suspected: set[Hashable] = set()  # emails that failed in a row for a reason that may be the relay's
 
     def record_failure(self, error: str, *, now: datetime) -> bool:
         """Open the breaker, or after a failed probe open it again for longer. Return whether the state changed."""
-        if self._is_open(now):
-            return False  # the attempt was in flight when the breaker opened
-        self.failures += 1
-        self.next_probe_at, self.error = pause_after(self.failures, now=now), error
-        return True
+        return self._open(error, now=now, maximum=MAX_PAUSE)
+
+    def record_suspected_failure(self, email_id: Hashable, error: str, *, now: datetime) -> bool:
+        """Record a failure of one email that the relay may have caused. Return whether the state changed.
+
+        Opens the breaker after many different emails in a row, and opens it again after a failed probe.
+        """
+        if not self.failures:
+            self._suspected.add(email_id)
+            if len(self._suspected) < self._max_suspected:
+                return False
+        return self._open(error, now=now, maximum=MAX_SUSPECTED_PAUSE)
 
     def record_success(self) -> bool:
         """Close the breaker. Return whether the state changed."""
         was_closed, self.failures, self.next_probe_at = self.failures == 0, 0, None
+        self._suspected.clear()
         return not was_closed
 
     def capacity(self, limit: int, *, in_flight: int, now: datetime) -> int:
@@ -36,6 +55,13 @@ class CircuitBreaker:
         if self._is_open(now):
             return 0
         return max(0, 1 - in_flight) if self.failures else limit
+
+    def _open(self, error: str, *, now: datetime, maximum: timedelta) -> bool:
+        if self._is_open(now):
+            return False  # the attempt was in flight when the breaker opened
+        self.failures += 1
+        self.next_probe_at, self.error = min(pause_after(self.failures, now=now), now + maximum), error
+        return True
 
     def _is_open(self, now: datetime) -> bool:
         # If the pause would last longer than `MAX_PAUSE`, the clock was set back, and the pause counts as over.

@@ -140,7 +140,7 @@ def _decide_recipient(rejection: Reply | None, result: SendResult, *, can_retry:
     """Return the final result of one recipient, or None to retry."""
     if rejection is None and not result.error:
         return recipient_result(Status.SENT, result.reply)
-    is_temporary = not rejection.is_permanent if rejection else result.failure_kind == FailureKind.TEMPORARY
+    is_temporary = not rejection.is_permanent if rejection else result.failure_kind != FailureKind.PERMANENT
     if is_temporary and can_retry:
         return None
     is_bad = rejection is not None and is_bad_address(rejection)

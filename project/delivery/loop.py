@@ -9,11 +9,12 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
-from project.delivery.circuit_breaker import CircuitBreaker, save_outage
+from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, save_outage
 from project.delivery.claim import claim_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
 from project.delivery.liveness import dead_workers, live_workers, remove_dead
 from project.delivery.sender_pool import SenderPool
@@ -41,8 +42,8 @@ class DeliveryLoop:
         self._name = name
         self._folder = folder
         self._poll_interval = poll_interval
-        self._breaker = CircuitBreaker()
         self._pool = SenderPool(create_transport(), self._on_result)
+        self._breaker = CircuitBreaker(max_suspected=max(MIN_SUSPECTED_EMAILS, 2 * self._pool.max_connections))
         self._target = 2 * self._pool.max_connections  # how many emails should be in flight
         self._wake_up = asyncio.Event()
         self._release_lock = asyncio.Lock()
@@ -165,8 +166,8 @@ class DeliveryLoop:
             return self._poll_interval
         return min(max((due - timezone.now()).total_seconds(), 0.0), self._poll_interval)
 
-    async def _on_result(self, result: SendResult) -> None:
-        if update_breaker(self._breaker, result, now=timezone.now()):
+    async def _on_result(self, email: Email, result: SendResult) -> None:
+        if update_breaker(self._breaker, email.id, result, now=timezone.now()):
             if self._breaker.next_probe_at is not None:
                 logger.error("The relay is unavailable; next attempt at %s", f"{self._breaker.next_probe_at:%H:%M:%S}")
                 await self._release_waiting()
@@ -198,11 +199,13 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
             await event.wait()
 
 
-def update_breaker(breaker: CircuitBreaker, result: SendResult, *, now: datetime) -> bool:
-    """Record a result, and return whether the breaker's state changed.
+def update_breaker(breaker: CircuitBreaker, email_id: UUID, result: SendResult, *, now: datetime) -> bool:
+    """Record the result of an email, and return whether the breaker's state changed.
 
-    Any result except `RELAY_UNAVAILABLE` shows that the relay works.
+    Any reply about the email or about one of its recipients shows that the relay works.
     """
     if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
         return breaker.record_failure(result.error, now=now)
+    if result.may_be_relay_error:
+        return breaker.record_suspected_failure(email_id, result.error, now=now)
     return breaker.record_success()

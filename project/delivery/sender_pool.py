@@ -31,11 +31,11 @@ IDLE_TIMEOUT_SECONDS = 10.0  # until an unused connection is closed
 RECORD_RETRY_SECONDS = 1.0  # between attempts to store a result while the database is unavailable
 CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # before a connection beyond the relay's limit tries again
 
-OnResult = Callable[[SendResult], Awaitable[None]]
+OnResult = Callable[[Email, SendResult], Awaitable[None]]
 
 
 class SenderPool:
-    """One sender task per connection of a transport. `on_result` is called with each result after its commit."""
+    """One sender task per connection of a transport. `on_result` is called with each email and its result after the commit."""
 
     def __init__(self, transport: Transport, on_result: OnResult) -> None:
         self.max_connections = transport.max_connections
@@ -127,7 +127,7 @@ class SenderPool:
             _log_decision(email, decision)
         self.in_flight_ids.discard(email.id)
         self._retried_ids.discard(email.id)
-        await self._on_result(result)
+        await self._on_result(email, result)
 
     async def _commit(self, attempt: Attempt) -> DeliveryDecision:
         """Store a result, and return the decision after the commit.

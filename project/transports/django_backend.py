@@ -61,14 +61,15 @@ class DjangoBackendConnection:
 def send_through_backend(email: Email) -> SendResult:
     """Send one email through Django's backend.
 
-    An exception fails only this email; other emails are still sent (django-mailer#48).
-    If the backend cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and the email stays queued.
+    An exception during sending fails only this email; other emails are still sent (django-mailer#48). If the backend cannot be
+    loaded or cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and the email stays queued.
     """
     try:
         with managed_connections():  # the backend may store emails in the database, on this thread
             email.refresh_from_db(fields=email.get_deferred_fields() & ADDRESS_FIELDS)
-            connection = get_connection()
-            if (error := _opening_error(connection)) is not None:
+            try:
+                connection = _open_connection()
+            except Exception as error:  # noqa: BLE001  # raised before the backend got the email
                 return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
             with closing(connection):
                 message = RawEmailMessage(email, connection, recipients=email.pending_recipients)
@@ -107,9 +108,7 @@ def _capture_rejections(connection: BaseEmailBackend, message: RawEmailMessage) 
     smtp.sendmail = capturing_sendmail
 
 
-def _opening_error(connection: BaseEmailBackend) -> OSError | None:
-    try:
-        connection.open()
-    except OSError as error:  # smtplib's exceptions are OSErrors too
-        return error
-    return None
+def _open_connection() -> BaseEmailBackend:
+    connection: BaseEmailBackend = get_connection()
+    connection.open()
+    return connection

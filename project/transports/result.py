@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from project.transports.smtp.error_classification import FailureKind
-from project.transports.smtp.replies import Reply
+from project.transports.smtp.replies import RELAY_CODES, Reply
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,13 @@ class SendResult:
     rejections: Mapping[str, Reply] = field(default_factory=dict)
     smtp_transcript: str = ""
     sender_rejected: bool = False
+
+    @property
+    def may_be_relay_error(self) -> bool:
+        """Return whether the relay may be the cause of a temporary failure: no reply is about a recipient of this email.
+
+        If many different emails in a row fail this way, the relay is unavailable.
+        """
+        if not self.error or self.failure_kind != FailureKind.TEMPORARY:
+            return False
+        return all(reply.code in RELAY_CODES for reply in self.rejections.values())

@@ -19,6 +19,12 @@ BAD_ADDRESS_CODES = frozenset({"5.1.1", "5.1.2", "5.1.3", "5.5.0"})
 TEMPORARY_HTTP_STATUSES = frozenset({401, 403, 408, 429})
 
 
+# Replies about the login or TLS (RFC 3207 section 4, RFC 4954 section 6). An operator can fix the cause, so they are temporary.
+LOGIN_REQUIRED_CODES = frozenset({530, 534, 535, 538})
+# Replies that say nothing about the email: 421 closes the connection (RFC 5321 section 3.8), and 454 means no login or TLS now.
+RELAY_CODES = LOGIN_REQUIRED_CODES | {421, 454}
+
+
 class MessageRejected(aiosmtplib.SMTPDataError):
     """The relay rejected the whole message. `recipients` maps the recipients that it had rejected before to its replies."""
 
@@ -74,8 +80,8 @@ class Reply:
 
     @property
     def is_permanent(self) -> bool:
-        """Return whether another attempt would be rejected again (5xx)."""
-        return 500 <= self.code < 600
+        """Return whether another attempt would be rejected again (5xx, except replies about the login)."""
+        return 500 <= self.code < 600 and self.code not in LOGIN_REQUIRED_CODES
 
     @property
     def requested_delay(self) -> timedelta | None:

@@ -13,7 +13,7 @@ from project.transports.base import failed_result
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind, classify_error
 from project.transports.smtp.protocol import SmtpConnection
-from project.transports.smtp.replies import Reply, rejections_from
+from project.transports.smtp.replies import LOGIN_REQUIRED_CODES, Reply, rejections_from, reply_from_error
 
 
 class SmtpTransport:
@@ -72,12 +72,11 @@ class SmtpRelayConnection:
         try:
             rejected, reply = await smtp.send(addr_spec(email.sender), email.pending_recipients, bytes(email.raw_message.content))
         except BaseException as error:
-            failure_kind = classify_error(error)
-            if not _is_rejection(error) or failure_kind == FailureKind.RELAY_UNAVAILABLE:
-                smtp.close()  # client and relay may disagree about the protocol state, or the relay accepts no email
+            if not _is_rejection(error) or _is_about_login(error):
+                smtp.close()  # client and relay may disagree about the protocol state, or the login of the connection has ended
             if not isinstance(error, Exception):
                 raise
-            return failed_result(error, failure_kind, smtp_transcript=smtp.transcript)
+            return failed_result(error, classify_error(error), smtp_transcript=smtp.transcript)
         return SendResult(reply=Reply(*reply), rejections=rejections_from(rejected), smtp_transcript=smtp.transcript)
 
     async def _connected(self) -> SmtpConnection:
@@ -118,6 +117,11 @@ async def _send_ehlo(client: aiosmtplib.SMTP) -> None:
         await client.ehlo()
     except aiosmtplib.SMTPHeloError:
         await client.helo()
+
+
+def _is_about_login(error: BaseException) -> bool:
+    reply = reply_from_error(error)
+    return reply is not None and reply.code in LOGIN_REQUIRED_CODES
 
 
 def _is_rejection(error: BaseException) -> bool:

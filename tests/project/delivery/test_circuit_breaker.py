@@ -1,6 +1,7 @@
 """The circuit breaker for the relay."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -9,24 +10,28 @@ from project.delivery.loop import update_breaker
 from project.delivery.models import RelayOutage
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
+from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER
 
 NO_ROUTE = SendResult("SMTPConnectError: no route", FailureKind.RELAY_UNAVAILABLE)
+LOST = SendResult("SMTPServerDisconnected: Connection lost", FailureKind.TEMPORARY)
+GREYLISTED = SendResult("451", FailureKind.TEMPORARY, rejections={"ada@example.com": Reply(451, "4.7.1 Greylisted")})
 SECOND = timedelta(seconds=1)
+FIRST = UUID(int=1)
 
 
 @pytest.fixture
 def open_breaker() -> CircuitBreaker:
     """Return a breaker that opened at NOW and stays open for five seconds."""
     breaker = CircuitBreaker()
-    update_breaker(breaker, NO_ROUTE, now=NOW)
+    update_breaker(breaker, FIRST, NO_ROUTE, now=NOW)
     return breaker
 
 
 def test_a_new_breaker_is_closed() -> None:
     breaker = CircuitBreaker()
 
-    changed = update_breaker(breaker, SendResult(), now=NOW)
+    changed = update_breaker(breaker, FIRST, SendResult(), now=NOW)
 
     assert (changed, breaker.failures, breaker.next_probe_at) == (False, 0, None)
     assert breaker.capacity(20, in_flight=7, now=NOW) == 20
@@ -35,14 +40,14 @@ def test_a_new_breaker_is_closed() -> None:
 def test_opens_when_the_relay_is_unavailable() -> None:
     breaker = CircuitBreaker()
 
-    changed = update_breaker(breaker, NO_ROUTE, now=NOW)
+    changed = update_breaker(breaker, FIRST, NO_ROUTE, now=NOW)
 
     assert (changed, breaker.failures, breaker.next_probe_at) == (True, 1, NOW + 5 * SECOND)
     assert breaker.error == "SMTPConnectError: no route"
 
 
 def test_counts_ten_simultaneous_failures_as_one(open_breaker: CircuitBreaker) -> None:
-    changed = [update_breaker(open_breaker, NO_ROUTE, now=NOW + 4 * SECOND) for _ in range(10)]
+    changed = [update_breaker(open_breaker, FIRST, NO_ROUTE, now=NOW + 4 * SECOND) for _ in range(10)]
 
     assert (any(changed), open_breaker.failures, open_breaker.next_probe_at) == (False, 1, NOW + 5 * SECOND)
 
@@ -55,7 +60,7 @@ def test_allows_no_email_while_open_and_one_probe_when_half_open(open_breaker: C
 
 
 def test_a_failed_probe_doubles_the_pause(open_breaker: CircuitBreaker) -> None:
-    changed = update_breaker(open_breaker, NO_ROUTE, now=NOW + 5 * SECOND)
+    changed = update_breaker(open_breaker, FIRST, NO_ROUTE, now=NOW + 5 * SECOND)
 
     assert (changed, open_breaker.failures, open_breaker.next_probe_at) == (True, 2, NOW + 15 * SECOND)
 
@@ -68,26 +73,52 @@ def test_setting_the_clock_back_does_not_extend_the_longest_pause(
 
 
 def test_counts_a_failure_after_the_clock_was_set_back(open_breaker: CircuitBreaker) -> None:
-    changed = update_breaker(open_breaker, NO_ROUTE, now=NOW - timedelta(hours=3))
+    changed = update_breaker(open_breaker, FIRST, NO_ROUTE, now=NOW - timedelta(hours=3))
 
     assert (changed, open_breaker.failures, open_breaker.next_probe_at) == (True, 2, NOW - timedelta(hours=3) + 10 * SECOND)
 
 
-@pytest.mark.parametrize(
-    "result", [SendResult(), SendResult("451", FailureKind.TEMPORARY), SendResult("550", FailureKind.PERMANENT)]
-)
+@pytest.mark.parametrize("result", [SendResult(), GREYLISTED, SendResult("550", FailureKind.PERMANENT)])
 def test_closes_on_any_reply_about_an_email(open_breaker: CircuitBreaker, result: SendResult) -> None:
-    changed = [update_breaker(open_breaker, result, now=NOW + 5 * SECOND) for _ in range(2)]
+    changed = [update_breaker(open_breaker, FIRST, result, now=NOW + 5 * SECOND) for _ in range(2)]
 
     assert (changed, open_breaker.failures, open_breaker.next_probe_at) == ([True, False], 0, None)
     assert open_breaker.capacity(20, in_flight=1, now=NOW + 5 * SECOND) == 20
+
+
+@pytest.mark.parametrize("error", ["530 5.7.0 Log in first", "OSError: no", "421 4.3.2 Closing"])
+def test_opens_after_many_different_emails_in_a_row_that_the_relay_may_have_failed(error: str) -> None:
+    breaker, result = CircuitBreaker(max_suspected=3), SendResult(error, FailureKind.TEMPORARY)
+
+    changed = [update_breaker(breaker, UUID(int=number), result, now=NOW) for number in (1, 2, 2, 2, 3)]
+
+    assert (changed, breaker.failures, breaker.error) == ([False, False, False, False, True], 1, error)
+
+
+@pytest.mark.parametrize("between", [SendResult(), GREYLISTED, SendResult("550", FailureKind.PERMANENT)])
+def test_stays_closed_while_some_emails_get_a_reply(between: SendResult) -> None:
+    breaker = CircuitBreaker(max_suspected=3)
+
+    for number in range(9):
+        update_breaker(breaker, UUID(int=number), between if number % 3 == 2 else LOST, now=NOW)
+
+    assert breaker.failures == 0
+
+
+def test_a_suspected_failure_of_the_probe_opens_it_again_for_at_most_half_a_minute(open_breaker: CircuitBreaker) -> None:
+    now = NOW
+    for number in range(10):
+        now = open_breaker.next_probe_at or now
+        update_breaker(open_breaker, UUID(int=number), LOST, now=now)
+
+    assert (open_breaker.failures, open_breaker.next_probe_at) == (11, now + 30 * SECOND)
 
 
 @pytest.mark.django_db
 def test_stores_an_outage_while_it_lasts(open_breaker: CircuitBreaker) -> None:
     save_outage(WORKER, open_breaker, now=NOW)
     outage = RelayOutage.objects.get()
-    update_breaker(open_breaker, SendResult(), now=NOW + 5 * SECOND)
+    update_breaker(open_breaker, FIRST, SendResult(), now=NOW + 5 * SECOND)
     save_outage(WORKER, open_breaker, now=NOW + 5 * SECOND)
 
     assert (outage.worker, outage.started_at, outage.next_probe_at, outage.failures) == (WORKER, NOW, NOW + 5 * SECOND, 1)
@@ -99,7 +130,9 @@ def test_stores_an_outage_while_it_lasts(open_breaker: CircuitBreaker) -> None:
 def test_a_longer_outage_keeps_its_start_time(open_breaker: CircuitBreaker) -> None:
     save_outage(WORKER, open_breaker, now=NOW)
 
-    update_breaker(open_breaker, SendResult("SMTPAuthenticationError: no", FailureKind.RELAY_UNAVAILABLE), now=NOW + 6 * SECOND)
+    update_breaker(
+        open_breaker, FIRST, SendResult("SMTPAuthenticationError: no", FailureKind.RELAY_UNAVAILABLE), now=NOW + 6 * SECOND
+    )
     save_outage(WORKER, open_breaker, now=NOW + 6 * SECOND)
 
     outage = RelayOutage.objects.get()

@@ -238,8 +238,6 @@ def test_a_broken_connection_is_temporary(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        smtplib.SMTPConnectError(554, "no"),
-        smtplib.SMTPHeloError(550, "no"),
         smtplib.SMTPAuthenticationError(535, "bad login"),
         smtplib.SMTPAuthenticationError(454, "later"),
         smtplib.SMTPNotSupportedError("no STARTTLS"),
@@ -251,10 +249,12 @@ def test_a_broken_connection_is_temporary(error: Exception) -> None:
         OSError("Network is unreachable"),
         aiosmtplib.SMTPConnectError("refused"),
         aiosmtplib.SMTPConnectTimeoutError("timed out"),
-        aiosmtplib.SMTPConnectResponseError(554, "no"),
-        aiosmtplib.SMTPHeloError(550, "no"),
         aiosmtplib.SMTPAuthenticationError(535, "bad login"),
         aiosmtplib.SMTPSenderRefused(530, "5.7.0 Must issue a STARTTLS command first", "shop@example.com"),
+        aiosmtplib.SMTPSenderRefused(535, "5.7.8 Login first", "shop@example.com"),
+        aiosmtplib.SMTPDataError(538, "5.7.11 Encryption required"),
+        smtplib_rejection(530),
+        aiosmtplib_rejection(534),
         smtplib.SMTPSenderRefused(530, b"5.7.0 Authentication required", "shop@example.com"),
         aiosmtplib.SMTPException("SMTP STARTTLS extension not supported by server."),
         http_failure(requests.ConnectionError),
@@ -265,8 +265,8 @@ def test_a_broken_connection_is_temporary(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_an_error_that_affects_all_emails_means_the_relay_is_unavailable(error: Exception) -> None:
-    assert classify_error(error) is FailureKind.RELAY_UNAVAILABLE
+def test_an_error_that_may_affect_all_emails_is_temporary_for_the_email_that_was_being_sent(error: Exception) -> None:
+    assert classify_error(error) is FailureKind.TEMPORARY
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_missing_extension_that_one_email_needs_is_permanent(error: Exception)
         (404, FailureKind.PERMANENT),
         (413, FailureKind.PERMANENT),
         (422, FailureKind.PERMANENT),
-        (401, FailureKind.RELAY_UNAVAILABLE),
+        (401, FailureKind.TEMPORARY),
         (403, FailureKind.TEMPORARY),
         (408, FailureKind.TEMPORARY),
         (429, FailureKind.TEMPORARY),

@@ -93,7 +93,7 @@ class ResultRecorder:
     def __init__(self) -> None:
         self.results: list[SendResult] = []
 
-    async def __call__(self, result: SendResult) -> None:
+    async def __call__(self, _email: Email, result: SendResult) -> None:
         """Record a result."""
         self.results.append(result)
 

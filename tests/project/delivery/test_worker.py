@@ -17,20 +17,22 @@ from pytest_django import Settings
 
 from project.bridge.database.transactions import _shared_connection_lock, close_threads, run_in_transaction
 from project.config.email_url import Relay
+from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS
 from project.delivery.claim import LEASE, claim_emails
 from project.delivery.liveness import hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
 from project.delivery.models import RelayOutage
 from project.delivery.worker import DeliveryWorker
+from project.emails.mime.builder import Draft
 from project.emails.models import Email
 from project.emails.status import Status
-from project.emails.submit import submit_plain_text_email
+from project.emails.submit import NewEmail, submit_plain_text_email
 from project.events.log import email_queued
 from project.events.models import Event
 from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
 from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 from tests.project.conftest import WORKER
-from tests.project.transports.fake_relay import fake_relay, new_email, queue, until
+from tests.project.transports.fake_relay import DISCONNECT, SmtpStep, fake_relay, new_email, queue, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
 
@@ -81,6 +83,11 @@ def send_to(settings: Settings) -> SendTo:
 def raise_operational_error(*_args: object, **_kwargs: object) -> NoReturn:
     """Raise the error that occurs when the database becomes unavailable."""
     raise OperationalError("the database is unavailable")
+
+
+def from_sender(address: str) -> NewEmail:
+    """Return a new email from this address."""
+    return NewEmail(Draft(address, to=("ada@example.com",), subject="Hi", text="Hi"))
 
 
 async def queue_emails(count: int = 1) -> None:
@@ -273,6 +280,40 @@ async def test_an_unreachable_relay_is_one_failure_and_uses_up_no_attempts(
 
     assert await statuses() == [(Status.QUEUED, 0)] * 30
     assert caplog.text.count("The relay is unavailable") == 1
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "MESSAGE"])
+@pytest.mark.parametrize("reply", ["530 5.7.0 Log in first", "421 4.3.2 Closing", "451 4.3.0 Not this one", DISCONNECT])
+async def test_emails_that_the_relay_never_accepts_do_not_stop_the_others(
+    worker: DeliveryWorker, send_to: SendTo, verb: str, reply: str
+) -> None:
+    is_bad = False
+
+    def reject_bad(step: SmtpStep) -> str | None:
+        nonlocal is_bad
+        is_bad = "bad@" in step.argument if step.verb == "MAIL" else is_bad
+        return reply if is_bad and step.verb == verb else None
+
+    await run_in_transaction(queue, *[from_sender("bad@example.com")] * 6, *[from_sender("good@example.com")] * 9)
+    async with fake_relay(reject_bad) as relay:
+        send_to(relay.relay())
+        await worker.wake_or_deliver()
+
+    assert await statuses() == [(Status.DELAYED, 1)] * 6 + [(Status.SENT, 1)] * 9
+
+
+async def test_pauses_when_the_relay_rejects_every_email_and_sends_another_email_with_each_probe(
+    worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.delivery.circuit_breaker.MAX_SUSPECTED_PAUSE", timedelta(seconds=0.01))
+    await run_in_transaction(queue, *[new_email()] * (MIN_SUSPECTED_EMAILS + 3))
+    async with fake_relay(lambda step: "530 5.7.0 Log in first" if step.verb == "MAIL" else None) as relay:
+        send_to(relay.relay())
+        async with worker.running(grace=GRACE):
+            await wait_until(outages)
+            await until(lambda: relay.emails_started == MIN_SUSPECTED_EMAILS + 3)
+
+    assert await statuses() == [(Status.DELAYED, 1)] * (MIN_SUSPECTED_EMAILS + 3)
 
 
 async def test_deletes_its_outage_when_it_stops(worker: DeliveryWorker, send_to: SendTo) -> None:

@@ -1,6 +1,7 @@
 """Submitting emails, and sending them through Django's email backends."""
 
 import asyncio
+import smtplib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -8,6 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.locmem import EmailBackend as InMemoryBackend
@@ -31,6 +33,7 @@ from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
+from tests.project.delivery.test_retry_policy import http_error
 from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, unsaved_email
 
 LONG_WORD = "x" * 100
@@ -39,9 +42,19 @@ LONG_WORD = "x" * 100
 class UnreachableBackend(BaseEmailBackend):
     """An email backend that cannot connect."""
 
-    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+    def open(self) -> bool:
         """Raise the error that smtplib raises if the port is closed."""
         raise ConnectionRefusedError(111, "Connection refused")
+
+
+class FailingBackend(BaseEmailBackend):
+    """An email backend that connects, but raises an exception for every message."""
+
+    error: Exception
+
+    def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
+        """Raise the exception that the test chose."""
+        raise self.error
 
 
 class RejectingBackend(InMemoryBackend):
@@ -258,6 +271,29 @@ def test_an_unreachable_relay_uses_up_no_attempt(claim: Claim, settings: Setting
 
 
 @pytest.mark.pitfall(29)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(111, "Connection refused"),
+        OSError("no"),
+        smtplib.SMTPAuthenticationError(535, b"Wrong login"),
+        ImproperlyConfigured("no key"),
+        http_error(401),
+    ],
+    ids=repr,
+)
+def test_an_error_of_a_backend_that_got_the_message_counts_for_its_email(
+    claim: Claim, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    settings.EMAIL_BACKEND = dotted_path(FailingBackend)
+    monkeypatch.setattr(FailingBackend, "error", error, raising=False)
+
+    result = send_through_backend(claim())
+
+    assert (result.failure_kind, result.may_be_relay_error) == (FailureKind.TEMPORARY, True)
+
+
+@pytest.mark.pitfall(29)
 def test_a_failing_message_does_not_stop_the_others(submit_email: SubmitEmail, settings: Settings) -> None:
     settings.EMAIL_BACKEND = dotted_path(RejectingBackend)
     for text in ("good", "bad", "better"):
@@ -310,11 +346,14 @@ async def test_a_custom_smtp_backend_reports_rejected_recipients(settings: Setti
 
 
 @pytest.mark.parametrize("name", ["nonsense", "project.nonsense.Backend", "project.emails.models.Nonsense"])
-def test_an_unknown_backend_fails_the_email(claim: Claim, settings: Settings, name: str) -> None:
+def test_with_an_unknown_backend_emails_stay_queued(claim: Claim, settings: Settings, name: str) -> None:
     email = claim()
     settings.EMAIL_BACKEND = name
 
-    assert send_through_backend(email).error.startswith(("ImportError: ", "ModuleNotFoundError: "))
+    result = send_through_backend(email)
+
+    assert result.error.startswith(("ImportError: ", "ModuleNotFoundError: "))
+    assert result.failure_kind is FailureKind.RELAY_UNAVAILABLE
 
 
 @pytest.mark.parametrize(("subject", "expected"), [("Hi", "Hi (queued)"), ("", "No subject (queued)")])

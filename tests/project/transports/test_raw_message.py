@@ -335,7 +335,7 @@ def test_postmark_reports_rejected_recipients(api: Api, status: int, response: b
     ("status", "response", "failure_kind"),
     [
         (400, b"to is bad", FailureKind.PERMANENT),
-        (401, b"Forbidden", FailureKind.RELAY_UNAVAILABLE),
+        (401, b"Forbidden", FailureKind.TEMPORARY),
         (429, b"slower", FailureKind.TEMPORARY),
         (503, b"later", FailureKind.TEMPORARY),
         (200, b"<html>", FailureKind.TEMPORARY),

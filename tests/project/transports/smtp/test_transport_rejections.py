@@ -108,12 +108,47 @@ async def test_keeps_the_rejection_of_a_recipient_if_the_relay_then_rejects_the_
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
-async def test_a_relay_that_requires_authentication_is_unavailable_and_the_connection_is_closed(verb: str) -> None:
+@pytest.mark.parametrize("code", [421, 451, 454, 530, 534, 535, 538])
+async def test_a_reply_about_the_relay_counts_for_the_email_that_got_it(verb: str, code: int) -> None:
+    async with fake_relay(reply_once(verb, f"{code} Not for you")) as relay:
+        connection = open_connection(relay.relay())
+        results = [await connection.send(unsaved_email()) for _ in range(2)]
+        await connection.close()
+
+    assert [result.failure_kind for result in results if result.error] == [FailureKind.TEMPORARY]
+    assert results[0].error == f"{code} Not for you"
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA"])
+async def test_opens_a_new_connection_after_a_reply_about_the_login(verb: str) -> None:
     async with fake_relay(reply_once(verb, "530 5.7.0 Must issue a STARTTLS command first")) as relay:
         connection = open_connection(relay.relay())
         result = await connection.send(unsaved_email())
 
-    assert (result.failure_kind, connection.is_open) == (FailureKind.RELAY_UNAVAILABLE, False)
+    assert (result.failure_kind, connection.is_open) == (FailureKind.TEMPORARY, False)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "suspected"),
+    [
+        ("MAIL", "451 4.3.0 Try later", True),
+        ("MAIL", DISCONNECT, True),
+        ("MAIL", "530 5.7.0 Log in first", True),
+        ("RCPT", "421 4.3.2 Closing", True),
+        ("RCPT", "530 5.7.0 Log in first", True),
+        ("RCPT", "451 4.7.1 Greylisted", False),
+        ("RCPT", "550 5.1.1 No such user", False),
+        ("MESSAGE", "452 4.3.1 Disk full", True),
+        ("MESSAGE", "554 5.7.1 Spam", False),
+    ],
+)
+async def test_a_temporary_failure_that_is_not_about_a_recipient_may_be_the_relays(
+    verb: str, reply: str, suspected: bool
+) -> None:
+    async with fake_relay(reply_once(verb, reply)) as relay:
+        result = await open_connection(relay.relay()).send(unsaved_email())
+
+    assert result.may_be_relay_error == suspected
 
 
 async def test_the_rejection_of_a_sender_is_not_a_rejection_of_a_recipient() -> None:
