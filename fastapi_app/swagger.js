@@ -1,9 +1,13 @@
 // Configures Swagger UI. In a separate file, so that the Content-Security-Policy can forbid inline scripts.
 const { openapi } = document.currentScript.dataset;
 
-// A logged-in browser also sends Django's session cookie, so unsafe requests need Django's CSRF token.
+// Earlier versions let Swagger UI store passwords, tokens and keys in the browser.
+localStorage.removeItem("authorized");
+
+// A logged-in browser also sends Django's session cookie, so unsafe requests need Django's CSRF token. Over TLS, the cookie's name
+// has the prefix __Host-.
 function withCsrfToken(request) {
-  const token = document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
+  const token = document.cookie.match(/(?:^|; )__Host-csrftoken=([^;]+)/) ?? document.cookie.match(/(?:^|; )csrftoken=([^;]+)/);
   if (token) request.headers["X-CSRFToken"] = token[1];
   return request;
 }
@@ -17,7 +21,6 @@ SwaggerUIBundle({
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
-  persistAuthorization: true,
   plugins: [askForNoCookie],
   requestInterceptor: withCsrfToken,
 });

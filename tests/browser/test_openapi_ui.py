@@ -8,6 +8,8 @@ from tests.browser.admin_pages import log_in
 from tests.browser.chromium import Locator, Page, expect
 from tests.conftest import PASSWORD
 
+STORED = "JSON.stringify({...localStorage, ...sessionStorage})"  # everything that pages of this origin have stored
+
 
 def test_swagger_ui_lists_operations_and_the_server(page: Page) -> None:
     page.goto("/api/docs")
@@ -31,21 +33,44 @@ def test_try_it_out_adds_two_numbers(page: Page) -> None:
     expect(response.locator(".response-col_description")).to_contain_text('"result": 8')
 
 
-def test_authorize_logs_in_with_the_password_flow(page: Page) -> None:
+def authorize_with_password(page: Page) -> Locator:
+    """Log in as the administrator in Swagger UI's Authorize dialog. Return the dialog."""
     page.goto("/api/docs")
     page.get_by_role("button", name="Authorize", exact=True).click()
     dialog = page.locator(".auth-container", has_text="OAuth2, password")
     dialog.get_by_label("username:").fill("admin")
     dialog.get_by_label("password:").fill(PASSWORD)
-
     dialog.get_by_role("button", name="Apply given OAuth2 credentials").click()
-
     expect(dialog.get_by_role("button", name="Remove authorization")).to_be_visible()
+    return dialog
+
+
+def test_authorize_logs_in_with_the_password_flow(page: Page) -> None:
+    dialog = authorize_with_password(page)
+
     dialog.get_by_role("button", name="Close").click()
     operation = try_it_out(page, "get_me")
     operation.get_by_role("button", name="Execute").click()
     expect(operation.locator(".live-responses-table")).to_contain_text('"kind": "token"')
     expect(operation.locator(".live-responses-table")).to_contain_text('"name": "admin"')
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/admin/login/"])
+def test_deletes_the_credentials_that_earlier_versions_stored(page: Page, path: str) -> None:
+    page.goto("/")
+    page.evaluate('localStorage.setItem(\'authorized\', \'{"token": {"password": "secret"}}\')')
+
+    page.goto(path)
+
+    expect(page.locator("body")).to_be_visible()
+    assert "secret" not in page.evaluate(STORED)
+
+
+def test_authorize_stores_no_credential_in_the_browser(page: Page) -> None:
+    authorize_with_password(page)
+
+    assert PASSWORD not in page.evaluate(STORED)
+    assert "authorized" not in page.evaluate(STORED)
 
 
 def test_authorize_does_not_offer_the_session_cookie(page: Page) -> None:
