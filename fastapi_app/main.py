@@ -75,6 +75,7 @@ def create_app() -> FastAPI:
         summary="Send email with one POST, and watch its delivery live.",
         version="0.1.0",
         servers=[{"url": "/api"}],
+        openapi_url="/openapi.json" if settings.API_DOCS else None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
@@ -95,7 +96,8 @@ def create_app() -> FastAPI:
     ):  # routes are matched in order, so the busiest routes come first
         app.include_router(part.router)
     app.include_router(sockets)
-    add_openapi_ui(app)  # last, because routes are matched in order
+    if settings.API_DOCS:
+        add_openapi_ui(app)  # last, because routes are matched in order
     return app
 
 

@@ -5,7 +5,7 @@
     lifespan             FastAPI. Daphne sends no lifespan events, so the bridge sends them.
 
 A request passes these layers, from the outside in: the lifespan, proxy headers, security headers, the router. A request to
-FastAPI then passes HTTPS only and allowed hosts, and a WebSocket also passes the Origin check and close codes. Django has its own
+FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Django has its own
 middleware for hosts and HTTPS.
 """
 
@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send  # noqa: E402
 
 from fastapi_app.main import app as fastapi_app  # noqa: E402
 from project.bridge.middleware.close_codes import CloseCodeMiddleware  # noqa: E402
+from project.bridge.middleware.cross_origin import CrossOriginMiddleware  # noqa: E402
 from project.bridge.middleware.error_responses import reject_websocket  # noqa: E402
 from project.bridge.middleware.https_only import HTTPSOnlyMiddleware  # noqa: E402
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
@@ -34,7 +35,7 @@ from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
 HEALTH_PROBES = ("/api/health/live", "/api/health/ready", "/api/metrics")  # paths that need no TLS for requests from this machine
 
 django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_http: ASGIApp = TrustedHostMiddleware(fastapi_app)
+fastapi_http: ASGIApp = TrustedHostMiddleware(CrossOriginMiddleware(fastapi_app))
 fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
 if settings.SECURE_SSL_REDIRECT:  # for Django's URLs, Django's SecurityMiddleware requires HTTPS
     fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=HEALTH_PROBES)

@@ -175,6 +175,16 @@ STATIC_ROOT.mkdir(exist_ok=True)
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.has_tls
+# Browsers accept a cookie whose name starts with __Host- only from this host and over TLS. So another host of the domain, or an
+# attacker on the network, cannot plant one.
+COOKIE_PREFIX = "__Host-" if ENV.has_tls else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{COOKIE_PREFIX}sessionid", f"{COOKIE_PREFIX}csrftoken"
+MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"  # Django's default uses a third cookie
+LOGIN_URL, LOGIN_REDIRECT_URL = (
+    "admin:login",
+    "admin:index",
+)  # Django redirects here if `next` is missing or leads to another host
+API_DOCS = ENV.api_docs
 SECURE_HSTS_SECONDS = YEAR if ENV.has_tls else 0
 # Django's debug pages use inline scripts and styles.
 _inline = {"script_src": "'self' 'unsafe-inline'", "style_src": "'self' 'unsafe-inline'"} if DEBUG else {}

@@ -34,7 +34,8 @@ DOWN = ServiceStatus("down", "Down", "The database is not available.")
 
 def landing(request: HttpRequest) -> HttpResponse:
     """Render the landing page: a description, the service status and links."""
-    return render(request, "landing.html", {"status": service_status(), "needs_key": not delivers_only_locally()})
+    context = {"status": service_status(), "needs_key": not delivers_only_locally(), "api_docs": settings.API_DOCS}
+    return render(request, "landing.html", context)
 
 
 def playground(request: HttpRequest) -> HttpResponse:
@@ -45,6 +46,7 @@ def playground(request: HttpRequest) -> HttpResponse:
         "from_address": "Playground <play@example.com>" if local_only else settings.DEFAULT_FROM_EMAIL,
         "simulator_domain": DOMAIN,
         "cursor": last_event_id(),
+        "api_docs": settings.API_DOCS,
     }
     return render(request, "playground.html", context)
 

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from fastapi.routing import APIRoute, iter_route_contexts
+from pytest_django import Settings
 from starlette.testclient import TestClient
 
-from fastapi_app.main import app
+from fastapi_app.main import app, create_app
 from project.auth.scopes import SCOPES
 from project.bridge.background.background_tasks import BackgroundRoute
 
@@ -258,7 +259,19 @@ def test_redoc_does_not_fetch_its_vendors_logo(client: TestClient) -> None:
     assert "cdn.redoc.ly" not in script.text
 
 
-def test_swagger_ui_keeps_the_authorization(client: TestClient) -> None:
-    page = client.get("/api/docs/swagger.js").text
+def test_swagger_ui_does_not_store_credentials(client: TestClient) -> None:
+    script = client.get("/api/docs/swagger.js").text
 
-    assert "persistAuthorization: true" in page
+    assert "persistAuthorization" not in script
+    assert 'localStorage.removeItem("authorized")' in script
+
+
+@pytest.mark.parametrize(
+    "path", ["docs", "docs/swagger.js", "docs/files/swagger-ui-dist/swagger-ui.css", "redoc", "redoc/redoc.js", "openapi.json"]
+)
+def test_the_documentation_can_be_switched_off(path: str, settings: Settings) -> None:
+    settings.API_DOCS = False
+
+    response = TestClient(create_app(), root_path="/api").get(f"/api/{path}")
+
+    assert (response.status_code, response.json()["code"]) == (404, "not_found")

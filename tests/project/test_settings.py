@@ -88,3 +88,13 @@ def test_database_url_sets_the_database(tmp_path: Path) -> None:
     assert (database["ENGINE"], database["HOST"], database["PORT"]) == ("django.db.backends.postgresql", "db", 5433)
     assert database["CONN_MAX_AGE"] == 0
     assert "transaction_mode" not in database.get("OPTIONS", {})
+
+
+@pytest.mark.parametrize(
+    ("public_url", "prefix"), [("https://mail.example.com", "__Host-"), ("http://mail.example.com", ""), ("", "")]
+)
+def test_cookies_have_the_host_prefix_over_tls(tmp_path: Path, public_url: str, prefix: str) -> None:
+    settings = settings_of(tmp_path, PUBLIC_URL=public_url)
+
+    assert settings["SESSION_COOKIE_NAME"] == f"{prefix}sessionid"
+    assert settings["CSRF_COOKIE_NAME"] == f"{prefix}csrftoken"

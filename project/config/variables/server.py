@@ -39,6 +39,7 @@ class ServerVariables(BaseSettings):
         description="Addresses or networks of the proxies in front of this server, separated by commas; unix for a Unix socket."
         " Their X-Forwarded-For and X-Forwarded-Proto headers are trusted.",
     )
+    api_docs: bool = Field(True, description="Serve the API documentation: /api/docs, /api/redoc and /api/openapi.json.")
     shutdown_grace: float = Field(
         25.0, ge=0, allow_inf_nan=False, description="Seconds that running work may take to finish after SIGTERM."
     )

@@ -16,8 +16,8 @@ from project.transports.factory import CHECK_TAG
 APPLICATION = "project.asgi:application"
 BANNER = """Mailrail:
   {url}/          landing page
-  {url}/admin/    admin
-  {url}/api/docs  API documentation"""
+  {url}/admin/    admin"""
+API_DOCS_BANNER = "  {url}/api/docs  API documentation"
 EXIT_CODE_SIGINT = 128 + signal.SIGINT  # the exit code that shells use after Ctrl-C
 PREPARE_OPTION = "--prepare"  # runs the command `prepare` first, in this process, because two processes take twice as long
 
@@ -56,7 +56,8 @@ class Command(BaseCommand):
         if address is not None:
             host, port = address
             arguments += ["-b", host, "-p", str(port)]
-            self.stdout.write(BANNER.format(url=f"http://{host}:{port}"))
+            banner = f"{BANNER}\n{API_DOCS_BANNER}" if settings.API_DOCS else BANNER
+            self.stdout.write(banner.format(url=f"http://{host}:{port}"))
             self.stdout.flush()
         try:
             daphne.run([*arguments, APPLICATION])

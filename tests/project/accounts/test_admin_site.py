@@ -1,5 +1,7 @@
 """The admin site: access to its pages, and emails, which are read-only."""
 
+from urllib.parse import urlencode
+
 import pytest
 from django.core.mail import EmailMessage
 from django.db.models import Model
@@ -8,6 +10,7 @@ from django.test import Client
 from project.accounts.models import User
 from project.emails.models import Email
 from project.transports.models import MailboxMessage
+from tests.conftest import PASSWORD
 from tests.project.conftest import SubmitEmail
 
 MODELS = ["emails/email", "transports/mailboxmessage"]
@@ -91,3 +94,21 @@ def test_creates_a_user(browser: Client) -> None:
     browser.post("/admin/accounts/user/add/", form)
 
     assert User.objects.get(username="new").check_password("a long pass phrase")
+
+
+@pytest.mark.parametrize(
+    "destination",
+    ["https://evil.example/", "//evil.example", "///evil.example", "javascript:alert(1)", "http:evil", "\\\\evil.example", ""],
+)
+def test_a_login_with_a_refused_next_leads_to_the_admin(client: Client, owner: User, destination: str) -> None:
+    for url, form in ((f"/admin/login/?{urlencode({'next': destination})}", {}), ("/admin/login/", {"next": destination})):
+        response = client.post(url, {"username": "owner", "password": PASSWORD, **form})
+
+        assert (response.status_code, response["Location"]) == (302, "/admin/")
+        client.post("/admin/logout/")
+
+
+def test_a_login_leads_to_the_page_that_was_asked_for(client: Client, owner: User) -> None:
+    response = client.post("/admin/login/?next=/admin/emails/email/", {"username": "owner", "password": PASSWORD})
+
+    assert response["Location"] == "/admin/emails/email/"

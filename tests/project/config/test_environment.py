@@ -71,6 +71,7 @@ def reveal(value: Any) -> Any:
         ("admin_password", None),
         ("metrics_token", None),
         ("log_level", "INFO"),
+        ("api_docs", True),
     ],
 )
 def test_an_unset_variable_has_its_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,15 @@ def test_the_curl_example_has_a_key_if_one_is_needed(db: None, settings: Setting
     assert ("No key needed" in page) != needs_key
 
 
+@pytest.mark.parametrize("api_docs", [True, False])
+def test_links_to_the_api_docs_unless_they_are_switched_off(db: None, settings: Settings, api_docs: bool) -> None:
+    settings.API_DOCS = api_docs
+
+    page = Client().get("/").content.decode()
+
+    assert ("/api/docs" in page, "/api/openapi.json" in page) == (api_docs, api_docs)
+
+
 def test_is_delayed_when_an_email_waits_too_long(submit_email: SubmitEmail) -> None:
     submit_email()
     assert service_status() == OPERATIONAL
