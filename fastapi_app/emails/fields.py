@@ -4,23 +4,26 @@ import binascii
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, Base64Encoder, BeforeValidator, EncodedBytes, Field, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    Base64Encoder,
+    BeforeValidator,
+    EncodedBytes,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fastapi_app.fields import reject_nul
 from project.emails.mime.builder import MAX_MEDIA_TYPE_LENGTH, MEDIA_TYPE
-from project.emails.mime.email_addresses import normalize_mailbox
+from project.emails.mime.email_addresses import MAX_MAILBOX_LENGTH, normalize_mailbox, parse_mailboxes
 from project.emails.mime.headers import check_header, check_line, check_text
 
-MAX_RECIPIENTS = MAX_REPLY_TO = 50
-MAX_MAILBOX_LENGTH = 320
+MAX_RECIPIENTS = 50  # also of reply_to
+MAX_MAILBOXES_LENGTH = MAX_RECIPIENTS * (MAX_MAILBOX_LENGTH + 2)  # each with a comma and a space
 MAX_SCHEDULE_AHEAD = timedelta(days=30)
-
-
-def _normalize_mailbox(text: str) -> str:
-    mailbox = normalize_mailbox(text)
-    if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization may add quotes, and writes the domain in ASCII
-        raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters after normalization.")
-    return mailbox
 
 
 def _check_header_name(name: str) -> str:
@@ -55,8 +58,30 @@ def _as_list(value: Any) -> Any:
 
 
 def one_or_many(many: Any) -> BeforeValidator:
-    """Return a validator that also accepts one address as a string where a list is expected."""
-    return BeforeValidator(_as_list, json_schema_input_type=Mailbox | many)
+    """Return a validator that also accepts addresses in one string where a list is expected."""
+    return BeforeValidator(_as_list, json_schema_input_type=Mailboxes | many)
+
+
+def _parse_mailboxes(texts: list[str]) -> list[str]:
+    """Return all mailboxes of the texts. Stops at the first mailbox beyond the maximum."""
+    mailboxes, problems = list[str](), list[InitErrorDetails]()
+    for index, text in enumerate(texts):
+        try:
+            mailboxes += parse_mailboxes(text, limit=MAX_RECIPIENTS - len(mailboxes))
+        except ValueError as error:
+            reason = PydanticCustomError("value_error", "Value error, {error}", {"error": str(error)})
+            problems.append(InitErrorDetails(type=reason, loc=(index,), input=text))
+        if len(mailboxes) > MAX_RECIPIENTS:
+            raise PydanticCustomError("too_long", f"At most {MAX_RECIPIENTS} addresses are allowed.")
+    if problems:
+        raise ValidationError.from_exception_data("addresses", problems)
+    return mailboxes
+
+
+def _require_address(mailboxes: list[str]) -> list[str]:
+    if not mailboxes:
+        raise PydanticCustomError("too_short", "At least one address is required.")
+    return mailboxes
 
 
 class _Base64(Base64Encoder):
@@ -69,12 +94,19 @@ class _Base64(Base64Encoder):
 
 
 MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAX_MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}
-Mailbox = Annotated[str, Field(max_length=MAX_MAILBOX_LENGTH), AfterValidator(_normalize_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
+MAILBOXES_SCHEMA = MAILBOX_SCHEMA | {"format": "mailbox-list", "maxLength": MAX_MAILBOXES_LENGTH}
+Mailbox = Annotated[str, Field(max_length=MAX_MAILBOX_LENGTH), AfterValidator(normalize_mailbox), WithJsonSchema(MAILBOX_SCHEMA)]
+Mailboxes = Annotated[str, Field(max_length=MAX_MAILBOXES_LENGTH), WithJsonSchema(MAILBOXES_SCHEMA)]
 # to, cc and bcc together have one limit. Each single list has the same limit, so that a list that is too long is rejected
 # before its addresses are parsed.
-Recipients = Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
-To = Annotated[Recipients, Field(min_length=1)]
-ReplyTo = Annotated[list[Mailbox], Field(max_length=MAX_REPLY_TO)]
+Recipients = Annotated[list[Mailboxes], Field(max_length=MAX_RECIPIENTS), AfterValidator(_parse_mailboxes)]
+To = Annotated[
+    list[Mailboxes],
+    Field(min_length=1, max_length=MAX_RECIPIENTS),
+    AfterValidator(_parse_mailboxes),
+    AfterValidator(_require_address),
+]
+ReplyTo = Recipients
 SingleLine = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
 Text = Annotated[str, AfterValidator(reject_nul), AfterValidator(check_text)]
 HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_check_header_name)]

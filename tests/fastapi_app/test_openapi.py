@@ -141,7 +141,7 @@ def test_a_mailbox_field_takes_a_list_or_one_string(name: str) -> None:
     one, many = SCHEMA["components"]["schemas"]["EmailIn"]["properties"][name]["anyOf"]
 
     assert one == many["items"]
-    assert (one["type"], one["format"], many["type"]) == ("string", "mailbox", "array")
+    assert (one["type"], one["format"], many["type"]) == ("string", "mailbox-list", "array")
     assert (many.get("minItems"), many["maxItems"]) == (1 if name == "to" else None, 50)
 
 

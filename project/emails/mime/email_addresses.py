@@ -6,11 +6,16 @@ from functools import lru_cache
 
 from email_validator import validate_email
 
+from project.emails.mime.address_lists import check_name, split_mailboxes
+
+MAX_MAILBOX_LENGTH = 320  # characters
+
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # control characters, unpaired surrogates, line and paragraph separators
 # Control characters that change the direction of all following text. With them, a display name can look like another name, or
 # change how the address after it looks. The marks (U+200E, U+200F) and the joiners (U+200C, U+200D) have no such effect, and
 # some names need them.
 _BIDI_CONTROLS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_QUOTED_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def normalize_address(text: str) -> str:
@@ -23,23 +28,41 @@ def normalize_address(text: str) -> str:
     return address.ascii_email or address.normalized
 
 
-@lru_cache(maxsize=4096)  # most emails of a caller have the same From
 def normalize_mailbox(text: str) -> str:
     """Return the normal form of `Name <address>` or of a bare address. Raises ValueError with the reason."""
+    mailboxes = parse_mailboxes(text)
+    if len(mailboxes) != 1:
+        raise ValueError("Exactly one address is required here.")
+    return mailboxes[0]
+
+
+def parse_mailboxes(text: str, *, limit: int = 1) -> list[str]:
+    """Return the normal forms of the mailboxes in the text, which are separated by commas or semicolons.
+
+    If there are more than `limit` mailboxes, return `limit + 1` of them. Raises ValueError with the reason.
+    """
     if not text.isprintable() and any(
         unicodedata.category(each) in _FORBIDDEN_CATEGORIES or each in _BIDI_CONTROLS for each in text
     ):
         raise ValueError("The address contains a line break, a control character or a character that changes the text direction.")
-    text = text.strip()
+    return [_normalize_one(mailbox.strip()) for mailbox in split_mailboxes(text)[: limit + 1]]
+
+
+@lru_cache(maxsize=4096)  # most emails of a caller have the same From
+def _normalize_one(text: str) -> str:
+    if len(text) > MAX_MAILBOX_LENGTH:
+        raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters.")
     match = re.fullmatch(r"(.*?)<([^<>]*)>", text)
     if match is None:
         return normalize_address(text)
-    name, address = _unquote(match[1].strip()), normalize_address(match[2].strip())
-    return f"{_quote(name)} <{address}>" if name else address
-
-
-def _unquote(name: str) -> str:
-    return re.sub(r"\\(.)", r"\1", name[1:-1]) if len(name) > 1 and name[0] == name[-1] == '"' else name
+    written, address = match[1].strip(), normalize_address(match[2].strip())
+    quoted = _QUOTED_STRING.fullmatch(written)
+    name = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else written
+    check_name(name, address=address, is_quoted=quoted is not None)
+    mailbox = f"{_quote(name)} <{address}>" if name else address
+    if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization may add quotes, and writes the domain in ASCII
+        raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters after normalization.")
+    return mailbox
 
 
 def _quote(name: str) -> str:

@@ -52,6 +52,27 @@ def test_sends_the_message_that_was_stored(client: TestClient, headers: dict[str
     assert (attached.get_filename(), attached.get_payload(decode=True)) == ("räksmörgås.txt", b"smorgas")
 
 
+@pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to"])
+@pytest.mark.parametrize("value", ["{ada}, {bob}", "{ada}; {bob};", ["{ada},{bob}"], ["{ada}", "{bob}"]])
+def test_addresses_in_one_string_are_separate(client: TestClient, headers: dict[str, str], name: str, value: Any) -> None:
+    ada, bob = '"Lovelace, Ada" <ada@x.example>', "Bob <bob@x.example>"
+    filled = [each.format(ada=ada, bob=bob) for each in value] if isinstance(value, list) else value.format(ada=ada, bob=bob)
+
+    response = client.post("/api/emails", json=BODY | {name: filled}, headers=headers)
+
+    email = Email.objects.get()
+    expected = ["ada@x.example", "bob@x.example"] if name != "reply_to" else []
+    assert (response.status_code, getattr(email, name)) == (202, [ada, bob])
+    assert [address for address in MailboxMessage.objects.get().recipients if address.endswith("@x.example")] == expected
+
+
+def test_the_maximum_of_recipients_counts_each_address_of_a_string(client: TestClient, headers: dict[str, str]) -> None:
+    many = {"to": ",".join(MANY[:25]), "cc": ";".join(MANY[25:50])}
+
+    assert client.post("/api/emails", json=BODY | many, headers=headers).status_code == 202
+    assert client.post("/api/emails", json=BODY | many | {"bcc": MANY[50]}, headers=headers).status_code == 422
+
+
 FILE = {"filename": "a", "content": ""}
 MANY = [f"a{number}@example.com" for number in range(60)]
 JSON = {"Content-Type": "application/json"}  # for bodies that the test client cannot encode as JSON
@@ -63,7 +84,12 @@ JSON = {"Content-Type": "application/json"}  # for bodies that the test client c
         ({"text": None}, []),
         ({"to": []}, ["to"]),
         ({"to": "nobody"}, ["to", 0]),
+        ({"to": ["ada@example.com", "Bob <bob@example.com>, eve"]}, ["to", 1]),
+        ({"from": "Ada <ada@example.com>, Bob <bob@example.com>"}, ["from"]),
+        ({"to": " , "}, ["to"]),
         ({"to": MANY[:51]}, ["to"]),
+        ({"to": ", ".join(MANY[:51])}, ["to"]),
+        ({"reply_to": [", ".join(MANY[:26])] * 2}, ["reply_to"]),
         ({"to": ["nobody"] * 10_000}, ["to"]),
         ({"cc": MANY[:51]}, ["cc"]),
         ({"bcc": MANY[:51]}, ["bcc"]),

@@ -61,7 +61,11 @@ def test_background_tasks_escapes_control_characters_in_the_log(client: TestClie
 
 
 @pytest.mark.parametrize(
-    "address", ["", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a@b.de\r\nBcc: x@y.de"]
+    "address",
+    [
+        *("", "ada", "ada@", "@example.com", "ada@example", "Ada <ada@example.com>", "a@b.de\r\nBcc: x@y.de"),
+        *("a@b.de,c@d.de", "a@b.de; c@d.de"),
+    ],
 )
 def test_background_tasks_rejects_an_invalid_address(client: TestClient, address: str) -> None:
     answer = client.post("/api/send-email/", params={"email": address, "message": "Hi"})

@@ -86,6 +86,8 @@ def test_decodes_the_address_in_the_path(client: TestClient, headers: dict[str, 
         "a%40example.com%0A",
         "a%0A@example.com",
         "%0A",
+        "ada@example.com,bob@example.com",
+        "ada@example.com;bob@example.com",
     ],
 )
 def test_rejects_an_invalid_address(client: TestClient, headers: dict[str, str], method: str, path: str) -> None:

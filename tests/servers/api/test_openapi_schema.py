@@ -42,6 +42,7 @@ CONFIG = schemathesis.Config.from_dict(
 # The stream never ends, so tests/servers/api/test_live_events.py tests this operation.
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT, config=CONFIG).exclude(operation_id="stream_events")
 schemathesis.openapi.format("mailbox", strategies.sampled_from(MAILBOXES))
+schemathesis.openapi.format("mailbox-list", strategies.sampled_from([*MAILBOXES, ", ".join(MAILBOXES)]))
 
 
 @pytest.fixture(scope="module")
