@@ -24,6 +24,7 @@ from fastapi_app.emails.fields import (
 )
 from fastapi_app.fields import EXAMPLE_TIME
 from fastapi_app.pagination import CursorPage
+from fastapi_app.request_model import RequestModel
 from fastapi_app.templates.schemas import Slug, Variables
 from project.emails.mime.builder import Attachment, Draft
 from project.emails.status import Status
@@ -41,10 +42,8 @@ EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-class AttachmentIn(BaseModel):
+class AttachmentIn(RequestModel):
     """A file to attach. It is an inline image if the HTML refers to its `content_id` as `cid:…`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     filename: Annotated[SingleLine, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
     content: Base64Content = Field(description="Content of the file in Base64", examples=["JVBERi0xLjcK"])
@@ -54,10 +53,10 @@ class AttachmentIn(BaseModel):
     )
 
 
-class EmailIn(BaseModel):
+class EmailIn(RequestModel):
     """An email to send. `to`, `cc` and `bcc` together may have up to 50 addresses."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     sender: Mailbox = Field(
         alias="from", description="Sender address, optionally with a display name", examples=["Shop <shop@example.com>"]
@@ -134,10 +133,8 @@ class EmailAccepted(BaseModel):
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
 
 
-class EmailBatch(BaseModel):
+class EmailBatch(RequestModel):
     """Emails to send, all or none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     emails: list[EmailIn] = Field(
         min_length=1, max_length=MAX_BATCH_SIZE, examples=[[EXAMPLE, EXAMPLE | {"to": "bob@example.com"}]]
@@ -205,9 +202,7 @@ class EmailPage(CursorPage[EmailOut]):
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
 
 
-class RescheduleRequest(BaseModel):
+class RescheduleRequest(RequestModel):
     """A new time for a scheduled email."""
-
-    model_config = ConfigDict(extra="forbid")
 
     scheduled_at: ScheduledTime = Field(description="New time to send the email, up to 30 days ahead", examples=[EXAMPLE_TIME])

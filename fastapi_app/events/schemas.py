@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fastapi_app.fields import EXAMPLE_TIME
 from fastapi_app.pagination import CursorPage
+from fastapi_app.request_model import RequestModel
 from project.emails.status import Status
 
 TYPES = tuple(f"email.{status}" for status in Status)
@@ -147,29 +148,23 @@ class SocketError(BaseModel):
     detail: str
 
 
-class Authenticate(BaseModel):
+class Authenticate(RequestModel):
     """The first message of a client that sends neither an Authorization header nor a session cookie."""
-
-    model_config = ConfigDict(extra="forbid")
 
     action: Literal["authenticate"]
     token: str
 
 
-class Subscribe(BaseModel):
+class Subscribe(RequestModel):
     """Replace the filter: from now on, send only events that match. null matches any value."""
-
-    model_config = ConfigDict(extra="forbid")
 
     action: Literal["subscribe"]
     types: list[Literal[TYPES]] | None = None  # type: ignore[valid-type]  # built from the statuses at run time
     email_id: UUID | None = None
 
 
-class Ping(BaseModel):
+class Ping(RequestModel):
     """Check that the connection works."""
-
-    model_config = ConfigDict(extra="forbid")
 
     action: Literal["ping"]
 

@@ -56,9 +56,10 @@ async def list_(
     operation_id="put_suppression",
     responses=openapi_errors(400, 401, 403, 413, 422),
 )
-async def put(address: Address, _principal: Writer, body: SuppressionIn = SuppressionIn()) -> SuppressionOut:
+async def put(address: Address, _principal: Writer, body: SuppressionIn | None = None) -> SuppressionOut:
     """Stop sending email to an address, or update the reason. The case of the address is ignored."""
-    return SuppressionOut.model_validate(await run_in_transaction(suppress, address, reason=body.reason, now=datetime.now(UTC)))
+    reason = body.reason if body is not None else ""
+    return SuppressionOut.model_validate(await run_in_transaction(suppress, address, reason=reason, now=datetime.now(UTC)))
 
 
 @router.delete(

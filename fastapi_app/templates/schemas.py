@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from fastapi_app.fields import EXAMPLE_TIME, Storable
 from fastapi_app.pagination import CursorPage
+from fastapi_app.request_model import RequestModel
 from project.emails.mime.headers import check_line, check_text
 from project.mail_templates.liquid import MAX_SUBJECT_LENGTH, check_variables
 from project.mail_templates.sandbox import MAX_SOURCE_LENGTH
@@ -24,10 +25,8 @@ Part = Annotated[str | None, BeforeValidator(_none_if_empty)]
 EXAMPLE_TEXT, EXAMPLE_HTML = "Hi {{ name }}, welcome.", "<p>Hi {{ name }}, <b>welcome</b>.</p>"
 
 
-class TemplateIn(BaseModel):
+class TemplateIn(RequestModel):
     """The Liquid sources of a template. Variables are escaped in `html` only. At least one of `text` and `html` is required."""
-
-    model_config = ConfigDict(extra="forbid")
 
     subject: Annotated[Source, Field(max_length=MAX_SUBJECT_LENGTH), AfterValidator(check_line)] = Field(
         "", examples=["Welcome, {{ name }}"]
@@ -66,10 +65,8 @@ class TemplatePage(CursorPage[TemplateItem]):
     next: str | None = Field(examples=["welcome"])
 
 
-class PreviewRequest(BaseModel):
+class PreviewRequest(RequestModel):
     """The variables for a preview."""
-
-    model_config = ConfigDict(extra="forbid")
 
     variables: Variables = Field({}, examples=[{"name": "Ada"}])
 

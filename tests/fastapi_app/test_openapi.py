@@ -11,6 +11,7 @@ from pytest_django import Settings
 from starlette.testclient import TestClient
 
 from fastapi_app.main import app, create_app
+from fastapi_app.request_model import RequestModel
 from project.auth.scopes import SCOPES
 from project.bridge.background.background_tasks import BackgroundRoute
 
@@ -138,11 +139,24 @@ def test_the_stream_has_a_schema() -> None:
 
 @pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to"])
 def test_a_mailbox_field_takes_a_list_or_one_string(name: str) -> None:
-    one, many = SCHEMA["components"]["schemas"]["EmailIn"]["properties"][name]["anyOf"]
+    one, many, *null = SCHEMA["components"]["schemas"]["EmailIn"]["properties"][name]["anyOf"]
 
     assert one == many["items"]
     assert (one["type"], one["format"], many["type"]) == ("string", "mailbox-list", "array")
     assert (many.get("minItems"), many["maxItems"]) == (1 if name == "to" else None, 50)
+    assert null == ([] if name == "to" else [{"type": "null"}])
+
+
+def test_an_optional_field_of_a_request_allows_null() -> None:
+    models = [
+        SCHEMA["components"]["schemas"][model.__name__]
+        for model in RequestModel.__subclasses__()
+        if model.__name__ in SCHEMA["components"]["schemas"]
+    ]
+    optional = [field for model in models for name, field in model["properties"].items() if name not in model.get("required", [])]
+
+    assert len(models) >= 7
+    assert [field for field in optional if {"type": "null"} not in field.get("anyOf", [])] == []
 
 
 def test_every_field_of_a_model_has_an_example() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from fastapi_app.emails.schemas import EmailIn
 from project.accounts.models import User
 from project.api_keys.keys import create_key
 from project.emails.models import Email, RawMessage
@@ -50,6 +51,24 @@ def test_sends_the_message_that_was_stored(client: TestClient, headers: dict[str
     assert (message["X-Order"], message["Message-ID"]) == ("42", Email.objects.get().message_id)
     (attached,) = message.iter_attachments()
     assert (attached.get_filename(), attached.get_payload(decode=True)) == ("räksmörgås.txt", b"smorgas")
+
+
+@pytest.mark.parametrize("path", ["", "/batch"])
+def test_null_means_that_a_field_is_absent(client: TestClient, headers: dict[str, str], path: str) -> None:
+    file = {"filename": "a.txt", "content": "", "content_type": None, "content_id": None}
+    nulls = {name: None for name, field in EmailIn.model_fields.items() if not field.is_required()}
+    email_body = nulls | {"from": "shop@example.com", "to": "ada@example.com", "text": "Hi", "attachments": [file]}
+
+    response = client.post(f"/api/emails{path}", json={"emails": [email_body]} if path else email_body, headers=headers)
+
+    email = Email.objects.get()
+    assert response.status_code == 202
+    assert (email.cc, email.bcc, email.reply_to, email.subject, email.html, email.tags) == ([], [], [], "", "", {})
+
+
+@pytest.mark.parametrize("change", [{"from": None}, {"to": None}, {"attachments": [{"filename": None, "content": ""}]}])
+def test_null_for_a_required_field_is_rejected(client: TestClient, headers: dict[str, str], change: dict[str, Any]) -> None:
+    assert client.post("/api/emails", json=BODY | change, headers=headers).status_code == 422
 
 
 @pytest.mark.parametrize("name", ["to", "cc", "bcc", "reply_to"])

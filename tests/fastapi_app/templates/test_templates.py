@@ -58,6 +58,12 @@ def test_creates_the_next_version(client: TestClient, headers: dict[str, str], w
     }
 
 
+def test_null_means_that_a_part_is_absent(client: TestClient, headers: dict[str, str]) -> None:
+    response = client.put("/api/templates/welcome", json={"subject": None, "text": None, "html": "<p>"}, headers=headers)
+
+    assert (response.status_code, response.json()["subject"], response.json()["text"]) == (200, "", None)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
 def test_rejects_a_subject_of_two_lines(client: TestClient, headers: dict[str, str], end: str) -> None:
     response = client.put("/api/templates/welcome", json={"subject": f"a{end}b", "text": "x"}, headers=headers)
@@ -144,6 +150,15 @@ def test_a_syntax_error_names_its_part_and_line_and_keeps_the_current_version(
 
 
 # Previews
+
+
+@pytest.mark.parametrize("body", [{}, {"variables": None}])
+def test_previews_a_template_without_variables(client: TestClient, headers: dict[str, str], body: dict[str, None]) -> None:
+    client.put("/api/templates/plain", json={"text": "Hi"}, headers=headers)
+
+    response = client.post("/api/templates/plain/preview", json=body, headers=headers)
+
+    assert (response.status_code, response.json()["text"]) == (200, "Hi")
 
 
 def test_previews_a_template(client: TestClient, headers: dict[str, str], welcome: dict[str, Any]) -> None:
