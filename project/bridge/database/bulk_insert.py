@@ -37,10 +37,14 @@ def _statement(model: type[Model]) -> tuple[str, list[tuple[str, Callable[[Any],
 def _converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
     """Return a faster replacement for `field.get_db_prep_save`, whose overhead takes longer than the rest of the insert."""
     if isinstance(field, CharField | TextField):
-        return str
+        return _str_or_none if field.null else str
     if isinstance(field, DateTimeField | UUIDField):  # the rows of one transaction share timestamps and ids
         return lru_cache(maxsize=1024)(partial(_prepare, field))
     return partial(_prepare, field)
+
+
+def _str_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _prepare(field: "Field[Any, Any]", value: Any) -> Any:

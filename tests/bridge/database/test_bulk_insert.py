@@ -2,9 +2,12 @@
 
 from datetime import UTC, datetime
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
+from django.utils import timezone
 
+from project.accounts.models import User
 from project.bridge.database.bulk_insert import bulk_insert
 
 
@@ -25,6 +28,15 @@ def test_stores_values_as_the_model_does(db: None) -> None:
         ("one", "data", expire_date),
         ("two", "data", expire_date),
     }
+
+
+def test_stores_null_in_a_text_column(db: None) -> None:
+    user = User.objects.create_user("ada")
+    row = {"user_id": user.pk, "content_type_id": None, "object_repr": "", "action_flag": 1, "change_message": ""}
+
+    bulk_insert(LogEntry, [row | {"action_time": timezone.now(), "object_id": each} for each in (None, "None")])
+
+    assert list(LogEntry.objects.order_by("id").values_list("object_id", flat=True)) == [None, "None"]
 
 
 def test_makes_no_query_without_rows(db: None, django_assert_num_queries: type) -> None:
