@@ -25,6 +25,7 @@ from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.bridge.sessions import CsrfFailed
 from project.emails.actions import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable, NotOwner
 from project.emails.idempotency import IdempotencyKeyReused
+from project.emails.resend import EmailNotResendable
 from project.emails.selectors import EmailNotFound
 from project.errors import DomainError, RetryLater
 from project.limits.connection_slots import TooManyConnections
@@ -47,6 +48,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     TemplateNotFound: 404,
     EmailNotCancelable: 409,
     EmailNotReschedulable: 409,
+    EmailNotResendable: 409,
     EmailNotRetryable: 409,
     IdempotencyKeyReused: 422,
     LockedOut: 429,

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
 from fastapi_app.body_limit import BodySizeLimitMiddleware
+from fastapi_app.emails import resend
 from fastapi_app.emails import routes as emails
 from fastapi_app.events import routes as events
 from fastapi_app.events.routes import sockets
@@ -87,6 +88,7 @@ def create_app() -> FastAPI:
     app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
     for part in (
         emails,
+        resend,
         examples,
         events,
         templates,

@@ -11,7 +11,16 @@ from pydantic import AfterValidator, Field
 
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.rendering import RenderedEmail, render_emails
-from fastapi_app.emails.schemas import BatchAccepted, EmailAccepted, EmailBatch, EmailIn, EmailOut, EmailPage, RescheduleRequest
+from fastapi_app.emails.schemas import (
+    EXAMPLE_REASON,
+    BatchAccepted,
+    EmailAccepted,
+    EmailBatch,
+    EmailIn,
+    EmailOut,
+    EmailPage,
+    RescheduleRequest,
+)
 from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, openapi_errors
 from fastapi_app.events.schemas import EventList
 from fastapi_app.fields import Storable
@@ -20,6 +29,7 @@ from project.auth.principal import Principal
 from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.actions import cancel_email, reschedule_email, retry_email
+from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.idempotency import Idempotency, find_earlier_response
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.mime.headers import addr_spec
@@ -42,6 +52,7 @@ EmailId = Annotated[UUID, Path(description="ID of the email", examples=["01930c5
 SendingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:send"])]
 ReadingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:read"])]
 RecipientAddress = Annotated[Storable, AfterValidator(_normalize_if_valid)]
+Reason = Annotated[Storable, Field(max_length=MAX_REASON_LENGTH)]
 TagFilter = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
 IdempotencyKey = Annotated[
     str | None,
@@ -57,7 +68,7 @@ REPLAYED_HEADER: dict[str, Any] = {
     "description": "`true` if this is the response to an earlier request with the same key",
     "schema": {"const": "true"},
 }
-LINKED_OPERATIONS = ("get_email", "list_email_events", "cancel_email", "retry_email", "reschedule_email")
+LINKED_OPERATIONS = ("get_email", "list_email_events", "cancel_email", "retry_email", "resend_email", "reschedule_email")
 LINKS = {name: {"operationId": name, "parameters": {"email_id": "$response.body#/id"}} for name in LINKED_OPERATIONS}
 SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = openapi_errors(400, 401, 403, 413) | {
     202: {"headers": {"Idempotent-Replayed": REPLAYED_HEADER}},
@@ -126,6 +137,7 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
     status: Annotated[Status | None, Query(description="Only emails with this status")] = None,
     to: Annotated[RecipientAddress | None, Query(description="Only emails with this recipient, as a bare address")] = None,
     tag: Annotated[TagFilter | None, Query(description="Only emails with this tag (`key:value`)", examples=["order:42"])] = None,
+    reason: Annotated[Reason | None, Query(description="Only emails with this `reason`", examples=[EXAMPLE_REASON])] = None,
     after: Annotated[UUID | None, Query(description="The `next` of the previous page")] = None,
     limit: Limit = 20,
 ) -> EmailPage:
@@ -133,7 +145,7 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
 
     Staff users with the permission to view emails see the emails of all API keys and users.
     """
-    filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None)
+    filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None, reason=reason)
     emails = await run_in_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
     return EmailPage.of(emails, limit, cursor=lambda email: email.id)
 
@@ -164,7 +176,7 @@ async def events(email_id: EmailId, principal: ReadingPrincipal) -> EventList:
     responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
-    """Cancel a queued or scheduled email."""
+    """Cancel a queued, scheduled or delayed email."""
     return EmailOut.model_validate(await run_in_transaction(cancel_email, email_id, principal=principal, now=datetime.now(UTC)))
 
 
@@ -175,7 +187,7 @@ async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
     responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks) -> EmailOut:
-    """Queue a failed email again. Its number of attempts restarts at 0."""
+    """Queue a failed or delayed email now. Its number of attempts restarts at 0."""
     email = await run_in_transaction(retry_email, email_id, principal=principal, now=datetime.now(UTC))
     tasks.add_task(worker.wake_or_deliver)
     return EmailOut.model_validate(email)

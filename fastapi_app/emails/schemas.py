@@ -41,6 +41,8 @@ EXAMPLE: dict[str, JsonValue] = {
     "tags": {"order": "42"},
 }
 
+EXAMPLE_REASON = "550 5.1.1 …: No such user"
+
 
 class AttachmentIn(RequestModel):
     """A file to attach. It is an inline image if the HTML refers to its `content_id` as `cid:…`."""
@@ -191,6 +193,14 @@ class EmailOut(BaseModel):
     )
     attempts: int = Field(description="Number of delivery attempts so far", examples=[1])
     last_error: str = Field(description="Error of the last finished attempt. Empty if there was no error.", examples=[""])
+    reason: str | None = Field(
+        description="Cause of the last failure: the relay's reply, with `…` for addresses, host names, numbers and ids. "
+        "Emails that failed for the same cause have the same reason.",
+        examples=[EXAMPLE_REASON],
+    )
+    resent_from: UUID | None = Field(
+        validation_alias="resent_from_id", description="ID of the email that was sent again as this email", examples=[None]
+    )
     scheduled_at: datetime | None = Field(description="Time requested for sending", examples=[EXAMPLE_TIME])
     next_attempt_at: datetime | None = Field(description="Time of the next attempt, if it is scheduled", examples=[None])
     sent_at: datetime | None = Field(description="Time at which the relay accepted the email", examples=["2026-12-01T09:00:02Z"])

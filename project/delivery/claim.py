@@ -13,6 +13,7 @@ from django.db.models.functions import Length
 
 from project.delivery.decision import overall_status, recipient_result, reply_for_status
 from project.delivery.models import RelayOutage
+from project.emails.failure_reason import SUPPRESSED
 from project.emails.models import Email
 from project.emails.status import WAITING_UNTIL_DUE, Status
 from project.events.log import append_events, build_event, record_status_events
@@ -153,7 +154,10 @@ def _skip_recipients(email: Email, addresses: list[str], now: datetime) -> list[
         email.status, email.attempts = overall_status(email.recipient_results), email.attempts - 1
         email.claimed_by, email.lease_expires_at = "", None
         email.sent_at = now if email.status == Status.SENT else None
-    email.save(update_fields=["recipient_results", "status", "attempts", "claimed_by", "lease_expires_at", "sent_at"])
+        if email.status == Status.SUPPRESSED:
+            email.reason = SUPPRESSED
+    changed = ["recipient_results", "status", "attempts", "claimed_by", "lease_expires_at", "sent_at"]
+    email.save(update_fields=[*changed, "reason"] if email.status == Status.SUPPRESSED else changed)
     event = build_event(email, now=now, extra={"suppressed": addresses})
     event.type = f"email.{Status.SUPPRESSED}"
     if email.status in (Status.SENDING, Status.SUPPRESSED):

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from project.delivery.decision import DeliveryDecision, DeliveryState, decide
+from project.emails.failure_reason import SUPPRESSED, failure_reason
 from project.emails.models import Email
 from project.emails.status import Status
 from project.events.log import append_events, build_event
@@ -60,7 +61,7 @@ def _update_sent(attempts: Sequence[Attempt]) -> None:
         return
     emails = [attempt.email for attempt in attempts]
     claimed = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
-    if claimed.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", **RELEASED) < len(emails):
+    if claimed.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", reason=None, **RELEASED) < len(emails):
         raise LeaseLost
 
 
@@ -70,6 +71,7 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
         status=decision.status,
         attempts=decision.attempts,
         last_error=decision.error,
+        reason=_reason(attempt.email, decision),
         recipient_results=decision.recipient_results,
         next_attempt_at=decision.next_attempt_at,
         sent_at=attempt.at if decision.status == Status.SENT else None,
@@ -79,6 +81,19 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
         raise LeaseLost
     bounced = {address: reply for address, reply in decision.bounced.items() if not is_simulated(address)}
     suppress_all([NewSuppression(address, str(reply), attempt.email.id) for address, reply in bounced.items()], now=attempt.at)
+
+
+def _reason(email: Email, decision: DeliveryDecision) -> str | None:
+    """Return the reason why the email was not sent, or why it was not sent to one of its recipients, or None."""
+    if decision.status != Status.SENT:
+        return failure_reason(str(decision.reply or decision.error), email.recipients)
+    for final in decision.recipient_results.values():
+        if final["status"] == Status.SUPPRESSED:
+            return SUPPRESSED
+        if final["status"] != Status.SENT:
+            reply = f"{final['smtp_code']} {final['response']}" if final["smtp_code"] else decision.error
+            return failure_reason(reply, email.recipients)
+    return None
 
 
 def _build_event(attempt: Attempt, decision: DeliveryDecision) -> NewEvent:

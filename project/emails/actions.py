@@ -1,4 +1,4 @@
-"""Actions on a submitted email: cancel, retry, reschedule.
+"""Actions on a submitted email: cancel, retry, reschedule. Sending an email again is in `resend`.
 
 Each action is one conditional UPDATE, so it takes effect only if the email's status allows it at that moment.
 """
@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Case, F, JSONField, Value, When
+
 from project.auth.principal import Principal
 from project.emails.mime.builder import with_date
 from project.emails.models import Email, RawMessage
 from project.emails.selectors import changeable_by, get_email
-from project.emails.status import CANCELABLE, Status
+from project.emails.status import CANCELABLE, RETRYABLE, Status
 from project.errors import DomainError
 from project.events.log import record_status_events, wake_worker_on_commit
 
@@ -23,13 +25,13 @@ class NotOwner(DomainError):
 
 
 class EmailNotCancelable(DomainError):
-    """The email is neither queued nor scheduled."""
+    """The email is neither queued, scheduled nor delayed."""
 
     code = "email_not_cancelable"
 
 
 class EmailNotRetryable(DomainError):
-    """The email has not failed."""
+    """The email is neither failed nor delayed."""
 
     code = "email_not_retryable"
 
@@ -48,15 +50,19 @@ PARTICIPLES: dict[type[DomainError], str] = {
 
 
 def cancel_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Cancel a queued or scheduled email. Raises `EmailNotFound`, `NotOwner`, `EmailNotCancelable`."""
-    return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, status=Status.CANCELED, next_attempt_at=None)
+    """Cancel a queued, scheduled or delayed email. Raises `EmailNotFound`, `NotOwner`, `EmailNotCancelable`."""
+    canceled = {"status": Status.CANCELED, "next_attempt_at": None, "reason": None}
+    return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, **canceled)
 
 
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Queue a failed email again and reset its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`."""
-    return _change(
-        email_id, principal, now, (Status.FAILED,), EmailNotRetryable, status=Status.QUEUED, attempts=0, recipient_results={}
-    )
+    """Queue a failed or delayed email now and reset its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`.
+
+    A delayed email keeps the final results of its recipients, because the relay may already have accepted it for some of them.
+    """
+    results = Case(When(status=Status.FAILED, then=Value({}, JSONField())), default=F("recipient_results"))
+    queued = {"status": Status.QUEUED, "attempts": 0, "next_attempt_at": None, "reason": None, "recipient_results": results}
+    return _change(email_id, principal, now, RETRYABLE, EmailNotRetryable, **queued)
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:
@@ -72,15 +78,20 @@ def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now:
     return email
 
 
+def require_change_permission(email_id: UUID, *, principal: Principal) -> Email:
+    """Return an email that the principal may change. Raises `EmailNotFound`, `NotOwner`."""
+    email = get_email(email_id, principal=principal)
+    if not changeable_by(principal).filter(id=email_id).exists():
+        raise NotOwner("You do not have permission to change this email.")
+    return email
+
+
 def _change(
     email_id: UUID, principal: Principal, now: datetime, allowed: tuple[Status, ...], rejection: type[DomainError], **changes: Any
 ) -> Email:
     """Apply `changes` if the principal may change the email and its status is one of `allowed`; else raise `rejection`."""
-    changeable = changeable_by(principal).filter(id=email_id)
-    changed = changeable.filter(status__in=allowed).update(**changes)
-    email = get_email(email_id, principal=principal)
-    if not changed and not changeable.exists():
-        raise NotOwner("You do not have permission to change this email.")
+    changed = changeable_by(principal).filter(id=email_id, status__in=allowed).update(**changes)
+    email = require_change_permission(email_id, principal=principal)
     if not changed:
         raise rejection(f"This email cannot be {PARTICIPLES[rejection]} because its status is {email.status}.")
     if "status" in changes:

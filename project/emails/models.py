@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.status import NOT_SENT, Status
 
 
@@ -33,6 +34,11 @@ class Email(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
+    # The normalized cause of the last failure, also of a single recipient. NULL without a failure, because SQLite uses a partial
+    # index only if the query visibly implies its condition, and `reason = …` implies IS NOT NULL.
+    reason = models.CharField(max_length=MAX_REASON_LENGTH, null=True, blank=True)  # noqa: DJ001
+    # The email whose copy this email is, if it was sent again.
+    resent_from = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, db_index=False, related_name="resent_as")
     # Final results by recipient: {address: {status, smtp_code, response}}. A recipient without an entry has the email's status.
     recipient_results = models.JSONField(default=dict, blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
@@ -46,6 +52,9 @@ class Email(models.Model):
             # Conditioned on IS NOT NULL, because SQLite uses a partial index only if the query visibly implies its condition,
             # and the bound parameters of `status IN (…)` do not.
             models.Index(fields=["next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_waiting"),
+            models.Index(fields=["owner", "reason", "-id"], condition=models.Q(reason__isnull=False), name="email_owner_reason"),
+            models.Index(fields=["reason", "-id"], condition=models.Q(reason__isnull=False), name="email_reason"),
+            models.Index(fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="email_resent_from"),
             # One partial index per status that few emails have, to find them among a million sent emails.
             *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
         ]

@@ -29,15 +29,20 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class EmailFilter:
-    """Filter of a list of emails. `to` is a recipient's address, `tag` a pair of key and value."""
+    """Filter of a list of emails. `to` is a recipient's address, `tag` a pair of key and value, `reason` a normalized reason."""
 
     status: str | None = None
     to: str | None = None
     tag: tuple[str, ...] | None = None
+    reason: str | None = None
 
     @property
     def is_narrow(self) -> bool:
-        """Return whether the filter selects few emails and has an index."""
+        """Return whether the filter selects few emails and has an index that does not begin with the owner."""
+        return self.reason is None and self._is_narrow
+
+    @property
+    def _is_narrow(self) -> bool:
         return self.to is not None or self.tag is not None or self.status in NOT_SENT
 
     def newest(self) -> QuerySet[Email]:
@@ -45,6 +50,8 @@ class EmailFilter:
         emails, order = Email.objects.all(), "-id"
         if self.status is not None:
             emails = emails.filter(status=self.status)
+        if self.reason is not None:
+            emails = emails.filter(reason=self.reason)
         if self.tag is not None:
             key, value = self.tag
             emails, order = emails.filter(tag__key=key, tag__value=value), "-tag__email_id"

@@ -17,6 +17,8 @@ class Status(StrEnum):
     SUPPRESSED = "suppressed"  # every recipient is on the suppression list
 
 
-CANCELABLE = (Status.SCHEDULED, Status.QUEUED)
+CANCELABLE = (Status.SCHEDULED, Status.QUEUED, Status.DELAYED)
+RETRYABLE = (Status.FAILED, Status.DELAYED)
+FINAL = (Status.SENT, Status.FAILED, Status.BOUNCED, Status.CANCELED, Status.SUPPRESSED)
 WAITING_UNTIL_DUE = (Status.SCHEDULED, Status.DELAYED)
 NOT_SENT = tuple(status for status in Status if status != Status.SENT)  # each of these statuses has few emails

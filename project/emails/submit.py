@@ -65,7 +65,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         html=draft.html or "",
         tags=dict(new_email.tags),
         template_id=new_email.template_id,
-        message_id=_message_id(email_id, draft.sender),
+        message_id=message_id_for(email_id, draft.sender),
         scheduled_at=new_email.scheduled_at,
         next_attempt_at=new_email.scheduled_at if is_scheduled else None,
     )
@@ -111,7 +111,7 @@ def plain_text_email(*, address: str, text: str) -> NewEmail:
     return NewEmail(draft)
 
 
-def _message_id(email_id: UUID, sender: str) -> str:
+def message_id_for(email_id: UUID, sender: str) -> str:
     """Return a Message-ID. The email id alone makes it unique, so a sender domain that is too long is cut to a parent domain."""
     domain = addr_spec(sender).rpartition("@")[2]
     while len(f"{email_id}@{domain}") > MAX_MESSAGE_ID_LENGTH:

@@ -43,6 +43,15 @@ def server(installation: dict[str, str], tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.mark.usefixtures("installation")
+def test_indexes_that_were_built_concurrently_are_valid(postgresql: PostgreSQL) -> None:
+    statement = (
+        "SELECT count(*) FROM pg_index WHERE indisvalid AND indexrelid::regclass::text IN ('email_reason', 'email_owner_reason')"
+    )
+
+    assert postgresql.query(statement) == "2"
+
+
 @pytest.mark.pitfall(9)
 def test_survives_a_database_restart(server: Server, postgresql: PostgreSQL) -> None:
     for _ in range(POOL_SIZE):

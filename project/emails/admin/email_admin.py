@@ -26,7 +26,7 @@ from project.emails.admin.filters import DayFilter, OwnerFilter, StatusFilter, T
 from project.emails.admin.message_view import StoredMessageAdmin
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email
-from project.emails.status import CANCELABLE, Status
+from project.emails.status import CANCELABLE, RETRYABLE, Status
 from project.errors import DomainError
 from project.events.selectors import last_event_id
 
@@ -42,7 +42,7 @@ class Action:
 
 MAX_NAMED_EMAILS = 5  # emails that a message lists by subject; for more emails, the message contains only their number
 ACTIONS = {
-    "retry": Action(retry_email, "Queued again.", (Status.FAILED,)),
+    "retry": Action(retry_email, "Queued again.", RETRYABLE),
     "cancel": Action(cancel_email, "Canceled.", CANCELABLE),
 }
 

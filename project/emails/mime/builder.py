@@ -83,13 +83,22 @@ def with_date(content: bytes, date: datetime) -> bytes:
 
     The first line that starts with `Date:` is the header, because a folded line starts with a space.
     """
-    line = f"\r\nDate: {_date(date.replace(microsecond=0))}\r\n".encode("ascii")
-    return re.sub(rb"\r\nDate: [^\r]*\r\n", line, content, count=1)
+    return _with_header(content, "Date", _date(date.replace(microsecond=0)))
+
+
+def with_message_id(content: bytes, message_id: str) -> bytes:
+    """Return a built message with its `Message-ID:` header replaced."""
+    return _with_header(content, "Message-ID", message_id)
 
 
 def envelope_recipients(draft: Draft) -> list[str]:
     """Return the recipients of the envelope: the bare addresses of to, cc and bcc, without duplicates. Raises ValueError."""
     return list(dict.fromkeys(addr_spec(address) for address in (*draft.to, *draft.cc, *draft.bcc)))
+
+
+def _with_header(content: bytes, name: str, value: str) -> bytes:
+    pattern, line = rf"\r\n{name}: [^\r]*\r\n".encode("ascii"), f"\r\n{name}: {value}\r\n".encode("ascii")
+    return re.sub(pattern, lambda _match: line, content, count=1)
 
 
 _date = lru_cache(format_datetime)  # most calls are for the current second

@@ -183,3 +183,41 @@ def test_a_failed_email_can_be_retried(client: TestClient, headers: dict[str, st
     assert (response.status_code, response.json()["status"]) == (200, "queued")
     assert Email.objects.get().status == Status.SENT
     assert Event.objects.order_by("-id").values_list("type", flat=True)[0] == "email.sent"
+
+
+def test_a_delayed_email_can_be_retried_now(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post(
+        "/api/emails", json=BODY | {"cc": ["bob@example.com"], "scheduled_at": soon()}, headers=headers
+    ).json()["id"]
+    bob_has_it = {"bob@example.com": {"status": "sent", "smtp_code": 250, "response": "OK"}}
+    Email.objects.update(status=Status.DELAYED, attempts=3, reason="451 Later", recipient_results=bob_has_it)
+
+    response = client.post(f"/api/emails/{email_id}/retry", headers=headers)
+
+    assert (response.status_code, response.json()["status"], response.json()["next_attempt_at"]) == (200, "queued", None)
+    assert (Email.objects.get().status, Email.objects.get().reason) == (Status.SENT, None)
+    assert MailboxMessage.objects.get().recipients == ["ada@example.com"]
+
+
+def test_a_delayed_email_can_be_canceled(client: TestClient, headers: dict[str, str]) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+    Email.objects.update(status=Status.DELAYED, reason="451 Later")
+
+    response = client.post(f"/api/emails/{email_id}/cancel", headers=headers)
+
+    assert (response.status_code, response.json()["status"], response.json()["reason"]) == (200, "canceled", None)
+    assert response.json()["next_attempt_at"] is None
+
+
+def test_lists_by_reason(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
+    failing = [BODY | {"to": f"bounce+{name}@simulator.test"} for name in ("a", "b")]
+    ids = [client.post("/api/emails", json=body, headers=headers).json()["id"] for body in [*failing, BODY]]
+    client.post("/api/emails", json=failing[0], headers=stranger_headers)
+    reason = client.get(f"/api/emails/{ids[0]}", headers=headers).json()["reason"]
+
+    mine = client.get("/api/emails", params={"reason": reason, "status": "bounced"}, headers=stranger_headers).json()["data"]
+    found = client.get("/api/emails", params={"reason": reason}, headers=headers).json()["data"]
+
+    assert reason == "550 5.1.1 No such mailbox"
+    assert [email["id"] for email in found][1:] == ids[1::-1]
+    assert len(mine) == 1

@@ -202,6 +202,45 @@ def test_a_rolled_back_attempt_gets_the_same_decision_again(claim: Claim) -> Non
     assert (Email.objects.get().status, Email.objects.get().attempts) == (Status.QUEUED, 0)
 
 
+# Reasons
+
+
+def test_stores_the_reason_of_a_failure(claim: Claim) -> None:
+    email = claim()
+
+    record(email, SendResult("rejected", FailureKind.PERMANENT, Reply(550, "5.1.1 <ada@example.com>: No such user")))
+
+    assert email.reason == "550 5.1.1 …: No such user"
+
+
+def test_the_reason_ends_when_the_email_is_sent(claim: Claim) -> None:
+    email = claim()
+    record(email, LATER)
+    delayed = email.reason
+    (email,) = claim_emails(WORKER, limit=1, now=NOW + timedelta(hours=1))
+
+    record(email, ACCEPTED)
+
+    assert (delayed, email.status, email.reason) == ("451 4.3.0 Later", Status.SENT, None)
+
+
+def test_an_unavailable_relay_is_a_reason(claim: Claim) -> None:
+    email = claim()
+
+    record(email, SendResult("ConnectionRefusedError: 127.0.0.1:25", FailureKind.RELAY_UNAVAILABLE))
+
+    assert (email.status, email.reason) == (Status.QUEUED, "ConnectionRefusedError: …")
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_a_partly_sent_email_has_the_reason_of_the_rejected_recipient() -> None:
+    (email,) = claimed(1, ADA, BOB)
+
+    record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(550, "5.7.1 bob is blocked")}))
+
+    assert (email.status, email.reason) == (Status.SENT, "550 5.7.1 … is blocked")
+
+
 # Events
 
 
