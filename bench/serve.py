@@ -6,6 +6,6 @@ if __name__ == "__main__":
     from project.bridge.server.reactor import install_reactor
 
     install_reactor()
-    from project.bridge.server.daphne_server import DaphneCommandLine
+    from project.bridge.server.command_line import DaphneCommandLine
 
     DaphneCommandLine(shutdown_grace=1.0).run(sys.argv[1:])

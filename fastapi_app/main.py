@@ -18,6 +18,7 @@ from fastapi_app.examples import routes as examples
 from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
 from fastapi_app.health import routes as health
 from fastapi_app.openapi_ui import add_openapi_ui
+from fastapi_app.public_redirects import PublicRedirectMiddleware
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
 from project.audit.writer import AuditWriter
@@ -81,7 +82,7 @@ def create_app() -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[Middleware(BodySizeLimitMiddleware)],
+        middleware=[Middleware(PublicRedirectMiddleware), Middleware(BodySizeLimitMiddleware)],
     )
     app.state.delivery_worker = create_worker()
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()

@@ -178,5 +178,5 @@ def test_the_page_installs_the_packages_of_its_project() -> None:
 
     installed = {re.sub(r"[<>=].*", "", word) for word in shlex.split(pip, comments=True)}
 
-    assert used >= {"server.daphne_server", "server.reactor", "database.transactions"}
+    assert used >= {"server.command_line", "server.reactor", "database.transactions"}
     assert set().union(*(requirements(module).packages for module in used)) == installed

@@ -30,15 +30,14 @@ class ProxyHeadersMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._proxies and scope["type"] in _SCHEMES and self._trusts((scope.get("client") or [UNIX_SOCKET])[0]):
             headers = Headers(scope=scope)
-            scheme = _SCHEMES[scope["type"]].get(headers.get("x-forwarded-proto", ""), scope.get("scheme"))
+            scheme = _SCHEMES[scope["type"]].get(_last(headers, "x-forwarded-proto"), scope.get("scheme"))
             scope = {**scope, "client": self._client(scope, headers), **({"scheme": scheme} if scheme else {})}
         await self.app(scope, receive, send)
 
     def _client(self, scope: Scope, headers: Headers) -> object:
         # Each proxy appends the IP address of the client that connected to it. So the last address that is not a trusted proxy is
         # the client's address. The addresses before this address may have been forged by the client.
-        forwarded = [address.strip() for line in headers.getlist("x-forwarded-for") for address in line.split(",")]
-        for address in reversed(forwarded):
+        for address in reversed(_split(headers, "x-forwarded-for")):
             if not _is_address(address):
                 break
             if not self._trusts(address):
@@ -51,6 +50,15 @@ class ProxyHeadersMiddleware:
         ip = ip_address(address)
         ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket on :: reports IPv4 clients as IPv4-mapped addresses
         return any(ip in network for network in self._proxies if not isinstance(network, str))
+
+
+def _split(headers: Headers, name: str) -> list[str]:
+    return [value.strip() for line in headers.getlist(name) for value in line.split(",")]
+
+
+def _last(headers: Headers, name: str) -> str:
+    # The nearest proxy appends its value, so all values before the last may have been forged by the client.
+    return (_split(headers, name) or [""])[-1].lower()
 
 
 def _is_address(text: str) -> bool:

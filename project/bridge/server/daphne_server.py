@@ -1,4 +1,4 @@
-"""Server class for Daphne's command line. It adds features for production, and patches neither Daphne nor Twisted.
+"""Server class for Daphne. It adds features for production, and patches neither Daphne nor Twisted.
 
 - A root task: the loop runs under `run_until_complete`, so AnyIO finds a task that outlives requests. Without a root task,
   each call of a `def` endpoint gets a new thread, which ends with the request.
@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from daphne.cli import CommandLineInterface
 from daphne.http_protocol import WebRequest
 from daphne.server import Server as StockDaphneServer
 from daphne.ws_protocol import WebSocketProtocol
@@ -30,8 +29,9 @@ from twisted.internet.endpoints import serverFromString
 
 from ..notifications.local import server_stopping
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
-from .http_protocol import ConnectionFactory, WebSocketConnection
+from .http_protocol import ConnectionFactory
 from .lifespan import run_lifespan
+from .websocket_protocol import WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
@@ -209,14 +209,6 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
     def _calls(self, protocols: Iterable[Any] | None = None) -> "list[asyncio.Task[None]]":
         details = (self.connections[protocol] for protocol in (self.connections if protocols is None else protocols))
         return [each["application_instance"] for each in details if "application_instance" in each]
-
-
-class DaphneCommandLine(CommandLineInterface):  # type: ignore[misc]  # Daphne has no types
-    """Daphne's command line with `DaphneServer` as its server class."""
-
-    def __init__(self, *, shutdown_grace: float, limits: ConnectionLimits = DEFAULT_LIMITS) -> None:
-        super().__init__()
-        self.server_class = partial(DaphneServer, shutdown_grace=shutdown_grace, limits=limits)
 
 
 def _split_body(message: Message) -> Iterable[Message]:

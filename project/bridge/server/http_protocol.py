@@ -1,26 +1,20 @@
-"""Daphne's connections with `ConnectionLimits`: HTTP/1.1 and WebSockets.
+"""Daphne's HTTP/1.1 connections with `ConnectionLimits`.
 
 A rejected client gets an error response, and time to read the response before the connection is closed. Closing the connection
 while the client still sends would reset it, and the client could lose the response (RFC 9112 section 9.6).
 """
 
 import asyncio
-import json
 from functools import partial
-from http import HTTPStatus
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
-from daphne.ws_protocol import WebSocketProtocol
+from starlette.types import Message
 from twisted.web.http import HTTPChannel
 
 from .connection_limits import ConnectionLimits, WriteBackpressure
-
-CONTENT_TOO_LARGE = "content_too_large"  # not derived from http.HTTPStatus: Python 3.13 renamed the phrase of 413
-
-
-class _ContentTooLarge(Exception):
-    pass
+from .raw_responses import RequestRejected, error_bytes, http_date, reason_phrase
+from .request_checks import bad_request, check_host, check_transfer_encoding, split_target
 
 
 class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
@@ -31,14 +25,26 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
         self.backpressure: WriteBackpressure = channel.backpressure
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Store a chunk of the body. Raises `_ContentTooLarge` if the body becomes too large."""
+        """Store a chunk of the body. Raises `RequestRejected` if the body becomes too large."""
         if self.content.tell() + len(data) > self.channel.limits.max_body_bytes:
-            raise _ContentTooLarge
+            raise _too_large(self.channel.limits)
         super().handleContentChunk(data)
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:  # noqa: N802  # Twisted's name
+        """Set the status, with the reason phrase of RFC 9110. Twisted has no phrase for newer statuses."""
+        super().setResponseCode(code, reason_phrase(code) if message is None else message)
+
+    def handle_reply(self, message: Message) -> None:
+        """Send a message of the application, and add the Date header, which Daphne omits."""
+        super().handle_reply(message)
+        if message["type"] == "http.response.start" and not self.responseHeaders.hasHeader(b"date"):
+            self.setHeader(b"date", http_date())
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     """One HTTP connection. Rejects requests that are too large or that arrive too slowly."""
+
+    _path: bytes  # the request target; Twisted sets it
 
     def __init__(self, limits: ConnectionLimits) -> None:
         super().__init__()
@@ -69,13 +75,38 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         if self._read_timeout is not None and self._deadline is None:
             self._deadline = asyncio.get_running_loop().call_later(self._read_timeout, self._on_read_timeout)
 
+    def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
+        """Parse a line of the head. Reject a folded header, which servers and proxies may read differently."""
+        if self._is_rejected:
+            return
+        if line[:1] in (b" ", b"\t"):
+            self._reject(bad_request("A header must not continue on a second line."))
+        else:
+            super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
+        """Reject a request line or a header that is too long."""
+        self._reject(_HEADERS_TOO_LARGE if self._is_in_headers else _URI_TOO_LONG)
+
     def allHeadersReceived(self) -> None:  # noqa: N802  # Twisted's name
-        """Reject a body whose Content-Length is too large, before `100 Continue` invites the client to send it."""
-        if self.length is not None and self.length > self.limits.max_body_bytes:
-            self._reject_too_large()
+        """Check the head, before `100 Continue` invites the client to send the body."""
+        try:
+            self._check_head(self.requests[-1])
+        except RequestRejected as rejection:
+            self._reject(rejection)
         else:
             self._set_read_timeout(self.limits.body_timeout)
             super().allHeadersReceived()
+
+    def _check_head(self, request: WebRequest) -> None:
+        headers = request.requestHeaders
+        check_transfer_encoding(self._version, headers.getRawHeaders(b"transfer-encoding", ()))
+        check_host(self._version, headers.getRawHeaders(b"host", ()))
+        self._path, authority = split_target(self._command, self._path)
+        if authority is not None:  # it replaces the Host header (RFC 9112 section 3.2.2)
+            headers.setRawHeaders(b"host", [authority])
+        if self.length is not None and self.length > self.limits.max_body_bytes:
+            raise _too_large(self.limits)
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Read a part of the body, and reject a body that becomes too large."""
@@ -83,11 +114,13 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
             return
         try:
             super().rawDataReceived(data)
-        except _ContentTooLarge:
-            self._reject_too_large()
+        except RequestRejected as rejection:
+            self._reject(rejection)
 
     def allContentReceived(self) -> None:  # noqa: N802  # Twisted's name
         """Cancel the read timeout, and pass the complete request to the application."""
+        if self._is_rejected:
+            return
         self._set_read_timeout(None)
         super().allContentReceived()
 
@@ -106,18 +139,26 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
 
     def _on_read_timeout(self) -> None:
         if self.requests:
-            self._reject(408, f"The request was not received within {self._read_timeout:g} seconds.", "request_timeout")
+            detail = f"The request was not received within {self._read_timeout:g} seconds."
+            self._reject(RequestRejected(408, "request_timeout", detail))
         else:
             self.loseConnection()
 
-    def _reject_too_large(self) -> None:
-        self._reject(413, f"The request body is larger than {self.limits.max_body_bytes} bytes.", CONTENT_TOO_LARGE)
+    def _respondToBadRequestAndDisconnect(self) -> None:  # noqa: N802  # Twisted's name
+        is_too_large = self._receivedHeaderSize > self.totalHeadersSize or self._receivedHeaderCount > self.maxHeaders
+        self._reject(_HEADERS_TOO_LARGE if is_too_large else bad_request("The request is malformed."))
 
-    def _reject(self, status: int, detail: str, code: str) -> None:
+    @property
+    def _is_in_headers(self) -> bool:
+        return hasattr(self, "_command")  # set by the request line, deleted at the end of the request
+
+    def _reject(self, rejection: RequestRejected) -> None:
+        if self._is_rejected:
+            return
         self._is_rejected = True
         self._set_read_timeout(None)
         self.setTimeout(None)
-        self.transport.write(_error_response(status, {"detail": detail, "code": code}))
+        self.transport.write(error_bytes(rejection))
         self.transport.loseWriteConnection()
         self._deadline = asyncio.get_running_loop().call_later(self.limits.linger_timeout, self.transport.abortConnection)
 
@@ -140,39 +181,13 @@ class ConnectionFactory(HTTPFactory):  # type: ignore[misc]  # Daphne has no typ
         return [b"http/1.1"]
 
 
-class WebSocketConnection(WebSocketProtocol):  # type: ignore[misc]  # Daphne has no types
-    """One WebSocket, on the transport of the HTTP connection that it was upgraded from."""
-
-    def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
-        """Register with the transport for backpressure, in place of the HTTP connection."""
-        super().connectionMade()
-        self.backpressure = WriteBackpressure(self.transport, self.factory.server_class.limits.write_timeout)
-        self.transport.unregisterProducer()
-        self.transport.registerProducer(self.backpressure, True)
-
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802  # Twisted's name
-        """Cancel the write timeout."""
-        self.backpressure.stopProducing()
-        super().connectionLost(reason)
-
-    def onAutoPingTimeout(self) -> None:  # noqa: N802  # Autobahn's name
-        """Disconnect a client that does not answer pings.
-
-        While reading from the client is paused, the client's pong may be waiting unread. So the client gets another ping.
-        """
-        if self.application_queue.is_full:
-            self.autoPingPending = self.autoPingTimeoutCall = None
-        else:
-            super().onAutoPingTimeout()
+_URI_TOO_LONG = RequestRejected(414, "uri_too_long", f"The request line is longer than {HttpConnection.MAX_LENGTH} bytes.")
+_HEADERS_TOO_LARGE = RequestRejected(
+    431,
+    "request_header_fields_too_large",
+    f"The head of a request may have up to {HttpConnection.totalHeadersSize} bytes and {HttpConnection.maxHeaders} headers.",
+)
 
 
-def _error_response(status: int, content: dict[str, str]) -> bytes:
-    body = json.dumps(content)
-    head = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "Content-Type: application/json",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "Connection: close",
-    )
-    return "\r\n".join((*head, "", body)).encode()
+def _too_large(limits: ConnectionLimits) -> RequestRejected:
+    return RequestRejected(413, "content_too_large", f"The request body is larger than {limits.max_body_bytes} bytes.")

@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run Daphne on HOST and PORT, unless Daphne's options name another endpoint."""
-        from project.bridge.server.daphne_server import DaphneCommandLine  # imported here, because it imports the reactor
+        from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
 
         arguments = [option for option in options["daphne"] if option != PREPARE_OPTION]
         if PREPARE_OPTION in options["daphne"]:

@@ -80,3 +80,19 @@ def test_a_websocket_gets_the_websocket_scheme() -> None:
 def test_rejects_a_proxy_that_is_not_an_address() -> None:
     with pytest.raises(ValueError, match="everyone"):
         parse_proxies(["everyone"])
+
+
+@pytest.mark.parametrize(
+    ("protos", "scheme"),
+    [
+        (["https", "http"], "http"),
+        (["http", "https"], "https"),
+        (["http, https"], "https"),
+        (["https,HTTP"], "http"),
+        (["https", "nonsense"], "http"),
+    ],
+)
+def test_the_last_forwarded_scheme_wins_because_the_client_may_have_written_the_first(protos: list[str], scheme: str) -> None:
+    headers = [("X-Forwarded-For", CLIENT), *(("X-Forwarded-Proto", proto) for proto in protos)]
+
+    assert client(PROXY).get("/", headers=headers).json() == [CLIENT, scheme]

@@ -214,8 +214,8 @@ if __name__ == "__main__":
     from project.bridge.server.reactor import install_reactor
 
     install_reactor()
+    from project.bridge.server.command_line import DaphneCommandLine
     from project.bridge.server.connection_limits import ConnectionLimits
-    from project.bridge.server.daphne_server import DaphneCommandLine
 
     limits = ConnectionLimits(**json.loads(os.environ.get("BRIDGE_APP_LIMITS", "{}")))
     DaphneCommandLine(shutdown_grace=float(os.environ.get("BRIDGE_APP_GRACE", "25")), limits=limits).run(sys.argv[1:])
