@@ -238,6 +238,8 @@ def _as_written(value: object) -> str:
         return ",".join(value)
     if isinstance(value, tuple):
         return ",".join(_delay_as_written(each) for each in value)
+    if isinstance(value, timedelta):
+        return _delay_as_written(value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -12,6 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 
 from project.delivery.decision import overall_status, recipient_result, reply_for_status
+from project.delivery.expiry import fail_expired
 from project.delivery.models import RelayOutage
 from project.emails.failure_reason import SUPPRESSED
 from project.emails.models import Email
@@ -33,6 +34,10 @@ CLAIMED_FIELDS = (
     "tags",
     "attempts",
     "recipient_results",
+    "last_error",
+    "created_at",
+    "scheduled_at",
+    "retried_at",
     "claimed_by",
 )
 # How long an outage row is kept after its next probe was due. By then, a live worker has probed the relay again,
@@ -131,7 +136,9 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
         .only(*CLAIMED_FIELDS, "raw_message__content")
         .order_by("id")
     )
-    events = _skip_suppressed(emails, now)
+    events = fail_expired(emails, now=now)
+    emails = [email for email in emails if email.status == Status.SENDING]
+    events += _skip_suppressed(emails, now)
     emails = [email for email in emails if email.status == Status.SENDING]
     append_events([*events, *(build_event(email, now=now) for email in emails)])
     return emails

@@ -18,6 +18,8 @@ from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply, is_bad_address
 
+NOT_RETRIED = "not retried, because the next attempt would be after the email's maximum age (MAX_EMAIL_AGE)"
+
 RecipientResults = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "response"}}
 
 
@@ -28,6 +30,7 @@ class DeliveryState:
     recipients: Sequence[str]
     recipient_results: RecipientResults
     attempts: int
+    give_up_at: datetime | None = None  # the end of the email's maximum age
 
     @property
     def pending_recipients(self) -> list[str]:
@@ -75,6 +78,8 @@ def decide(
     retry_at = next_attempt(
         attempts=state.attempts, now=now, delays=delays, requested_delay=_requested_delay(result), jitter=jitter
     )
+    is_too_late = retry_at is not None and state.give_up_at is not None and retry_at > state.give_up_at
+    retry_at = None if is_too_late else retry_at
     pending = state.pending_recipients
     rejections = _rejections(result, pending)
     decided = {address: _decide_recipient(rejections.get(address), result, can_retry=retry_at is not None) for address in pending}
@@ -87,6 +92,8 @@ def decide(
         reply = next(delaying, result.reply)
         return DeliveryDecision(Status.DELAYED, state.attempts, error, recipient_results, retry_at, bounced, rejections, reply)
     status = overall_status(recipient_results)
+    if is_too_late and any(_decide_recipient(rejections.get(address), result, can_retry=True) is None for address in pending):
+        error = f"{error}; {NOT_RETRIED}"
     reply = reply_for_status(status, finished) or reply_for_status(status, recipient_results)
     return DeliveryDecision(status, state.attempts, error, recipient_results, None, bounced, rejections, reply)
 

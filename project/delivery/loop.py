@@ -16,6 +16,7 @@ from django.utils import timezone
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, save_outage
 from project.delivery.claim import claim_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
+from project.delivery.expiry import expire_emails, repair_due_times
 from project.delivery.liveness import dead_workers, live_workers, remove_dead
 from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
@@ -26,6 +27,8 @@ from project.transports.smtp.error_classification import FailureKind
 logger = logging.getLogger(__name__)
 
 SWEEP_INTERVAL_SECONDS = 5.0
+QUEUE_SWEEP_INTERVAL_SECONDS = 60.0  # between searches for emails that are too old
+MAX_SWEEP_ROUNDS = 1000  # transactions of one search; each changes a limited number of emails
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
 FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
 MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
@@ -50,7 +53,7 @@ class DeliveryLoop:
         self._task: asyncio.Task[None] | None = None
         self._is_finishing = False
         self._may_have_more = False  # the last poll claimed emails, so there may be more
-        self._claimed_at = self._swept_at = -math.inf
+        self._claimed_at = self._swept_at = self._queue_swept_at = -math.inf
 
     @property
     def is_running(self) -> bool:
@@ -126,7 +129,18 @@ class DeliveryLoop:
         if count := await run_in_transaction(requeue_abandoned, dead, live=others, now=timezone.now()):
             logger.warning("Requeued %d abandoned emails", count)
         remove_dead(dead, self._folder)
+        await self._sweep_queue()
         self._swept_at = time.monotonic()
+
+    async def _sweep_queue(self) -> None:
+        """Once per queue sweep interval, fail emails that are too old, and repair due times that are too far in the future."""
+        if time.monotonic() < self._queue_swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
+            return
+        for sweep in (expire_emails, repair_due_times):
+            for _ in range(MAX_SWEEP_ROUNDS):
+                if not await run_in_transaction(sweep, now=timezone.now()):
+                    break
+        self._queue_swept_at = time.monotonic()
 
     async def _claim(self) -> None:
         """Claim as many emails as there is room for, and start sending them."""

@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from project.delivery.decision import DeliveryDecision, DeliveryState, decide
+from project.delivery.expiry import give_up_at
 from project.emails.failure_reason import SUPPRESSED, failure_reason
 from project.emails.models import Email
 from project.emails.status import Status
@@ -51,7 +52,7 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
 
 def _decide(attempt: Attempt) -> DeliveryDecision:
     email = attempt.email
-    state = DeliveryState(email.recipients, email.recipient_results, email.attempts)
+    state = DeliveryState(email.recipients, email.recipient_results, email.attempts, give_up_at(email))
     return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
 
 

@@ -62,6 +62,7 @@ def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email
     """
     results = Case(When(status=Status.FAILED, then=Value({}, JSONField())), default=F("recipient_results"))
     queued = {"status": Status.QUEUED, "attempts": 0, "next_attempt_at": None, "reason": None, "recipient_results": results}
+    queued["retried_at"] = now  # its maximum age starts again
     return _change(email_id, principal, now, RETRYABLE, EmailNotRetryable, **queued)
 
 

@@ -1,5 +1,6 @@
 """Tables of emails: the email and its raw message, the recipients and tags to search by, and idempotency keys."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.db import models
@@ -32,6 +33,7 @@ class Email(models.Model):
     message_id = models.CharField(max_length=255)
     scheduled_at = models.DateTimeField(null=True, blank=True)  # as requested; not cleared when the email is sent
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
+    retried_at = models.DateTimeField(null=True, blank=True)  # when a caller last queued the email again
     attempts = models.PositiveSmallIntegerField(default=0)
     last_error = models.TextField(blank=True)
     # The normalized cause of the last failure, also of a single recipient. NULL without a failure, because SQLite uses a partial
@@ -61,6 +63,11 @@ class Email(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject or 'No subject'} ({self.status})"
+
+    @property
+    def due_since(self) -> datetime:
+        """Return when the email was first due, or when a caller last retried it. Its maximum age counts from then."""
+        return self.retried_at or max(self.created_at, self.scheduled_at or self.created_at)
 
     @property
     def pending_recipients(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
-from project.config.durations import DEFAULT_RETRY_DELAYS, parse_durations
+from project.config.durations import DEFAULT_RETRY_DELAYS, parse_duration, parse_durations
 from project.config.email_url import MAILBOX_URL, parse_email_url
 
 
@@ -34,6 +34,17 @@ class DeliveryVariables(BaseSettings):
         DEFAULT_RETRY_DELAYS,
         description="Delays between attempts, separated by commas, such as 1m,5m,15m,1h,4h,12h,1d. none disables retries.",
     )
+
+    max_email_age: Annotated[timedelta, NoDecode] = Field(
+        timedelta(days=3),
+        gt=timedelta(),
+        description="How long an email may wait to be sent, such as 3d or 1h. After that, it fails.",
+    )
+
+    @field_validator("max_email_age", mode="before")
+    @classmethod
+    def _parse_age(cls, value: object) -> object:
+        return parse_duration(value, noun="age") if isinstance(value, str) else value
 
     @field_validator("retry_delays", mode="before")
     @classmethod

@@ -57,6 +57,27 @@ def _addressed(rejections: dict[str, Reply]) -> dict[str, Reply]:
     return {f"{name}@example.com": reply for name, reply in rejections.items()}
 
 
+# The maximum age
+
+
+@pytest.mark.parametrize(("seconds", "status"), [(60, DELAYED), (59, FAILED)])
+def test_does_not_retry_after_the_maximum_age(seconds: int, status: Status) -> None:
+    state = DeliveryState([ADA], {}, 1, give_up_at=NOW + timedelta(seconds=seconds))
+
+    decision = decide_now(rejected(TEMPORARY, ada=LATER), state)
+
+    assert decision.status == status
+    assert ("MAX_EMAIL_AGE" in decision.error) == (status == FAILED)
+
+
+def test_does_not_blame_the_maximum_age_for_a_permanent_failure() -> None:
+    state = DeliveryState([ADA], {}, 1, give_up_at=NOW)
+
+    decision = decide_now(rejected(PERMANENT, ada=NO_USER), state)
+
+    assert (decision.status, decision.error) == (BOUNCED, "550 5.1.1 No such user")
+
+
 # The same result for all recipients
 
 
