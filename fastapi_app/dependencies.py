@@ -12,6 +12,7 @@ from fastapi_app.rate_limit import enforce_caller_limit
 from project.accounts.models import User
 from project.api_keys.cache import authenticate_api_key_cached
 from project.api_keys.keys import KEY_PREFIX
+from project.audit.actor import set_api_actor
 from project.audit.writer import AuditWriter
 from project.auth.access_tokens import authenticate_access_token
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal
@@ -57,6 +58,7 @@ async def optional_principal(
     if rate_limit := await enforce_caller_limit(connection, principal):
         response.headers.update(rate_limit.headers)
     if principal is not None:
+        set_api_actor(principal, connection.client.host if connection.client else None)
         response.headers["Cache-Control"] = "no-store"  # the response may contain the caller's own data
     return principal
 

@@ -50,6 +50,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "project.audit.middleware.audit_actor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_validation.AdminInputValidationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

@@ -106,6 +106,7 @@ def authenticate_api_key(text: str, *, now: datetime) -> Principal:
         allowed_senders=tuple(key.allowed_senders),
         expires_at=expires_at,
         quota_key=None if key.daily_quota is None else key.pk,
+        label=key_label(key),
     )
 
 

@@ -1,1 +1,1 @@
-"""Audit trail: logins, rejected credentials, and changes of API keys, passwords and two-factor login."""
+"""Audit trail: logins, rejected credentials, and changes of credentials, templates and suppressions."""

@@ -13,9 +13,9 @@ from project.audit.models import AuditEvent
 class AuditEventAdmin(AppendOnlyAdmin):
     """Admin of the audit trail."""
 
-    list_display = ("created_at", "action", "reason", "actor", "ip_address")
-    list_filter = ("action", "reason")
-    search_fields = ("actor", "ip_address")
+    list_display = ("created_at", "action", "object", "actor", "actor_kind", "ip_address", "reason")
+    list_filter = ("action", "actor_kind", "reason")
+    search_fields = ("actor", "object", "ip_address")
 
 
 @admin.register(LogEntry)

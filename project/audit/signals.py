@@ -1,4 +1,4 @@
-"""Signal receivers that write to the audit trail: logins and logouts, API keys, passwords and two-factor login."""
+"""Signal receivers that write to the audit trail: logins and logouts, and changes of credentials, templates and suppressions."""
 
 from time import monotonic
 from typing import Any
@@ -18,8 +18,11 @@ from project.api_keys.keys import key_label
 from project.api_keys.models import ApiKey
 from project.audit.deduplication import RecentEvents
 from project.audit.models import AuditAction
-from project.audit.store import build_audit_event
+from project.audit.store import build_audit_event, record_change
 from project.auth.access_tokens import access_token_issued
+from project.mail_templates.store import template_deleted, template_saved
+from project.suppressions.csv import suppressions_imported
+from project.suppressions.store import suppression_added, suppression_removed
 
 WRONG_CREDENTIALS, LOCKED_OUT = "wrong credentials", "locked out"
 VIA_ACCESS_TOKEN = "token"  # noqa: S105  # a way to log in, not a token
@@ -72,7 +75,7 @@ def _is_new_lockout(request: HttpRequest | None) -> bool:
 def _on_key_saved(instance: ApiKey, created: bool, update_fields: frozenset[str] | None, **_kwargs: Any) -> None:
     changes = [action for field, action in _ACTION_BY_FIELD.items() if field in (update_fields or ())]
     for action in [AuditAction.KEY_CREATED] if created else changes:
-        _write(action, key_label(instance))
+        record_change(action, key_label(instance))
 
 
 @receiver(pre_save, sender=User)
@@ -81,7 +84,7 @@ def _on_password_change(instance: User, update_fields: frozenset[str] | None, **
         return  # a login only updates `last_login`, or hashes the same password with current parameters
     before = User.objects.filter(pk=instance.pk).first()
     if before is not None and before.password != instance.password:
-        _write(AuditAction.PASSWORD_CHANGED, instance.get_username())
+        record_change(AuditAction.PASSWORD_CHANGED, instance.get_username())
 
 
 @receiver([pre_save, pre_delete], sender=TOTPDevice)
@@ -92,20 +95,45 @@ def _on_device_change(signal: object, instance: TOTPDevice, **_kwargs: Any) -> N
     if before and after and before.user_id == after.user_id:
         return  # the device only verified a code
     if before:
-        _write(AuditAction.TWO_FACTOR_DISABLED, before.user.get_username())
+        record_change(AuditAction.TWO_FACTOR_DISABLED, before.user.get_username())
     if after:
-        _write(AuditAction.TWO_FACTOR_ENABLED, after.user.get_username())
+        record_change(AuditAction.TWO_FACTOR_ENABLED, after.user.get_username())
 
 
 @receiver(post_save, sender=StaticDevice)
 def _on_recovery_codes_created(instance: StaticDevice, created: bool, **_kwargs: Any) -> None:
     if created:
-        _write(AuditAction.RECOVERY_CODES_CREATED, instance.user.get_username())
+        record_change(AuditAction.RECOVERY_CODES_CREATED, instance.user.get_username())
 
 
 @receiver(recovery_code_used)
 def _on_recovery_code_used(request: HttpRequest, user: User, **_kwargs: Any) -> None:
     _write(AuditAction.RECOVERY_CODE_USED, user.get_username(), request)
+
+
+@receiver(template_saved)
+def _on_template_saved(slug: str, version: int, **_kwargs: Any) -> None:
+    record_change(AuditAction.TEMPLATE_SAVED, f"{slug} (version {version})")
+
+
+@receiver(template_deleted)
+def _on_template_deleted(slug: str, **_kwargs: Any) -> None:
+    record_change(AuditAction.TEMPLATE_DELETED, slug)
+
+
+@receiver(suppression_added)
+def _on_suppression_added(address: str, **_kwargs: Any) -> None:
+    record_change(AuditAction.SUPPRESSION_ADDED, address)
+
+
+@receiver(suppression_removed)
+def _on_suppression_removed(address: str, **_kwargs: Any) -> None:
+    record_change(AuditAction.SUPPRESSION_REMOVED, address)
+
+
+@receiver(suppressions_imported)
+def _on_suppressions_imported(count: int, **_kwargs: Any) -> None:
+    record_change(AuditAction.SUPPRESSIONS_IMPORTED, f"{count} address{'' if count == 1 else 'es'} of a CSV file")
 
 
 def _write(action: AuditAction, actor: str, request: HttpRequest | None = None, reason: str = "") -> None:

@@ -2,15 +2,24 @@
 
 from ipaddress import ip_address as parse_ip_address
 
+from project.audit.actor import current_actor
 from project.audit.models import AuditAction, AuditEvent
 
-MAX_ACTOR_LENGTH = 150  # characters
+MAX_ACTOR_LENGTH, MAX_OBJECT_LENGTH = 150, 300  # characters
 
 
 def build_audit_event(action: AuditAction, actor: str, *, ip_address: str | None = None, reason: str = "") -> AuditEvent:
     """Return an unsaved row. The actor may be untrusted input: it is truncated, and NUL, which PostgreSQL rejects, is removed."""
     name = actor.replace("\x00", "")[:MAX_ACTOR_LENGTH]
     return AuditEvent(action=action, actor=name, reason=reason, ip_address=_valid_ip_address(ip_address))
+
+
+def record_change(action: AuditAction, changed_object: str) -> None:
+    """Insert a row about a change by the current actor, in the transaction of the change."""
+    actor = current_actor()
+    event = build_audit_event(action, actor.name, ip_address=actor.ip_address)
+    event.actor_kind, event.object = actor.kind, changed_object.replace("\x00", "")[:MAX_OBJECT_LENGTH]
+    event.save()
 
 
 def write_audit_events(events: list[AuditEvent]) -> None:

@@ -63,6 +63,12 @@ class Principal:
     allowed_senders: tuple[str, ...] = ()  # patterns for the From address; if empty, any From address is allowed
     expires_at: datetime | None = None  # when the credential expires, if known
     quota_key: int | None = None  # primary key of the API key, if the key has a daily quota
+    label: str = ""  # the name in the audit trail, if `name` is ambiguous
+
+    @property
+    def audit_name(self) -> str:
+        """Return the name of the caller in the audit trail."""
+        return self.label or self.name
 
     def require(self, *scopes: str) -> None:
         """Raise `InsufficientScope` unless the principal has all of `scopes`."""

@@ -8,10 +8,14 @@ from functools import cached_property
 
 from django.db import IntegrityError, transaction
 from django.db.models import Max, QuerySet
+from django.dispatch import Signal
 
 from project.errors import DomainError
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.models import Template
+
+template_saved = Signal()  # sent with `slug` and `version`, in the transaction
+template_deleted = Signal()  # sent with `slug`, in the transaction
 
 
 class TemplateNotFound(DomainError):
@@ -31,9 +35,13 @@ class RenderedTemplate:
 
 def put_template(slug: str, template: CompiledTemplate, *, now: datetime) -> Template:
     """Create the next version and make it current."""
+    created = None
     with suppress(IntegrityError), transaction.atomic():
-        return _next_version(slug, template.sources, now)
-    return _next_version(slug, template.sources, now)  # another request has created version 1, so now there is a row to lock
+        created = _next_version(slug, template.sources, now)
+    if created is None:  # another request has created version 1, so now there is a row to lock
+        created = _next_version(slug, template.sources, now)
+    template_saved.send(sender=Template, slug=slug, version=created.version)
+    return created
 
 
 def _next_version(slug: str, sources: EmailParts, now: datetime) -> Template:
@@ -67,6 +75,7 @@ def delete_template(slug: str) -> None:
     versions = Template.objects.filter(slug=slug)
     if not _lock_versions(versions) or not versions.filter(is_current=True).update(is_current=False):
         raise TemplateNotFound(f"Template {slug} not found.")
+    template_deleted.send(sender=Template, slug=slug)
 
 
 def list_templates(*, after: str | None = None, limit: int = 20) -> list[Template]:

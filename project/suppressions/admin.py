@@ -11,7 +11,7 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.defaultfilters import pluralize
@@ -96,7 +96,7 @@ class SuppressionAdmin(KeysetAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Suppression) -> None:
         """Remove the entry as the API does. Does nothing if another user has already removed it."""
-        with ignore(SuppressionNotFound):
+        with ignore(SuppressionNotFound), transaction.atomic():
             remove(obj.address)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Suppression]) -> None:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 
+from django.dispatch import Signal
+
 from project.bridge.database.transactions import call_in_transaction
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.models import Suppression
 from project.suppressions.store import NewSuppression, suppress_all
 
 COLUMNS = ("address", "reason", "created_at")  # of an export; an import ignores `created_at`
+suppressions_imported = Signal()  # sent with `count`, once for each import
 LINES_PER_TRANSACTION = 1_000  # of an import; a transaction takes about 20 ms
 # CSV injection: a spreadsheet runs a cell as a formula if it starts with one of these characters, even after quotes or spaces.
 # Some spreadsheets also start a new cell after ; | or a tab.
@@ -46,11 +49,15 @@ def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
     """
     imported, invalid = 0, list[InvalidLine]()
     lines = _parse_lines(file)
-    while batch := list(islice(lines, LINES_PER_TRANSACTION)):
-        entries = [line for line in batch if isinstance(line, NewSuppression)]
-        invalid += [line for line in batch if isinstance(line, InvalidLine)]
-        call_in_transaction(suppress_all, entries, now=now)
-        imported += len(entries)
+    try:
+        while batch := list(islice(lines, LINES_PER_TRANSACTION)):
+            entries = [line for line in batch if isinstance(line, NewSuppression)]
+            invalid += [line for line in batch if isinstance(line, InvalidLine)]
+            call_in_transaction(suppress_all, entries, now=now)
+            imported += len(entries)
+    finally:  # also if a later batch fails: the earlier batches are committed
+        if imported:
+            suppressions_imported.send(sender=ImportResult, count=imported)
     return ImportResult(imported, tuple(invalid))
 
 

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.dispatch import Signal
+
 from project.emails.mime.email_addresses import normalize_address
 from project.errors import DomainError
 from project.suppressions.models import Suppression
 
 MAX_REASON_LENGTH = 500  # characters
 
+suppression_added = Signal()  # sent with `address` if a caller adds or updates one entry, in the transaction
+suppression_removed = Signal()  # sent with `address`, in the transaction
 _ADDRESSES_PER_QUERY = 30_000  # SQLite allows 32,766 variables in a query
 
 
@@ -37,6 +41,7 @@ def suppress(address: str, *, reason: str = "", email_id: UUID | None = None, no
     """Add an address to the list, or update its reason. Raises `ValueError` with the problem if the address is invalid."""
     entry = NewSuppression(normalize_address(address), reason, email_id)
     suppress_all([entry], now=now)
+    suppression_added.send(sender=Suppression, address=entry.address.lower())
     return get_suppression(entry.address)
 
 
@@ -59,6 +64,7 @@ def remove(address: str) -> None:
     deleted, _ = Suppression.objects.filter(address=address.lower()).delete()
     if not deleted:
         raise _not_found(address)
+    suppression_removed.send(sender=Suppression, address=address.lower())
 
 
 def get_suppression(address: str) -> Suppression:

@@ -17,6 +17,7 @@ from project.accounts.recovery_codes import create_recovery_codes
 from project.audit.models import AuditAction, AuditEvent
 from tests.project.accounts.test_two_factor import (
     CLIENT_IP,
+    LOCAL,
     SETUP_URL,
     audit_trail,
     current_code,
@@ -242,14 +243,14 @@ def test_records_codes_created_by_the_setup(owner: User) -> None:
 
     browser.post(SETUP_URL, {"otp": current_code(TOTPDevice.objects.get())})
 
-    assert audit_trail()[1:] == [(AuditAction.RECOVERY_CODES_CREATED, "", "owner", None)]
+    assert audit_trail()[1:] == [(AuditAction.RECOVERY_CODES_CREATED, "", "owner", LOCAL)]
 
 
 @pytest.mark.usefixtures("_empty_audit_trail")
 def test_records_renewed_codes(browser: Browser, device: TOTPDevice) -> None:
     browser.post(SETUP_URL, {"otp": current_code(device), "renew": "yes"})
 
-    assert audit_trail() == [(AuditAction.RECOVERY_CODES_CREATED, "", "owner", None)]
+    assert audit_trail() == [(AuditAction.RECOVERY_CODES_CREATED, "", "owner", LOCAL)]
 
 
 @pytest.mark.usefixtures("_empty_audit_trail")

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.auth import authenticate
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -34,6 +35,12 @@ def visitor() -> Client:
 def entries() -> list[tuple[str, str, str | None]]:
     """Return (action, actor, ip_address) of each entry, oldest first."""
     return list(AuditEvent.objects.order_by("pk").values_list("action", "actor", "ip_address"))
+
+
+def changes() -> list[tuple[str, str, str, str, str | None]]:
+    """Return (action, object, actor, actor_kind, ip_address) of each entry about a change, oldest first."""
+    events = AuditEvent.objects.exclude(object="").order_by("pk")
+    return list(events.values_list("action", "object", "actor", "actor_kind", "ip_address"))
 
 
 def test_records_login_and_logout(owner: User, visitor: Client) -> None:
@@ -100,7 +107,7 @@ def test_records_a_password_changed_by_staff(owner: User, teammate: User, visito
     visitor.post(f"/admin/accounts/user/{teammate.pk}/password/", {"usable_password": "true", **form})
 
     assert not User.objects.get(pk=teammate.pk).check_password(PASSWORD)
-    assert entries()[1:] == [(AuditAction.PASSWORD_CHANGED, "teammate", None)]
+    assert changes() == [(AuditAction.PASSWORD_CHANGED, "teammate", "owner", "session", CLIENT_IP)]
 
 
 def test_records_a_password_change_without_the_password(owner: User, visitor: Client) -> None:
@@ -110,7 +117,7 @@ def test_records_a_password_change_without_the_password(owner: User, visitor: Cl
         "/admin/password_change/", {"old_password": PASSWORD, "new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
     )
 
-    assert entries()[1:] == [(AuditAction.PASSWORD_CHANGED, "owner", None)]
+    assert changes() == [(AuditAction.PASSWORD_CHANGED, "owner", "owner", "session", CLIENT_IP)]
     assert NEW_PASSWORD not in str(list(AuditEvent.objects.values_list()))
 
 
@@ -130,8 +137,9 @@ def test_records_creation_rotation_and_revocation_of_a_key() -> None:
     revoke_key(prefix, now=timezone.now())
 
     label = f"shop (mr_{prefix}…)"
-    assert entries() == [
-        (action, label, None) for action in (AuditAction.KEY_CREATED, AuditAction.KEY_ROTATED, AuditAction.KEY_REVOKED)
+    assert changes() == [
+        (action, label, "command line", "command", None)
+        for action in (AuditAction.KEY_CREATED, AuditAction.KEY_ROTATED, AuditAction.KEY_REVOKED)
     ]
 
 
@@ -139,8 +147,36 @@ def test_records_a_key_created_by_the_command_without_its_secret(capsys: pytest.
     call_command("create_api_key", "shop", "--scope", "emails:send")
 
     key = capsys.readouterr().out.strip()
-    ((action, label, _ip_address),) = entries()
-    assert (action, label) == (AuditAction.KEY_CREATED, f"shop ({key[:11]}…)")
+    assert changes() == [(AuditAction.KEY_CREATED, f"shop ({key[:11]}…)", "command line", "command", None)]
+
+
+def test_records_the_user_who_creates_and_revokes_a_key(owner: User, visitor: Client) -> None:
+    visitor.force_login(owner)
+
+    visitor.post("/admin/api_keys/apikey/add/", {"name": "shop", "scopes": ["emails:send"], "allowed_senders": ""})
+    key = ApiKey.objects.get()
+    visitor.post(f"/admin/api_keys/apikey/{key.pk}/revoke/")
+
+    label = f"shop (mr_{key.prefix}…)"
+    assert changes() == [
+        (AuditAction.KEY_CREATED, label, "owner", "session", CLIENT_IP),
+        (AuditAction.KEY_REVOKED, label, "owner", "session", CLIENT_IP),
+    ]
+
+
+def test_records_changes_of_suppressions_and_templates_in_the_admin(owner: User, visitor: Client) -> None:
+    visitor.force_login(owner)
+    csv = SimpleUploadedFile("list.csv", b"eve@example.com\nmallory@example.com\n")
+
+    visitor.post("/admin/suppressions/suppression/add/", {"address": "Ada@example.com", "reason": ""})
+    visitor.post("/admin/suppressions/suppression/import/", {"file": csv})
+    visitor.post("/admin/mail_templates/template/add/", {"slug": "welcome", "subject": "Hi", "text": "Hi"})
+
+    assert changes() == [
+        (AuditAction.SUPPRESSION_ADDED, "ada@example.com", "owner", "session", CLIENT_IP),
+        (AuditAction.SUPPRESSIONS_IMPORTED, "2 addresses of a CSV file", "owner", "session", CLIENT_IP),
+        (AuditAction.TEMPLATE_SAVED, "welcome (version 1)", "owner", "session", CLIENT_IP),
+    ]
 
 
 def test_records_attempts_during_a_lockout_once_a_minute(
