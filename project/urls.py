@@ -6,7 +6,7 @@ from django.shortcuts import redirect
 from django.templatetags.static import static
 from django.urls import path
 
-from project.dashboard.views import stats_view
+from project.dashboard.views import probe_relay_view, stats_view
 from project.web.views import landing, playground
 
 
@@ -20,5 +20,6 @@ urlpatterns = [
     path("play", admin.site.admin_view(playground), name="play"),
     path("favicon.ico", favicon, name="favicon"),
     path("admin/dashboard/stats", admin.site.admin_view(stats_view), name="dashboard_stats"),
+    path("admin/dashboard/probe-relay", admin.site.admin_view(probe_relay_view), name="probe_relay"),
     path("admin/", admin.site.urls),
 ]

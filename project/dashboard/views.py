@@ -5,9 +5,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.utils import timezone
 
+from project.bridge.database.transactions import call_in_transaction
 from project.dashboard.stats import (
     RESOLUTIONS,
     bucket_counts,
@@ -17,11 +18,13 @@ from project.dashboard.stats import (
     relay_outages,
     top_failures,
 )
+from project.delivery.circuit_breaker import request_probe
 from project.delivery.models import RelayOutage
 from project.events.models import Event
 from project.transports.factory import delivers_only_locally
 
 VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
+MANAGE_PERMISSION = "emails.change_email"  # required to let paused workers try the relay now
 
 
 def stats_view(request: HttpRequest) -> JsonResponse:
@@ -46,6 +49,15 @@ def stats_view(request: HttpRequest) -> JsonResponse:
         "events": [_event_json(event) for event in events],
     }
     return JsonResponse(stats, headers={"Cache-Control": "no-store"})
+
+
+def probe_relay_view(request: HttpRequest) -> HttpResponse:
+    """Let all workers that are paused by a relay outage try the relay now. Return their number."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.has_perm(MANAGE_PERMISSION):
+        raise PermissionDenied
+    return JsonResponse({"probing": call_in_transaction(request_probe, now=timezone.now())})
 
 
 def transport_name() -> str:

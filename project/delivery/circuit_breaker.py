@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from project.delivery.models import RelayOutage
 from project.delivery.retry_policy import MAX_PAUSE, pause_after
+from project.events.log import wake_worker_on_commit
 
 MIN_SUSPECTED_EMAILS = 40  # different emails in a row; one caller's bad batch of this size should not pause all others
 MAX_SUSPECTED_PAUSE = timedelta(seconds=30)  # short, because the relay may work for other emails
@@ -56,6 +57,11 @@ class CircuitBreaker:
             return 0
         return max(0, 1 - in_flight) if self.failures else limit
 
+    def probe_by(self, at: datetime | None) -> None:
+        """Probe the relay at `at` if that is earlier than planned."""
+        if at is not None and self.next_probe_at is not None:
+            self.next_probe_at = min(self.next_probe_at, at)
+
     def _open(self, error: str, *, now: datetime, maximum: timedelta) -> bool:
         if self._is_open(now):
             return False  # the attempt was in flight when the breaker opened
@@ -75,3 +81,19 @@ def save_outage(worker: str, breaker: CircuitBreaker, *, now: datetime) -> None:
         return
     state = {"next_probe_at": breaker.next_probe_at, "failures": breaker.failures, "error": breaker.error}
     RelayOutage.objects.update_or_create(worker=worker, defaults=state, create_defaults={"started_at": now, **state})
+
+
+def request_probe(*, now: datetime) -> int:
+    """Let all paused workers probe the relay now, in whichever process they run. Return the number of paused workers.
+
+    Each worker reads its row when it is woken, and at the latest at its next poll.
+    """
+    paused = RelayOutage.objects.filter(next_probe_at__gt=now).update(next_probe_at=now)
+    if paused:
+        wake_worker_on_commit()
+    return paused
+
+
+def requested_probe(worker: str) -> datetime | None:
+    """Return when the worker is to probe the relay, according to its row, or None without a row."""
+    return RelayOutage.objects.filter(worker=worker).values_list("next_probe_at", flat=True).first()

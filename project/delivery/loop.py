@@ -14,7 +14,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
-from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, save_outage
+from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, requested_probe, save_outage
 from project.delivery.claim import claim_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
 from project.delivery.expiry import expire_emails, repair_due_times
 from project.delivery.liveness import dead_workers, live_workers, remove_dead
@@ -146,6 +146,8 @@ class DeliveryLoop:
         """Claim as many emails as there is room for, and start sending them."""
         if not self._has_capacity:
             return
+        if self._breaker.next_probe_at is not None:
+            self._breaker.probe_by(await run_in_transaction(requested_probe, self._name))
         in_flight = self._pool.in_flight
         limit = self._breaker.capacity(self._target - in_flight, in_flight=in_flight, now=timezone.now())
         emails = await run_in_transaction(self._claim_now, limit) if limit else []

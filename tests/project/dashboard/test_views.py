@@ -1,13 +1,16 @@
 """The JSON view of the dashboard, and the permission that it requires."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 
 from project.accounts.models import User
 from project.delivery.models import RelayOutage
+from project.events.log import email_queued
 from project.events.models import Event
 from tests.project.conftest import SubmitEmail
 from tests.project.dashboard.conftest import NOW
@@ -61,3 +64,33 @@ def test_reports_a_relay_outage(owner: User) -> None:
     (outage,) = client.get(STATS).json()["transport"]["outages"]
 
     assert (outage["failures"], outage["error"]) == (3, "Connection refused")
+
+
+def test_try_now_lets_paused_workers_probe_the_relay(browser: Client, django_capture_on_commit_callbacks: Any) -> None:
+    later = timezone.now() + timedelta(minutes=5)
+    RelayOutage.objects.create(worker="e", started_at=NOW, next_probe_at=later, failures=3, error="Connection refused")
+    woken: list[bool] = []
+
+    with email_queued.subscribed(lambda: woken.append(True)), django_capture_on_commit_callbacks(execute=True):
+        response = browser.post("/admin/dashboard/probe-relay")
+
+    assert (response.json(), woken) == ({"probing": 1}, [True])
+    assert RelayOutage.objects.get().next_probe_at <= timezone.now()
+
+
+def test_try_now_requires_the_permission_to_change_emails(teammate: User) -> None:
+    client = Client()
+    client.force_login(teammate)
+    teammate.user_permissions.add(Permission.objects.get(codename="view_email"))
+
+    assert client.post("/admin/dashboard/probe-relay").status_code == 403
+    assert client.get("/admin/dashboard/probe-relay").status_code == 405
+
+
+def test_the_list_of_outages_has_the_action_try_now(browser: Client) -> None:
+    later = timezone.now() + timedelta(minutes=5)
+    RelayOutage.objects.create(worker="e", started_at=NOW, next_probe_at=later, failures=3, error="Connection refused")
+
+    browser.post("/admin/delivery/relayoutage/", {"action": "try_now", "_selected_action": ["e"]})
+
+    assert RelayOutage.objects.get().next_probe_at <= timezone.now()

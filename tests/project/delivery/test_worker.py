@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from project.bridge.database.transactions import _shared_connection_lock, close_threads, run_in_transaction
 from project.config.email_url import Relay
-from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS
+from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, request_probe
 from project.delivery.claim import LEASE, claim_emails
 from project.delivery.liveness import hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
@@ -314,6 +314,24 @@ async def test_pauses_when_the_relay_rejects_every_email_and_sends_another_email
             await until(lambda: relay.emails_started == MIN_SUSPECTED_EMAILS + 3)
 
     assert await statuses() == [(Status.DELAYED, 1)] * (MIN_SUSPECTED_EMAILS + 3)
+
+
+async def test_a_paused_worker_tries_the_relay_when_it_is_asked_to(
+    worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.delivery.retry_policy.MIN_PAUSE", timedelta(minutes=5))
+    port = free_port()
+    send_to(Relay("127.0.0.1", port))
+    await queue_emails()
+    async with worker.running(grace=GRACE):
+        await wait_until(outages)
+        async with fake_relay(port=port) as relay:
+            paused = await run_in_transaction(request_probe, now=timezone.now())
+            email_queued.send()  # as after a commit in this process; notifications do the same for other processes
+            await until(lambda: len(relay.messages) == 1)
+
+        assert (paused, await run_in_transaction(request_probe, now=timezone.now())) == (1, 0)
+        assert await outages() == []
 
 
 async def test_deletes_its_outage_when_it_stops(worker: DeliveryWorker, send_to: SendTo) -> None:
