@@ -18,7 +18,7 @@ from project.auth.access_tokens import authenticate_access_token
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal
 from project.auth.scopes import SCOPES
 from project.auth.session_principal import authenticate_session_user
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_lookup
 from project.bridge.sessions import session_user
 from project.delivery.worker import DeliveryWorker
 from project.emails.submission_service import SubmissionService
@@ -78,7 +78,7 @@ async def authenticate(connection: HTTPConnection) -> Principal | None:
             raise rejection
         return await authenticate_bearer(connection, token)
     user = await session_user(connection)
-    return await run_in_transaction(authenticate_session_user, user) if isinstance(user, User) else None
+    return await run_lookup(authenticate_session_user, user) if isinstance(user, User) else None
 
 
 async def authenticate_bearer(connection: HTTPConnection, token: str) -> Principal:
@@ -86,7 +86,7 @@ async def authenticate_bearer(connection: HTTPConnection, token: str) -> Princip
     try:
         if token.startswith(KEY_PREFIX):
             return await authenticate_api_key_cached(token)
-        return await run_in_transaction(authenticate_access_token, token)
+        return await run_lookup(authenticate_access_token, token)
     except NotAuthenticated as rejection:
         await _audit(connection, rejection)
         raise

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from fastapi.exceptions import RequestValidationError
 
 from fastapi_app.emails.schemas import EmailIn
-from project.bridge.database.transactions import run_in_thread, run_in_transaction
+from project.bridge.database.read_transactions import run_lookup
+from project.bridge.database.transactions import run_in_thread
 from project.emails.mime.builder import Draft
 from project.mail_templates.liquid import TemplateInvalid
 from project.mail_templates.store import LoadedTemplate, load_templates
@@ -30,7 +31,7 @@ class RenderedEmail:
 async def render_emails(emails: Mapping[Location, EmailIn]) -> list[RenderedEmail]:
     """Render the emails, in order. Raises `RequestValidationError` with the location of the email that cannot be rendered."""
     slugs = {email.template for email in emails.values() if email.template is not None}
-    templates = await run_in_transaction(load_templates, slugs) if slugs else {}
+    templates = await run_lookup(load_templates, slugs) if slugs else {}
     rendered, size = [], 0
     for location, email in emails.items():
         result = await _render(email, templates, location)

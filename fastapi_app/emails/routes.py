@@ -27,6 +27,7 @@ from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
 from project.auth.principal import Principal
 from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.actions import cancel_email, reschedule_email, retry_email
 from project.emails.failure_reason import MAX_REASON_LENGTH
@@ -146,14 +147,14 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
     Staff users with the permission to view emails see the emails of all API keys and users.
     """
     filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None, reason=reason)
-    emails = await run_in_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
+    emails = await run_in_read_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
     return EmailPage.of(emails, limit, cursor=lambda email: email.id)
 
 
 @router.get("/{email_id}", summary="Get an email", operation_id="get_email", responses=openapi_errors(401, 403, 404, 422))
 async def get(email_id: EmailId, principal: ReadingPrincipal) -> EmailOut:
     """Get an email with its delivery status."""
-    return EmailOut.model_validate(await run_in_transaction(get_email, email_id, principal=principal))
+    return EmailOut.model_validate(await run_in_read_transaction(get_email, email_id, principal=principal))
 
 
 @router.get(
@@ -165,7 +166,7 @@ async def get(email_id: EmailId, principal: ReadingPrincipal) -> EmailOut:
 )
 async def events(email_id: EmailId, principal: ReadingPrincipal) -> EventList:
     """List all events of an email, oldest first."""
-    events = await run_in_transaction(list_email_events, email_id, principal=principal)
+    events = await run_in_read_transaction(list_email_events, email_id, principal=principal)
     return EventList.model_validate({"data": events, "next": None}, from_attributes=True)
 
 
@@ -221,7 +222,7 @@ async def _find_earlier(principal: Principal, idempotency: Idempotency | None) -
     """Return the results of an earlier request with the same key, or None. Raises `IdempotencyKeyReused`."""
     if idempotency is None:
         return None
-    return await run_in_transaction(find_earlier_response, principal.owner_id, idempotency, now=datetime.now(UTC))
+    return await run_lookup(find_earlier_response, principal.owner_id, idempotency, now=datetime.now(UTC))
 
 
 def _new_email(email: EmailIn, rendered: RenderedEmail, principal: Principal, idempotency: Idempotency | None = None) -> NewEmail:

@@ -18,7 +18,7 @@ from fastapi_app.events.websocket import SubscriptionQuery, serve_event_socket
 from fastapi_app.pagination import Limit
 from project.auth.principal import Principal
 from project.bridge.background.background_tasks import BackgroundRoute
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_in_read_transaction
 from project.events.selectors import EventFilter, events_after
 from project.events.stream import SlowConsumer, subscribe_to_events
 from project.limits.connection_slots import connection_slot
@@ -85,7 +85,7 @@ async def list_(
     Staff users with the permission to view emails see the events of all emails.
     """
     event_filter = EventFilter.for_principal(principal, types=_split_types(types), email_id=email_id)
-    events = await run_in_transaction(events_after, after or 0, event_filter=event_filter, limit=limit + 1)
+    events = await run_in_read_transaction(events_after, after or 0, event_filter=event_filter, limit=limit + 1)
     return EventPage.of(events, limit, cursor=lambda event: event.pk)
 
 

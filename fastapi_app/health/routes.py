@@ -10,7 +10,7 @@ from fastapi_app.health.metrics import QueueCollector, render_metrics, require_m
 from fastapi_app.health.readiness import run_health_checks
 from fastapi_app.health.schemas import Liveness, Readiness
 from project.bridge.background.background_tasks import BackgroundRoute
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_in_read_transaction
 from project.delivery.queue_stats import read_queue_stats
 
 router = APIRouter(route_class=BackgroundRoute, tags=["health"])
@@ -46,5 +46,5 @@ async def ready(worker: WorkerDep, response: Response) -> Readiness:
 )
 async def metrics(event_stream: EventStreamDep) -> Response:
     """Return Prometheus metrics: emails by status, the queue's age, deliveries, failures, open streams, and the process."""
-    collector = QueueCollector(await run_in_transaction(read_queue_stats), event_stream.subscriber_count)
+    collector = QueueCollector(await run_in_read_transaction(read_queue_stats), event_stream.subscriber_count)
     return Response(render_metrics(collector), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -14,6 +14,7 @@ from fastapi_app.pagination import Limit
 from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
 from project.auth.principal import Principal
 from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.read_transactions import run_in_read_transaction
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.store import list_suppressions, remove, suppress
@@ -46,7 +47,7 @@ async def list_(
     limit: Limit = 20,
 ) -> SuppressionPage:
     """List suppressed addresses in alphabetical order. The list applies to all emails of this service."""
-    suppressions = await run_in_transaction(list_suppressions, after=after, limit=limit)
+    suppressions = await run_in_read_transaction(list_suppressions, after=after, limit=limit)
     return SuppressionPage.of(suppressions, limit, cursor=lambda suppression: suppression.address)
 
 

@@ -11,6 +11,7 @@ from fastapi_app.pagination import Limit
 from fastapi_app.templates.schemas import PreviewRequest, Slug, TemplateIn, TemplateOut, TemplatePage, TemplatePreview
 from project.auth.principal import Principal
 from project.bridge.background.background_tasks import BackgroundRoute
+from project.bridge.database.read_transactions import run_in_read_transaction
 from project.bridge.database.transactions import run_in_thread, run_in_transaction
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.store import delete_template, get_template, list_templates, load_template, put_template
@@ -29,14 +30,14 @@ async def list_(
     limit: Limit = 20,
 ) -> TemplatePage:
     """List templates in alphabetical order of their slugs, without their bodies."""
-    templates = await run_in_transaction(list_templates, after=after, limit=limit)
+    templates = await run_in_read_transaction(list_templates, after=after, limit=limit)
     return TemplatePage.of(templates, limit, cursor=lambda template: template.slug)
 
 
 @router.get("/{slug}", summary="Get a template", operation_id="get_template", responses=openapi_errors(401, 403, 404, 422))
 async def get(slug: TemplateSlug, _principal: Reader) -> TemplateOut:
     """Return the current version of a template."""
-    return TemplateOut.model_validate(await run_in_transaction(get_template, slug))
+    return TemplateOut.model_validate(await run_in_read_transaction(get_template, slug))
 
 
 @router.put(
@@ -75,5 +76,5 @@ async def delete(slug: TemplateSlug, _principal: Writer) -> None:
 )
 async def preview(slug: TemplateSlug, body: PreviewRequest, _principal: Reader) -> TemplatePreview:
     """Render the current version with these variables, without sending an email."""
-    template = await run_in_transaction(load_template, slug)
+    template = await run_in_read_transaction(load_template, slug)
     return TemplatePreview.model_validate(await run_in_thread(template.render, body.variables))

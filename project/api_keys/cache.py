@@ -1,11 +1,15 @@
 """A short-lived cache of authenticated API keys, so that a busy client causes one database query per second, not one per call.
 
+That a key was used is recorded once a minute.
+
 An entry expires after less than a second. When a process changes a key, it clears its own cache at once. So all processes reject
 a revoked key within a second.
 """
 
+import logging
 import time
 from hashlib import sha256
+from math import inf
 from typing import Any
 
 from django.db import transaction
@@ -13,16 +17,20 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.utils import timezone
 
-from project.api_keys.keys import authenticate_api_key
+from project.api_keys.keys import LAST_USED_RESOLUTION, authenticate_api_key, record_use
 from project.api_keys.models import ApiKey
 from project.auth.credential_changes import caches_stale
 from project.auth.principal import Principal
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_lookup
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
+
+logger = logging.getLogger(__name__)
 
 TTL_SECONDS = 0.9
 MAX_ENTRIES = 10_000
 
 _entries: dict[bytes, tuple[Principal, float]] = {}  # by the SHA-256 of the key, so that no secret is stored
+_recorded_at: dict[bytes, float] = {}  # when this process last recorded the use of a key, on the monotonic clock
 
 
 async def authenticate_api_key_cached(text: str) -> Principal:
@@ -30,12 +38,25 @@ async def authenticate_api_key_cached(text: str) -> Principal:
     entries, fingerprint, now = _entries, sha256(text.encode()).digest(), time.monotonic()
     if (entry := entries.get(fingerprint)) and now < entry[1] and _is_unexpired(entry[0]):
         return entry[0]
-    principal = await run_in_transaction(authenticate_api_key, text, now=timezone.now())
+    principal = await run_lookup(authenticate_api_key, text, now=timezone.now())
+    await _record_use(text, fingerprint, now)
     if len(entries) >= MAX_ENTRIES:
         entries.clear()
     # The lifetime starts before the query. If the cache was cleared meanwhile, `entries` is the old dict, which is discarded.
     entries[fingerprint] = principal, now + TTL_SECONDS
     return principal
+
+
+async def _record_use(text: str, fingerprint: bytes, now: float) -> None:
+    if now < _recorded_at.get(fingerprint, -inf) + LAST_USED_RESOLUTION.total_seconds():
+        return
+    if len(_recorded_at) >= MAX_ENTRIES:
+        _recorded_at.clear()
+    _recorded_at[fingerprint] = now
+    try:
+        await run_in_transaction(record_use, text, now=timezone.now())
+    except DATABASE_UNAVAILABLE_ERRORS:  # callers can still read while writes fail
+        logger.warning("Could not record the use of an API key", exc_info=True)
 
 
 def clear() -> None:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.utils.crypto import constant_time_compare
 
 from project.api_keys.models import ApiKey, KeyState
@@ -88,7 +89,7 @@ def revoke_key(prefix: str, *, now: datetime) -> bool:
 
 
 def authenticate_api_key(text: str, *, now: datetime) -> Principal:
-    """Return the key's principal, and record that the key was used. Raises `NotAuthenticated`."""
+    """Return the key's principal. Raises `NotAuthenticated`."""
     key, is_current = _find_key(text)
     expiries = (key.expires_at, None if is_current else key.previous_secret_expires_at)
     expires_at = min((expiry for expiry in expiries if expiry is not None), default=None)
@@ -96,8 +97,6 @@ def authenticate_api_key(text: str, *, now: datetime) -> Principal:
         raise NotAuthenticated(
             "The API key has expired or was rotated.", reason=AuthFailureReason.EXPIRED_KEY, name=key_label(key)
         )
-    if key.last_used_at is None or key.last_used_at < now - LAST_USED_RESOLUTION:
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
     return Principal(
         "key",
         key.name,
@@ -108,6 +107,17 @@ def authenticate_api_key(text: str, *, now: datetime) -> Principal:
         quota_key=None if key.daily_quota is None else key.pk,
         label=key_label(key),
     )
+
+
+def record_use(text: str, *, now: datetime) -> None:
+    """Record that a valid key was used. Does nothing if that was recorded within the last minute.
+
+    A row that another transaction has locked is skipped: that transaction uses the key too, and records it within a minute.
+    """
+    stale = ApiKey.objects.exclude(last_used_at__gte=now - LAST_USED_RESOLUTION).filter(prefix=_split_key(text)[0])
+    if connection.features.has_select_for_update_skip_locked:
+        stale = ApiKey.objects.filter(pk__in=list(stale.select_for_update(skip_locked=True).values_list("pk", flat=True)))
+    stale.update(last_used_at=now)
 
 
 def key_label(key: ApiKey) -> str:

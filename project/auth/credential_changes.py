@@ -19,7 +19,7 @@ from django.dispatch import receiver
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.models import CredentialsVersion, User
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_lookup
 from project.bridge.notifications.local import LocalSignal
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ async def _poll() -> None:
         if not credentials_changed.has_subscribers:
             continue
         try:
-            version = await run_in_transaction(_current_version)
+            version = await run_lookup(_current_version)
         except Exception:
             if not is_failing:  # logged once per outage
                 logger.exception("Polling for changed credentials failed; trying again every %g s", POLL_INTERVAL_SECONDS)

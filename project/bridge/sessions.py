@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from starlette.requests import HTTPConnection
 
+from .database.read_transactions import WriteInReadTransaction, run_lookup
 from .database.transactions import run_in_transaction
 
 
@@ -35,7 +36,10 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
     if connection.scope["type"] == "websocket" and "origin" not in connection.headers:
         return None
     request = django_request(connection)
-    user = await run_in_transaction(_load_user, request)
+    try:
+        user = await run_lookup(_load_user, request)
+    except WriteInReadTransaction:  # Django deletes a session when the user's password has changed
+        user = await run_in_transaction(_load_user, request)
     if user is not None and connection.scope["type"] == "http":
         _check_csrf(request)
     return user

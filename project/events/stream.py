@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
 from project.bridge.notifications.cross_process import publish_on, subscribe
 from project.bridge.notifications.local import server_stopping
 from project.events.log import EVENTS_TOPIC, events_committed
@@ -130,7 +130,7 @@ class EventStream:
 
     async def latest_id(self) -> int:
         """Return the id of the last event."""
-        return max(await run_in_transaction(last_event_id), self._cursor)
+        return max(await run_lookup(last_event_id), self._cursor)
 
     def add(self, subscriber: Subscriber, *, after: int) -> None:
         """Start to pass events to a subscriber. `after` must be a result of `latest_id`, with no `await` in between."""
@@ -161,7 +161,7 @@ class EventStream:
             self._wake.clear()
 
     async def _read_new_events(self) -> None:
-        while self._subscribers and (events := await run_in_transaction(events_after, self._cursor, limit=PAGE_SIZE)):
+        while self._subscribers and (events := await run_lookup(events_after, self._cursor, limit=PAGE_SIZE)):
             for streamed in map(StreamedEvent, events):
                 for subscriber in self._subscribers:
                     subscriber.offer(streamed)
@@ -217,7 +217,7 @@ class Subscription:
 
     async def _read_between(self, position: int, last: int) -> AsyncIterator[Sequence[StreamedEvent]]:
         while position < last and not self._is_over:
-            events = await run_in_transaction(
+            events = await run_in_read_transaction(
                 events_after, position, up_to=last, event_filter=self.subscriber.filter, limit=PAGE_SIZE
             )
             if events:

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from project.bridge.database.read_transactions import LOOKUP_POOL_SIZE, READ_POOL_SIZE
 from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS, POOL_SIZE
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
@@ -18,6 +19,8 @@ from tests.processes import ROOT, SERVERS, Server, running, wait_for
 from tests.smtp import smtp_sink
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
+
+MAX_POOLED_CONNECTIONS = 2 * (POOL_SIZE + READ_POOL_SIZE + LOOKUP_POOL_SIZE)  # of the server and of its worker process
 
 
 @pytest.fixture(scope="module")
@@ -133,16 +136,40 @@ def test_admin_requests_leave_no_connections_open(server: Server, postgresql: Po
     with server.client(cookies=_logged_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
         files = {"file": ("list.csv", b"ada@example.com\n")}
-        statuses = {browser.post(page, data=data, files=files).status_code for _ in range(2 * POOL_SIZE + 1)}
+        statuses = {browser.post(page, data=data, files=files).status_code for _ in range(MAX_POOLED_CONNECTIONS + 1)}
 
     assert statuses == {302}
     wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
 
 
+READS_THAT_WRITE = """
+import asyncio, django
+django.setup()
+from project.accounts.models import User
+from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
+
+async def main():
+    update = lambda: User.objects.update(first_name="Ada")
+    lock = lambda: list(User.objects.select_for_update())
+    calls = [read(function) for read in (run_in_read_transaction, run_lookup) for function in (update, lock, User.objects.count)]
+    print(*(each if isinstance(each, int) else type(each).__name__ for each in await asyncio.gather(*calls, return_exceptions=True)))
+
+asyncio.run(main())
+"""
+
+
+def test_a_read_that_writes_or_locks_fails(installation: dict[str, str]) -> None:
+    environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **installation}
+    command = [sys.executable, "-c", READS_THAT_WRITE]
+    output = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert output.split() == ["WriteInReadTransaction", "InternalError", "1"] * 2
+
+
 def _only_pools_keep_connections(postgresql: PostgreSQL) -> bool:
     """Return whether only the thread pools of the server and of its worker process keep connections."""
     count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    return int(postgresql.query(count)) <= 2 * POOL_SIZE
+    return int(postgresql.query(count)) <= MAX_POOLED_CONNECTIONS
 
 
 def _logged_in(server: Server) -> dict[str, str]:

@@ -27,12 +27,22 @@ UNTRANSACTED_POOL_SIZE = 2
 PING_AFTER_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before a transaction uses it
 
 
-_transaction_threads = ThreadPool("database", POOL_SIZE, on_thread_exit=connections.close_all)
-_untransacted_threads = ThreadPool("untransacted", UNTRANSACTED_POOL_SIZE, on_thread_exit=connections.close_all)
+_pools: list[ThreadPool] = []
 _last_use = threading.local()
 _last_failure_at = 0.0  # when the database last failed, on the monotonic clock
 _shared_connection: BaseDatabaseWrapper | None = None
 _shared_connection_lock = threading.RLock()
+
+
+def create_database_threads(name: str, size: int) -> ThreadPool:
+    """Return a pool whose threads close their connections when they end. `close_threads` closes the pool too."""
+    pool = ThreadPool(name, size, on_thread_exit=connections.close_all)
+    _pools.append(pool)
+    return pool
+
+
+_transaction_threads = create_database_threads("database", POOL_SIZE)
+_untransacted_threads = create_database_threads("untransacted", UNTRANSACTED_POOL_SIZE)
 
 
 async def run_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -67,8 +77,8 @@ def ping_database() -> None:
 
 def close_threads() -> None:
     """End the pools' threads and close their connections. The next call starts new threads."""
-    _transaction_threads.close()
-    _untransacted_threads.close()
+    for pool in _pools:
+        pool.close()
 
 
 def acquire_write_lock() -> AbstractContextManager[object]:

@@ -5,6 +5,7 @@ from math import inf
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from project.api_keys import cache
@@ -12,6 +13,7 @@ from project.api_keys.cache import authenticate_api_key_cached, clear
 from project.api_keys.keys import authenticate_api_key, create_key, revoke_key, rotate_key
 from project.api_keys.models import ApiKey
 from project.auth.principal import NotAuthenticated, Principal
+from project.bridge.database.read_transactions import run_lookup
 from project.bridge.database.transactions import run_in_transaction
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
@@ -60,15 +62,15 @@ async def test_rejects_a_key_immediately_after_its_revocation() -> None:
 async def test_drops_a_result_that_was_queried_before_the_cache_was_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
     key = await _create_key()
 
-    def authenticate_then_revoke(text: str, *, now: datetime) -> Principal:
+    def authenticate_while_the_cache_is_cleared(text: str, *, now: datetime) -> Principal:
         principal = authenticate_api_key(text, now=now)
-        ApiKey.objects.update(revoked_at=now)
         clear()
         return principal
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "authenticate_api_key", authenticate_then_revoke)
+        patch.setattr(cache, "authenticate_api_key", authenticate_while_the_cache_is_cleared)
         await authenticate_api_key_cached(key)
+    await _revoke_in_another_process()
 
     with pytest.raises(NotAuthenticated):
         await authenticate_api_key_cached(key)
@@ -133,3 +135,24 @@ async def test_bounds_the_number_of_entries(monkeypatch: pytest.MonkeyPatch) -> 
         await authenticate_api_key_cached(await _create_key())
 
     assert len(cache._entries) <= 2
+
+
+async def test_records_that_a_key_was_used() -> None:
+    key, before = await _create_key(), timezone.now()
+
+    await authenticate_api_key_cached(key)
+
+    last_used_at = (await run_lookup(ApiKey.objects.get)).last_used_at
+    assert last_used_at is not None
+    assert last_used_at >= before
+
+
+async def test_authenticates_while_writes_fail(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(*_args: object, **_kwargs: object) -> None:
+        raise OperationalError("attempt to write a readonly database")
+
+    key = await _create_key()
+    monkeypatch.setattr(cache, "record_use", fail)
+
+    assert (await authenticate_api_key_cached(key)).name == "shop"
+    assert "Could not record the use of an API key" in caplog.text

@@ -169,6 +169,8 @@ async def test_replay_joins_the_live_stream_without_gaps_and_duplicates(
     writer, event_stream = Writer(bursts), EventStream()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "PAGE_SIZE", 3)
+        for read in ("run_lookup", "run_in_read_transaction"):  # the patched reads also write
+            patch.setattr(stream, read, run_in_transaction)
         patch.setattr(stream, "events_after", writer.committing_around(events_after))
         patch.setattr(stream, "last_event_id", writer.committing_around(last_event_id))
         async with event_stream.running(), asyncio.TaskGroup() as tasks:
