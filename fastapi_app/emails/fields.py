@@ -18,23 +18,33 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fastapi_app.fields import reject_nul
 from project.emails.mime.builder import MAX_MEDIA_TYPE_LENGTH, MEDIA_TYPE
+from project.emails.mime.custom_headers import MAX_HEADER_LENGTH, check_header_name, check_headers, format_header
 from project.emails.mime.email_addresses import MAX_MAILBOX_LENGTH, normalize_mailbox, parse_mailboxes
-from project.emails.mime.headers import check_header, check_line, check_text
+from project.emails.mime.headers import check_displayed, check_text
 
 MAX_RECIPIENTS = 50  # also of reply_to
 MAX_MAILBOXES_LENGTH = MAX_RECIPIENTS * (MAX_MAILBOX_LENGTH + 2)  # each with a comma and a space
 MAX_SCHEDULE_AHEAD = timedelta(days=30)
 
 
-def _check_header_name(name: str) -> str:
-    check_header(name, "")
-    return name
-
-
-def _require_unique_names(headers: dict[str, str]) -> dict[str, str]:
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("Header names must be unique, regardless of case.")
+    problems = list[InitErrorDetails]()
+    for name, value in headers.items():
+        try:
+            format_header(name, value)
+        except ValueError as error:
+            problems.append(_problem(error, loc=(name,), value=value))
+    if problems:
+        raise ValidationError.from_exception_data("headers", problems)
+    check_headers(headers)
     return headers
+
+
+def _problem(error: ValueError, *, loc: tuple[str | int, ...], value: str) -> InitErrorDetails:
+    reason = PydanticCustomError("value_error", "Value error, {error}", {"error": str(error)})
+    return InitErrorDetails(type=reason, loc=loc, input=value)
 
 
 def _require_rfc3339(value: Any) -> Any:
@@ -69,8 +79,7 @@ def _parse_mailboxes(texts: list[str]) -> list[str]:
         try:
             mailboxes += parse_mailboxes(text, limit=MAX_RECIPIENTS - len(mailboxes))
         except ValueError as error:
-            reason = PydanticCustomError("value_error", "Value error, {error}", {"error": str(error)})
-            problems.append(InitErrorDetails(type=reason, loc=(index,), input=text))
+            problems.append(_problem(error, loc=(index,), value=text))
         if len(mailboxes) > MAX_RECIPIENTS:
             raise PydanticCustomError("too_long", f"At most {MAX_RECIPIENTS} addresses are allowed.")
     if problems:
@@ -107,12 +116,13 @@ To = Annotated[
     AfterValidator(_require_address),
 ]
 ReplyTo = Recipients
-SingleLine = Annotated[str, Field(max_length=998), AfterValidator(check_line)]
+SingleLine = Annotated[str, Field(max_length=998), AfterValidator(check_displayed)]
 Text = Annotated[str, AfterValidator(reject_nul), AfterValidator(check_text)]
-HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(_check_header_name)]
-Headers = Annotated[dict[HeaderName, SingleLine], AfterValidator(_require_unique_names)]
-Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_line)]
-TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_line)]  # no colon, because of ?tag=key:value
+HeaderName = Annotated[str, Field(pattern="^[!-9;-~]{1,76}$"), AfterValidator(check_header_name)]
+HeaderValue = Annotated[str, Field(max_length=MAX_HEADER_LENGTH)]
+Headers = Annotated[dict[HeaderName, HeaderValue], AfterValidator(_check_headers)]
+Tag = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(check_displayed)]
+TagKey = Annotated[str, Field(pattern="^[^:]{1,100}$"), AfterValidator(check_displayed)]  # no colon, because of ?tag=key:value
 MediaType = Annotated[str, Field(pattern=f"^{MEDIA_TYPE}$", max_length=MAX_MEDIA_TYPE_LENGTH)]
 Base64Content = Annotated[bytes, EncodedBytes(encoder=_Base64)]
 ScheduledTime = Annotated[AwareDatetime, BeforeValidator(_require_rfc3339), AfterValidator(_check_schedule)]

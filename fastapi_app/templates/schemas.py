@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from fastapi_app.fields import EXAMPLE_TIME, Storable
 from fastapi_app.pagination import CursorPage
 from fastapi_app.request_model import RequestModel
-from project.emails.mime.headers import check_line, check_text
+from project.emails.mime.headers import check_displayed, check_text
 from project.mail_templates.liquid import MAX_SUBJECT_LENGTH, check_variables
 from project.mail_templates.sandbox import MAX_SOURCE_LENGTH
 
@@ -28,7 +28,7 @@ EXAMPLE_TEXT, EXAMPLE_HTML = "Hi {{ name }}, welcome.", "<p>Hi {{ name }}, <b>we
 class TemplateIn(RequestModel):
     """The Liquid sources of a template. Variables are escaped in `html` only. At least one of `text` and `html` is required."""
 
-    subject: Annotated[Source, Field(max_length=MAX_SUBJECT_LENGTH), AfterValidator(check_line)] = Field(
+    subject: Annotated[Source, Field(max_length=MAX_SUBJECT_LENGTH), AfterValidator(check_displayed)] = Field(
         "", examples=["Welcome, {{ name }}"]
     )
     text: Source | None = Field(None, examples=[EXAMPLE_TEXT])

@@ -13,7 +13,7 @@ from project.api_keys.quota import QuotaExceeded, consume_quota
 from project.bridge.database.bulk_insert import bulk_insert
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
-from project.emails.mime.headers import addr_spec
+from project.emails.mime.headers import addr_spec, remove_misleading_characters
 from project.emails.models import Email, RawMessage, Recipient, Tag
 from project.emails.status import Status
 from project.emails.submission_result import SubmissionResult
@@ -106,7 +106,8 @@ def submit_plain_text_email(*, address: str, text: str) -> UUID:
 
 def plain_text_email(*, address: str, text: str) -> NewEmail:
     """Return a plain-text message to one email address. Its subject is the first line of the text."""
-    subject = " ".join(text.strip().partition("\n")[0].split())[:MAX_DERIVED_SUBJECT_LENGTH]
+    first_line = " ".join(text.strip().partition("\n")[0].split())
+    subject = remove_misleading_characters(first_line)[:MAX_DERIVED_SUBJECT_LENGTH]
     draft = Draft(sender=settings.DEFAULT_FROM_EMAIL, to=(address,), subject=subject, text=text)
     return NewEmail(draft)
 

@@ -18,7 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from project.admin.html_safety import remove_frames
-from project.emails.mime.headers import check_line
+from project.emails.mime.headers import check_displayed
 from project.mail_templates.liquid import MAX_VARIABLES_DEPTH, CompiledTemplate, EmailParts, TemplateInvalid, check_variables
 from project.mail_templates.models import Template
 from project.mail_templates.sandbox import MAX_SOURCE_LENGTH
@@ -59,7 +59,7 @@ class TemplateForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic at
     def clean_subject(self) -> str:
         """Return the subject. Raises `ValidationError` if it is not a single line."""
         try:
-            return check_line(self.cleaned_data["subject"])
+            return check_displayed(self.cleaned_data["subject"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from error
 

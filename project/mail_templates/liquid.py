@@ -11,6 +11,7 @@ from typing import Literal
 
 from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError, UndefinedError, UnknownFilterError
 
+from project.emails.mime.headers import check_displayed
 from project.errors import DomainError
 from project.mail_templates.render_budget import OBJECT_SIZE, RenderBudget
 from project.mail_templates.sandbox import SandboxedContext, SandboxedEnvironment
@@ -71,9 +72,18 @@ class CompiledTemplate:
         output = buffer.getvalue()
         if "\0" in output:
             raise TemplateInvalid("output contains a NUL character", part=part)
-        if part == "subject" and ("\r" in output or "\n" in output or len(output) > MAX_SUBJECT_LENGTH):
-            raise TemplateInvalid(f"must be a single line of at most {MAX_SUBJECT_LENGTH} characters", part=part)
+        if part == "subject":
+            _check_subject(output)
         return output
+
+
+def _check_subject(subject: str) -> None:
+    if "\r" in subject or "\n" in subject or len(subject) > MAX_SUBJECT_LENGTH:
+        raise TemplateInvalid(f"must be a single line of at most {MAX_SUBJECT_LENGTH} characters", part="subject")
+    try:
+        check_displayed(subject)
+    except ValueError as error:
+        raise TemplateInvalid(str(error), part="subject") from error
 
 
 @contextmanager

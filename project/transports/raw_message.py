@@ -10,7 +10,8 @@ from typing import Any, cast
 from django.core.mail import EmailAlternative, EmailMultiAlternatives
 from django.core.mail.backends.base import BaseEmailBackend
 
-from project.emails.mime.headers import addr_spec, is_reserved_header
+from project.emails.mime.custom_headers import is_reserved_header
+from project.emails.mime.headers import addr_spec
 from project.emails.models import Email
 
 # Addresses with display names. A claim does not load these fields, because SMTP needs only the raw message.

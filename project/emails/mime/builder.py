@@ -12,6 +12,7 @@ from html import unescape
 from urllib.parse import quote, unquote
 
 from project.emails.mime.css_inliner import inline_css
+from project.emails.mime.custom_headers import format_header
 from project.emails.mime.headers import (
     ASCII_WORDS,
     ENCODED_WORD,
@@ -19,7 +20,6 @@ from project.emails.mime.headers import (
     MAX_LINE_LENGTH,
     MAX_UNENCODED_NAME,
     addr_spec,
-    check_header,
     check_line,
     check_text,
     encode_words,
@@ -117,10 +117,7 @@ def _headers(draft: Draft, message_id: str, date: str) -> Iterator[tuple[str, st
     yield "Message-ID", message_id
     yield "MIME-Version", "1.0"
     for name, value in draft.headers.items():
-        check_header(name, value)
-        # A long word may be a URL (as in List-Unsubscribe), in which email clients do not decode encoded words. So a long
-        # word stays unencoded if possible.
-        yield name, fold(name, encode_words(name, value, max_length=MAX_LINE_LENGTH))
+        yield name, format_header(name, value)
 
 
 # A MIME part consists of headers, an empty line and the content. This module writes parts itself, because Python's email

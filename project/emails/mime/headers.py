@@ -1,4 +1,4 @@
-"""Header fields: which fields a caller may set, and how fields are written (RFC 5322 section 2.2, RFC 2047). Pure.
+"""Header fields: how they are checked, encoded and folded (RFC 5322 section 2.2, RFC 2047). Pure.
 
 Python's own folding encodes the commas between addresses (CVE-2025-1795), loses the quotes of long names, and splits at
 characters that are not line ends. So this module folds and encodes the lines itself.
@@ -14,33 +14,12 @@ FOLD_WIDTH = 76  # maximum characters of a line with an encoded word (RFC 2047 s
 MAX_UNENCODED_NAME = 60  # characters; a longer display name or file name is encoded, because it could not be folded
 UTF8 = Charset("utf-8")
 
-_RESERVED = re.compile(
-    "from|sender|to|cc|bcc|reply-to|subject|date|message-id|mime-version|dkim-signature|received|return-path"
-    "|authentication-results|content-.*|arc-.*|resent-.*",
-    re.IGNORECASE | re.DOTALL,
-)
-_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")
 ASCII_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*")
+_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 ENCODED_WORD = re.compile(r"=\?[^?]*\?[bq]\?.*?\?=", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ADDRESS = re.compile(r"""[^\s<>()\[\],;:"\\@]+@[^\s<>()\[\],;:"\\@]+""", re.ASCII)
-
-
-def is_reserved_header(name: str) -> bool:
-    """Return whether only the service may set this header."""
-    return _RESERVED.fullmatch(name) is not None
-
-
-def check_header(name: str, value: str) -> None:
-    """Raise ValueError, with the reason, for a header that a caller may not set."""
-    if not _FIELD_NAME.fullmatch(name):
-        raise ValueError("A header name must be 1 to 76 printable ASCII characters without spaces or colons.")
-    if is_reserved_header(name):
-        raise ValueError(f"The header {name} is set by the service.")
-    if len(value) > MAX_LINE_LENGTH:
-        raise ValueError(f"The value of the header {name} is longer than {MAX_LINE_LENGTH} characters.")
-    check_line(value)
 
 
 def check_line(text: str) -> str:
@@ -58,6 +37,22 @@ def check_text(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError(f"The character at position {error.start} is an unpaired surrogate.") from None
     return text
+
+
+def check_displayed(text: str) -> str:
+    """Return the text if it is a single line without characters that could make it look like other text.
+
+    Raises ValueError for control characters and for characters that change the direction of all following text. The marks
+    (U+200E, U+200F) and the joiners (U+200C, U+200D) have no such effect, and many languages and emoji need them.
+    """
+    if character := _MISLEADING.search(check_line(text)):
+        raise ValueError(f"The text contains the character U+{ord(character[0]):04X}, which can change how the text looks.")
+    return text
+
+
+def remove_misleading_characters(text: str) -> str:
+    """Return the text without the characters that `check_displayed` rejects."""
+    return _MISLEADING.sub("", text)
 
 
 def fold(name: str, words: Iterable[str]) -> str:
@@ -111,7 +106,7 @@ def format_address_list(name: str, addresses: tuple[str, ...]) -> str:
 
 def _format_mailbox(address: str) -> list[str]:
     name, spec = split_mailbox(address)
-    return [*_phrase(name), f"<{spec}>"] if name else [spec]
+    return [*format_phrase(name), f"<{spec}>"] if name else [spec]
 
 
 @lru_cache(maxsize=4096)  # an address is parsed again for the headers, the envelope and the Message-ID
@@ -126,7 +121,8 @@ def split_mailbox(address: str) -> tuple[str, str]:
     return (re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else name), spec
 
 
-def _phrase(name: str) -> list[str]:
+def format_phrase(name: str) -> list[str]:
+    """Return the words of a display name: plain, quoted or encoded."""
     fits = len(name) <= MAX_UNENCODED_NAME and not ENCODED_WORD.search(name)
     if fits and _ATOMS.fullmatch(name):
         return name.split(" ")

@@ -64,8 +64,8 @@ def test_null_means_that_a_part_is_absent(client: TestClient, headers: dict[str,
     assert (response.status_code, response.json()["subject"], response.json()["text"]) == (200, "", None)
 
 
-@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
-def test_rejects_a_subject_of_two_lines(client: TestClient, headers: dict[str, str], end: str) -> None:
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\x1b", "\x85", "\u202e", "\u2067"])
+def test_rejects_a_misleading_subject(client: TestClient, headers: dict[str, str], end: str) -> None:
     response = client.put("/api/templates/welcome", json={"subject": f"a{end}b", "text": "x"}, headers=headers)
 
     assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "subject"])

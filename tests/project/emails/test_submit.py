@@ -126,6 +126,13 @@ def test_derives_the_subject_from_the_first_line(submit_email: SubmitEmail, text
 
 
 @pytest.mark.django_db
+def test_a_derived_subject_has_no_misleading_characters() -> None:
+    email = Email.objects.get(id=submit_plain_text_email(address="ada@example.com", text="\x07\x1b[2KHi\u202e Ada\nBye"))
+
+    assert (email.subject, email.text) == ("[2KHi Ada", "\x07\x1b[2KHi\u202e Ada\nBye")
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("sender", "domain"),
     [

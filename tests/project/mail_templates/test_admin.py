@@ -78,8 +78,8 @@ def test_rejects_a_template_without_text_and_html(browser: Client, template: Tem
     assert "Enter text, HTML or both." in page.content.decode()
 
 
-@pytest.mark.parametrize("subject", ["Hi\nBcc: eve@example.com", "Hi\rthere"])
-def test_rejects_a_subject_of_two_lines_as_the_api_does(browser: Client, template: Template, subject: str) -> None:
+@pytest.mark.parametrize("subject", ["Hi\nBcc: eve@example.com", "Hi\rthere", "Hi\u202eereht", "Hi\x1b[2K"])
+def test_rejects_a_misleading_subject_as_the_api_does(browser: Client, template: Template, subject: str) -> None:
     page = browser.post(change_url(template), {**FORM, "subject": subject})
 
     assert page.context["adminform"].form.errors.keys() == {"subject"}

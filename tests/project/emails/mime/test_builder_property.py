@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from project.emails.mime.builder import Attachment, Draft
-from project.emails.mime.headers import is_reserved_header
+from project.emails.mime.custom_headers import is_reserved_header
+from project.emails.mime.relay_headers import is_relay_header
 from project.emails.submit import NewEmail, prepare_email
 
 DATE = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
@@ -55,10 +56,11 @@ texts = st.lists(lines | st.sampled_from(ENDS), max_size=12).map("".join)
 
 specs = st.from_regex(r"[a-z0-9.+_-]{1,30}@[a-z0-9-]{1,20}\.example", fullmatch=True)
 mailboxes = st.tuples(lines, specs)
-header_names = st.from_regex(r"[!-9;-~]{1,76}", fullmatch=True).filter(lambda name: not is_reserved_header(name))
-headers = st.lists(
-    st.tuples(header_names, lines.map(lambda line: line[:998])), max_size=4, unique_by=lambda each: each[0].lower()
+header_names = st.from_regex(r"[!-9;-~]{1,76}", fullmatch=True).filter(
+    lambda name: not is_reserved_header(name) and not is_relay_header(name)
 )
+header_values = lines.map(lambda line: " ".join(re.sub("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "", line).split()))
+headers = st.lists(st.tuples(header_names, header_values), max_size=4, unique_by=lambda each: each[0].lower())
 content_ids = st.none() | st.from_regex(r"[!-;=?-~]{1,60}", fullmatch=True)
 attachments = st.builds(
     Attachment,
