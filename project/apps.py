@@ -1,6 +1,9 @@
 """Django app for the management commands, the system checks and the signal receivers of `project.auth`."""
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+
+from project.bridge.database.watchdog import watch_connections
+from project.config.migration_timeouts import adapt_timeouts_to_migrations
 
 
 class ProjectConfig(AppConfig):
@@ -9,6 +12,8 @@ class ProjectConfig(AppConfig):
     name = "project"
 
     def ready(self) -> None:
-        """Register the system checks and the signal receivers."""
+        """Register the system checks, and the signal receivers of authentication, migrations and database connections."""
+        adapt_timeouts_to_migrations(sender=apps.get_app_config("accounts"))  # the first app with models
+        watch_connections()
         from project import checks  # noqa: F401  # imported here, because the checks need the settings
         from project.auth import credential_changes  # noqa: F401  # imported here, because the receivers need the models

@@ -5,7 +5,7 @@ from pathlib import Path
 from django.core.management import execute_from_command_line
 
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
-from project.config.database_schema import IncompatibleDatabase
+from project.config.database_schema import UnusableDatabase, error_reason
 from project.config.environment import read_environment
 
 TRACEBACK_OPTION = "--traceback"  # Django's option to show the full traceback
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     """
     try:
         execute_from_command_line(arguments)
-    except (*DATABASE_UNAVAILABLE_ERRORS, IncompatibleDatabase, OSError) as error:
+    except (*DATABASE_UNAVAILABLE_ERRORS, UnusableDatabase, OSError) as error:
         message = _one_line(error)
         if TRACEBACK_OPTION in arguments or message is None:
             raise
@@ -27,16 +27,13 @@ def main(arguments: list[str]) -> None:
 
 def _one_line(error: Exception) -> str | None:
     """Return the error as one line for the operator, or None if it has another cause than the database or `DATA_DIR`."""
-    if isinstance(error, IncompatibleDatabase):
+    if isinstance(error, UnusableDatabase):
         return str(error)
     if isinstance(error, OSError):
         path = _unusable_path(error)
         return None if path is None else f"DATA_DIR: {path} cannot be used: {error.strerror}."
-    # Keep only the server's own message: psycopg puts parts of the URL before it. If the URL is malformed, such a part may be the
-    # password.
-    reason = str(error).partition("\n")[0].rpartition(" failed: ")[2].strip()
     subject = "DATA_DIR: its" if read_environment().database_url is None else "DATABASE_URL: the"
-    return f"{subject} database cannot be used: {reason}."
+    return f"{subject} database cannot be used: {error_reason(error)}."
 
 
 def _unusable_path(error: OSError) -> Path | None:

@@ -3,9 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-import dj_database_url
-
 from project.bridge.middleware.security_headers import content_security_policy, security_headers
+from project.config.database_settings import database_settings
 from project.config.environment import read_environment
 from project.config.rates import parse_rate
 
@@ -74,21 +73,15 @@ TEMPLATES = [
     },
 ]
 
-# CONN_MAX_AGE=0: under ASGI, each of Django's own requests runs on a new thread and opens a new connection, so persistent
-# connections would pile up. The thread pools of project.bridge.database.transactions keep their own connections open.
-_database_url = (
-    ENV.database_url.get_secret_value() if ENV.database_url else f"sqlite:///{ENV.ensure_data_dir() / 'mailrail.sqlite3'}"
-)
-DATABASES = {"default": dj_database_url.parse(_database_url, conn_max_age=0)}
-if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
-    DATABASES["default"]["OPTIONS"] = {
-        # In SQLite's default mode, a transaction that reads and then writes fails with "database is locked" if another
-        # transaction wrote in between.
-        "transaction_mode": "IMMEDIATE",
-        "timeout": 20,  # seconds: the busy timeout
-        # With FULL, commits survive a power failure, in WAL mode too.
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
-    }
+DATABASES = {
+    "default": database_settings(
+        ENV.database_url.get_secret_value() if ENV.database_url else f"sqlite:///{ENV.ensure_data_dir() / 'mailrail.sqlite3'}",
+        connect_timeout=ENV.database_connect_timeout,
+        lock_timeout=ENV.database_lock_timeout,
+        idle_in_transaction_timeout=ENV.database_idle_in_transaction_timeout,
+        statement_timeout=ENV.database_statement_timeout,
+    )
+}
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

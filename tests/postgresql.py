@@ -2,9 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,6 +39,33 @@ class PostgreSQL:
         """Stop the server without a clean shutdown: every connection breaks, as in a crash."""
         self._run("pg_ctl", "--wait", "--mode=immediate", "stop")
 
+    @contextmanager
+    def stopped_processes(self) -> Iterator[None]:
+        """Stop all processes of the server with SIGSTOP: the kernel accepts connections, but nothing is answered."""
+        postmaster = int((self.folder / "data" / "postmaster.pid").read_text().split()[0])
+        pids = [postmaster, *_child_processes(postmaster)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
+
+    @contextmanager
+    def transaction(self, statement: str) -> Iterator[None]:
+        """Run a statement in a transaction of another program, which stays open until the end of the `with` block."""
+        psql = ["psql", "--no-psqlrc", "--quiet", "--tuples-only", self.url]
+        with subprocess.Popen(psql, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as session:
+            assert session.stdin is not None
+            assert session.stdout is not None
+            session.stdin.write(f"BEGIN; {statement};\n\\echo ready\n")
+            session.stdin.flush()
+            assert session.stdout.readline() == "ready\n"
+            yield
+            session.communicate("ROLLBACK;")
+
     def query(self, statement: str) -> str:
         """Run a statement with psql, and return its output."""
         psql = ["psql", "--no-psqlrc", "--tuples-only", "--no-align", self.url, "--command", statement]
@@ -49,6 +77,10 @@ class PostgreSQL:
         command = [executable, "--pgdata", str(self.folder / "data"), *arguments]
         # Output is not captured through a pipe, because the server that pg_ctl starts would keep the pipe open.
         subprocess.run(command, user=self._user, cwd=self.folder, stdout=subprocess.DEVNULL, check=True)
+
+
+def _child_processes(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Entry point of the application for new emails. MIME is built outside the transaction, and concurrent callers share commits."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime
 
 from project.bridge.background.thread_pool import ThreadPool
-from project.bridge.database.group_commit import GroupCommit
+from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
 from project.emails.submission_result import SubmissionResult
@@ -19,10 +19,15 @@ class SubmissionService:
 
     def __init__(self) -> None:
         self._threads = ThreadPool("submission", 1)  # one thread, because the work is CPU-bound and holds the GIL
-        self._commits: GroupCommit[PreparedEmail, SubmissionResult] = GroupCommit(submit_emails)
+        self._commits: GroupCommit[PreparedEmail, SubmissionResult] = GroupCommit(
+            submit_emails, limits=GroupCommitLimits(size_of=_stored_size, row_of=_locked_row)
+        )
 
     async def submit(self, new_email: NewEmail) -> SubmissionResult:
-        """Queue an email. The email is committed when this method returns. Raises `IdempotencyKeyReused`, `QuotaExceeded`."""
+        """Queue an email. The email is committed when this method returns.
+
+        Raises `IdempotencyKeyReused`, `QuotaExceeded`, and `OperationalError` if the database takes too long.
+        """
         now = datetime.now(UTC)
         if _size_of(new_email) < MAX_INLINE_SIZE:
             prepared = prepare_email(new_email, now=now)
@@ -47,3 +52,14 @@ def _size_of(new_email: NewEmail) -> int:
     draft = new_email.draft
     files = sum(ATTACHMENT_OVERHEAD + len(attachment.content) for attachment in draft.attachments)
     return len(draft.text or "") + len(draft.html or "") + files
+
+
+def _stored_size(prepared: PreparedEmail) -> int:
+    return len(prepared.content) + len(prepared.email.text) + len(prepared.email.html)
+
+
+def _locked_row(prepared: PreparedEmail) -> Hashable:
+    """Return the key of the row that a concurrent transaction may have locked: the quota, or else the idempotency key."""
+    if prepared.quota_key is not None:
+        return prepared.quota_key
+    return (prepared.email.owner, prepared.idempotency.key) if prepared.idempotency else None

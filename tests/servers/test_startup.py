@@ -99,7 +99,7 @@ def test_serve_refuses_an_unprepared_database(tmp_path: Path) -> None:
     result = manage("serve", "-b", "127.0.0.1", "-p", "0", data=tmp_path)
 
     assert result.returncode == 1
-    assert result.stderr.startswith("CommandError: The database is not prepared for this version: run `manage.py prepare`")
+    assert result.stderr.startswith("The database is not prepared for this version: run `manage.py prepare`")
 
 
 def test_serve_help_is_the_help_of_daphne(tmp_path: Path) -> None:

@@ -21,11 +21,24 @@ _Job = tuple["Future[object]", Callable[[], object]]
 
 
 class ThreadPool:
-    """Pool of at most `size` daemon threads, started when there is work. Each thread calls `on_thread_exit` before it ends."""
+    """Pool of at most `size` daemon threads, started when there is work. Each thread calls `on_thread_exit` before it ends.
 
-    def __init__(self, name: str, size: int, *, on_thread_exit: Callable[[], None] = lambda: None) -> None:
+    A call that has waited for a thread for `max_wait` seconds is dropped, and raises `busy_error`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        on_thread_exit: Callable[[], None] = lambda: None,
+        max_wait: float | None = None,
+        busy_error: type[Exception] = TimeoutError,
+    ) -> None:
         self.name = name
         self.size = size
+        self._max_wait = max_wait
+        self._busy_error = busy_error
         self._on_thread_exit = on_thread_exit
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._idle = threading.Semaphore(0)
@@ -35,8 +48,8 @@ class ThreadPool:
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` on a thread, with the caller's context variables. Return its result, or raise its exception.
 
-        If the caller is canceled, a call that has not started is dropped, and a call that has started runs to its end. Raises
-        `RuntimeError`, without starting the call, if the pool has no thread and the system cannot start one.
+        If the caller is canceled, a call that has not started is dropped, and a call that has started runs to its end. Raises,
+        without starting the call, `busy_error`, or `RuntimeError` if the pool has no thread and the system cannot start one.
         """
         future: Future[T] = Future()
         call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
@@ -48,7 +61,26 @@ class ThreadPool:
                     if not self._threads:
                         raise
             self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
-        return await asyncio.wrap_future(future)
+        return await (asyncio.wrap_future(future) if self._max_wait is None else self._wait_for_start(future, self._max_wait))
+
+    async def _wait_for_start(self, future: "Future[T]", max_wait: float) -> T:
+        """Return the call's result. Cancel the call if it has not started after `max_wait` seconds."""
+        was_dropped = False
+
+        def drop() -> None:
+            nonlocal was_dropped
+            was_dropped = future.cancel()  # returns False if the call has started
+
+        timer = asyncio.get_running_loop().call_later(max_wait, drop)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if was_dropped and not (task is not None and task.cancelling()):
+                raise self._busy_error(f"no thread of the pool {self.name!r} became free within {max_wait:g} s") from None
+            raise
+        finally:
+            timer.cancel()
 
     def close(self, timeout: float = 5.0) -> None:
         """End the threads once all submitted calls are done. Waits up to `timeout` seconds for each thread.

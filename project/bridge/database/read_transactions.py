@@ -13,6 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from .transactions import create_database_threads, managed_connections
+from .watchdog import watched
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def _call_in_read_transaction(function: Callable[P, T], /, *args: P.args, **kwar
         connection = connections[DEFAULT_DB_ALIAS]
         if not connection.in_atomic_block:  # a test's shared connection has an open transaction, which stays writable
             _make_read_only(connection)
-        with transaction.atomic(durable=True), _reject_writes(connection):
+        with watched(connection), transaction.atomic(durable=True), _reject_writes(connection):
             return function(*args, **kwargs)
 
 

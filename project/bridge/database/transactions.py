@@ -15,6 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, Operation
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..background.thread_pool import ThreadPool
+from .watchdog import watched
 from .write_lock import write_lock
 
 P = ParamSpec("P")
@@ -24,6 +25,8 @@ T = TypeVar("T")
 DATABASE_UNAVAILABLE_ERRORS = (InterfaceError, OperationalError, InternalError)
 POOL_SIZE = 4  # more threads are not faster: SQLite has one writer, and Python has the GIL
 UNTRANSACTED_POOL_SIZE = 2
+DEFAULT_BUSY_TIMEOUT_SECONDS = 5.0  # of Python's sqlite3
+MAX_THREAD_WAIT_SECONDS = 10.0  # a call that waits for a thread for longer fails, as if the database were unavailable
 PING_AFTER_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before a transaction uses it
 
 
@@ -35,8 +38,13 @@ _shared_connection_lock = threading.RLock()
 
 
 def create_database_threads(name: str, size: int) -> ThreadPool:
-    """Return a pool whose threads close their connections when they end. `close_threads` closes the pool too."""
-    pool = ThreadPool(name, size, on_thread_exit=connections.close_all)
+    """Return a pool whose threads close their connections when they end. `close_threads` closes the pool too.
+
+    A call that waits too long for a thread fails with `OperationalError`.
+    """
+    pool = ThreadPool(
+        name, size, on_thread_exit=connections.close_all, max_wait=MAX_THREAD_WAIT_SECONDS, busy_error=OperationalError
+    )
     _pools.append(pool)
     return pool
 
@@ -49,7 +57,8 @@ async def run_in_transaction(function: Callable[P, T], /, *args: P.args, **kwarg
     """Run a synchronous function as one transaction, on a thread of the pool.
 
     The transaction is already committed when this coroutine returns. If the function raises, the transaction is rolled back, and
-    the exception is raised to the caller. The function sees the caller's context variables.
+    the exception is raised to the caller. The function sees the caller's context variables. Raises `OperationalError` if no
+    thread becomes free in time.
     """
     return await _transaction_threads.run(call_in_transaction, function, *args, **kwargs)
 
@@ -65,7 +74,7 @@ async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.
 
 def call_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function as one transaction on the calling thread. For management commands, and for threads outside the pool."""
-    with acquire_write_lock(), managed_connections(), transaction.atomic(durable=True):
+    with acquire_write_lock(), managed_connections(), watched(connections[DEFAULT_DB_ALIAS]), transaction.atomic(durable=True):
         return function(*args, **kwargs)
 
 
@@ -82,11 +91,17 @@ def close_threads() -> None:
 
 
 def acquire_write_lock() -> AbstractContextManager[object]:
-    """Return a context manager that holds the write lock if the database is SQLite, which has one writer."""
+    """Return a context manager that holds the write lock if the database is SQLite, which has one writer.
+
+    The wait for the lock is limited by SQLite's busy timeout.
+    """
     connection = connections[DEFAULT_DB_ALIAS]
     # With a test's shared connection, the connection's own lock serializes the writers.
     one_writer = connection.vendor == "sqlite" and _shared_connection is None
-    return write_lock(str(connection.settings_dict["NAME"])) if one_writer else nullcontext()
+    if not one_writer:
+        return nullcontext()
+    timeout = connection.settings_dict["OPTIONS"].get("timeout", DEFAULT_BUSY_TIMEOUT_SECONDS)
+    return write_lock(str(connection.settings_dict["NAME"]), timeout=timeout)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
 from project.accounts.first_admin import create_first_admin
-from project.config.database_schema import refuse_incompatible_database
+from project.config.database_schema import refuse_incompatible_database, startup_connection
 from project.transports.factory import delivers_only_locally
 
 
@@ -19,7 +19,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the steps in order. Prints the administrator's password if it was generated."""
-        refuse_incompatible_database()
+        with startup_connection(self.stderr.write, must_connect=True):
+            refuse_incompatible_database()
         call_command("migrate", interactive=False, verbosity=0)
         env = settings.ENV
         password = env.admin_password.get_secret_value() if env.admin_password else None

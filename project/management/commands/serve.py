@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
-from project.config.database_schema import has_pending_migrations, refuse_incompatible_database, startup_connection
+from project.config.database_schema import check_database_at_startup
 from project.transports.factory import CHECK_TAG
 
 APPLICATION = "project.asgi:application"
@@ -47,12 +47,7 @@ class Command(BaseCommand):
             settings.DELIVERY_WORKER = "subprocess"  # must be set before the application is imported
         daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits())
         address = _address(daphne.parser.parse_args([*arguments, APPLICATION]))
-        with startup_connection():
-            refuse_incompatible_database()
-            if has_pending_migrations():
-                raise CommandError(
-                    f"The database is not prepared for this version: run `manage.py prepare`, or use `serve {PREPARE_OPTION}`."
-                )
+        check_database_at_startup(self.stderr.write)
         if address is not None:
             host, port = address
             arguments += ["-b", host, "-p", str(port)]

@@ -149,3 +149,17 @@ def _meet(barrier: threading.Barrier) -> int:
 
 def _names(prefix: str) -> list[str]:
     return sorted(thread.name for thread in threading.enumerate() if thread.name.startswith(prefix))
+
+
+async def test_a_call_that_waits_too_long_for_a_thread_is_dropped() -> None:
+    threads, release, calls = ThreadPool("full", 1, max_wait=0.05), threading.Event(), list[str]()
+    first = asyncio.ensure_future(threads.run(release.wait))
+    await asyncio.sleep(0)
+
+    with pytest.raises(TimeoutError, match="no thread of the pool 'full' became free within 0"):
+        await threads.run(calls.append, "second")
+    release.set()
+
+    assert await first  # it has started, so it may take longer than the wait for a thread
+    assert await threads.run(calls.copy) == []
+    threads.close()

@@ -5,16 +5,21 @@ import threading
 from collections.abc import Sequence
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
 
 from project.accounts.models import User
-from project.bridge.database.group_commit import GroupCommit
+from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
 from tests.processes import WAIT_TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.usefixtures("shared_test_connection")
 
 Commits = GroupCommit[str, str]
+
+
+def length(name: str) -> int:
+    """Return the size of an item."""
+    return len(name)
 
 
 class CreateUsers:
@@ -189,3 +194,76 @@ def test_drops_items_that_waited_in_an_earlier_event_loop(create_users: CreateUs
 
     assert asyncio.run(commits.run("ada")) == "ada"
     assert create_users.transactions == [["first"], ["ada"]]
+
+
+@pytest.mark.anyio
+async def test_a_transaction_has_a_maximum_number_of_bytes(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users, limits=GroupCommitLimits(length, commit_bytes=6))
+    first = await hold_first_transaction(commits, create_users)
+    callers = await start_callers(commits, "ada", "bob", "eve", "christopher")
+    create_users.release.set()
+
+    await asyncio.gather(first, *callers)
+
+    assert create_users.transactions == [["first"], ["ada", "bob"], ["eve"], ["christopher"]]
+
+
+@pytest.mark.anyio
+async def test_rejects_an_item_while_too_many_bytes_wait(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users, limits=GroupCommitLimits(length, waiting_bytes=6))
+    first = await hold_first_transaction(commits, create_users)
+    [ada] = await start_callers(commits, "ada")
+
+    with pytest.raises(OperationalError, match="too much data is waiting"):
+        await commits.run("grace")
+    create_users.release.set()
+
+    assert [await first, await ada, await commits.run("grace")] == ["first", "ada", "grace"]
+
+
+@pytest.mark.anyio
+async def test_an_item_that_waits_too_long_is_rejected_and_not_committed(create_users: CreateUsers) -> None:
+    commits = GroupCommit(create_users, limits=GroupCommitLimits(length, wait_seconds=0.05))
+    first = await hold_first_transaction(commits, create_users)
+
+    results = await asyncio.gather(commits.run("ada"), first, return_exceptions=True)
+    create_users.release.set()
+
+    assert [type(result) for result in results] == [OperationalError, OperationalError]
+    assert await commits.run("bob") == "bob"
+    assert create_users.transactions == [["first"], ["bob"]]
+
+
+@pytest.mark.anyio
+async def test_a_locked_row_fails_only_the_items_that_need_the_row(create_users: CreateUsers) -> None:
+    def lock_timeout(names: Sequence[str]) -> list[str | Exception]:
+        results = create_users(names)
+        if any(name.startswith("locked") for name in names):
+            raise OperationalError("canceling statement due to lock timeout")
+        return results
+
+    commits = GroupCommit(lock_timeout, limits=GroupCommitLimits(length, row_of=lambda name: name[:6]))
+    first = await hold_first_transaction(commits, create_users)
+    callers = await start_callers(commits, "locked1", "ada", "locked2", "locked3", "bob")
+    create_users.release.set()
+    results = await asyncio.gather(first, *callers, return_exceptions=True)
+
+    assert [str(result) for result in results if isinstance(result, str)] == ["first", "ada", "bob"]
+    assert create_users.transactions[2:] == [["locked1"], ["ada"], ["bob"]]
+
+
+@pytest.mark.anyio
+async def test_an_unavailable_database_fails_all_items_after_two_retries(create_users: CreateUsers) -> None:
+    def fail(names: Sequence[str]) -> list[str | Exception]:
+        if create_users(names) == ["first"]:
+            return ["first"]
+        raise OperationalError("connection refused")
+
+    commits = GroupCommit(fail, limits=GroupCommitLimits(length))
+    first = await hold_first_transaction(commits, create_users)
+    callers = await start_callers(commits, "a", "b", "c", "d", "e")
+    create_users.release.set()
+    results = await asyncio.gather(first, *callers, return_exceptions=True)
+
+    assert [type(result) for result in results] == [str, *[OperationalError] * 5]
+    assert create_users.transactions[2:] == [["a"], ["b"]]

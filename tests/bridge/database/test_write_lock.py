@@ -4,12 +4,14 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from project.accounts.models import User
 from project.bridge.database.transactions import acquire_write_lock, close_threads, run_in_transaction
@@ -22,7 +24,7 @@ import sqlite3, sys
 from project.bridge.database.write_lock import write_lock
 
 path, name = sys.argv[1:]
-with write_lock(path):
+with write_lock(path, timeout=60):
     print("locked", flush=True)
     input()
     with sqlite3.connect(path) as connection:
@@ -86,3 +88,35 @@ async def test_the_lock_is_reentrant(ada: User) -> None:
             return _name()
 
     assert await run_in_transaction(lock_twice) == "ada"
+
+
+async def test_the_wait_for_another_process_has_a_limit_and_the_lock_is_usable_afterwards(ada: User) -> None:
+    options = connection.settings_dict["OPTIONS"]
+    with lock_held_by_another_process(renames_to="grace") as other:
+        with patch.dict(options, timeout=0.2):
+            errors = await asyncio.gather(*(run_in_transaction(_name) for _ in range(3)), return_exceptions=True)
+        other.communicate("\n")
+
+        names = [await run_in_transaction(_name) for _ in range(3)]
+
+    assert [type(error) for error in errors] == [OperationalError] * 3
+    assert names == ["grace"] * 3
+
+
+async def test_the_wait_for_another_thread_has_a_limit(ada: User) -> None:
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        release.wait()
+
+    holding = asyncio.ensure_future(run_in_transaction(hold))
+    await asyncio.to_thread(held.wait)
+    with (
+        patch.dict(connection.settings_dict["OPTIONS"], timeout=0.1),
+        pytest.raises(OperationalError, match="database is locked"),
+    ):
+        await run_in_transaction(_name)
+
+    release.set()
+    await holding

@@ -3,9 +3,13 @@
 import pytest
 from django.db import OperationalError, connection
 
+from project.config import database_schema
 from project.config.database_schema import (
     PRE_RELEASE_TABLE,
+    DatabaseDoesNotAnswer,
     IncompatibleDatabase,
+    UnpreparedDatabase,
+    check_database_at_startup,
     has_pending_migrations,
     refuse_incompatible_database,
     startup_connection,
@@ -35,10 +39,33 @@ def test_the_check_costs_one_query(django_assert_num_queries: type) -> None:
 
 
 def test_an_unavailable_database_does_not_stop_the_start() -> None:
-    with startup_connection():
-        raise OperationalError("connection refused")
+    warnings: list[str] = []
+
+    with startup_connection(warnings.append):
+        _fail("connection to postgres://hush@db failed: connection refused")
+
+    assert warnings == ["The database is unavailable: connection refused."]
+
+
+def test_a_database_that_does_not_answer_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_schema, "SILENCE_SECONDS", -1.0)
+
+    with pytest.raises(DatabaseDoesNotAnswer, match="Check DATABASE_URL"), startup_connection(print):
+        _fail("connection timeout expired")
+
+
+@pytest.mark.django_db
+def test_an_unprepared_database_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_schema, "has_pending_migrations", lambda: True)
+
+    with pytest.raises(UnpreparedDatabase, match="run `manage"):
+        check_database_at_startup(print)
 
 
 def test_other_errors_stop_the_start() -> None:
-    with pytest.raises(IncompatibleDatabase), startup_connection():
+    with pytest.raises(IncompatibleDatabase), startup_connection(print):
         raise IncompatibleDatabase
+
+
+def _fail(message: str) -> None:
+    raise OperationalError(message)

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 
 from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
-from project.config.database_schema import refuse_incompatible_database, startup_connection
+from project.config.database_schema import check_database_at_startup
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
@@ -34,8 +34,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, on uvloop if it is installed."""
         if not options["subprocess"]:  # the server has already checked the database, and waits for this process to start
-            with startup_connection():
-                refuse_incompatible_database()
+            check_database_at_startup(self.stderr.write, must_connect=options["drain"])
         deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_closing_threads(deliver()))
