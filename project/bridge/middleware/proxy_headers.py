@@ -4,7 +4,7 @@ Anyone can send `X-Forwarded-For` and `X-Forwarded-Proto`, so these headers are 
 own `--proxy-headers` trusts every client, and uses the first IP address in the header, which the client can forge.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from starlette.datastructures import Headers
@@ -18,6 +18,15 @@ _SCHEMES = {"http": {"http": "http", "https": "https"}, "websocket": {"http": "w
 def parse_proxies(names: Iterable[str]) -> frozenset[Network | str]:
     """Parse the IP addresses and networks of proxies. `unix` stands for clients on a Unix socket. Raises `ValueError`."""
     return frozenset(name if name == UNIX_SOCKET else ip_network(name) for name in names)
+
+
+def is_trusted_proxy(address: str, proxies: Collection[Network | str]) -> bool:
+    """Return whether a client's IP address belongs to one of the proxies. Any other text stands for a Unix socket."""
+    if not _is_address(address):
+        return UNIX_SOCKET in proxies
+    ip = ip_address(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket on :: reports IPv4 clients as IPv4-mapped addresses
+    return any(ip in network for network in proxies if not isinstance(network, str))
 
 
 class ProxyHeadersMiddleware:
@@ -45,11 +54,7 @@ class ProxyHeadersMiddleware:
         return scope.get("client")
 
     def _trusts(self, address: str) -> bool:
-        if not _is_address(address):
-            return UNIX_SOCKET in self._proxies
-        ip = ip_address(address)
-        ip = getattr(ip, "ipv4_mapped", None) or ip  # a socket on :: reports IPv4 clients as IPv4-mapped addresses
-        return any(ip in network for network in self._proxies if not isinstance(network, str))
+        return is_trusted_proxy(address, self._proxies)
 
 
 def _split(headers: Headers, name: str) -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from starlette.types import Message
 
+from ..middleware.proxy_headers import Network
+
 MAX_QUEUED_BYTES = 64 * 1024  # messages of one WebSocket that wait for the application
 BURST_SECONDS = 1.0  # messages for this many seconds may arrive at once
 MESSAGE_OVERHEAD_BYTES = 256  # memory per message, counted so that tiny messages cannot bypass the limit
@@ -20,8 +22,12 @@ class ConnectionLimits:
     """Limits of one connection. Sizes are in bytes, timeouts in seconds."""
 
     max_body_bytes: int = 15 * 1024 * 1024
-    messages_per_second: int = 10_000  # read from one WebSocket; 0 means unlimited
+    messages_per_second: int = 10_000  # read from one WebSocket; 0 means unlimited. Control frames and fragments count too
+    max_connections_per_address: int = 2000  # from one IPv4 address or IPv6 /64 network; 0 means unlimited
+    proxies: frozenset[Network | str] = frozenset()  # `proxy_headers.parse_proxies`; they may open more connections
+    first_byte_timeout: float = 10.0  # from the start of the connection
     header_timeout: float = 20.0  # for all headers of a request, from the first byte
+    keep_alive_timeout: float = 60.0  # for the first byte of the next request
     body_timeout: float = 120.0  # for the whole body, from the end of the headers
     write_timeout: float = 60.0  # for a slow client to read the data that was sent last
     linger_timeout: float = 10.0  # for a rejected client to read the error response before it is disconnected
@@ -64,6 +70,31 @@ class WriteBackpressure:
         self.resumeProducing()
 
 
+class ReadGate:
+    """Pauses and resumes reading from one client for several parts of the server. Reading goes on when no part pauses it."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._pauses = 0
+
+    @property
+    def is_paused(self) -> bool:
+        """Return whether any part pauses reading."""
+        return self._pauses > 0
+
+    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """Pause reading. Each part that calls this method must later call `resumeProducing` once."""
+        self._pauses += 1
+        if self._pauses == 1:
+            self._transport.pauseProducing()
+
+    def resumeProducing(self) -> None:  # noqa: N802  # Twisted's name
+        """End one pause."""
+        self._pauses -= 1
+        if not self._pauses:
+            self._transport.resumeProducing()
+
+
 class TokenBucket:
     """Token bucket that holds `BURST_SECONDS` worth of tokens. The only state is the time when the bucket will be full again.
 
@@ -104,6 +135,10 @@ class ReceiveQueue(asyncio.Queue[Message]):
         if self._queued_bytes > MAX_QUEUED_BYTES and not self.is_full:
             self.is_full = True
             self._transport.pauseProducing()
+
+    def count_frame(self) -> float:
+        """Count a control frame or a fragment like a message. Return the seconds for which to read nothing."""
+        return self._bucket.take()
 
     async def get(self) -> Message:
         """Wait for the next message and return it. Keep to the rate limit until the client disconnects."""

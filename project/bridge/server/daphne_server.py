@@ -31,6 +31,8 @@ from ..notifications.local import server_stopping
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
 from .http_protocol import ConnectionFactory
 from .lifespan import run_lifespan
+from .open_connections import OpenConnections
+from .open_files import log_accept_failures, max_connections, raise_open_files_limit
 from .websocket_protocol import WebSocketConnection
 
 logger = logging.getLogger(__name__)
@@ -93,7 +95,9 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         self.abort_start = True
         endpoints, self.endpoints = self.endpoints, []  # this method listens below, with connections that enforce the limits
         super().run()
-        self.http_factory = ConnectionFactory(self, self.limits)
+        self.open_connections = OpenConnections(self.limits, max_total=max_connections(raise_open_files_limit()))
+        self.http_factory = ConnectionFactory(self, self.limits, self.open_connections)
+        log_accept_failures()
         self.ws_factory.protocol = WebSocketConnection
         self.ws_factory.failByDrop = False  # send the close code 1009 or 1007 before disconnecting
         self.ws_factory.closeHandshakeTimeout = self.limits.linger_timeout  # for a slow client to read the close code
@@ -128,7 +132,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             scope["state"] = self._state.copy()
         scope["asgi"] = {"version": "3.0"}
         rate = self.limits.messages_per_second
-        queue = ReceiveQueue(protocol.transport, messages_per_second=rate) if scope["type"] == "websocket" else asyncio.Queue()
+        queue = ReceiveQueue(protocol.read_gate, messages_per_second=rate) if scope["type"] == "websocket" else asyncio.Queue()
         call = asyncio.ensure_future(self.application(scope, queue.get, partial(self.handle_reply, protocol)))
         self.connections[protocol]["application_instance"] = call
         call.add_done_callback(partial(self._application_ended, protocol))

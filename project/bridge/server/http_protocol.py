@@ -13,8 +13,11 @@ from starlette.types import Message
 from twisted.web.http import HTTPChannel
 
 from .connection_limits import ConnectionLimits, WriteBackpressure
+from .open_connections import OpenConnections
 from .raw_responses import RequestRejected, error_bytes, http_date, reason_phrase
 from .request_checks import bad_request, check_host, check_transfer_encoding, split_target
+
+REFUSED_LINGER_SECONDS = 1.0  # short, because refused connections must not use up the file descriptors themselves
 
 
 class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
@@ -46,23 +49,29 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
 
     _path: bytes  # the request target; Twisted sets it
 
-    def __init__(self, limits: ConnectionLimits) -> None:
+    def __init__(self, limits: ConnectionLimits, open_connections: OpenConnections) -> None:
         super().__init__()
         self.limits = limits
-        self._read_timeout: float | None = limits.header_timeout  # None while the application handles a request
+        self._open_connections = open_connections
+        self._has_received_data = False
+        self._read_timeout: float | None = limits.first_byte_timeout  # None while the application handles a request
         self._deadline: asyncio.TimerHandle | None = None
         self._is_rejected = False
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
-        """Register with the transport for backpressure."""
+        """Register with the transport for backpressure, and start the timeout for the first byte."""
         super().connectionMade()
         self.backpressure = WriteBackpressure(self.transport, self.limits.write_timeout)
         self.registerProducer(self.backpressure, True)
+        self._start_read_timeout(self.limits.first_byte_timeout)
+        if not self._open_connections.add(self.transport):
+            self._reject(_TOO_MANY_CONNECTIONS, linger=min(REFUSED_LINGER_SECONDS, self.limits.linger_timeout))
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802  # Twisted's name
         """Cancel all timeouts."""
         self._set_read_timeout(None)
         self.backpressure.stopProducing()
+        self._open_connections.remove(self.transport)
         super().connectionLost(reason)
 
     # Reading
@@ -71,9 +80,12 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         """Parse data, and start the read timeout if the request is still incomplete."""
         if self._is_rejected:
             return
+        if not self._has_received_data:
+            self._has_received_data = True
+            self._set_read_timeout(self.limits.header_timeout)
         super().dataReceived(data)
         if self._read_timeout is not None and self._deadline is None:
-            self._deadline = asyncio.get_running_loop().call_later(self._read_timeout, self._on_read_timeout)
+            self._start_read_timeout(self._read_timeout)
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's name
         """Parse a line of the head. Reject a folded header, which servers and proxies may read differently."""
@@ -95,6 +107,7 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         except RequestRejected as rejection:
             self._reject(rejection)
         else:
+            self._open_connections.set_idle(self.transport, is_idle=False)
             self._set_read_timeout(self.limits.body_timeout)
             super().allHeadersReceived()
 
@@ -127,6 +140,7 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     def requestDone(self, request: WebRequest) -> None:  # noqa: N802  # Twisted's name
         """Prepare for the next request on this connection."""
         self._set_read_timeout(self.limits.header_timeout)
+        self._open_connections.set_idle(self.transport, is_idle=True)
         super().requestDone(request)
 
     # Rejecting
@@ -136,6 +150,9 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _start_read_timeout(self, seconds: float) -> None:
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._on_read_timeout)
 
     def _on_read_timeout(self) -> None:
         if self.requests:
@@ -152,7 +169,7 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     def _is_in_headers(self) -> bool:
         return hasattr(self, "_command")  # set by the request line, deleted at the end of the request
 
-    def _reject(self, rejection: RequestRejected) -> None:
+    def _reject(self, rejection: RequestRejected, *, linger: float | None = None) -> None:
         if self._is_rejected:
             return
         self._is_rejected = True
@@ -160,18 +177,23 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         self.setTimeout(None)
         self.transport.write(error_bytes(rejection))
         self.transport.loseWriteConnection()
-        self._deadline = asyncio.get_running_loop().call_later(self.limits.linger_timeout, self.transport.abortConnection)
+        seconds = self.limits.linger_timeout if linger is None else linger
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self.transport.abortConnection)
 
 
 class ConnectionFactory(HTTPFactory):  # type: ignore[misc]  # Daphne has no types
     """Creates the connections of a server. Offers only HTTP/1.1, because Twisted's HTTP/2 would bypass the limits."""
 
-    def __init__(self, server: Any, limits: ConnectionLimits) -> None:
+    def __init__(self, server: Any, limits: ConnectionLimits, open_connections: OpenConnections) -> None:
         super().__init__(server)
-        self.protocol = partial(HttpConnection, limits)
+        self._open_connections = open_connections
+        self.timeOut = limits.keep_alive_timeout
+        self.protocol = partial(HttpConnection, limits, open_connections)
 
-    def buildProtocol(self, addr: Any) -> HttpConnection:  # noqa: N802  # Twisted's name
-        """Return a new connection that creates `HttpRequest` objects."""
+    def buildProtocol(self, addr: Any) -> HttpConnection | None:  # noqa: N802  # Twisted's name
+        """Return a new connection that creates `HttpRequest` objects, or None to close the socket at once."""
+        if self._open_connections.is_full:
+            return None
         connection: HttpConnection = super().buildProtocol(addr)
         connection.requestFactory = HttpRequest
         return connection
@@ -187,6 +209,9 @@ _HEADERS_TOO_LARGE = RequestRejected(
     "request_header_fields_too_large",
     f"The head of a request may have up to {HttpConnection.totalHeadersSize} bytes and {HttpConnection.maxHeaders} headers.",
 )
+
+
+_TOO_MANY_CONNECTIONS = RequestRejected(429, "too_many_connections", "Too many open connections from your IP address.")
 
 
 def _too_large(limits: ConnectionLimits) -> RequestRejected:

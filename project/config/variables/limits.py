@@ -18,8 +18,14 @@ class LimitVariables(BaseSettings):
     websocket_messages_per_second: int = Field(
         10_000,
         ge=0,
-        description="Maximum messages per second read from one WebSocket. Extra messages are delayed, not dropped."
-        " 0 means unlimited.",
+        description="Maximum messages per second read from one WebSocket, including control frames and fragments. Extra messages"
+        " are delayed, not dropped. 0 means unlimited.",
+    )
+    max_connections_per_address: int = Field(
+        2000,
+        ge=0,
+        description="Maximum open connections from one IPv4 address or one IPv6 /64 network, in each process. TRUSTED_PROXIES are"
+        " exempt. 0 means unlimited.",
     )
     max_streams_per_caller: int = Field(
         1000,

@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from project.bridge.middleware.proxy_headers import parse_proxies
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
 from project.config.database_schema import check_database_at_startup
@@ -67,6 +68,8 @@ def _limits() -> ConnectionLimits:
     return ConnectionLimits(
         max_body_bytes=env.max_request_bytes,
         messages_per_second=env.websocket_messages_per_second,
+        max_connections_per_address=env.max_connections_per_address,
+        proxies=parse_proxies(env.trusted_proxies),
         body_timeout=env.request_body_timeout,
         write_timeout=env.client_write_timeout,
     )

@@ -62,6 +62,7 @@ def reveal(value: Any) -> Any:
         ("request_body_timeout", 120.0),
         ("client_write_timeout", 60.0),
         ("websocket_messages_per_second", 10_000),
+        ("max_connections_per_address", 2000),
         ("max_streams_per_caller", 1000),
         ("rate_limit_key", "off"),
         ("rate_limit_user", "off"),

@@ -6,6 +6,7 @@ The command to serve it with the bridge's server class is in `tests/processes.py
 import asyncio
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -217,5 +218,8 @@ if __name__ == "__main__":
     from project.bridge.server.command_line import DaphneCommandLine
     from project.bridge.server.connection_limits import ConnectionLimits
 
+    if "BRIDGE_APP_OPEN_FILES" in os.environ:  # the soft and the hard limit
+        soft, hard = map(int, os.environ["BRIDGE_APP_OPEN_FILES"].split(":"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     limits = ConnectionLimits(**json.loads(os.environ.get("BRIDGE_APP_LIMITS", "{}")))
     DaphneCommandLine(shutdown_grace=float(os.environ.get("BRIDGE_APP_GRACE", "25")), limits=limits).run(sys.argv[1:])
