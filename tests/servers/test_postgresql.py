@@ -152,7 +152,8 @@ async def main():
     update = lambda: User.objects.update(first_name="Ada")
     lock = lambda: list(User.objects.select_for_update())
     calls = [read(function) for read in (run_in_read_transaction, run_lookup) for function in (update, lock, User.objects.count)]
-    print(*(each if isinstance(each, int) else type(each).__name__ for each in await asyncio.gather(*calls, return_exceptions=True)))
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    print(*(each if isinstance(each, int) else type(each).__name__ for each in results))
 
 asyncio.run(main())
 """
