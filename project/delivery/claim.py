@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 
+from project.bridge.database.bulk_update import bulk_update
 from project.delivery.decision import overall_status, recipient_result, reply_for_status
 from project.delivery.expiry import fail_expired
 from project.delivery.models import RelayOutage
@@ -38,11 +39,21 @@ CLAIMED_FIELDS = (
     "created_at",
     "scheduled_at",
     "retried_at",
+    "reason",
+    "sent_at",
+    "next_attempt_at",
+    "lease_expires_at",
     "claimed_by",
+)
+# The fields that skipping recipients changes.
+SKIPPED_FIELDS = (
+    *("status", "attempts", "recipient_results", "reason", "sent_at"),
+    *("claimed_by", "lease_expires_at", "next_attempt_at"),
 )
 # How long an outage row is kept after its next probe was due. By then, a live worker has probed the relay again,
 # even if the probe took ten minutes to time out.
 OUTAGE_RETENTION = timedelta(minutes=15)
+MAX_FINISHED_EMAILS = 200  # suppressed emails that get their final status together, beyond those of the claim itself
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate limit for one claim, because each of a hundred emails may have 15 MiB
 
 
@@ -50,12 +61,18 @@ def claim_emails(worker: str, *, limit: int, now: datetime) -> list[Email]:
     """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each email.
 
     Suppressed recipients are skipped. An email without any other recipients gets its final status here and is not returned.
-    The list is empty only if no email is due.
+    The list may be empty although other emails are due (see `has_due_emails`), because the work of one transaction is limited.
     """
-    while ids := _due_ids(limit, now):
-        if emails := _claim(ids, worker, now):
-            return emails
-    return []
+    ids = _due_ids(limit, now)
+    emails = _claim(ids, worker, now) if ids else []
+    if ids and not emails:  # there may be thousands of suppressed emails in front of the next email to send
+        _finish_suppressed(now)
+    return emails
+
+
+def has_due_emails(*, now: datetime) -> bool:
+    """Return whether an email is due that no other transaction has locked."""
+    return bool(_due_ids(1, now))
 
 
 def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime) -> int:
@@ -144,14 +161,25 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
     return emails
 
 
+def _finish_suppressed(now: datetime) -> None:
+    """Give their final status to those of the next due emails that have no recipients left to send to."""
+    emails = Email.objects.filter(id__in=_due_ids(MAX_FINISHED_EMAILS, now)).only(*CLAIMED_FIELDS).order_by("id")
+    suppressed = find_suppressed({address for email in emails for address in email.pending_recipients})
+    finished = [email for email in emails if suppressed.issuperset(email.pending_recipients)]
+    for email in finished:  # as if they were claimed
+        email.status, email.attempts, email.next_attempt_at = Status.SENDING, email.attempts + 1, None
+    append_events(_skip_suppressed(finished, now))
+
+
 def _skip_suppressed(emails: Sequence[Email], now: datetime) -> list[NewEvent]:
     """Mark suppressed recipients, and finish emails that have no other recipients. Return the events to append."""
     suppressed = find_suppressed({address for email in emails for address in email.recipients})
-    events = []
+    events, changed = [], []
     for email in emails:
-        skipped = [address for address in email.recipients if address in suppressed and address not in email.recipient_results]
-        if skipped:
+        if skipped := [address for address in email.pending_recipients if address in suppressed]:
             events.extend(_skip_recipients(email, skipped, now))
+            changed.append(email)
+    bulk_update(changed, SKIPPED_FIELDS)
     return events
 
 
@@ -163,8 +191,6 @@ def _skip_recipients(email: Email, addresses: list[str], now: datetime) -> list[
         email.sent_at = now if email.status == Status.SENT else None
         if email.status == Status.SUPPRESSED:
             email.reason = SUPPRESSED
-    changed = ["recipient_results", "status", "attempts", "claimed_by", "lease_expires_at", "sent_at"]
-    email.save(update_fields=[*changed, "reason"] if email.status == Status.SUPPRESSED else changed)
     event = build_event(email, now=now, extra={"suppressed": addresses})
     event.type = f"email.{Status.SUPPRESSED}"
     if email.status in (Status.SENDING, Status.SUPPRESSED):

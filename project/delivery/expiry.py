@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import QuerySet
 
+from project.bridge.database.bulk_update import bulk_update
 from project.delivery.decision import overall_status, recipient_result
 from project.delivery.retry_policy import JITTER
 from project.emails.failure_reason import failure_reason
@@ -50,7 +51,7 @@ def fail_expired(emails: Sequence[Email], *, now: datetime) -> list[NewEvent]:
     for email in expired:
         _fail(email)
     fields = ["status", "reason", "attempts", "last_error", "recipient_results", "next_attempt_at"]
-    Email.objects.bulk_update(expired, [*fields, "claimed_by", "lease_expires_at"], batch_size=100)
+    bulk_update(expired, [*fields, "claimed_by", "lease_expires_at"])
     return [build_event(email, now=now, response=TOO_OLD) for email in expired]
 
 

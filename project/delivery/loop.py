@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, requested_probe, save_outage
-from project.delivery.claim import claim_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
+from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
 from project.delivery.expiry import expire_emails, repair_due_times
 from project.delivery.liveness import dead_workers, live_workers, remove_dead
 from project.delivery.sender_pool import SenderPool
@@ -150,7 +150,9 @@ class DeliveryLoop:
             self._breaker.probe_by(await run_in_transaction(requested_probe, self._name))
         in_flight = self._pool.in_flight
         limit = self._breaker.capacity(self._target - in_flight, in_flight=in_flight, now=timezone.now())
-        emails = await run_in_transaction(self._claim_now, limit) if limit else []
+        emails, has_more = await run_in_transaction(self._claim_now, limit) if limit else ([], False)
+        while has_more and not emails:  # suppressed emails; other transactions can run between two rounds
+            emails, has_more = await run_in_transaction(self._claim_now, limit)
         self._pool.submit(emails)
         if not self._breaker.capacity(1, in_flight=0, now=timezone.now()):
             await self._release_waiting()  # the breaker opened during the claim
@@ -159,9 +161,14 @@ class DeliveryLoop:
         if emails and len(emails) == limit:
             self._adapt_target(is_fast=self._claimed_at < previous + FAST_RELAY_SECONDS)
 
-    def _claim_now(self, limit: int) -> list[Email]:
-        """Claim with a time read after the wait for the write lock, because the emails may have been queued during that wait."""
-        return claim_emails(self._name, limit=limit, now=timezone.now())
+    def _claim_now(self, limit: int) -> tuple[list[Email], bool]:
+        """Claim emails. Return them, and whether more emails may be due.
+
+        The time is read after the wait for the write lock, because the emails may have been queued during that wait.
+        """
+        now = timezone.now()
+        emails = claim_emails(self._name, limit=limit, now=now)
+        return emails, bool(emails) or has_due_emails(now=now)
 
     def _adapt_target(self, *, is_fast: bool) -> None:
         target = self._target * 2 if is_fast else self._target // 2

@@ -30,12 +30,15 @@ def _statement(model: type[Model]) -> tuple[str, list[tuple[str, Callable[[Any],
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
     table, placeholders = connection.ops.quote_name(model._meta.db_table), ", ".join(["%s"] * len(fields))
     statement = f"INSERT INTO {table} ({columns}) VALUES ({placeholders})"  # noqa: S608  # the model's own names
-    return statement, [(field.attname, _converter(getattr(field, "target_field", field))) for field in fields]
+    return statement, [(field.attname, value_converter(getattr(field, "target_field", field))) for field in fields]
 
 
 @cache
-def _converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
-    """Return a faster replacement for `field.get_db_prep_save`, whose overhead takes longer than the rest of the insert."""
+def value_converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
+    """Return a function that converts a value for the database.
+
+    It replaces `field.get_db_prep_save`, whose overhead takes longer than the rest of the insert.
+    """
     if isinstance(field, CharField | TextField):
         return _str_or_none if field.null else str
     if isinstance(field, DateTimeField | UUIDField):  # the rows of one transaction share timestamps and ids

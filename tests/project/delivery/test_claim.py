@@ -6,7 +6,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from project.delivery.claim import LEASE, OUTAGE_RETENTION, claim_emails, release_claims, renew_leases, requeue_abandoned
+from project.delivery.claim import (
+    LEASE,
+    OUTAGE_RETENTION,
+    claim_emails,
+    has_due_emails,
+    release_claims,
+    renew_leases,
+    requeue_abandoned,
+)
 from project.delivery.decision import recipient_result
 from project.delivery.models import RelayOutage
 from project.delivery.record_results import Attempt, record_results
@@ -145,8 +153,46 @@ def test_suppressed_emails_do_not_delay_others() -> None:
     queue(*[new_email(BOB)] * 100, new_email(ADA, text="the other"))
     suppress(BOB, now=NOW)
 
-    assert texts(claimed(limit=100)) == ["the other"]
-    assert Email.objects.filter(status=Status.SUPPRESSED).count() == 100
+    rounds = [claimed(limit=10), claimed(limit=10)]
+
+    assert (rounds[0], texts(rounds[1])) == ([], ["the other"])
+    assert Email.objects.filter(status=Status.SUPPRESSED, attempts=0, claimed_by="", next_attempt_at=None).count() == 100
+    assert events().count("email.suppressed") == 100
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_finishes_a_limited_number_of_suppressed_emails_in_one_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("project.delivery.claim.MAX_FINISHED_EMAILS", 20)
+    queue(*[new_email(BOB)] * 100)
+    suppress(BOB, now=NOW)
+
+    assert claimed(limit=10) == []
+
+    assert (Email.objects.filter(status=Status.SUPPRESSED).count(), has_due_emails(now=NOW)) == (30, True)
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_the_number_of_queries_does_not_depend_on_the_number_of_suppressed_emails() -> None:
+    suppress(BOB, now=NOW)
+    queries = []
+    for count in (20, 90):
+        queue(*[new_email(BOB, ADA)] * count)
+        with CaptureQueriesContext(connection) as captured:
+            claimed(limit=count)
+        queries.append(len(captured))
+
+    assert queries[0] == queries[1]
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_finishes_only_emails_without_recipients_to_send_to() -> None:
+    suppress(BOB, now=NOW)
+    queue(*[new_email(BOB)] * 2, new_email(BOB, ADA, text="both"), new_email(BOB))
+
+    assert claimed(limit=2) == []
+
+    assert Email.objects.filter(status=Status.SUPPRESSED).count() == 3
+    assert texts(claimed()) == ["both"]
 
 
 @pytest.mark.usefixtures("shared_test_connection")
