@@ -123,7 +123,7 @@ def take_retry(page: Page) -> None:
     """Take a screenshot of the progress page of a hundred retried emails."""
     page.goto("/admin/emails/email/?status=failed")
     page.get_by_label("Select all objects on this page").check()
-    page.get_by_label("Action:").select_option(label="Retry the selected emails")
+    page.get_by_label("Action:").select_option(label="Retry now")
     page.get_by_title("Run the selected action").click()
     expect(page.locator(".summary")).to_contain_text("sent")
     save(page, "retry")

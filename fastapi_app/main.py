@@ -28,6 +28,7 @@ from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, cl
 from project.config.database_schema import refuse_incompatible_database
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
+from project.emails.admin.bulk_runner import BulkActionRunner
 from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
 from project.retention.pruner import RetentionPruner
@@ -44,6 +45,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with (
             app.state.audit_writer.running(),
             app.state.retention_pruner.running(),
+            app.state.bulk_action_runner.running(),
             poll_credential_changes(),
             app.state.event_stream.running(),
             app.state.delivery_worker.running(grace=grace),
@@ -87,6 +89,7 @@ def create_app() -> FastAPI:
     app.state.delivery_worker = create_worker()
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
     app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
+    app.state.bulk_action_runner = BulkActionRunner()
     for part in (
         emails,
         resend,

@@ -34,6 +34,7 @@ INSTALLED_APPS = [
     "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin with our own site class
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.humanize",  # for `intcomma` in templates
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",

@@ -20,6 +20,7 @@ class KeysetChangeList(ChangeList):
     after: str | None = None
     first_page: str | None = None  # query string of the first page; None on the first page
     next_page: str | None = None  # query string of the next page; None on the last page
+    all_matching: QuerySet[Any]  # the rows of all pages
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         """Return the order of the admin class and ignore the query string, because no other order has an index."""
@@ -30,6 +31,7 @@ class KeysetChangeList(ChangeList):
         self.filter_params.pop(AFTER_PARAMETER, None)  # so that the links of filters lead to the first page
         self.after = self.params.pop(AFTER_PARAMETER, self.after)
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
+        self.all_matching = rows
         if self.after is None:
             return rows
         lookup = "pk__lt" if self.model_admin.ordering == NEWEST_FIRST else "pk__gt"

@@ -9,17 +9,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.utils import timezone
 
 from project.bridge.database.transactions import call_in_transaction
-from project.dashboard.stats import (
-    RESOLUTIONS,
-    bucket_counts,
-    latest_events,
-    read_latency,
-    read_queue_depths,
-    relay_outages,
-    top_failures,
-)
+from project.dashboard.email_counts import RESOLUTIONS, count_emails, final_rates
+from project.dashboard.stats import latest_events, read_latency, read_queue_depths, relay_outages
 from project.delivery.circuit_breaker import request_probe
 from project.delivery.models import RelayOutage
+from project.emails.top_reasons import top_reasons
 from project.events.models import Event
 from project.transports.factory import delivers_only_locally
 
@@ -28,7 +22,7 @@ MANAGE_PERMISSION = "emails.change_email"  # required to let paused workers try 
 
 
 def stats_view(request: HttpRequest) -> JsonResponse:
-    """Return counts by minute, hour or day (`?resolution=`), the queue, latency, failures and the latest events.
+    """Return counts by minute, hour or day (`?resolution=`), rates, the queue, latency, failures and the latest events.
 
     The client then opens the WebSocket with the event id `cursor`, to receive all newer events.
     """
@@ -38,13 +32,16 @@ def stats_view(request: HttpRequest) -> JsonResponse:
     if resolution is None:
         raise Http404
     now, events = timezone.now(), latest_events()
+    buckets = count_emails(resolution, now=now)
     stats = {
         "now": now,
         "cursor": events[0].pk if events else 0,
-        "buckets": [{"start": start, **counts} for start, counts in bucket_counts(resolution, now=now).items()],
+        "time_span": resolution.time_span,
+        "buckets": [{"start": start, **counts} for start, counts in buckets.items()],
+        "rates": asdict(final_rates(list(buckets.values()))),
         "queue": asdict(read_queue_depths()),
         "latency": asdict(read_latency(now=now)),
-        "failures": [asdict(failure) for failure in top_failures()],
+        "failures": [{"reason": each.reason, "emails": each.label} for each in top_reasons()],
         "transport": {"name": transport_name(), "outages": [_outage_json(outage) for outage in relay_outages()]},
         "events": [_event_json(event) for event in events],
     }

@@ -3,6 +3,7 @@
 Each action is one conditional UPDATE, so it takes effect only if the email's status allows it at that moment.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -49,10 +50,25 @@ PARTICIPLES: dict[type[DomainError], str] = {
 }
 
 
+EVENT_FIELDS = ("owner", "status", "recipients", "subject", "tags", "attempts")  # see project.events.log.EmailLike
+CANCELED: dict[str, Any] = {"status": Status.CANCELED, "next_attempt_at": None, "reason": None}
+QUEUED: dict[str, Any] = {
+    "status": Status.QUEUED,
+    "attempts": 0,
+    "next_attempt_at": None,
+    "reason": None,
+    "recipient_results": Case(When(status=Status.FAILED, then=Value({}, JSONField())), default=F("recipient_results")),
+}
+
+
 def cancel_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
     """Cancel a queued, scheduled or delayed email. Raises `EmailNotFound`, `NotOwner`, `EmailNotCancelable`."""
-    canceled = {"status": Status.CANCELED, "next_attempt_at": None, "reason": None}
-    return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, **canceled)
+    return _change(email_id, principal, now, CANCELABLE, EmailNotCancelable, **CANCELED)
+
+
+def cancel_emails(emails: Sequence[Email], *, principal: Principal, now: datetime) -> None:
+    """Cancel locked emails whose status allows it, as one step."""
+    _change_all(emails, principal, now, **CANCELED)
 
 
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
@@ -60,10 +76,12 @@ def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email
 
     A delayed email keeps the final results of its recipients, because the relay may already have accepted it for some of them.
     """
-    results = Case(When(status=Status.FAILED, then=Value({}, JSONField())), default=F("recipient_results"))
-    queued = {"status": Status.QUEUED, "attempts": 0, "next_attempt_at": None, "reason": None, "recipient_results": results}
-    queued["retried_at"] = now  # its maximum age starts again
-    return _change(email_id, principal, now, RETRYABLE, EmailNotRetryable, **queued)
+    return _change(email_id, principal, now, RETRYABLE, EmailNotRetryable, **QUEUED, retried_at=now)
+
+
+def retry_emails(emails: Sequence[Email], *, principal: Principal, now: datetime) -> None:
+    """Queue locked emails whose status allows it, as one step."""
+    _change_all(emails, principal, now, **QUEUED, retried_at=now)
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:
@@ -85,6 +103,13 @@ def require_change_permission(email_id: UUID, *, principal: Principal) -> Email:
     if not changeable_by(principal).filter(id=email_id).exists():
         raise NotOwner("You do not have permission to change this email.")
     return email
+
+
+def _change_all(emails: Sequence[Email], principal: Principal, now: datetime, **changes: Any) -> None:
+    """Apply `changes` to emails that the caller's transaction has locked."""
+    changed = changeable_by(principal).filter(id__in=[email.id for email in emails])
+    changed.update(**changes)
+    record_status_events(changed.only(*EVENT_FIELDS), now=now)
 
 
 def _change(

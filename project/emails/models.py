@@ -1,8 +1,10 @@
 """Tables of emails: the email and its raw message, the recipients and tags to search by, and idempotency keys."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
@@ -56,6 +58,7 @@ class Email(models.Model):
             models.Index(fields=["next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_waiting"),
             models.Index(fields=["owner", "reason", "-id"], condition=models.Q(reason__isnull=False), name="email_owner_reason"),
             models.Index(fields=["reason", "-id"], condition=models.Q(reason__isnull=False), name="email_reason"),
+            models.Index(fields=["-id"], condition=models.Q(status=Status.SENT, reason__isnull=False), name="email_partly_sent"),
             models.Index(fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="email_resent_from"),
             # One partial index per status that few emails have, to find them among a million sent emails.
             *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
@@ -73,6 +76,18 @@ class Email(models.Model):
     def pending_recipients(self) -> list[str]:
         """Return the recipients without a final result: the email is still to be sent to them."""
         return [address for address in self.recipients if address not in self.recipient_results]
+
+    @property
+    def is_partly_sent(self) -> bool:
+        """Return whether the email was sent to some of its recipients, but not to all."""
+        return self.status == Status.SENT and self.other_statuses != ""
+
+    @property
+    def other_statuses(self) -> str:
+        """Return the statuses of the recipients whose status differs from the email's, with their numbers: "1 bounced"."""
+        results = self.recipient_results.values()
+        others = Counter(final["status"] for final in results if final["status"] != self.status)
+        return " · ".join(f"{number} {status}" for status, number in sorted(others.items()))
 
     @property
     def recipient_statuses(self) -> list[dict[str, Any]]:
@@ -128,3 +143,40 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return self.key
+
+
+class BulkState(models.TextChoices):
+    """State of a bulk action."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by a user
+    FAILED = "failed"
+
+
+class BulkAction(models.Model):
+    """An action on all emails that match a list's filters. It runs in the background: see project.emails.admin.bulk_runner."""
+
+    action = models.CharField(max_length=10)  # a key of project.emails.admin.actions.ACTIONS
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    filters = models.TextField(blank=True)  # the query string of the list of emails, without the page
+    newest = models.UUIDField()  # emails that are submitted later are left out
+    last = models.UUIDField(null=True, blank=True)  # the last processed email; the emails before it follow
+    state = models.CharField(max_length=10, choices=BulkState, default=BulkState.RUNNING)
+    matched = models.PositiveIntegerField()  # emails that matched at the start
+    changed = models.PositiveIntegerField(default=0)
+    skipped = models.JSONField(default=dict, blank=True)  # {reason: number of emails}
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(default=timezone.now)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering: ClassVar = ["-id"]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.matched} emails ({self.state})"
+
+    @property
+    def processed(self) -> int:
+        """Return how many emails were changed or skipped so far."""
+        return int(self.changed + sum(self.skipped.values()))

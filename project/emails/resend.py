@@ -1,5 +1,6 @@
 """Sending an email again: a new email with the content of an email that has a final status."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -39,6 +40,13 @@ def resend_email(
     principal.require_sender(addr_spec(original.sender))
     (result,) = submit_batch([copy_email(original, principal=principal, now=now)], idempotency=idempotency)
     return result
+
+
+def resend_emails(emails: Sequence[Email], *, principal: Principal, now: datetime) -> None:
+    """Queue copies of emails with a final status, all or none. Raises `SenderNotAllowed`, `QuotaExceeded`."""
+    for email in emails:
+        principal.require_sender(addr_spec(email.sender))
+    submit_batch([copy_email(email, principal=principal, now=now) for email in emails])
 
 
 def copy_email(original: Email, *, principal: Principal, now: datetime) -> PreparedEmail:

@@ -79,3 +79,20 @@ def test_cancels_a_scheduled_email(logged_in: Page, server: Server) -> None:
     expect(logged_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
     expect(logged_in.locator(".message-status .status")).to_have_text("canceled")
     expect(logged_in.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_cancels_the_emails_of_all_pages_in_the_background(logged_in: Page, server: Server) -> None:
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    email = {"from": "shop@example.com", "to": "ada@example.com", "text": TEXT, "tags": {"all": "pages"}, "scheduled_at": later}
+    admin_pages.post(logged_in, server.url, "/api/emails/batch", {"emails": [email] * 103})
+
+    logged_in.goto("/admin/emails/email/?tag=all:pages")
+    logged_in.get_by_label("Select all objects on this page").check()
+    logged_in.get_by_role("button", name="Select all 103 emails that match").click()
+    logged_in.get_by_label("Action:").select_option(label="Cancel")
+    logged_in.get_by_title("Run the selected action").click()
+    expect(logged_in.get_by_text("103 emails match the filters")).to_be_visible()
+    logged_in.get_by_role("button", name="Cancel").click()
+
+    expect(logged_in.locator(".summary")).to_have_text("103 of 103 done. 103: Canceled.")
+    expect(logged_in.get_by_role("button", name="Stop")).to_have_count(0)

@@ -1,6 +1,6 @@
 """Filters of the list of emails. Each filter uses an index."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,10 +13,13 @@ from django.utils import timezone
 from project.accounts.models import User
 from project.admin.changelist import AFTER_PARAMETER
 from project.api_keys.models import ApiKey
+from project.emails.ids import first_id_at
 from project.emails.models import Email
 from project.emails.status import Status
+from project.emails.top_reasons import top_reasons
 
 Choices = list[tuple[str, str]]
+PARTLY_SENT = "partly-sent"
 
 
 class StatusFilter(admin.SimpleListFilter):
@@ -26,12 +29,14 @@ class StatusFilter(admin.SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
-        """Return all statuses."""
-        return [(status.value, status.value) for status in Status]
+        """Return all statuses, and the name of emails that were not sent to all recipients."""
+        return [*((status.value, status.value) for status in Status), (PARTLY_SENT, "sent, but not to all")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails with the chosen status."""
         status = self.value()
+        if status == PARTLY_SENT:
+            return queryset.filter(status=Status.SENT, reason__isnull=False)
         return queryset if status is None else queryset.filter(status=status)
 
 
@@ -131,8 +136,27 @@ class TagFilter(InputFilter):
         return queryset.filter(tag__key=tag_key, tag__value=tag_value)
 
 
+class ReasonFilter(InputFilter):
+    """Filter by the reason of the last failure."""
+
+    title = "reason"
+    parameter_name = "reason"
+    placeholder = "550 5.1.1 …: No such user"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Return the most frequent reasons of recent failures."""
+        return [(each.reason, f"{each.reason} ({each.label})") for each in top_reasons()]
+
+    def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
+        """Return the emails with this reason."""
+        return queryset.filter(reason=value)
+
+
 def parse_day_range(name: str, *, today: date) -> tuple[date, date]:
-    """Return the first and the last day of a named range. For an ISO date, both are that day. Raises ValueError."""
+    """Return the first and the last day of a named range, an ISO date, or two ISO dates with ".." between. Raises ValueError."""
+    first, dots, last = name.partition("..")
+    if dots:
+        return date.fromisoformat(first), date.fromisoformat(last)
     if name == "today":
         return today, today
     if name == "yesterday":
@@ -151,7 +175,5 @@ def first_id_after_day(day: date) -> UUID:
 
 
 def first_id_of_day(day: date) -> UUID:
-    """Return the smallest UUIDv7 of the day. A UUIDv7 starts with 48 bits of milliseconds (RFC 9562 section 5.7)."""
-    midnight = timezone.make_aware(datetime.combine(day, time.min))
-    milliseconds = (midnight - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-    return UUID(int=max(milliseconds, 0) << 80)
+    """Return the smallest UUIDv7 of the day."""
+    return first_id_at(timezone.make_aware(datetime.combine(day, time.min)))

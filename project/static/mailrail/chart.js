@@ -1,6 +1,6 @@
-// Deliveries as a bar chart, drawn by Chart.js (vendor/), and as a table with the same numbers for screen readers.
+// Emails by time of submission and status as a bar chart, drawn by Chart.js (vendor/), and as a table with the same numbers for screen readers.
 
-const SERIES = ["sent", "delayed", "failed"];
+const SERIES = ["sent", "waiting", "bounced", "failed", "other"];
 const formatStart = { minute: (start) => start.slice(11, 16), hour: (start) => start.slice(11, 16), day: (start) => start.slice(5, 10) };
 
 // Returns a function that draws buckets of a resolution ("minute", "hour" or "day").
@@ -49,8 +49,9 @@ function applyColors(chart, section) {
 function updateText(section, buckets, resolution) {
   const totals = SERIES.map((name) => [name, buckets.reduce((sum, bucket) => sum + bucket[name], 0)]);
   for (const [name, total] of totals) section.querySelector(`[data-total="${name}"]`).textContent = total.toLocaleString("en");
-  const summary = totals.map(([name, total]) => `${total} ${name}`).join(", ");
-  const label = `Deliveries by ${resolution}: ${summary}. The table below shows the same numbers.`;
+  const submitted = totals.reduce((sum, [, total]) => sum + total, 0);
+  const summary = totals.map(([name, total]) => `${total} ${name === "other" ? "canceled or suppressed" : name}`).join(", ");
+  const label = `${submitted} emails by ${resolution} of submission: ${summary}. The table below shows the same numbers.`;
   section.querySelector("canvas").setAttribute("aria-label", label);
   const rows = buckets.map((bucket) => tableRow(bucket, formatStart[resolution](bucket.start)));
   section.querySelector("tbody").replaceChildren(...rows.reverse());

@@ -9,6 +9,7 @@ const MIN_REFRESH_INTERVAL = 1000; // milliseconds
 const MAX_REFRESH_INTERVAL = 10000; // milliseconds; needed because relay outages and waiting times change without an event
 const dashboard = document.getElementById("dashboard");
 const eventList = document.getElementById("events");
+const tryNow = document.getElementById("try-now"); // missing without the permission to change emails
 const drawChart = createChart(document.getElementById("chart"));
 
 const selectedResolution = () => dashboard.querySelector("input[name=resolution]:checked").value;
@@ -24,6 +25,19 @@ function formatDuration(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
+// Rounds down, so that 100 % means all emails, and shows small shares as "<0.1 %".
+function formatShare(share) {
+  if (share === null) return "–";
+  if (share > 0 && share < 0.001) return "<0.1 %";
+  return `${(Math.floor(share * 1000) / 10).toLocaleString("en")} %`;
+}
+
+function describeQueue({ queued, sending }, oldest) {
+  if (oldest) return `oldest waiting ${oldest}`;
+  if (queued) return "waiting";
+  return sending ? "being sent" : "no emails waiting";
+}
+
 function createElement(name, text = "", className = "") {
   const element = document.createElement(name);
   element.textContent = text;
@@ -31,11 +45,16 @@ function createElement(name, text = "", className = "") {
   return element;
 }
 
-function showStats({ now, queue, latency, failures, transport }) {
+function showStats({ now, queue, latency, failures, transport, rates, time_span }) {
+  dashboard.ariaBusy = "false";
+  for (const placeholder of dashboard.querySelectorAll("[data-loading]")) placeholder.remove();
+  setStat("delivered", formatShare(rates.sent));
+  const shares = `bounced ${formatShare(rates.bounced)} · failed ${formatShare(rates.failed)} · ${time_span}`;
+  setStat("rates", rates.sent === null ? `no emails in the ${time_span}` : shares);
   const { queued, sending, delayed, scheduled } = queue.depths;
   const oldest = queue.oldest_queued_at && formatDuration((new Date(now) - new Date(queue.oldest_queued_at)) / 1000);
   setStat("queued", (queued + sending).toLocaleString("en"));
-  setStat("oldest", oldest ? `oldest waiting ${oldest}` : "no emails waiting");
+  setStat("oldest", describeQueue(queue.depths, oldest));
   setStat("delayed", delayed.toLocaleString("en"));
   setStat("scheduled", `${scheduled.toLocaleString("en")} scheduled`);
   setStat("p50", formatDuration(latency.p50));
@@ -53,13 +72,22 @@ function showTransport({ name, outages }) {
       `${formatCount(failures, "failure")}, next try at ${clockTime(next_probe_at)} UTC: ${error}`,
   );
   setStat("relay", [name, ...details].join(" · "));
+  if (tryNow) tryNow.hidden = outages.length === 0;
+}
+
+async function probeRelay() {
+  tryNow.disabled = true;
+  const token = dashboard.querySelector("[name=csrfmiddlewaretoken]").value;
+  await fetch(tryNow.dataset.url, { method: "POST", headers: { "X-CSRFToken": token } }).catch(() => null);
+  tryNow.disabled = false;
+  refreshIn(MIN_REFRESH_INTERVAL);
 }
 
 function showFailures(failures) {
-  const rows = failures.map(({ reply, emails, status }) => {
-    const [row, cell, count] = [createElement("tr"), createElement("td"), createElement("td", emails.toLocaleString("en"), "number")];
-    const link = createElement("a", reply);
-    link.href = `${dashboard.dataset.emails}?status=${status}`;
+  const rows = failures.map(({ reason, emails }) => {
+    const [row, cell, count] = [createElement("tr"), createElement("td"), createElement("td", emails, "number")];
+    const link = createElement("a", reason);
+    link.href = `${dashboard.dataset.emails}?${new URLSearchParams({ reason })}`;
     cell.append(link);
     row.append(cell, count);
     return row;
@@ -77,7 +105,8 @@ function showEvent({ id, created_at, data }, ...classes) {
   const to = createElement("span", data.to.length > 1 ? `${data.to[0]} and ${data.to.length - 1} more` : data.to[0], "quiet");
   const time = createElement("time", clockTime(created_at));
   time.dateTime = created_at;
-  item.append(time, statusBadge(data.status), subject, to);
+  const rejected = data.status === "sent" ? Object.keys(data.refused ?? {}).length : 0;
+  item.append(time, statusBadge(data.status, rejected && `${rejected} rejected`), subject, to);
   eventList.prepend(item);
   while (eventList.children.length > MAX_EVENTS) eventList.lastElementChild.remove();
   document.getElementById("no-events").hidden = true;
@@ -116,6 +145,7 @@ function refreshIn(milliseconds) {
 async function start() {
   const stats = await fetchStats().catch(() => null);
   if (stats === null) return setTimeout(start, MIN_REFRESH_INTERVAL);
+  document.getElementById("no-events").hidden = stats.events.length > 0;
   for (const event of stats.events.reverse()) showEvent(event);
   refreshIn(MAX_REFRESH_INTERVAL);
   return new LiveEvents({
@@ -128,5 +158,6 @@ async function start() {
   });
 }
 
+tryNow?.addEventListener("click", probeRelay);
 for (const input of dashboard.querySelectorAll("input[name=resolution]")) input.addEventListener("change", () => refreshIn(0));
 start();

@@ -1,11 +1,10 @@
 """Fixtures for tests of the dashboard's statistics."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 
 from project.emails.models import Email
 from project.events.models import Event
@@ -14,14 +13,6 @@ from tests.project.conftest import SubmitEmail
 NOW = datetime(2026, 12, 1, 9, 30, 20, tzinfo=UTC)
 
 RecordEvent = Callable[..., Event]
-
-
-@pytest.fixture(autouse=True)
-def _empty_cache() -> Iterator[None]:
-    """Clear cached counts before and after each test."""
-    cache.clear()
-    yield
-    cache.clear()
 
 
 @pytest.fixture

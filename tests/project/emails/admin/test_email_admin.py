@@ -85,6 +85,28 @@ def test_filters_by_tag(subjects: Subjects, create_email: CreateEmail) -> None:
     assert subjects(tag="order:44") == []
 
 
+def test_filters_by_reason_and_offers_the_most_frequent_reasons(browser: Client, create_email: CreateEmail) -> None:
+    for number in range(3):
+        create_email(f"blocked {number}", status="bounced", reason="550 Blocked")
+    create_email("later", status="delayed", reason="451 Later")
+
+    page = browser.get(LIST, {"reason": "550 Blocked"})
+
+    assert [email.subject for email in page.context["cl"].result_list] == ["blocked 2", "blocked 1", "blocked 0"]
+    assert [text for text in ("550 Blocked (3)", "451 Later (1)") if text not in page.content.decode()] == []
+
+
+def test_partly_sent_emails_have_a_badge_and_a_filter(browser: Client, create_email: CreateEmail) -> None:
+    results = {address: {"status": status} for address, status in [("a@b.example", "sent"), ("c@d.example", "bounced")]}
+    create_email("partly", status="sent", reason="550 Blocked", recipient_results=results)
+    create_email("sent", status="sent")
+
+    page = browser.get(LIST, {"status": "partly-sent"})
+
+    assert [email.subject for email in page.context["cl"].result_list] == ["partly"]
+    assert '<span class="status status-sent status-partly-sent">sent · 1 bounced</span>' in page.content.decode()
+
+
 def test_filters_by_day(subjects: Subjects, create_email: CreateEmail) -> None:
     for at in ("2026-11-30T23:59:59.999", "2026-12-01T00:00", "2026-12-01T23:59:59.999", "2026-12-02T00:00"):
         milliseconds = int(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp() * 1000)
@@ -134,7 +156,7 @@ def test_searches_by_id_message_id_and_recipient(subjects: Subjects, submit_emai
 def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None) -> None:
     page = browser.get(LIST, {"status": "failed", "tag": "a:b", "after": str(UUID(int=1))}).content.decode()
 
-    assert page.count('<input type="hidden" name="status" value="failed">') == 3  # one in each form: two filters and the search
+    assert page.count('<input type="hidden" name="status" value="failed">') == 4  # one in each form: three filters and the search
     assert 'name="after"' not in page
 
 
@@ -150,6 +172,10 @@ def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None)
         ({"status": "sending"}, "email_sending"),
         ({"status": "delayed"}, "email_delayed"),
         ({"status": "scheduled"}, "email_scheduled"),
+        ({"status": "partly-sent"}, "email_partly_sent"),
+        ({"reason": "550 Blocked"}, "email_reason (reason=?)"),
+        ({"reason": "550 Blocked", "owner": "key:1"}, "email_owner_reason (owner=? AND reason=?)"),
+        ({"reason": "550 Blocked", "after": str(UUID(int=7))}, "email_reason (reason=? AND id<?)"),
         ({"owner": "key:1"}, "email_owner (owner=?)"),
         ({"day": "today"}, "emails_email_1 (id>? AND id<?)"),
         ({"day": "today", "status": "failed"}, "email_failed (id>? AND id<?)"),
@@ -239,6 +265,36 @@ def test_cancels_a_queued_email(browser: Client, create_email: CreateEmail) -> N
     assert waiting.events.last().type == "email.canceled"  # type: ignore[union-attr]  # not None, because the email has events
 
 
+def test_selected_delayed_emails_can_be_retried_and_canceled(browser: Client, create_email: CreateEmail) -> None:
+    emails = [create_email(f"email {number}", status="delayed") for number in range(4)]
+
+    apply_action(browser, "retry", *emails[:2])
+    apply_action(browser, "cancel", *emails[2:])
+
+    assert [Email.objects.get(pk=email.pk).status for email in emails] == ["queued", "queued", "canceled", "canceled"]
+
+
+@pytest.mark.parametrize("status", ["bounced", "suppressed", "failed"])
+def test_an_email_can_be_sent_again(browser: Client, create_email: CreateEmail, status: str) -> None:
+    first = create_email("again", status=status)
+
+    page = browser.post(f"{LIST}{first.pk}/resend/", follow=True)
+
+    copy = Email.objects.get(resent_from=first)
+    assert page.redirect_chain == [(f"{LIST}{copy.pk}/change/", 302)]
+    assert f'href="{LIST}{first.pk}/change/"' in page.content.decode()
+    assert f'href="{LIST}{copy.pk}/change/"' in browser.get(f"{LIST}{first.pk}/change/").content.decode()
+
+
+def test_sending_again_requires_the_permission_to_send(teammate: User, create_email: CreateEmail) -> None:
+    teammate.user_permissions.set(Permission.objects.filter(codename__in=["view_email", "change_email"]))
+    client, failed = Client(), create_email("failed one", status="failed")
+    client.force_login(teammate)
+
+    assert client.post(f"{LIST}{failed.pk}/resend/").status_code == 403
+    assert client.post(f"{LIST}{failed.pk}/retry/").status_code == 302
+
+
 def test_a_button_on_the_page_applies_the_action(browser: Client, create_email: CreateEmail, owner: User) -> None:
     failed = create_email("failed one", status="failed")
 
@@ -251,13 +307,16 @@ def test_a_button_on_the_page_applies_the_action(browser: Client, create_email: 
 
 
 def test_shows_only_buttons_for_possible_actions(browser: Client, create_email: CreateEmail) -> None:
-    emails = {status: create_email("an email", status=status) for status in ("failed", "queued", "sent")}
+    emails = {status: create_email("an email", status=status) for status in ("failed", "queued", "delayed", "sent", "sending")}
     pages = {status: browser.get(f"{LIST}{email.pk}/change/") for status, email in emails.items()}
 
-    assert {status: page.context["possible_actions"] for status, page in pages.items()} == {
-        "failed": ["retry"],
+    names = {status: [each["name"] for each in page.context["possible_actions"]] for status, page in pages.items()}
+    assert names == {
+        "failed": ["retry", "resend"],
         "queued": ["cancel"],
-        "sent": [],
+        "delayed": ["retry", "cancel"],
+        "sent": ["resend"],
+        "sending": [],
     }
 
 
@@ -277,7 +336,7 @@ def test_the_view_permission_allows_no_action(teammate: User, create_email: Crea
 
     assert (page.status_code, page.context["possible_actions"]) == (200, [])
     assert response.status_code == 403
-    assert "Retry the selected" not in client.get(LIST).content.decode()
+    assert ">Retry now<" not in client.get(LIST).content.decode()
     assert Email.objects.get().status == "failed"
 
 
