@@ -5,9 +5,10 @@ from typing import Annotated
 from django.conf import settings
 from fastapi import Depends, Response, Security
 from fastapi.requests import HTTPConnection
-from fastapi.security import APIKeyCookie, OAuth2PasswordBearer, SecurityScopes
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer, OAuth2PasswordBearer, SecurityScopes
 from fastapi.security.utils import get_authorization_scheme_param
 
+from fastapi_app.query_parameters import reject_unknown_query
 from fastapi_app.rate_limit import enforce_caller_limit
 from project.accounts.models import User
 from project.api_keys.cache import authenticate_api_key_cached
@@ -25,12 +26,17 @@ from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
 from project.transports.factory import delivers_only_locally
 
+api_key_scheme = HTTPBearer(
+    scheme_name="api_key",
+    auto_error=False,
+    description="An API key: `Authorization: Bearer mr_…`. Create one in the admin, or with `manage.py create_api_key`.",
+)
 token_scheme = OAuth2PasswordBearer(
     "/api/token",
     scheme_name="token",
     scopes=SCOPES,
     auto_error=False,
-    description="An access token from `POST /api/token`, or an API key.",
+    description="An access token from `POST /api/token`, for a user with a password.",
 )
 session_scheme = APIKeyCookie(
     name=settings.SESSION_COOKIE_NAME,
@@ -43,9 +49,16 @@ session_scheme = APIKeyCookie(
 async def optional_principal(
     connection: HTTPConnection,
     response: Response,
-    _token: Annotated[str | None, Depends(token_scheme)],  # both parameters only declare the schemes for OpenAPI
+    # The next three parameters only declare the security schemes for OpenAPI.
+    _key: Annotated[HTTPAuthorizationCredentials | None, Depends(api_key_scheme)],
+    _token: Annotated[str | None, Depends(token_scheme)],
     _session: Annotated[str | None, Depends(session_scheme)],
 ) -> Principal | None:
+    """Return the caller, or None without a credential. Raises `NotAuthenticated` and `RateLimited`."""
+    return await identify_caller(connection, response)
+
+
+async def identify_caller(connection: HTTPConnection, response: Response) -> Principal | None:
     """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid credential, and `RateLimited`.
 
     The request is counted against the rate limit of the caller, or of the client network if the credential is missing or invalid.
@@ -98,17 +111,25 @@ async def _audit(connection: HTTPConnection, rejection: NotAuthenticated) -> Non
 
 
 async def require_principal(
-    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
+    connection: HTTPConnection,
+    required_scopes: SecurityScopes,
+    principal: Annotated[Principal | None, Depends(optional_principal)],
 ) -> Principal:
     """Return the caller. Raises `NotAuthenticated`, or `InsufficientScope` if the caller lacks a scope of the route."""
-    return _require_scopes(principal, required_scopes)
+    caller = _require_scopes(principal, required_scopes)
+    await reject_unknown_query(connection)
+    return caller
 
 
 async def require_sending_principal(
-    required_scopes: SecurityScopes, principal: Annotated[Principal | None, Depends(optional_principal)]
+    connection: HTTPConnection,
+    required_scopes: SecurityScopes,
+    principal: Annotated[Principal | None, Depends(optional_principal)],
 ) -> Principal | None:
     """Return the caller like `require_principal`, but allow anonymous callers while emails cannot leave this machine."""
-    return None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes)
+    caller = None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes)
+    await reject_unknown_query(connection)
+    return caller
 
 
 def _require_scopes(principal: Principal | None, required_scopes: SecurityScopes) -> Principal:

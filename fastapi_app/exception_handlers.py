@@ -56,6 +56,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     RateLimited: 429,
     TooManyConnections: 429,
 }
+READING_METHODS = frozenset({"GET", "HEAD"})
 CODE_BY_STATUS = {413: "content_too_large"}  # Python versions have different names for this status
 
 
@@ -80,14 +81,15 @@ async def handle_validation_error(_request: Request, error: RequestValidationErr
 
 async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
     status = error.status_code
-    headers = {"Allow": _allowed_methods(request)} if "Allow" in (error.headers or {}) else error.headers
+    headers = {"Allow": _allowed_methods(request)} if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
     return error_response(status, error.detail, CODE_BY_STATUS.get(status) or HTTPStatus(status).name.lower(), headers)
 
 
 def _allowed_methods(request: Request) -> str:
     # FastAPI lists only the methods of the path's first route; RFC 9110 section 15.5.6 requires all of them.
     routes = iter_route_contexts(request.app.routes)
-    return ", ".join(sorted({m for r in routes if r.methods and r.matches(request.scope)[0] != Match.NONE for m in r.methods}))
+    methods = {m for route in routes if route.methods and route.matches(request.scope)[0] != Match.NONE for m in route.methods}
+    return ", ".join(sorted(methods or READING_METHODS))  # a mount of files has no methods
 
 
 async def handle_database_unavailable(_request: Request, error: Exception) -> JSONResponse:

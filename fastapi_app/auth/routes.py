@@ -5,16 +5,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.auth.schemas import AccessToken, CurrentCaller
+from fastapi_app.auth.token_errors import TOKEN_ERRORS, TokenRoute
 from fastapi_app.dependencies import Caller
 from fastapi_app.error_responses import openapi_errors
+from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
 from fastapi_app.rate_limit import enforce_login_limit
 from project.auth.access_tokens import issue_access_token
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.transactions import run_in_thread
 from project.bridge.sessions import django_request
 
-router = APIRouter(route_class=BackgroundRoute, tags=["auth"])
+router = APIRouter(route_class=ApiRoute, tags=["auth"])
+token_router = APIRouter(route_class=TokenRoute, tags=["auth"], dependencies=NO_UNKNOWN_QUERY)
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 TwoFactorCode = Annotated[
@@ -27,9 +30,7 @@ TwoFactorCode = Annotated[
 ]
 
 
-@router.post(
-    "/token", summary="Get an access token", operation_id="create_token", responses=openapi_errors(400, 401, 403, 413, 422)
-)
+@token_router.post("/token", summary="Get an access token", operation_id="create_token", responses=TOKEN_ERRORS)
 async def create_token(
     request: Request, response: Response, form: Annotated[OAuth2PasswordRequestForm, Depends()], otp: TwoFactorCode = ""
 ) -> AccessToken:
@@ -49,3 +50,6 @@ async def create_token(
 async def get_me(caller: Caller) -> CurrentCaller:
     """Return the kind, the name and the scopes of the credential that the request was sent with."""
     return CurrentCaller(kind=caller.kind, name=caller.name, scopes=sorted(caller.scopes))
+
+
+router.include_router(token_router)

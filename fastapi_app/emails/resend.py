@@ -5,16 +5,16 @@ from hashlib import sha256
 
 from fastapi import APIRouter, BackgroundTasks, Response
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import WorkerDep
 from fastapi_app.emails.routes import SUBMIT_ONE_RESPONSES, EmailId, IdempotencyKey, SendingPrincipal
 from fastapi_app.emails.schemas import EmailAccepted
 from fastapi_app.error_responses import openapi_errors
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
 from project.emails.resend import resend_email
 
-router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
+router = APIRouter(route_class=ApiRoute, prefix="/emails", tags=["emails"])
 
 
 @router.post(

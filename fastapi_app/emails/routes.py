@@ -9,6 +9,7 @@ from uuid import UUID
 from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
 from pydantic import AfterValidator, Field
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.rendering import RenderedEmail, render_emails
 from fastapi_app.emails.schemas import (
@@ -26,7 +27,6 @@ from fastapi_app.events.schemas import EventList
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
 from project.auth.principal import Principal
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.actions import cancel_email, reschedule_email, retry_email
@@ -47,7 +47,7 @@ def _normalize_if_valid(address: str) -> str:
     return address
 
 
-router = APIRouter(route_class=BackgroundRoute, prefix="/emails", tags=["emails"])
+router = APIRouter(route_class=ApiRoute, prefix="/emails", tags=["emails"])
 
 EmailId = Annotated[UUID, Path(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
 SendingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:send"])]

@@ -10,21 +10,22 @@ from fastapi.requests import HTTPConnection
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import EventStreamDep, authenticate, require_principal
 from fastapi_app.error_responses import openapi_errors, openapi_non_json_errors
 from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked
-from fastapi_app.events.schemas import TYPES, EventPage
+from fastapi_app.events.schemas import TYPES, EventPage, Ready
 from fastapi_app.events.websocket import SubscriptionQuery, serve_event_socket
 from fastapi_app.pagination import Limit
+from fastapi_app.query_parameters import reject_unknown_query
 from project.auth.principal import Principal
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.read_transactions import run_in_read_transaction
 from project.events.selectors import EventFilter, events_after
 from project.events.stream import SlowConsumer, subscribe_to_events
 from project.limits.connection_slots import connection_slot
 
-router = APIRouter(route_class=BackgroundRoute, prefix="/events", tags=["events"])
-sockets = APIRouter()
+router = APIRouter(route_class=ApiRoute, prefix="/events", tags=["events"])
+sockets = APIRouter(dependencies=[Depends(reject_unknown_query)])
 
 TYPES_PATTERN = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))
 MAX_EVENT_ID = 2**63 - 1  # the largest id that the database can store
@@ -58,7 +59,16 @@ Types = Annotated[
     Field(max_length=500),
     AfterValidator(lambda types: types if types is None else _check_types(types)),
 ]
-STREAM_EXAMPLE = 'id: 123\nevent: email.sent\ndata: {"id": 123, "type": "email.sent", …}\n\n'
+STREAM_EXAMPLE = """event: ready
+data: {"type": "ready", "cursor": 122}
+id: 122
+retry: 1000
+
+event: email.sent
+data: {"id": 123, "type": "email.sent", …}
+id: 123
+
+"""
 STREAM_RESPONSE = {"content": {"text/event-stream": {"schema": {"type": "string", "examples": [STREAM_EXAMPLE]}}}}
 LastEventId = Annotated[
     EventId | None,
@@ -109,7 +119,10 @@ async def stream(  # noqa: PLR0913  # the parameters of the request
     since = last_event_id if last_event_id is not None else after
     event_filter = EventFilter.for_principal(principal, types=_split_types(types), email_id=email_id)
     async with subscribe_to_events(event_stream, event_filter, after=since) as subscription:
-        yield ServerSentEvent(comment=f"ready {subscription.cursor}", retry=1000)
+        # As an event with data, because parsers report a block without data as an empty event. The id makes a client that
+        # reconnects before its first event ask for everything since now.
+        ready = Ready(cursor=subscription.cursor).model_dump_json()
+        yield ServerSentEvent(id=str(subscription.cursor), event="ready", raw_data=ready, retry=1000)
         async with close_when_revoked(lambda: authenticate(connection), principal, subscription.subscriber):
             try:
                 async for batch in subscription.batches():

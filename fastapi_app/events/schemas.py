@@ -116,7 +116,7 @@ class EventList(BaseModel):
     """All events of one email, oldest first."""
 
     data: list[EventOut]
-    next: None
+    next: str | None = Field(description="Always null: all events are on one page", examples=[None])
 
 
 class EventPage(CursorPage[EventOut]):
@@ -133,6 +133,14 @@ class Ready(BaseModel):
 
     type: Literal["ready"] = "ready"
     cursor: int
+
+
+class Subscribed(BaseModel):
+    """The response to `subscribe`: all following events match this filter. null matches any value."""
+
+    type: Literal["subscribed"] = "subscribed"
+    types: list[Literal[TYPES]] | None  # type: ignore[valid-type]  # built from the statuses at run time
+    email_id: UUID | None
 
 
 class Pong(BaseModel):

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from fastapi_app.dependencies import authenticate, authenticate_bearer
 from fastapi_app.events.reauthorization import Reauthenticate, authorize_stream, wait_until_revoked
-from fastapi_app.events.schemas import Authenticate, ClientMessage, Ping, Pong, Ready, SocketError, Subscribe
+from fastapi_app.events.schemas import Authenticate, ClientMessage, Ping, Pong, Ready, SocketError, Subscribe, Subscribed
 from fastapi_app.rate_limit import client_network
 from project.auth.principal import InsufficientScope, NotAuthenticated, Principal
 from project.errors import DomainError
@@ -117,6 +117,7 @@ async def _receive_commands(websocket: WebSocket, subscriber: Subscriber, princi
         message = await _receive(websocket)
         if isinstance(message, Subscribe):
             subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
+            await websocket.send_text(Subscribed(types=message.types, email_id=message.email_id).model_dump_json())
         elif isinstance(message, Ping):
             await websocket.send_text(Pong().model_dump_json())
         else:

@@ -14,12 +14,14 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from fastapi_app.dependencies import optional_principal, session_scheme
+from fastapi_app.dependencies import identify_caller, session_scheme
 from project.auth.principal import InsufficientScope, NotAuthenticated
 from project.delivery.queue_stats import QueueStats
 
 metrics_scheme = HTTPBearer(
-    scheme_name="metrics", auto_error=False, description="The value of `METRICS_TOKEN`. Not an API key or an access token."
+    scheme_name="metrics_token",
+    auto_error=False,
+    description="Only for `GET /metrics`: the value of the setting `METRICS_TOKEN`. Not an API key or an access token.",
 )
 
 
@@ -27,12 +29,12 @@ async def require_metrics_access(
     connection: HTTPConnection,
     response: Response,
     token: Annotated[HTTPAuthorizationCredentials | None, Depends(metrics_scheme)],
-    session: Annotated[str | None, Depends(session_scheme)],
+    _session: Annotated[str | None, Depends(session_scheme)],
 ) -> None:
     """Allow `METRICS_TOKEN` and staff sessions. Raises `NotAuthenticated`, `InsufficientScope`."""
     if token is not None and _is_metrics_token(token.credentials):
         return
-    principal = await optional_principal(connection, response, None, session)
+    principal = await identify_caller(connection, response)
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
     if principal.kind != "session" or not principal.can_view_all:

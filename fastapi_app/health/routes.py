@@ -4,29 +4,36 @@ from fastapi import APIRouter, Depends, Response, status
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import EventStreamDep, WorkerDep
 from fastapi_app.error_responses import openapi_non_json_errors
 from fastapi_app.health.metrics import QueueCollector, render_metrics, require_metrics_access
 from fastapi_app.health.readiness import run_health_checks
 from fastapi_app.health.schemas import Liveness, Readiness
-from project.bridge.background.background_tasks import BackgroundRoute
+from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
 from project.bridge.database.read_transactions import run_in_read_transaction
 from project.delivery.queue_stats import read_queue_stats
 
-router = APIRouter(route_class=BackgroundRoute, tags=["health"])
+router = APIRouter(route_class=ApiRoute, tags=["health"])
 
 METRICS_RESPONSE = {
     "content": {"text/plain": {"schema": {"type": "string", "examples": ['mailrail_emails{status="queued"} 2.0']}}}
 }
 
 
-@router.get("/health/live", summary="Check liveness", operation_id="get_liveness")
+@router.get("/health/live", summary="Check liveness", operation_id="get_liveness", dependencies=NO_UNKNOWN_QUERY)
 async def live() -> Liveness:
     """Return 200 while the process can respond."""
     return Liveness()
 
 
-@router.get("/health/ready", summary="Check readiness", operation_id="get_readiness", responses={503: {"model": Readiness}})
+@router.get(
+    "/health/ready",
+    summary="Check readiness",
+    operation_id="get_readiness",
+    dependencies=NO_UNKNOWN_QUERY,
+    responses={503: {"model": Readiness}},
+)
 async def ready(worker: WorkerDep, response: Response) -> Readiness:
     """Return 200 if all checks pass, otherwise 503. The body contains the result of each check."""
     checks = await run_health_checks(worker)
@@ -40,7 +47,7 @@ async def ready(worker: WorkerDep, response: Response) -> Readiness:
     "/metrics",
     summary="Get metrics",
     operation_id="get_metrics",
-    dependencies=[Depends(require_metrics_access)],
+    dependencies=[Depends(require_metrics_access), *NO_UNKNOWN_QUERY],
     response_class=PlainTextResponse,
     responses={200: METRICS_RESPONSE, **openapi_non_json_errors(401, 403)},
 )

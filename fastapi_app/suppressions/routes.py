@@ -7,19 +7,19 @@ from fastapi import APIRouter, Path, Query, Security
 from pydantic import AfterValidator, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
 from fastapi_app.suppressions.schemas import SuppressionIn, SuppressionOut, SuppressionPage
 from project.auth.principal import Principal
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.read_transactions import run_in_read_transaction
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.store import list_suppressions, remove, suppress
 
-router = APIRouter(route_class=BackgroundRoute, prefix="/suppressions", tags=["suppressions"])
+router = APIRouter(route_class=ApiRoute, prefix="/suppressions", tags=["suppressions"])
 
 Address = Annotated[
     str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])

@@ -5,18 +5,18 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Security
 
+from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.pagination import Limit
 from fastapi_app.templates.schemas import PreviewRequest, Slug, TemplateIn, TemplateOut, TemplatePage, TemplatePreview
 from project.auth.principal import Principal
-from project.bridge.background.background_tasks import BackgroundRoute
 from project.bridge.database.read_transactions import run_in_read_transaction
 from project.bridge.database.transactions import run_in_thread, run_in_transaction
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.store import delete_template, get_template, list_templates, load_template, put_template
 
-router = APIRouter(route_class=BackgroundRoute, prefix="/templates", tags=["templates"])
+router = APIRouter(route_class=ApiRoute, prefix="/templates", tags=["templates"])
 
 TemplateSlug = Annotated[Slug, Path(examples=["welcome"])]
 Reader = Annotated[Principal, Security(require_principal, scopes=["templates:read"])]

@@ -9,6 +9,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MAX_REASON_BYTES = 123  # RFC 6455 section 5.5: 125 bytes, including two for the code
+
 
 class CloseCodeMiddleware:
     """ASGI middleware that makes all WebSocket close codes work under Daphne. It has no effect under other servers."""
@@ -23,7 +25,8 @@ class CloseCodeMiddleware:
 
 async def _send(protocol: Any, send: Send, message: Message) -> None:
     if message["type"] == "websocket.close" and protocol.state == protocol.STATE_OPEN:
-        protocol.sendCloseFrame(code=message.get("code", 1000), reasonUtf8=message.get("reason", "").encode()[:123] or None)
+        reason = message.get("reason", "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")  # no character is cut in two
+        protocol.sendCloseFrame(code=message.get("code", 1000), reasonUtf8=reason.encode() or None)
     else:
         await send(message)
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from fastapi_app.events.schemas import ClientMessage, EventOut, Pong, Ready, SocketError
+from fastapi_app.events.schemas import ClientMessage, EventOut, Ready, SocketError
 from project.api_keys.models import ApiKey
 from project.auth.principal import Principal
 from project.bridge.database.transactions import call_in_transaction
@@ -58,8 +58,7 @@ def test_subscribe_replaces_the_filter(client_with_event_stream: TestClient, eve
     with client_with_event_stream.websocket_connect(f"{SOCKET_URL}?types=email.sent", headers=bearer(events_key)) as socket:
         socket.receive_json()
         socket.send_json({"action": "subscribe", "types": ["email.canceled"], "email_id": str(email_id)})
-        socket.send_json({"action": "ping"})
-        assert socket.receive_json() == Pong().model_dump()
+        assert socket.receive_json() == {"type": "subscribed", "types": ["email.canceled"], "email_id": str(email_id)}
 
         for canceled_id in (other, email_id):
             call_in_transaction(
@@ -109,3 +108,29 @@ def test_the_union_of_client_messages_is_tagged_by_action() -> None:
     schema = TypeAdapter(ClientMessage).json_schema()
 
     assert set(schema["discriminator"]["mapping"]) == {"authenticate", "subscribe", "ping"}
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("after=x", "query.after: Input should be a valid integer"),
+        ("after=-1", "query.after: Input should be greater than or equal to 0"),
+        ("types=email.sent,bogus", "query.types: Value error, Unknown event type 'bogus'. Use one of"),
+        ("email_id=42", "query.email_id: Input should be a valid UUID"),
+        ("since=3", "query.since: Unknown query parameter. Known: after, email_id, types."),
+    ],
+)
+def test_an_invalid_query_closes_the_socket_with_a_reason(client: TestClient, events_key: str, query: str, reason: str) -> None:
+    with client.websocket_connect(f"{SOCKET_URL}?{query}", headers=bearer(events_key)) as socket:
+        closed = socket.receive()
+
+    assert (closed["type"], closed["code"]) == ("websocket.close", 1008)
+    assert closed["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize("types", ["x" * 400, "\N{EURO SIGN}" * 100, "a" + "\N{EURO SIGN}" * 100])
+def test_a_close_reason_fits_into_a_frame(client: TestClient, events_key: str, types: str) -> None:
+    with client.websocket_connect(SOCKET_URL, params={"types": types}, headers=bearer(events_key)) as socket:
+        reason = socket.receive()["reason"]
+
+    assert 118 <= len(reason.encode()) <= 123

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -248,5 +249,6 @@ def open_stream(server: Server, key: str, headers: Mapping[str, str] | None = No
         client.stream("GET", "/api/events/stream") as response,
     ):
         lines = response.iter_lines()
-        assert next(lines).startswith(": ready")
+        ready = {name: value for name, _, value in (line.partition(": ") for line in takewhile(bool, lines))}
+        assert json.loads(ready["data"]) == {"type": "ready", "cursor": int(ready["id"])}
         yield (json.loads(line.removeprefix("data: ")) for line in lines if line.startswith("data: "))
