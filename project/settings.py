@@ -15,6 +15,7 @@ SECRET_KEY = ENV.resolved_secret_key
 DEBUG = ENV.debug
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
+CORS_ORIGINS = ENV.cors_origins
 TRUSTED_PROXIES = ENV.trusted_proxies  # for Django and FastAPI: see project.bridge.middleware.proxy_headers
 SHUTDOWN_GRACE = ENV.shutdown_grace
 

@@ -31,6 +31,11 @@ class ServerVariables(BaseSettings):
     csrf_trusted_origins: CommaSeparated = Field(
         [], description="Additional origins whose pages may submit forms and open WebSockets, separated by commas."
     )
+    cors_origins: CommaSeparated = Field(
+        [],
+        description="Origins whose pages may call the API with a token, such as https://app.example.com, separated by commas;"
+        " * for all. Cookies are never accepted from them.",
+    )
     public_url: str | None = Field(
         None, description="URL that users open, such as https://mail.example.com. With https://, a proxy in front terminates TLS."
     )
@@ -47,7 +52,7 @@ class ServerVariables(BaseSettings):
         None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."
     )
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "trusted_proxies", mode="before")
+    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
@@ -56,6 +61,15 @@ class ServerVariables(BaseSettings):
     @classmethod
     def _check_origins(cls, value: list[str]) -> list[str]:
         if invalid := [origin for origin in value if not re.fullmatch(r"https?://[^/]+", origin)]:
+            raise ValueError(f"{invalid[0]} does not look like https://host")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_cors_origins(cls, value: list[str]) -> list[str]:
+        if value == ["*"]:
+            return value
+        if invalid := [origin for origin in value if not re.fullmatch(r"https?://[^/*\s?#@]+", origin)]:
             raise ValueError(f"{invalid[0]} does not look like https://host")
         return value
 

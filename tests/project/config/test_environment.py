@@ -44,6 +44,7 @@ def reveal(value: Any) -> Any:
         ("debug", False),
         ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
         ("csrf_trusted_origins", []),
+        ("cors_origins", []),
         ("public_url", None),
         ("trusted_proxies", []),
         ("database_url", None),
