@@ -64,6 +64,15 @@ def openapi_non_json_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
+def _checked_response(status: int) -> dict[str, Any]:
+    (response,) = openapi_non_json_errors(status).values()
+    return response
+
+
+# The responses of the checks that `ApiRoute` makes before it calls the route.
+CHECKED_RESPONSES = {str(status): _checked_response(status) for status in (415, 422)}
+
+
 def error_response(status: int, detail: str, code: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Return an error with an `ErrorBody`."""
     return uncached_json({"detail": detail, "code": code}, status, headers)

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
 from fastapi_app.body_limit import BodySizeLimitMiddleware
+from fastapi_app.cors import cors_middleware
 from fastapi_app.emails import resend
 from fastapi_app.emails import routes as emails
 from fastapi_app.events import routes as events
@@ -17,10 +18,12 @@ from fastapi_app.events.routes import sockets
 from fastapi_app.examples import routes as examples
 from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
 from fastapi_app.health import routes as health
+from fastapi_app.openapi import INFO, TAGS, add_openapi
 from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.public_redirects import PublicRedirectMiddleware
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
+from fastapi_app.websocket_errors import WEBSOCKET_ERROR_HANDLERS
 from project.audit.writer import AuditWriter
 from project.auth.credential_changes import poll_credential_changes
 from project.bridge.background.background_tasks import background_tasks_lifespan
@@ -76,15 +79,16 @@ def create_app() -> FastAPI:
     """Return a new application with its own submission service, delivery worker, event stream and audit writer."""
     app = FastAPI(
         title="Mailrail",
-        summary="Send email with one POST, and watch its delivery live.",
         version="0.1.0",
+        openapi_tags=TAGS,
+        **INFO,
         servers=[{"url": "/api"}],
         openapi_url="/openapi.json" if settings.API_DOCS else None,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[Middleware(PublicRedirectMiddleware), Middleware(BodySizeLimitMiddleware)],
+        exception_handlers=EXCEPTION_HANDLERS | WEBSOCKET_ERROR_HANDLERS,
+        middleware=[*cors_middleware(), Middleware(PublicRedirectMiddleware), Middleware(BodySizeLimitMiddleware)],
     )
     app.state.delivery_worker = create_worker()
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
@@ -102,6 +106,7 @@ def create_app() -> FastAPI:
     ):  # routes are matched in order, so the busiest routes come first
         app.include_router(part.router)
     app.include_router(sockets)
+    add_openapi(app)
     if settings.API_DOCS:
         add_openapi_ui(app)  # last, because routes are matched in order
     return app

@@ -43,6 +43,7 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self.env = env
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(

@@ -132,7 +132,7 @@ def test_api_names_the_scope_of_each_route() -> None:
         f"{method.upper()} /api{path}": scopes
         for path, methods in paths.items()
         for method, operation in methods.items()
-        for scopes in operation.get("security", [{}])[0].values()
+        for scopes in (operation["security"] or [{}])[0].values()
     }
 
     assert written == {route: scopes[0] for route, scopes in declared.items() if scopes and "send-email" not in route}

@@ -64,11 +64,15 @@ class EmailIn(RequestModel):
         alias="from", description="Sender address, optionally with a display name", examples=["Shop <shop@example.com>"]
     )
     to: Annotated[To, one_or_many(To)] = Field(description="Recipient addresses", examples=[["ada@example.com"]])
-    cc: Annotated[Recipients, one_or_many(Recipients)] = Field([], description="Cc addresses")
-    bcc: Annotated[Recipients, one_or_many(Recipients)] = Field(
-        [], description="Bcc addresses. They are not written into the message."
+    cc: Annotated[Recipients, one_or_many(Recipients)] = Field(
+        [], description="Cc addresses", examples=[["Bob <bob@example.com>"]]
     )
-    reply_to: Annotated[ReplyTo, one_or_many(ReplyTo)] = Field([], description="Reply-To addresses")
+    bcc: Annotated[Recipients, one_or_many(Recipients)] = Field(
+        [], description="Bcc addresses. They are not written into the message.", examples=[["archive@example.com"]]
+    )
+    reply_to: Annotated[ReplyTo, one_or_many(ReplyTo)] = Field(
+        [], description="Reply-To addresses", examples=[["help@example.com"]]
+    )
     subject: SingleLine = Field("", examples=["Your order"])
     text: Text | None = Field(
         None,
@@ -88,7 +92,12 @@ class EmailIn(RequestModel):
         description="Key-value pairs to find emails by, not visible to recipients",
         examples=[{"order": "42"}],
     )
-    attachments: list[AttachmentIn] = Field([], max_length=MAX_ATTACHMENTS, description="Files to attach, up to 10 MiB together")
+    attachments: list[AttachmentIn] = Field(
+        [],
+        max_length=MAX_ATTACHMENTS,
+        description="Files to attach, up to 10 MiB together",
+        examples=[[{"filename": "invoice.pdf", "content": "JVBERi0xLjcK"}]],
+    )
     template: Slug | None = Field(
         None,
         description="Template that renders each of subject, text and html that the request does not contain",

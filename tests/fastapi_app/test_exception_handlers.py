@@ -112,7 +112,7 @@ def test_rejects_an_oversized_body(client: TestClient, content: Any) -> None:
 
     assert answer.status_code == 413
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json().keys() == {"detail", "code"}
+    assert answer.json().keys() >= {"detail", "code"}
     assert answer.json()["code"] == "content_too_large"  # all Python versions use the same code
 
 
@@ -166,5 +166,5 @@ def test_validation_errors_have_loc_msg_and_type(client: TestClient, method: str
     answer = client.request(method, path)
 
     assert answer.status_code == 422
-    assert answer.json().keys() == {"detail"}
+    assert "code" not in answer.json()
     assert {frozenset(problem) for problem in answer.json()["detail"]} == {frozenset({"loc", "msg", "type"})}

@@ -77,7 +77,12 @@ def test_rejects_a_wrong_password(client: TestClient, owner: User, username: str
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"] == "Bearer"
-    assert response.json() == {"detail": "Incorrect username or password.", "code": "not_authenticated"}
+    assert response.json() == {
+        "detail": "Incorrect username or password.",
+        "code": "not_authenticated",
+        "error": "invalid_grant",
+        "error_description": "Incorrect username or password.",
+    }
 
 
 def test_rejects_a_deactivated_user(client: TestClient, owner: User) -> None:
@@ -94,7 +99,7 @@ def test_rejects_an_unknown_scope(client: TestClient, owner: User) -> None:
     response = client.post("/api/token", data=form)
 
     assert response.status_code == 400
-    assert response.json() == {"detail": "Unknown scope: all, emails:burn.", "code": "invalid_scope"}
+    assert (response.json()["detail"], response.json()["code"]) == ("Unknown scope: all, emails:burn.", "invalid_scope")
 
 
 @pytest.mark.parametrize(
@@ -346,3 +351,25 @@ def test_a_token_needs_no_csrf_token(client: TestClient, csrf_token: str, owner:
     response = client.post("/api/send-email/", params=EMAIL, headers=bearer(token(owner)))
 
     assert response.status_code == 200
+
+
+# OAuth 2.0 clients
+
+
+@pytest.mark.parametrize(
+    ("form", "error"),
+    [
+        ({"username": "owner", "password": "wrong"}, "invalid_grant"),
+        ({"username": "owner", "password": PASSWORD, "scope": "emails:burn"}, "invalid_scope"),
+        ({"username": "owner", "password": PASSWORD, "grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"username": "owner"}, "invalid_request"),
+        ({"username": "owner", "password": PASSWORD, "otp": "1" * 17}, "invalid_request"),
+    ],
+)
+def test_an_error_has_the_fields_of_oauth(client: TestClient, owner: User, form: dict[str, str], error: str) -> None:
+    body = client.post("/api/token", data=form).json()
+
+    assert body["error"] == error
+    assert body["error_description"].isascii()
+    assert {'"', "\\"}.isdisjoint(body["error_description"])
+    assert {"detail"} < body.keys()
