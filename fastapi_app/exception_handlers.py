@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from fastapi_app.error_responses import CHALLENGE, error_response, uncached_json
+from project.accounts.hashing import LoginBusy
 from project.accounts.lockout import LockedOut
 from project.accounts.two_factor import TwoFactorRequired
 from project.api_keys.quota import QuotaExceeded
@@ -54,6 +55,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     LockedOut: 429,
     QuotaExceeded: 429,
     RateLimited: 429,
+    LoginBusy: 503,
     TooManyConnections: 429,
 }
 READING_METHODS = frozenset({"GET", "HEAD"})

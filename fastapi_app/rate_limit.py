@@ -2,7 +2,9 @@
 
 from fastapi.requests import HTTPConnection
 
+from project.accounts.login_rate_limit import login_rate_limit_subjects
 from project.auth.principal import Principal
+from project.bridge.sessions import django_request
 from project.limits.client_network import rate_limit_network
 from project.limits.rate_limits import RateLimitStatus, hit
 
@@ -18,12 +20,9 @@ async def enforce_caller_limit(connection: HTTPConnection, principal: Principal 
 
 
 async def enforce_login_limit(connection: HTTPConnection, username: str) -> None:
-    """Count a login attempt against the limit of the client network and against the limit of the user.
-
-    Raises `RateLimited`.
-    """
-    await hit("login", client_network(connection))
-    await hit("login", f"user:{username[:150]}")  # 150 characters is the longest possible username
+    """Count a login attempt against the limits of the client network and of the user. Raises `RateLimited`."""
+    for subject in login_rate_limit_subjects(django_request(connection), username):
+        await hit("login", subject)
 
 
 def client_network(connection: HTTPConnection) -> str:

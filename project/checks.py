@@ -149,9 +149,9 @@ def check_allowed_domains(**_kwargs: Any) -> Messages:
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_login_lockout(**_kwargs: Any) -> Messages:
     """Report a disabled login lockout: an attacker could try any number of passwords."""
-    if settings.AXES_ENABLED:
+    if settings.LOGIN_MAX_FAILURES:
         return []
-    hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock out the user and the IP address."
+    hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock a user out at an IP address."
     return [_error("013", "LOGIN_MAX_FAILURES is 0, so passwords can be guessed without limit.", hint)]
 
 

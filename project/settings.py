@@ -42,7 +42,6 @@ INSTALLED_APPS = [
     "django_otp",
     "django_otp.plugins.otp_totp",
     "django_otp.plugins.otp_static",
-    "axes",
 ]
 
 MIDDLEWARE = [
@@ -55,7 +54,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_validation.AdminInputValidationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",  # last, because it replaces the response to a login that is locked out
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -85,7 +83,12 @@ DATABASES = {
     )
 }
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = ["project.accounts.lockout.LockoutBackend", "django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = [
+    "project.accounts.hashing.BoundedPBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2SHA1PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
@@ -134,20 +137,11 @@ AUTH_PASSWORD_VALIDATORS = [
     )
 ]
 
-# Failed logins, in the admin and at POST /api/token, are counted in the database.
-AXES_ENABLED = ENV.login_max_failures > 0
-AXES_FAILURE_LIMIT = ENV.login_max_failures
-AXES_COOLOFF_TIME = timedelta(seconds=ENV.login_lockout_seconds)
-AXES_HANDLER = "project.accounts.lockout_handler.AxesHandler"
-AXES_LOCKOUT_PARAMETERS = ["username", "ip_address"]  # failures are counted for each of the two separately
-AXES_CLIENT_IP_CALLABLE = "project.accounts.lockout.client_ip"
-AXES_USERNAME_CALLABLE = "project.accounts.lockout.login_username"
-AXES_LOCKOUT_CALLABLE = "project.accounts.lockout.lockout_response"
-AXES_RESET_ON_SUCCESS = True
-AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # otherwise an attacker who keeps trying would lock the user out forever
-AXES_DISABLE_ACCESS_LOG = True
-AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "otp", "csrfmiddlewaretoken"]
-AXES_ENABLE_ADMIN = AXES_VERBOSE = False
+# Failed logins, in the admin and at POST /api/token, are counted in the database: docs/decisions/0029-login-lockout.md
+LOGIN_MAX_FAILURES = ENV.login_max_failures
+LOGIN_MAX_FAILURES_PER_USER = ENV.login_max_failures_per_user
+LOGIN_MAX_FAILURES_PER_ADDRESS = ENV.login_max_failures_per_address
+LOGIN_LOCKOUT = timedelta(seconds=ENV.login_lockout_seconds)
 
 AUDIT_RETENTION_DAYS = ENV.audit_retention_days
 REQUIRE_2FA = ENV.require_2fa
@@ -206,7 +200,6 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},
         "asyncio": {"level": "WARNING"},
-        "axes": {"level": "WARNING"},
         # channels_redis logs a traceback every second while Redis is unavailable. Instead,
         # project.bridge.notifications.cross_process logs the outage once.
         "channels_redis": {"level": "CRITICAL"},

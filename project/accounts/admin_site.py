@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import auth, messages
+from django.contrib import messages
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import update_session_auth_hash
@@ -16,7 +16,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
 
-from project.accounts.lockout import LockedOut, lockout_response, require_unlocked
+from project.accounts.hashing import LoginBusy
+from project.accounts.known_devices import remember_device
+from project.accounts.lockout import LockedOut, cancel_attempt, check_password, complete_attempt, lockout_of, lockout_response
+from project.accounts.login_rate_limit import limit_logins
 from project.accounts.models import User
 from project.accounts.recovery_codes import count_recovery_codes
 from project.accounts.two_factor import (
@@ -32,6 +35,7 @@ from project.accounts.two_factor import (
     require_second_factor,
     setup_key,
 )
+from project.limits.rate_limits import RateLimited
 
 CODE_LABEL = "Code from your authenticator app"
 CODE_INPUT_ATTRS = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "16"}
@@ -82,7 +86,21 @@ class TwoFactorAdminSite(AdminSite):
         """Show the login page, or redirect logged-in staff who must still set up two-factor login to the setup page."""
         if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
-        return super().login(request, extra_context)
+        if request.method != "POST":
+            return super().login(request, extra_context)
+        try:
+            limit_logins(request, request.POST.get("username", ""))
+            response = super().login(request, extra_context)
+        except RateLimited as error:
+            return lockout_response(request, error)
+        except LoginBusy as error:
+            cancel_attempt(request)
+            return lockout_response(request, error, status=503)
+        if lockout := lockout_of(request):
+            return lockout_response(request, lockout)
+        if request.user.is_authenticated:
+            remember_device(response, request.user.get_username())
+        return response
 
     def password_change(  # type: ignore[override]  # the stubs only allow Django's own response
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -92,12 +110,10 @@ class TwoFactorAdminSite(AdminSite):
         A wrong old password counts as a failed login, so a stolen session does not allow unlimited guesses.
         """
         if request.method == "POST":
-            username = request.user.get_username()
-            auth.authenticate(request, username=username, password=request.POST.get("old_password", ""))
-            try:
-                require_unlocked(request, username)
-            except LockedOut:
-                return lockout_response(request)
+            if check_password(request, request.user.get_username(), request.POST.get("old_password", "")):
+                complete_attempt(request)
+            if error := lockout_of(request):
+                return lockout_response(request, error)
         return super().password_change(request, extra_context)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
@@ -111,8 +127,11 @@ class TwoFactorAdminSite(AdminSite):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            if response := self.handle_code(request, user, form.cleaned_data["otp"].strip()):
-                return response
+            try:
+                if response := self.handle_code(request, user, form.cleaned_data["otp"].strip()):
+                    return response
+            except LockedOut as error:
+                return lockout_response(request, error)
             form.add_error("otp", INCORRECT_CODE)
         return self.two_factor_page(request, user, form)
 

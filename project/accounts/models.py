@@ -28,6 +28,18 @@ class User(AbstractUser):
         return text if device is None else f"{text}:{device.pk}"
 
 
+class LoginCounter(models.Model):
+    """The number of failed logins of one subject (project.accounts.login_counters)."""
+
+    key = models.CharField(max_length=64, unique=True)  # SHA-256 of the subject
+    failures = models.PositiveIntegerField(default=0)
+    attempted_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]}: {self.failures}"
+
+
 class CredentialsVersion(models.Model):
     """One row with a number that is incremented when a credential changes. `project.auth.credential_changes` polls it."""
 

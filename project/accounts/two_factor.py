@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django_otp import verify_token
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from project.accounts.lockout import require_unlocked
+from project.accounts.lockout import begin_attempt, cancel_attempt, complete_attempt, require_unlocked
 from project.accounts.models import User
 from project.accounts.recovery_codes import create_recovery_codes, delete_recovery_codes, is_recovery_code, use_recovery_code
 from project.errors import DomainError
@@ -40,18 +40,17 @@ def must_set_up_two_factor(user: User) -> bool:
 def require_second_factor(request: HttpRequest, user: User, code: str) -> None:
     """Raise `TwoFactorRequired` unless the code is correct or the user has no device. Each code works once.
 
-    An incorrect code counts as a failed login, and raises `LockedOut` when the limit is reached. A missing code does not count as
-    a failed login.
+    The login attempt has begun before the password was checked. An incorrect code leaves it failed, and raises `LockedOut` when a
+    limit is reached. A missing code does not count as a failed login.
     """
     if (device := user.device) is None:
         return
     if not code:
+        cancel_attempt(request)
         second_factor_missing.send(sender=__name__, request=request, user=user)
         raise TwoFactorRequired("A two-factor code is required.")
     if not _verify(request, user, device, code):
-        credentials = {"username": user.get_username()}
-        user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=WRONG_CODE)
-        require_unlocked(request, user.get_username())
+        _reject_code(request, user)
         raise TwoFactorRequired(INCORRECT_CODE)
 
 
@@ -79,15 +78,13 @@ def finish_setup(user: User, code: str) -> list[str] | None:
 
 
 def renew_recovery_codes(request: HttpRequest, user: User, code: str) -> list[str] | None:
-    """Replace the recovery codes and return the new ones, or None if the code is incorrect."""
-    device = user.device
-    return create_recovery_codes(user) if device is not None and _verify(request, user, device, code) else None
+    """Replace the recovery codes and return the new ones, or None if the code is incorrect. Raises `LockedOut`."""
+    return create_recovery_codes(user) if _verify_counted(request, user, code) else None
 
 
 def disable_with_code(request: HttpRequest, user: User, code: str) -> bool:
-    """Disable two-factor login if the code is correct. Return whether two-factor login was disabled."""
-    device = user.device
-    return device is not None and _verify(request, user, device, code) and disable_two_factor(user)
+    """Disable two-factor login if the code is correct. Return whether two-factor login was disabled. Raises `LockedOut`."""
+    return _verify_counted(request, user, code) and disable_two_factor(user)
 
 
 def disable_two_factor(user: User) -> bool:
@@ -106,6 +103,25 @@ def setup_key(device: TOTPDevice) -> str:
     """Return the device's secret for typing it into an app: in base 32, in groups of four characters."""
     text = b32encode(device.bin_key).decode()
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
+
+
+def _verify_counted(request: HttpRequest, user: User, code: str) -> bool:
+    """Return whether the code is correct. An incorrect code counts as a failed login. Raises `LockedOut`."""
+    if (device := user.device) is None:
+        return False
+    begin_attempt(request, user.get_username())
+    if _verify(request, user, device, code):
+        complete_attempt(request)
+        return True
+    _reject_code(request, user)
+    return False
+
+
+def _reject_code(request: HttpRequest, user: User) -> None:
+    """Record an incorrect code in the audit trail. Raises `LockedOut` if a limit is reached."""
+    credentials = {"username": user.get_username()}
+    user_login_failed.send(sender=__name__, credentials=credentials, request=request, reason=WRONG_CODE)
+    require_unlocked(request)
 
 
 def _verify(request: HttpRequest, user: User, device: TOTPDevice, code: str) -> bool:

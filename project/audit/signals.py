@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django_otp.plugins.otp_static.models import StaticDevice
 from django_otp.plugins.otp_totp.models import TOTPDevice
 
-from project.accounts.lockout import client_ip
+from project.accounts.lockout import client_ip, is_refused
 from project.accounts.models import User
 from project.accounts.recovery_codes import recovery_code_used
 from project.accounts.two_factor import NO_CODE, second_factor_missing
@@ -50,7 +50,7 @@ def _on_logout(request: HttpRequest, user: User | None, **_kwargs: Any) -> None:
 def _on_login_failed(
     credentials: dict[str, Any], request: HttpRequest | None = None, reason: str = WRONG_CREDENTIALS, **_kwargs: Any
 ) -> None:
-    reason = LOCKED_OUT if getattr(request, "axes_locked_out", False) else reason
+    reason = LOCKED_OUT if is_refused(request) else reason
     if reason != LOCKED_OUT or _is_new_lockout(request):
         _write(AuditAction.REJECTED, str(credentials.get("username", "")), request, reason)
 

@@ -7,13 +7,12 @@ no dependency, and an attacker cannot choose the algorithm.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from django.contrib import auth
 from django.core import signing
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from project.accounts.lockout import require_unlocked, reset_failures
+from project.accounts.lockout import cancel_attempt, check_password, complete_attempt, require_unlocked
 from project.accounts.models import User
 from project.accounts.two_factor import TwoFactorRequired, must_set_up_two_factor, require_second_factor
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal, principal_for_user
@@ -39,19 +38,20 @@ def issue_access_token(
 ) -> AccessToken:
     """Authenticate a user with Django's backends and return a token with the requested scopes that the user has.
 
-    Without requested scopes, the token has all scopes of the user. Raises `NotAuthenticated`, `LockedOut`, `TwoFactorRequired`
-    and `InvalidScope`.
+    Without requested scopes, the token has all scopes of the user. Raises `NotAuthenticated`, `LockedOut`, `LoginBusy`,
+    `TwoFactorRequired` and `InvalidScope`.
     """
     require_known_scopes(scopes)
     is_storable = "\x00" not in username and len(username) <= MAX_USERNAME_LENGTH  # PostgreSQL raises an error otherwise
-    user = auth.authenticate(request, username=username, password=password) if is_storable else None
-    require_unlocked(request, username)
+    user = check_password(request, username, password) if is_storable else None
     if not isinstance(user, User):
+        require_unlocked(request)
         raise NotAuthenticated("Incorrect username or password.")
     require_second_factor(request, user, otp)
     if must_set_up_two_factor(user):
+        cancel_attempt(request)
         raise TwoFactorRequired("Two-factor login is required. Set it up at /admin/two-factor/.")
-    reset_failures(request, user)
+    complete_attempt(request)
     access_token_issued.send(sender=__name__, request=request, user=user)
     granted = sorted(scopes_for_user(user) & (set(scopes) or scopes_for_user(user)))
     payload = {"user": user.pk, "scopes": granted, "stamp": _credentials_hash(user)}

@@ -1,4 +1,4 @@
-"""Deletes data that is older than its retention period. At present, this is only the audit trail (`AUDIT_RETENTION_DAYS`)."""
+"""Deletes data past its retention period: the audit trail (`AUDIT_RETENTION_DAYS`), and expired counters of failed logins."""
 
 import asyncio
 import logging
@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from project.accounts.login_counters import delete_expired_counters
 from project.audit.models import AuditEvent
 from project.bridge.database.transactions import run_in_transaction
 
@@ -43,6 +44,8 @@ class RetentionPruner:
 async def prune() -> None:
     """Delete everything that is past its retention period, batch by batch."""
     while await run_in_transaction(delete_expired_audit_events, now=timezone.now()):
+        pass
+    while await run_in_transaction(delete_expired_counters, now=timezone.now(), batch_size=BATCH_SIZE):
         pass
 
 

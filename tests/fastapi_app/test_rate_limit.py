@@ -7,13 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 from anyio.from_thread import start_blocking_portal
-from axes.models import AccessAttempt
 from django.db.models import F
 from django.test import Client as Browser
 from pytest_django import Settings
 from starlette.testclient import TestClient
 
-from project.accounts.models import User
+from project.accounts.models import LoginCounter, User
 from project.api_keys.keys import create_key
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware
 from project.config.rates import parse_rate
@@ -144,20 +143,36 @@ def test_limits_the_logins_of_a_user_across_ip_addresses(client: TestClient, own
 @pytest.fixture
 def lock_after_two_failures(settings: Settings) -> None:
     """Lock logins after two failures."""
-    settings.AXES_FAILURE_LIMIT = 2
+    settings.LOGIN_MAX_FAILURES = 2
 
 
-def test_failed_logins_lock_the_user_for_all_ip_addresses(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+def test_failed_logins_lock_the_user_at_one_ip_address(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+    assert request_token(client_from(client, EVE), "wrong").status_code == 401
+    assert_retry_later(request_token(client_from(client, EVE), "wrong"), "locked_out")
+
+    response = request_token(client_from(client, EVE), PASSWORD)
+
+    assert_retry_later(response, "locked_out")
+    assert 290 <= int(response.headers["Retry-After"]) <= 300
+    assert request_token(client_from(client, ADA), PASSWORD).status_code == 200
+    assert request_token(client_from(client, EVE), PASSWORD, "teammate").status_code == 401
+
+
+def test_failed_logins_from_many_ip_addresses_lock_the_user_for_an_hour(
+    client: TestClient, owner: User, settings: Settings
+) -> None:
+    settings.LOGIN_MAX_FAILURES_PER_USER = 2
     assert request_token(client_from(client, EVE), "wrong").status_code == 401
     assert_retry_later(request_token(client_from(client, PROXY), "wrong"), "locked_out")
 
     response = request_token(client_from(client, ADA), PASSWORD)
 
     assert_retry_later(response, "locked_out")
-    assert 290 <= int(response.headers["Retry-After"]) <= 300
+    assert 3590 <= int(response.headers["Retry-After"]) <= 3600
 
 
-def test_failed_logins_lock_the_ip_address_for_all_users(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+def test_failed_logins_of_many_users_lock_the_ip_address(client: TestClient, owner: User, settings: Settings) -> None:
+    settings.LOGIN_MAX_FAILURES_PER_ADDRESS = 2
     for name in ("alice", "bob"):
         request_token(client_from(client, EVE), "wrong", name)
 
@@ -168,9 +183,9 @@ def test_failed_logins_lock_the_ip_address_for_all_users(client: TestClient, own
 def test_attempts_during_a_lockout_do_not_extend_it(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for _ in range(3):
         request_token(client_from(client, EVE), "wrong")
-    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=270))
+    LoginCounter.objects.update(expires_at=F("expires_at") - timedelta(seconds=270))
     request_token(client_from(client, EVE), "wrong")
-    AccessAttempt.objects.update(attempt_time=F("attempt_time") - timedelta(seconds=60))
+    LoginCounter.objects.update(expires_at=F("expires_at") - timedelta(seconds=60))
 
     assert request_token(client_from(client, EVE), PASSWORD).status_code == 200
 
@@ -182,10 +197,14 @@ def test_a_login_resets_the_failures(client: TestClient, owner: User, lock_after
     assert request_token(client, PASSWORD).status_code == 200
 
 
-@pytest.mark.parametrize("ip_address", [EVE, PROXY])
+@pytest.mark.parametrize(
+    ("limit", "ip_address"),
+    [("LOGIN_MAX_FAILURES", EVE), ("LOGIN_MAX_FAILURES_PER_USER", PROXY), ("LOGIN_MAX_FAILURES_PER_ADDRESS", EVE)],
+)
 def test_a_login_does_not_reset_the_failures_of_another_user(
-    client: TestClient, owner: User, teammate: User, lock_after_two_failures: None, ip_address: str
+    client: TestClient, owner: User, teammate: User, settings: Settings, limit: str, ip_address: str
 ) -> None:
+    setattr(settings, limit, 2)
     eve = client_from(client, EVE)
     request_token(eve, "wrong")
     assert request_token(eve, PASSWORD, "teammate").status_code == 200
@@ -214,7 +233,7 @@ def test_a_login_does_not_reset_the_failures_of_another_ip_address(
 
 def test_the_admin_and_the_api_share_the_lockout(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
     for _ in range(2):
-        request_token(client, "wrong")
+        request_token(client_from(client, "127.0.0.1"), "wrong")
 
     page = Browser().post("/admin/login/", {"username": "owner", "password": PASSWORD})
 
@@ -223,9 +242,8 @@ def test_the_admin_and_the_api_share_the_lockout(client: TestClient, owner: User
     assert "Try again in 5 minutes" in page.content.decode()
 
 
-def test_an_untrusted_client_cannot_choose_the_locked_ip_address(
-    client: TestClient, owner: User, lock_after_two_failures: None
-) -> None:
+def test_an_untrusted_client_cannot_choose_the_locked_ip_address(client: TestClient, owner: User, settings: Settings) -> None:
+    settings.LOGIN_MAX_FAILURES_PER_ADDRESS = 2
     stranger = client_from(client, EVE)
     for name, forwarded in (("alice", "192.0.2.1"), ("bob", "192.0.2.2")):
         request_token(stranger, "wrong", name, **{"X-Forwarded-For": forwarded})
@@ -233,7 +251,8 @@ def test_an_untrusted_client_cannot_choose_the_locked_ip_address(
     assert_retry_later(request_token(stranger, PASSWORD, **{"X-Forwarded-For": "192.0.2.3"}), "locked_out")
 
 
-def test_locks_the_client_of_a_trusted_proxy(client: TestClient, owner: User, lock_after_two_failures: None) -> None:
+def test_locks_the_client_of_a_trusted_proxy(client: TestClient, owner: User, settings: Settings) -> None:
+    settings.LOGIN_MAX_FAILURES_PER_ADDRESS = 2
     proxy = client_from(client, PROXY, proxies=[PROXY])
     for name in ("alice", "bob"):
         request_token(proxy, "wrong", name, **{"X-Forwarded-For": f"192.0.2.1, {EVE}"})
@@ -246,4 +265,4 @@ def test_an_impossible_username_is_not_counted_as_a_failure(client: TestClient, 
     response = request_token(client, PASSWORD, "x" * 10_000)
 
     assert response.status_code == 401
-    assert not AccessAttempt.objects.exists()
+    assert not LoginCounter.objects.exists()

@@ -166,7 +166,7 @@ def deployed(settings: Settings) -> Settings:
         ("CSRF_TRUSTED_ORIGINS", ["https://*.com"], "011"),
         ("CSRF_TRUSTED_ORIGINS", ["https://*.com.:8443"], "011"),
         ("ALLOWED_HOSTS", ["localhost", ".com"], "012"),
-        ("AXES_ENABLED", False, "013"),
+        ("LOGIN_MAX_FAILURES", 0, "013"),
     ],
 )
 def test_reports_a_limit_that_is_too_broad(deployed: Settings, name: str, value: object, error: str) -> None:

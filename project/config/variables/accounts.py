@@ -11,7 +11,19 @@ class AccountVariables(BaseSettings):
         None, min_length=32, description="Signs sessions and access tokens, at least 32 characters. Generated on first start."
     )
     login_max_failures: int = Field(
-        10, ge=0, description="Failed logins after which a user or an IP address is locked out. 0 disables the lockout."
+        10,
+        ge=0,
+        description="Failed logins of a user from one IP address or one known device that lock further logins from there."
+        " 0 disables the lockout.",
+    )
+    login_max_failures_per_user: int = Field(
+        100,
+        ge=0,
+        description="Failed logins of a user from all IP addresses together that lock the user, except on known devices."
+        " 0 means unlimited.",
+    )
+    login_max_failures_per_address: int = Field(
+        100, ge=0, description="Failed logins of all users from one IP address that lock the IP address. 0 means unlimited."
     )
     login_lockout_seconds: int = Field(300, gt=0, description="Duration of the lockout, in seconds.")
     require_2fa: bool = Field(False, description="Require two-factor login for all users of the admin.")

@@ -43,7 +43,8 @@ class LimitVariables(BaseSettings):
         "60000/minute", description="Maximum requests per IP address without a valid credential. off means unlimited."
     )
     rate_limit_login: str = Field(
-        "600/minute", description="Maximum requests for access tokens per IP address, and per user. off means unlimited."
+        "600/minute",
+        description="Maximum logins, in the admin and for access tokens, per IP address and per user. off means unlimited.",
     )
 
     @field_validator("rate_limit_key", "rate_limit_user", "rate_limit_anonymous", "rate_limit_login")

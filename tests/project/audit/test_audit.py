@@ -72,7 +72,7 @@ def test_records_an_issued_token(owner: User, client: TestClient) -> None:
 def test_a_wrong_old_password_is_recorded_and_counts_towards_the_lockout(
     owner: User, visitor: Client, settings: Settings
 ) -> None:
-    settings.AXES_FAILURE_LIMIT = 2
+    settings.LOGIN_MAX_FAILURES = 2
     visitor.force_login(owner)
     new = {"new_password1": NEW_PASSWORD, "new_password2": NEW_PASSWORD}
 
@@ -183,7 +183,7 @@ def test_records_attempts_during_a_lockout_once_a_minute(
     owner: User, visitor: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "_recent", RecentEvents())
-    settings.AXES_FAILURE_LIMIT = 2
+    settings.LOGIN_MAX_FAILURES = 2
 
     for _ in range(5):
         visitor.post("/admin/login/", {"username": "owner", "password": "wrong"})

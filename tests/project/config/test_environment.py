@@ -71,6 +71,8 @@ def reveal(value: Any) -> Any:
         ("rate_limit_login", "600/minute"),
         ("redis_url", None),
         ("login_max_failures", 10),
+        ("login_max_failures_per_user", 100),
+        ("login_max_failures_per_address", 100),
         ("login_lockout_seconds", 300),
         ("require_2fa", False),
         ("audit_retention_days", 400),
