@@ -48,8 +48,8 @@ class SandboxedContext(RenderContext):
 
     @property
     def disabled_tags(self) -> list[str]:  # every node reads this before it renders
-        """Return an empty list. Checks the CPU time here, because this property is read once for each node."""
-        self.budget.check_time()
+        """Return an empty list. Counts a step here, because this property is read once for each node."""
+        self.budget.count_step()
         return []
 
     @disabled_tags.setter
@@ -58,8 +58,8 @@ class SandboxedContext(RenderContext):
 
     def get(self, path: list[object], *, token: Token | None, default: object = _MISSING) -> object:
         """Return the value at a path. Raises `UndefinedError`."""
-        self.budget.check_time(token)
         value = super().get(path, token=token, default=default)
+        self.budget.count_step(token, size=size_of(value))
         if value is _MISSING or is_undefined(value):
             name = "".join(f".{segment}" if isinstance(segment, str) else f"[{segment}]" for segment in path)
             raise UndefinedError(f"unknown variable '{name.removeprefix('.')}'", token=token)
@@ -72,7 +72,6 @@ class SandboxedContext(RenderContext):
     def _call_filter(
         self, function: Callable[..., object], name: str, token: Token | None, value: object, *args: object, **options: object
     ) -> object:
-        self.budget.check_time(token)
         self.budget.consume_for_filter(name, (value, *args, *options.values()), token)
         try:
             result = function(value, *args, **options)

@@ -4,13 +4,12 @@ import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import inf, nan
-from time import thread_time
 from typing import Any
 
 import pytest
 
 from project.mail_templates.liquid import CompiledTemplate, EmailParts, TemplateErrorType, TemplateInvalid, check_variables
-from project.mail_templates.render_budget import MAX_CPU_SECONDS
+from project.mail_templates.render_budget import MAX_STEPS
 from project.mail_templates.sandbox import MAX_MARKUP_LENGTH, MAX_OUTPUT_BYTES, MAX_SOURCE_LENGTH, SandboxedEnvironment
 
 MAX_PEAK_MEMORY_BYTES = 100 * 1024 * 1024
@@ -32,14 +31,6 @@ def expect_template_invalid(kind: TemplateErrorType, message: str = ".") -> Iter
     with pytest.raises(TemplateInvalid, match=message) as caught:
         yield
     assert caught.value.kind == kind, caught.value.detail
-
-
-@contextmanager
-def completes_quickly() -> Iterator[None]:
-    """Expect that the block uses little processor time."""
-    start = thread_time()
-    yield
-    assert thread_time() - start < 4 * MAX_CPU_SECONDS
 
 
 # Rendering
@@ -306,7 +297,7 @@ def test_repeated_captures_add_up() -> None:
     ],
 )
 def test_rejects_a_long_range_wherever_it_is_used(source: str) -> None:
-    with completes_quickly(), expect_template_invalid("template_limit", "range has more than 10000 items"):
+    with expect_template_invalid("template_limit", "range has more than 10000 items"):
         render_text(source, n=10**9, items=[1])
 
 
@@ -320,11 +311,20 @@ def test_rejects_a_long_range_wherever_it_is_used(source: str) -> None:
         "{% for i in (1..9999) %}{% if items == others %}{% endif %}{% endfor %}",
         "{% for i in (1..9999) %}{% if " + " and ".join(["items == others"] * 150) + " %}{% endif %}{% endfor %}",
         "{% for i in (1..9999) %}{% assign x = items | sort | reverse | first %}{% endfor %}",
+        "{% for i in (1..9999) %}{% if nested == others %}{% endif %}{% endfor %}",
+        "{% for i in (1..9999) %}{% if text contains 'zz' %}{% endif %}{% endfor %}",
     ],
 )
 def test_rejects_a_template_that_is_slow_to_render(source: str) -> None:
-    with completes_quickly(), expect_template_invalid("template_limit"):
-        render_text(source, name="Ada", items=list(range(10_000)), others=list(range(10_000)))
+    with expect_template_invalid("template_limit"):
+        render_text(
+            source,
+            name="Ada",
+            items=list(range(10_000)),
+            others=list(range(10_000)),
+            nested=[[list(range(10_000))]],
+            text="a" * 100_000,
+        )
 
 
 @pytest.mark.parametrize(
@@ -350,15 +350,14 @@ def test_rejects_a_template_that_is_slow_to_render(source: str) -> None:
     ],
 )
 def test_rejects_a_template_that_is_slow_to_parse(source: str) -> None:
-    with completes_quickly(), pytest.raises(TemplateInvalid):
+    with pytest.raises(TemplateInvalid):
         CompiledTemplate(EmailParts(text=source))
 
 
 def test_accepts_a_large_template() -> None:
     source = ("<p>" + "x" * 300 + "</p>{% for i in items %}{{ i.name | upcase }}{% endfor %}\n") * 500
 
-    with completes_quickly():
-        rendered = render_html(source, items=[{"name": "ada"}] * 2)
+    rendered = render_html(source, items=[{"name": "ada"}] * 2)
 
     assert len(source) > MAX_SOURCE_LENGTH / 2 > MAX_MARKUP_LENGTH
     assert rendered.count("ADA") == 1_000
@@ -372,13 +371,10 @@ def test_accepts_output_up_to_the_limit() -> None:
         render_text(source + "b", line="a" * (MAX_OUTPUT_BYTES // 1024))
 
 
-def test_all_parts_share_one_time_limit() -> None:
-    slow = "{% for i in (1..9000) %}" + "{% if true %}{% endif %}" * 1000 + "{% endfor %}"
+def test_all_parts_share_one_limit_of_steps() -> None:
+    slow = "{% for i in (1..6000) %}" + "{% if true %}{% endif %}" * 5 + "{% endfor %}"
 
-    with (
-        completes_quickly(),
-        expect_template_invalid("template_limit", "subject, line 1: rendering takes more than 0.25 s of CPU time"),
-    ):
+    with expect_template_invalid("template_limit", f"text, line 1: rendering takes more than {MAX_STEPS} steps"):
         CompiledTemplate(EmailParts(slow, slow, slow)).render({})
 
 
