@@ -14,12 +14,17 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge.database import transactions
-from tests.processes import BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running
+from tests.processes import BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running, start_processes_with_default_signals
 from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
 
 PASSWORD = "correct horse battery staple"
+
+
+def pytest_configure() -> None:
+    """Prepare this process, before any test starts another one."""
+    start_processes_with_default_signals()
 
 
 @pytest.fixture

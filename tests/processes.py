@@ -33,6 +33,20 @@ BRIDGE_APP_SERVERS = {
 }
 
 
+INHERITED_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def start_processes_with_default_signals() -> None:
+    """Let the processes that tests start react to signals, even if this process ignores them.
+
+    A shell starts background jobs with SIGINT ignored, and nohup with SIGHUP ignored. Ignored signals are inherited, but handlers
+    are reset to the default when a program starts (POSIX, `exec`). This process goes on to ignore the signals.
+    """
+    for number in INHERITED_SIGNALS:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+
+
 class Server:
     """A running server process.
 
