@@ -188,7 +188,10 @@ async def cancel(email_id: EmailId, principal: SendingPrincipal) -> EmailOut:
     responses=openapi_errors(401, 403, 404, 409, 413, 422),
 )
 async def retry(email_id: EmailId, principal: SendingPrincipal, worker: WorkerDep, tasks: BackgroundTasks) -> EmailOut:
-    """Queue a failed or delayed email now. Its number of attempts restarts at 0."""
+    """Queue a failed or delayed email now, or a sent email again for the recipients for which it failed.
+
+    Its number of attempts restarts at 0.
+    """
     email = await run_in_transaction(retry_email, email_id, principal=principal, now=datetime.now(UTC))
     tasks.add_task(worker.wake_or_deliver)
     return EmailOut.model_validate(email)

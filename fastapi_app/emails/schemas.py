@@ -167,6 +167,9 @@ class RecipientOut(BaseModel):
         description="SMTP reply code for this recipient only. Replies to the whole email are in its events.", examples=[550]
     )
     response: str | None = Field(description="Text of that SMTP reply", examples=["5.1.1 No such user"])
+    finished_at: datetime | None = Field(
+        None, description="Time of the recipient's final result; null while it is pending", examples=["2026-12-01T09:00:02Z"]
+    )
 
 
 class TemplateRef(BaseModel):
@@ -212,7 +215,9 @@ class EmailOut(BaseModel):
     )
     scheduled_at: datetime | None = Field(description="Time requested for sending", examples=[EXAMPLE_TIME])
     next_attempt_at: datetime | None = Field(description="Time of the next attempt, if it is scheduled", examples=[None])
-    sent_at: datetime | None = Field(description="Time at which the relay accepted the email", examples=["2026-12-01T09:00:02Z"])
+    sent_at: datetime | None = Field(
+        description="When the relay first accepted the email for a recipient", examples=["2026-12-01T09:00:02Z"]
+    )
 
 
 class EmailPage(CursorPage[EmailOut]):

@@ -32,7 +32,10 @@ class EventData(BaseModel):
     attempt: int = Field(description="Number of delivery attempts so far", examples=[1])
     smtp_code: int | None = Field(description="The relay's reply code, if it replied", examples=[250])
     response: str | None = Field(description="The text of the relay's reply", examples=["2.0.0 Ok: queued as 4D2C11"])
-    refused: dict[str, RecipientRejection] = Field({}, description="Recipients that the relay rejected in this attempt")
+    recipients: list[str] = Field(
+        [], description="The recipients that the event is about. Missing if it is about all recipients", examples=[[]]
+    )
+    refused: dict[str, RecipientRejection] = Field({}, description="All recipients that the relay rejected in this attempt")
     suppressed: list[str] = Field([], description="Recipients that were skipped because they are on the suppression list")
 
 
@@ -63,25 +66,25 @@ class EmailSending(_Event):
 
 
 class EmailDelayed(_Event):
-    """The attempt failed; the email will be retried."""
+    """The attempt failed for the recipients of this event; the email will be retried."""
 
     type: Literal["email.delayed"]
 
 
 class EmailSent(_Event):
-    """The relay accepted the email."""
+    """The relay accepted the email for the recipients of this event."""
 
     type: Literal["email.sent"]
 
 
 class EmailFailed(_Event):
-    """Delivery failed; the email will not be retried."""
+    """Delivery to the recipients of this event failed, and will not be retried."""
 
     type: Literal["email.failed"]
 
 
 class EmailBounced(_Event):
-    """The relay reported for every recipient that the address does not exist. Suppressed recipients do not count."""
+    """The relay reported that the addresses of all recipients of this event do not exist. Suppressed recipients do not count."""
 
     type: Literal["email.bounced"]
 

@@ -12,7 +12,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Length
 
 from project.bridge.database.bulk_update import bulk_update
-from project.delivery.decision import overall_status, recipient_result, reply_for_status
+from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
 from project.delivery.models import RelayOutage
 from project.emails.failure_reason import SUPPRESSED
@@ -184,17 +184,12 @@ def _skip_suppressed(emails: Sequence[Email], now: datetime) -> list[NewEvent]:
 
 
 def _skip_recipients(email: Email, addresses: list[str], now: datetime) -> list[NewEvent]:
-    email.recipient_results |= dict.fromkeys(addresses, recipient_result(Status.SUPPRESSED))
+    email.recipient_results |= dict.fromkeys(addresses, recipient_result(Status.SUPPRESSED, at=now))
     if len(email.recipient_results) == len(email.recipients):  # no recipients left to send to
         email.status, email.attempts = overall_status(email.recipient_results), email.attempts - 1
         email.claimed_by, email.lease_expires_at = "", None
-        email.sent_at = now if email.status == Status.SENT else None
+        email.sent_at = email.sent_at or (now if email.status == Status.SENT else None)
         if email.status == Status.SUPPRESSED:
             email.reason = SUPPRESSED
-    event = build_event(email, now=now, extra={"suppressed": addresses})
-    event.type = f"email.{Status.SUPPRESSED}"
-    if email.status in (Status.SENDING, Status.SUPPRESSED):
-        return [event]
-    # The other recipients have results from earlier attempts, so the email ends with the status of those results.
-    reply = reply_for_status(Status(email.status), email.recipient_results)
-    return [event, build_event(email, now=now, smtp_code=reply.code if reply else None, response=reply.text if reply else None)]
+    # The results of the other recipients had their own events when they became known.
+    return [build_event(email, now=now, result=Status.SUPPRESSED, recipients=addresses, extra={"suppressed": addresses})]

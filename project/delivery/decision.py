@@ -20,7 +20,7 @@ from project.transports.smtp.replies import Reply, is_bad_address
 
 NOT_RETRIED = "not retried, because the next attempt would be after the email's maximum age (MAX_EMAIL_AGE)"
 
-RecipientResults = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "response"}}
+RecipientResults = dict[str, dict[str, Any]]  # {address: {"status", "smtp_code", "response", "finished_at"}}
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ def decide(
     jitter: float,
     delays: Sequence[timedelta] = DEFAULT_RETRY_DELAYS,
 ) -> DeliveryDecision:
-    """Decide what the result of an attempt means for the email."""
+    """Decide what the result of an attempt means for the email.
+
+    The results of recipients get no time here, because the caller knows when they are stored.
+    """
     if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
         # The relay would have accepted no email at all, so this attempt does not count.
         return DeliveryDecision(Status.QUEUED, state.attempts - 1, result.error, state.recipient_results, reply=result.reply)
@@ -98,9 +101,10 @@ def decide(
     return DeliveryDecision(status, state.attempts, error, recipient_results, None, bounced, rejections, reply)
 
 
-def recipient_result(status: Status, reply: Reply | None = None) -> dict[str, Any]:
-    """Return the final result of one recipient."""
-    return {"status": status.value, "smtp_code": reply.code if reply else None, "response": reply.text if reply else None}
+def recipient_result(status: Status, reply: Reply | None = None, *, at: datetime | None = None) -> dict[str, Any]:
+    """Return the final result of one recipient, with its time if it is known."""
+    final = {"status": status.value, "smtp_code": reply.code if reply else None, "response": reply.text if reply else None}
+    return final | ({"finished_at": at.isoformat()} if at else {})
 
 
 def reply_for_status(status: Status, recipient_results: RecipientResults) -> Reply | None:

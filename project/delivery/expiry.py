@@ -48,11 +48,14 @@ def expire_emails(*, now: datetime) -> int:
 def fail_expired(emails: Sequence[Email], *, now: datetime) -> list[NewEvent]:
     """Give their final status to those of the emails that are past their maximum age. Return the events to append."""
     expired = [email for email in emails if now >= give_up_at(email)]
+    pending = {email.id: email.pending_recipients for email in expired}
     for email in expired:
-        _fail(email)
+        _fail(email, now)
     fields = ["status", "reason", "attempts", "last_error", "recipient_results", "next_attempt_at"]
     bulk_update(expired, [*fields, "claimed_by", "lease_expires_at"])
-    return [build_event(email, now=now, response=TOO_OLD) for email in expired]
+    return [
+        build_event(email, now=now, result=Status.FAILED, recipients=pending[email.id], response=TOO_OLD) for email in expired
+    ]
 
 
 def repair_due_times(*, now: datetime) -> int:
@@ -92,13 +95,11 @@ def _locked(emails: QuerySet[Email]) -> QuerySet[Email]:
     return emails
 
 
-def _fail(email: Email) -> None:
+def _fail(email: Email, now: datetime) -> None:
     """Give an email its final status: `sent` if it was sent to some of its recipients, otherwise `failed`."""
     if email.status == Status.SENDING:
         email.attempts -= 1  # the attempt that the claim counted does not take place
     email.last_error = f"{TOO_OLD}. Last error: {email.last_error}" if email.last_error else TOO_OLD
-    email.status, email.reason = Status.FAILED, failure_reason(TOO_OLD)
-    if email.recipient_results:
-        email.recipient_results |= dict.fromkeys(email.pending_recipients, recipient_result(Status.FAILED))
-        email.status = overall_status(email.recipient_results)
+    email.recipient_results |= dict.fromkeys(email.pending_recipients, recipient_result(Status.FAILED, at=now))
+    email.status, email.reason = overall_status(email.recipient_results), failure_reason(TOO_OLD)
     email.next_attempt_at, email.claimed_by, email.lease_expires_at = None, "", None

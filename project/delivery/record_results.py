@@ -6,13 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import DateTimeField, F, Value
+from django.db.models.functions import Coalesce
 
-from project.delivery.decision import DeliveryDecision, DeliveryState, decide
+from project.delivery.decision import DeliveryDecision, DeliveryState, RecipientResults, decide
 from project.delivery.expiry import give_up_at
+from project.delivery.result_events import result_events
 from project.emails.failure_reason import SUPPRESSED, failure_reason
 from project.emails.models import Email
 from project.emails.status import Status
-from project.events.log import append_events, build_event
+from project.events.log import append_events
 from project.events.models import NewEvent
 from project.suppressions.store import NewSuppression, suppress_all
 from project.transports.result import SendResult
@@ -46,14 +49,21 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
     for attempt, decision in decided:
         if not decision.is_sent_to_all:
             _update(attempt, decision)
-    append_events([_build_event(attempt, decision) for attempt, decision in decided])
+    append_events([event for attempt, decision in decided for event in _events(attempt, decision)])
     return [decision for _, decision in decided]
 
 
+def _state(email: Email) -> DeliveryState:
+    return DeliveryState(email.recipients, email.recipient_results, email.attempts, give_up_at(email))
+
+
 def _decide(attempt: Attempt) -> DeliveryDecision:
-    email = attempt.email
-    state = DeliveryState(email.recipients, email.recipient_results, email.attempts, give_up_at(email))
+    state = _state(attempt.email)
     return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
+
+
+def _events(attempt: Attempt, decision: DeliveryDecision) -> list[NewEvent]:
+    return result_events(attempt.email, _state(attempt.email), attempt.result, decision, now=attempt.at)
 
 
 def _update_sent(attempts: Sequence[Attempt]) -> None:
@@ -62,7 +72,8 @@ def _update_sent(attempts: Sequence[Attempt]) -> None:
         return
     emails = [attempt.email for attempt in attempts]
     claimed = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
-    if claimed.update(status=Status.SENT, sent_at=attempts[-1].at, last_error="", reason=None, **RELEASED) < len(emails):
+    sent_at = Coalesce(F("sent_at"), Value(attempts[-1].at, DateTimeField()))  # a retried email may have been sent to others
+    if claimed.update(status=Status.SENT, sent_at=sent_at, last_error="", reason=None, **RELEASED) < len(emails):
         raise LeaseLost
 
 
@@ -73,15 +84,28 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
         attempts=decision.attempts,
         last_error=decision.error,
         reason=_reason(attempt.email, decision),
-        recipient_results=decision.recipient_results,
+        recipient_results=_timed_results(attempt, decision),
         next_attempt_at=decision.next_attempt_at,
-        sent_at=attempt.at if decision.status == Status.SENT else None,
+        sent_at=Coalesce(F("sent_at"), _accepted_at(attempt, decision)),
         **RELEASED,
     )
     if not updated:
         raise LeaseLost
     bounced = {address: reply for address, reply in decision.bounced.items() if not is_simulated(address)}
     suppress_all([NewSuppression(address, str(reply), attempt.email.id) for address, reply in bounced.items()], now=attempt.at)
+
+
+def _timed_results(attempt: Attempt, decision: DeliveryDecision) -> RecipientResults:
+    """Return the results of the recipients. The results of this attempt get its time."""
+    time = {"finished_at": attempt.at.isoformat()}
+    earlier = attempt.email.recipient_results
+    return {address: final if address in earlier else final | time for address, final in decision.recipient_results.items()}
+
+
+def _accepted_at(attempt: Attempt, decision: DeliveryDecision) -> Value:
+    """Return the time of this attempt if the relay accepted the email for a recipient, otherwise NULL."""
+    accepted = any(final["status"] == Status.SENT for final in decision.recipient_results.values())
+    return Value(attempt.at if accepted else None, DateTimeField())
 
 
 def _reason(email: Email, decision: DeliveryDecision) -> str | None:
@@ -95,17 +119,3 @@ def _reason(email: Email, decision: DeliveryDecision) -> str | None:
             reply = f"{final['smtp_code']} {final['response']}" if final["smtp_code"] else decision.error
             return failure_reason(reply, email.recipients)
     return None
-
-
-def _build_event(attempt: Attempt, decision: DeliveryDecision) -> NewEvent:
-    rejected = {address: {"smtp_code": reply.code, "response": reply.text} for address, reply in decision.rejections.items()}
-    return build_event(
-        attempt.email,
-        now=attempt.at,
-        status=decision.status,
-        attempt=decision.attempts,
-        smtp_code=decision.reply.code if decision.reply else None,
-        response=decision.reply.text if decision.reply else None,
-        smtp_transcript=attempt.result.smtp_transcript,
-        extra={"refused": rejected} if rejected else {},
-    )

@@ -32,7 +32,7 @@ class EmailNotCancelable(DomainError):
 
 
 class EmailNotRetryable(DomainError):
-    """The email is neither failed nor delayed."""
+    """The email is neither failed nor delayed, and it did not fail for some of its recipients."""
 
     code = "email_not_retryable"
 
@@ -50,7 +50,8 @@ PARTICIPLES: dict[type[DomainError], str] = {
 }
 
 
-EVENT_FIELDS = ("owner", "status", "recipients", "subject", "tags", "attempts")  # see project.events.log.EmailLike
+# The fields that project.events.log.EmailLike needs.
+EVENT_FIELDS = ("owner", "status", "recipients", "recipient_results", "subject", "tags", "attempts")
 CANCELED: dict[str, Any] = {"status": Status.CANCELED, "next_attempt_at": None, "reason": None}
 QUEUED: dict[str, Any] = {
     "status": Status.QUEUED,
@@ -74,14 +75,26 @@ def cancel_emails(emails: Sequence[Email], *, principal: Principal, now: datetim
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
     """Queue a failed or delayed email now and reset its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`.
 
-    A delayed email keeps the final results of its recipients, because the relay may already have accepted it for some of them.
+    An email that was sent to only some of its recipients is queued for the recipients for which it failed. A delayed email keeps
+    the final results of its recipients, because the relay may already have accepted it for some of them.
     """
+    if kept := _results_without_failures(email_id, principal):
+        retried = QUEUED | {"recipient_results": Value(kept, JSONField()), "retried_at": now}
+        return _change(email_id, principal, now, (Status.SENT,), EmailNotRetryable, **retried)
     return _change(email_id, principal, now, RETRYABLE, EmailNotRetryable, **QUEUED, retried_at=now)
 
 
 def retry_emails(emails: Sequence[Email], *, principal: Principal, now: datetime) -> None:
     """Queue locked emails whose status allows it, as one step."""
     _change_all(emails, principal, now, **QUEUED, retried_at=now)
+
+
+def _results_without_failures(email_id: UUID, principal: Principal) -> dict[str, Any]:
+    """Return the other results of an email that was sent to some recipients and failed for others, or an empty dict."""
+    sent = changeable_by(principal).select_for_update().filter(id=email_id, status=Status.SENT)  # locked, so it stays sent
+    results: dict[str, Any] = sent.values_list("recipient_results", flat=True).first() or {}
+    kept = {address: final for address, final in results.items() if final["status"] != Status.FAILED}
+    return kept if len(kept) < len(results) else {}
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:

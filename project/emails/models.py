@@ -43,9 +43,10 @@ class Email(models.Model):
     reason = models.CharField(max_length=MAX_REASON_LENGTH, null=True, blank=True)  # noqa: DJ001
     # The email whose copy this email is, if it was sent again.
     resent_from = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, db_index=False, related_name="resent_as")
-    # Final results by recipient: {address: {status, smtp_code, response}}. A recipient without an entry has the email's status.
+    # Final results by recipient: {address: {status, smtp_code, response, finished_at}}. A recipient without
+    # an entry has the email's status.
     recipient_results = models.JSONField(default=dict, blank=True)
-    sent_at = models.DateTimeField(null=True, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)  # when the relay first accepted the email for a recipient
     claimed_by = models.CharField(max_length=32, blank=True)  # id of the delivery worker that is sending the email
     lease_expires_at = models.DateTimeField(null=True, blank=True)  # when the claim ends if the worker stops renewing it
 
@@ -91,8 +92,9 @@ class Email(models.Model):
 
     @property
     def recipient_statuses(self) -> list[dict[str, Any]]:
-        """Return for each recipient: `address`, `status`, and the relay's reply (`smtp_code`, `response`) or None."""
-        same_as_email = {"status": self.status, "smtp_code": None, "response": None}
+        """Return for each recipient: `address`, `status`, the relay's reply (`smtp_code`, `response`), and `finished_at`."""
+        finished_at = self.sent_at if self.status == Status.SENT else None
+        same_as_email = {"status": self.status, "smtp_code": None, "response": None, "finished_at": finished_at}
         return [{"address": address, **self.recipient_results.get(address, same_as_email)} for address in self.recipients]
 
 

@@ -38,6 +38,8 @@ class EmailLike(Protocol):
     def tags(self) -> Any: ...
     @property
     def attempts(self) -> int: ...
+    @property
+    def pending_recipients(self) -> Sequence[str]: ...
 
 
 def record_status_events(emails: Iterable[EmailLike], *, now: datetime) -> None:
@@ -73,14 +75,21 @@ def build_event(  # noqa: PLR0913  # the fields of an event
     *,
     now: datetime,
     status: str | None = None,
+    result: str | None = None,
+    recipients: Sequence[str] | None = None,
     attempt: int | None = None,
     smtp_code: int | None = None,
     response: str | None = None,
     smtp_transcript: str = "",
     extra: Mapping[str, Any] | None = None,
 ) -> NewEvent:
-    """Build an event. `status` and `attempt` default to the email's values; `smtp_code` and `response` are the relay's reply."""
+    """Build an event. `status` and `attempt` default to the email's values; `smtp_code` and `response` are the relay's reply.
+
+    `result` is what happened to `recipients`, if it differs from the email's status. By default, an event is about the recipients
+    without a final result. They are named only if they are not all recipients.
+    """
     status = email.status if status is None else status
+    about = (recipients if recipients is not None else email.pending_recipients) or email.recipients
     data = {
         "email_id": str(email.id),
         "status": status,
@@ -90,9 +99,10 @@ def build_event(  # noqa: PLR0913  # the fields of an event
         "attempt": email.attempts if attempt is None else attempt,
         "smtp_code": smtp_code,
         "response": response,
+        **({"recipients": list(about)} if len(about) < len(email.recipients) else {}),
         **(extra or {}),
     }
-    return NewEvent(email.id, email.owner, f"email.{status}", now, data, smtp_transcript)
+    return NewEvent(email.id, email.owner, f"email.{result or status}", now, data, smtp_transcript)
 
 
 def _count(events: Sequence[NewEvent]) -> None:

@@ -185,6 +185,24 @@ def test_a_failed_email_can_be_retried(client: TestClient, headers: dict[str, st
     assert Event.objects.order_by("-id").values_list("type", flat=True)[0] == "email.sent"
 
 
+def test_a_sent_email_is_retried_only_for_the_recipients_for_which_it_failed(client: TestClient, headers: dict[str, str]) -> None:
+    copies = ["bob@example.com", "eve@example.com"]
+    email_id = client.post("/api/emails", json=BODY | {"cc": copies, "scheduled_at": soon()}, headers=headers).json()["id"]
+    statuses = {"ada@example.com": "sent", "bob@example.com": "failed", "eve@example.com": "bounced"}
+    results = {address: {"status": status, "smtp_code": None, "response": None} for address, status in statuses.items()}
+    Email.objects.update(status=Status.SENT, attempts=8, recipient_results=results, next_attempt_at=None)
+
+    responses = [client.post(f"/api/emails/{email_id}/retry", headers=headers) for _ in range(2)]
+
+    recipients = client.get(f"/api/emails/{email_id}", headers=headers).json()["recipients"]
+    assert [response.status_code for response in responses] == [200, 409]
+    assert {each["address"]: each["status"] for each in recipients} == statuses | {"bob@example.com": "sent"}
+    assert MailboxMessage.objects.get().recipients == ["bob@example.com"]
+    sent = Event.objects.order_by("id").last()
+    assert sent is not None
+    assert (sent.type, sent.data["recipients"], Email.objects.get().attempts) == ("email.sent", ["bob@example.com"], 1)
+
+
 def test_a_delayed_email_can_be_retried_now(client: TestClient, headers: dict[str, str]) -> None:
     email_id = client.post(
         "/api/emails", json=BODY | {"cc": ["bob@example.com"], "scheduled_at": soon()}, headers=headers

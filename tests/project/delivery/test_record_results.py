@@ -23,7 +23,7 @@ from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Claim
 from tests.project.transports.fake_relay import new_email, queue
 
-ADA, BOB = "ada@example.com", "bob@example.com"
+ADA, BOB, EVE = "ada@example.com", "bob@example.com", "eve@example.com"
 ACCEPTED = SendResult(reply=Reply(250, "2.0.0 Accepted"))
 LATER = SendResult("SMTPDataError: later", FailureKind.TEMPORARY, Reply(451, "4.3.0 Later"))
 NO_USER = SendResult("SMTPRecipientsRefused: ada", FailureKind.PERMANENT, Reply(550, "5.1.1 No such user"))
@@ -255,29 +255,96 @@ def test_an_event_holds_the_relays_reply(claim: Claim) -> None:
     assert event.smtp_transcript == "C: MAIL FROM:<a@b.example>\nS: 250 OK"
 
 
+# Results that differ by recipient
+
+
+def story(email: Email) -> list[tuple[str, str, list[str]]]:
+    """Return the type, the email's status and the named recipients of each event of an attempt's result, in order."""
+    events = email.events.exclude(type__in=["email.queued", "email.sending"]).order_by("id")
+    return [(event.type, event.data["status"], event.data.get("recipients", [])) for event in events]
+
+
 @pytest.mark.usefixtures("shared_test_connection")
 def test_an_event_lists_rejected_recipients() -> None:
     (email,) = claimed(1, ADA, BOB)
 
     record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(550, "5.7.1 Blocked")}))
 
-    assert last_event(email).data["refused"] == {BOB: {"smtp_code": 550, "response": "5.7.1 Blocked"}}
+    failed, sent = email.events.order_by("id")[2:]
+    assert story(email) == [("email.failed", "sent", [BOB]), ("email.sent", "sent", [ADA])]
+    assert failed.data["refused"] == sent.data["refused"] == {BOB: {"smtp_code": 550, "response": "5.7.1 Blocked"}}
+    assert (failed.data["smtp_code"], sent.data["smtp_code"]) == (550, 250)
 
 
 @pytest.mark.usefixtures("shared_test_connection")
-def test_the_events_of_a_partly_accepted_email_hold_the_reply_for_their_status(settings: Settings) -> None:
+def test_an_email_is_sent_when_the_first_recipient_is_accepted_and_fails_for_the_last_one_when_it_fails(
+    settings: Settings,
+) -> None:
     settings.RETRY_DELAYS = (timedelta(minutes=1),)
     (email,) = claimed(1, ADA, BOB)
-
     record(email, SendResult(reply=Reply(250, "2.0.0 Accepted"), rejections={BOB: Reply(451, "4.3.0 Later")}))
-    delayed = last_event(email)
-    (email,) = claim_emails(WORKER, limit=1, now=NOW + timedelta(minutes=1))
-    record(email, LATER)
-    sent = last_event(email)
+    early = (email.status, email.sent_at)
 
-    assert (delayed.type, delayed.data["smtp_code"], delayed.data["response"]) == ("email.delayed", 451, "4.3.0 Later")
-    assert (sent.type, sent.data["smtp_code"], sent.data["response"]) == ("email.sent", 250, "2.0.0 Accepted")
-    assert sent.data["refused"] == {BOB: {"smtp_code": 451, "response": "4.3.0 Later"}}
+    (again,) = claim_emails(WORKER, limit=1, now=NOW + timedelta(minutes=1))
+    record_results([Attempt(again, LATER, NOW + timedelta(minutes=1))])
+
+    email.refresh_from_db()
+    assert (early, email.status, email.sent_at) == ((Status.DELAYED, NOW), Status.SENT, NOW)
+    assert story(email) == [
+        ("email.sent", "delayed", [ADA]),
+        ("email.delayed", "delayed", [BOB]),
+        ("email.failed", "sent", [BOB]),
+    ]
+    assert [event.data["smtp_code"] for event in email.events.exclude(data__smtp_code=None).order_by("id")] == [250, 451, 451]
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_each_recipient_has_the_time_of_its_own_result() -> None:
+    (email,) = claimed(1, ADA, BOB)
+    record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(451, "4.3.0 Later")}))
+    pending = [each["finished_at"] for each in email.recipient_statuses]
+    later = NOW + timedelta(hours=1)
+    (again,) = claim_emails(WORKER, limit=1, now=later)
+
+    record_results([Attempt(again, ACCEPTED, later)])
+
+    email.refresh_from_db()
+    assert pending == [NOW.isoformat(), None]
+    assert [each["finished_at"] for each in email.recipient_statuses] == [NOW.isoformat(), later.isoformat()]
+    assert (email.status, email.sent_at) == (Status.SENT, NOW)
+
+
+@pytest.mark.parametrize(
+    ("rejections", "expected"),
+    [
+        ({}, [("email.sent", "sent", [])]),
+        ({BOB: NO_USER.reply}, [("email.bounced", "sent", [BOB]), ("email.sent", "sent", [ADA, EVE])]),
+        (
+            {BOB: NO_USER.reply, EVE: LATER.reply},
+            [("email.sent", "delayed", [ADA]), ("email.bounced", "delayed", [BOB]), ("email.delayed", "delayed", [EVE])],
+        ),
+    ],
+)
+@pytest.mark.usefixtures("shared_test_connection")
+def test_one_event_for_each_kind_of_result(rejections: dict[str, Reply], expected: list[object]) -> None:
+    (email,) = claimed(1, ADA, BOB, EVE)
+
+    record(email, SendResult(reply=Reply(250, "Accepted"), rejections=rejections, smtp_transcript="C: MAIL FROM:<>"))
+
+    assert story(email) == expected
+    assert [event.smtp_transcript for event in email.events.order_by("id")][-2:] == ["", "C: MAIL FROM:<>"]
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+def test_events_of_a_retry_name_the_recipients_that_are_retried() -> None:
+    (email,) = claimed(1, ADA, BOB)
+    record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(451, "4.3.0 Later")}))
+
+    (again,) = claim_emails(WORKER, limit=1, now=NOW + timedelta(hours=1))
+    record_results([Attempt(again, SendResult("no route", FailureKind.RELAY_UNAVAILABLE), NOW)])
+
+    events = email.events.order_by("-id")[:2]
+    assert [(event.type, event.data["recipients"]) for event in events] == [("email.queued", [BOB]), ("email.sending", [BOB])]
 
 
 # The suppression list

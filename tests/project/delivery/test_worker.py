@@ -267,7 +267,7 @@ async def test_the_next_attempt_goes_only_to_recipients_not_reached_before(
     assert relay.recipients == [["ada@example.com"], ["bob@example.com"]]
     assert await statuses() == [(Status.SENT, 2)]
     types = await run_in_transaction(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
-    assert types == ["email.queued", "email.sending", "email.delayed", "email.sending", "email.sent"]
+    assert types == ["email.queued", "email.sending", "email.sent", "email.delayed", "email.sending", "email.sent"]
 
 
 async def test_an_unreachable_relay_is_one_failure_and_uses_up_no_attempts(
