@@ -12,7 +12,6 @@ import pytest
 
 from project.emails.mime.builder import Attachment, Draft, build_message, with_date
 from project.emails.mime.headers import check_line, check_text
-from project.emails.mime.html_to_text import html_to_text
 
 DATE = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
 MESSAGE_ID = "<0193@example.com>"
@@ -214,40 +213,6 @@ def test_generates_a_text_for_html() -> None:
 
     assert shape(message) == ["multipart/alternative", "text/plain", "text/html"]
     assert lines_of(text_in(message)) == ["Hello", "", "Ada & all"]
-
-
-@pytest.mark.parametrize(
-    ("html", "text"),
-    [
-        ("", ""),
-        ("<head><title>t</title><style>p{}</style></head><body>Hi<script>x()</script></body>", "Hi"),
-        ("<head><title>t<body>Hi", "Hi"),
-        ('See <a href="https://x.example/?a=1&amp;b=2">our <b>shop</b></a>!', "See our shop (https://x.example/?a=1&b=2)!"),
-        ('<a href="https://x.example">https://x.example</a>', "https://x.example"),
-        ('<a href="mailto:a@b.example">a@b.example</a> <a href="#top">top</a>', "a@b.example top"),
-        ("<ul><li>one</li><li>two</li></ul>after", "- one\n- two\nafter"),
-        ("<ul>\n <li><p>one</p></li>\n</ul>", "- one"),
-        ("<div>a</div><div><div>b</div></div>c<br>d<br/><br>e", "a\nb\nc\nd\n\ne"),
-        ("a \n\t b&nbsp;c &lt;d&gt; &#8364;", "a b\xa0c <d> €"),
-        ("<table><tr><td>a</td><td>b</td></tr><tr><td>c</td></tr></table>", "a b\nc"),
-        ('<img alt="A cat" src="cid:x"> <!-- no --> <![if mso]>yes<![endif]> <![foo[ bar', "A cat yes"),
-        ("<!--[if mso]>outlook<![endif]-->seen<!--[if !mso]><!-->too<!--<![endif]-->", "seentoo"),
-        ("a < b", "a < b"),
-        ("<ul><li><p>a</p></li><li><p>b</p></li></ul>", "- a\n\n- b"),
-    ],
-)
-def test_converts_html_to_text(html: str, text: str) -> None:
-    assert html_to_text(html) == text
-
-
-def test_broken_html_takes_linear_time() -> None:
-    assert html_to_text("<a " * 100_000).startswith("<a <a")  # if these were parsed as tags, the parser would take minutes
-
-
-@pytest.mark.parametrize("html", ["<p>" * 4_000_000, f"<a {'a ' * 6_000_000}>", f"{'<!-- -->' * 1_500_000}x"])
-@pytest.mark.timeout(10)
-def test_reads_only_the_start_of_long_html(html: str) -> None:
-    assert html_to_text(f"<b>Hi</b>{html}").strip() == "Hi"
 
 
 # Attachments
