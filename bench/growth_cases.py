@@ -10,7 +10,8 @@ from uuid import UUID
 
 from bench.million import COMMON_ADDRESS, COMMON_KEY, COMMON_TAG, FEW, RARE_KEY
 from project.auth.principal import Principal
-from project.delivery.claim import claim_emails, next_due_at, renew_leases, requeue_abandoned
+from project.delivery.abandoned import Verdict, requeue_abandoned
+from project.delivery.claim import claim_emails, next_due_at, renew_leases
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
@@ -21,6 +22,7 @@ from project.events.selectors import EventFilter, events_after
 BATCH = 1000
 CLAIMED = 50
 WORKER = "bench"
+WORKER_ENDED = Verdict(ended=[WORKER])
 PAGE = PageRequest(limit=FEW - 1)  # the query reads one more row
 STAFF = Principal("session", "admin", frozenset(), "user:1", can_view_all=True)
 CALLERS = {
@@ -65,8 +67,8 @@ def cases() -> list[Case]:
         Case(f"submit a batch of {BATCH}", submit_batch, partial(_new_emails, BATCH), _delete),
         Case(f"claim {CLAIMED}", lambda _: claim_emails(WORKER, limit=CLAIMED, now=_now()), undo=_requeue),
         Case(f"renew leases of {CLAIMED}", lambda ids: renew_leases(WORKER, ids, now=_now()), _claim, _requeue),
-        Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned([WORKER], now=_now()), _claim),
-        Case("requeue none", lambda _: requeue_abandoned([], now=_now())),
+        Case(f"requeue {CLAIMED}", lambda _: requeue_abandoned(WORKER_ENDED, sending={WORKER: ()}, now=_now()), _claim),
+        Case("requeue none", lambda _: requeue_abandoned(Verdict(), now=_now())),
         Case("next due", lambda _: next_due_at()),
         Case("get one", lambda email_id: get_email(email_id, principal=STAFF), _one),
         Case("events of one", lambda email_id: list_email_events(email_id, principal=STAFF), _one),
@@ -112,7 +114,7 @@ def _claim() -> list[UUID]:
 
 
 def _requeue(_result: Any) -> None:
-    requeue_abandoned([WORKER], now=_now())
+    requeue_abandoned(WORKER_ENDED, sending={WORKER: ()}, now=_now())
 
 
 def _one() -> UUID:

@@ -3,18 +3,18 @@
 Delivery is at-least-once: the lease of a worker that dies expires, and another worker sends the email again.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Length
 
 from project.bridge.database.bulk_update import bulk_update
 from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
-from project.delivery.models import RelayOutage
+from project.delivery.lease import LEASE
 from project.emails.failure_reason import SUPPRESSED
 from project.emails.models import Email
 from project.emails.status import WAITING_UNTIL_DUE, Status
@@ -22,7 +22,6 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-LEASE = timedelta(minutes=5)  # live workers renew their leases; on other machines, this is the only sign of a live worker
 # The fields that sending needs. Loading the other fields too would take about half the time of a claim.
 CLAIMED_FIELDS = (
     "id",
@@ -44,84 +43,86 @@ CLAIMED_FIELDS = (
     "next_attempt_at",
     "lease_expires_at",
     "claimed_by",
+    "crashes",
 )
 # The fields that skipping recipients changes.
 SKIPPED_FIELDS = (
     *("status", "attempts", "recipient_results", "reason", "sent_at"),
     *("claimed_by", "lease_expires_at", "next_attempt_at"),
 )
-# How long an outage row is kept after its next probe was due. By then, a live worker has probed the relay again,
-# even if the probe took ten minutes to time out.
-OUTAGE_RETENTION = timedelta(minutes=15)
 MAX_FINISHED_EMAILS = 200  # suppressed emails that get their final status together, beyond those of the claim itself
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate limit for one claim, because each of a hundred emails may have 15 MiB
 
 
-def claim_emails(worker: str, *, limit: int, now: datetime) -> list[Email]:
+def claim_emails(worker: str, *, limit: int, now: datetime, lease: timedelta = LEASE) -> list[Email]:
     """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each email.
+
+    At most one of the worker's emails in flight is an email that workers crashed on, so that only this email is blamed for the
+    next crash.
 
     Suppressed recipients are skipped. An email without any other recipients gets its final status here and is not returned.
     The list may be empty although other emails are due (see `has_due_emails`), because the work of one transaction is limited.
     """
-    ids = _due_ids(limit, now)
-    emails = _claim(ids, worker, now) if ids else []
+    ids = _due_ids(worker, limit, now)
+    emails = _claim(ids, worker, now, lease) if ids else []
     if ids and not emails:  # there may be thousands of suppressed emails in front of the next email to send
-        _finish_suppressed(now)
+        _finish_suppressed(worker, now)
     return emails
 
 
-def has_due_emails(*, now: datetime) -> bool:
-    """Return whether an email is due that no other transaction has locked."""
-    return bool(_due_ids(1, now))
+def has_due_emails(worker: str, *, now: datetime) -> bool:
+    """Return whether an email is due that `worker` may claim and no other transaction has locked."""
+    return bool(_due_ids(worker, 1, now))
 
 
-def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime) -> int:
-    """Extend the leases of the emails that `worker` still has in flight. Return how many were extended.
+def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime, lease: timedelta = LEASE) -> set[UUID]:
+    """Extend the leases of the emails that `worker` has in flight. Return the ids of the emails that it still holds.
 
     An email whose result could not be stored is no longer in flight, so its lease expires.
     """
     claimed = Email.objects.filter(id__in=email_ids, status=Status.SENDING, claimed_by=worker)
-    return claimed.update(lease_expires_at=now + LEASE)
+    if claimed.update(lease_expires_at=now + lease) == len(email_ids):
+        return set(email_ids)
+    return set(claimed.values_list("id", flat=True))
 
 
-def requeue_abandoned(dead_workers: Iterable[str], *, live: Iterable[str] = (), now: datetime) -> int:
-    """Requeue emails that are claimed by dead workers or whose lease has expired. Return how many were requeued.
-
-    Expired leases of workers known to be `live` are ignored, because all leases expire at once when the clock is set forward.
-    """
-    dead = list(dead_workers)
-    abandoned = Q(claimed_by__in=dead) | (Q(lease_expires_at__lt=now) & ~Q(claimed_by__in=list(live)))
-    ids = list(_skip_locked(Email.objects.filter(abandoned, status=Status.SENDING).order_by()).values_list("id", flat=True))
-    Email.objects.filter(id__in=ids).update(status=Status.QUEUED, claimed_by="", lease_expires_at=None)
-    record_status_events(Email.objects.filter(id__in=ids), now=now)
-    RelayOutage.objects.filter(Q(worker__in=dead) | Q(next_probe_at__lt=now - OUTAGE_RETENTION)).delete()
-    return len(ids)
-
-
-def release_claims(emails: Sequence[Email], *, now: datetime) -> None:
-    """Requeue emails that one worker claimed but did not start to send. The attempt does not count."""
-    claimed = Email.objects.select_for_update().filter(status=Status.SENDING, claimed_by=emails[0].claimed_by).order_by("id")
-    ids = list(claimed.filter(id__in=[email.id for email in emails]).values_list("id", flat=True))
+def release_claims(worker: str, email_ids: Collection[UUID], *, now: datetime) -> None:
+    """Requeue emails that a worker claimed and does not send, or no longer sends. The attempt does not count."""
+    claimed = Email.objects.select_for_update().filter(status=Status.SENDING, claimed_by=worker).order_by("id")
+    ids = list(claimed.filter(id__in=email_ids).values_list("id", flat=True))
     Email.objects.filter(id__in=ids).update(
         status=Status.QUEUED, attempts=F("attempts") - 1, claimed_by="", lease_expires_at=None
     )
     record_status_events(Email.objects.filter(id__in=ids), now=now)
 
 
+def skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
+    """Lock the rows, and skip rows locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
+    if connection.features.has_select_for_update_skip_locked:
+        return emails.select_for_update(skip_locked=True, of=("self",))
+    return emails
+
+
 def next_due_at() -> datetime | None:
-    """Return when the next scheduled or delayed email is due, or None if there is no such email."""
-    waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__isnull=False).order_by("next_attempt_at")
-    return waiting.values_list("next_attempt_at", flat=True).first()
+    """Return when the next scheduled or delayed email is due, or None if there is no such email.
+
+    Emails that workers crashed on are left out: they may have to wait for each other after they are due.
+    """
+    waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__isnull=False, crashes=None)
+    return waiting.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
 
 
-def _due_ids(limit: int, now: datetime) -> list[UUID]:
+def _due_ids(worker: str, limit: int, now: datetime) -> list[UUID]:
     """Return the ids of scheduled and delayed emails that are due, then of queued emails.
 
     Runs two queries, because each of the two uses an index. A single query with `OR` would use neither index.
     """
-    waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now).order_by("next_attempt_at")
-    queued = Email.objects.filter(status=Status.QUEUED).order_by("id")
-    due = _ids_and_sizes(waited, limit)
+    waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now, crashes=None).order_by(
+        "next_attempt_at"
+    )
+    queued = Email.objects.filter(status=Status.QUEUED, crashes=None).order_by("id")
+    due = _crashed_before(worker, now)
+    due += _ids_and_sizes(waited, limit - len(due))
     due += _ids_and_sizes(queued, limit - len(due))
     ids: list[UUID] = []
     total_bytes = 0
@@ -133,25 +134,27 @@ def _due_ids(limit: int, now: datetime) -> list[UUID]:
     return ids
 
 
+def _crashed_before(worker: str, now: datetime) -> list[tuple[UUID, int]]:
+    """Return at most one due email that workers crashed on, and none while this worker has such an email in flight."""
+    crashed = Email.objects.filter(crashes__isnull=False)
+    if crashed.filter(status=Status.SENDING, claimed_by=worker).exists():
+        return []
+    waited = crashed.filter(status=Status.DELAYED, next_attempt_at__lte=now).order_by("next_attempt_at")
+    return _ids_and_sizes(waited, 1) or _ids_and_sizes(crashed.filter(status=Status.QUEUED).order_by("id"), 1)
+
+
 def _ids_and_sizes(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]]:
-    return list(_skip_locked(emails).values_list("id", Length("raw_message__content"))[:limit])
+    return list(skip_locked(emails).values_list("id", Length("raw_message__content"))[:limit])
 
 
-def _skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
-    """Lock the rows, and skip rows locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
-    if connection.features.has_select_for_update_skip_locked:
-        return emails.select_for_update(skip_locked=True, of=("self",))
-    return emails
-
-
-def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
-    claim = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + LEASE, "next_attempt_at": None}
+def _claim(ids: Sequence[UUID], worker: str, now: datetime, lease: timedelta) -> list[Email]:
+    claim = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + lease, "next_attempt_at": None}
     Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claim)
     emails = list(
         Email.objects.filter(id__in=ids)
         .select_related("raw_message")
         .only(*CLAIMED_FIELDS, "raw_message__content")
-        .order_by("id")
+        .order_by(F("crashes").asc(nulls_first=True), "id")  # an email that may cause a crash is sent last
     )
     events = fail_expired(emails, now=now)
     emails = [email for email in emails if email.status == Status.SENDING]
@@ -161,9 +164,9 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime) -> list[Email]:
     return emails
 
 
-def _finish_suppressed(now: datetime) -> None:
+def _finish_suppressed(worker: str, now: datetime) -> None:
     """Give their final status to those of the next due emails that have no recipients left to send to."""
-    emails = Email.objects.filter(id__in=_due_ids(MAX_FINISHED_EMAILS, now)).only(*CLAIMED_FIELDS).order_by("id")
+    emails = Email.objects.filter(id__in=_due_ids(worker, MAX_FINISHED_EMAILS, now)).only(*CLAIMED_FIELDS).order_by("id")
     suppressed = find_suppressed({address for email in emails for address in email.pending_recipients})
     finished = [email for email in emails if suppressed.issuperset(email.pending_recipients)]
     for email in finished:  # as if they were claimed

@@ -1,30 +1,64 @@
-"""Liveness locks: they show which delivery workers on this machine are alive, without waiting for leases to expire.
+"""Liveness locks: they show at once which delivery workers on this machine are dead, without waiting for leases to expire.
 
 Each worker holds a lock (flock) on a file of its own. The operating system releases the lock however the process ends, even
-after `kill -9`, so a lock that can be acquired belongs to a dead worker.
+after `kill -9`, so a lock that can be acquired belongs to a dead worker. A lock that is held proves nothing: its process may be
+stopped. Heartbeats show whether such a worker still works (`project.delivery.heartbeat`).
 """
 
 import fcntl
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 STARTUP_GRACE_SECONDS = 3600.0  # an older hidden file was left by a crash, because starting takes only an instant
+UUID_BYTES = 16
+FILE_MODE = 0o600
+
+
+class LivenessLock:
+    """The lock of one worker. The file's name is the worker's name; the file's content are the emails that it is sending."""
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self._descriptor = descriptor
+        self._is_kept = False
+
+    def acquire(self) -> None:
+        """Lock the file, which no other process uses yet."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def write_sending(self, email_ids: Collection[UUID]) -> None:
+        """Store the emails that are being sent, in case this process dies. Raises `OSError` if the disk is full."""
+        content = b"".join(email_id.bytes for email_id in email_ids)
+        os.pwrite(self._descriptor, content, 0)
+        os.ftruncate(self._descriptor, len(content))
+
+    def keep_until_exit(self) -> None:
+        """Keep the lock until this process exits, because threads that cannot be stopped still send emails."""
+        self._is_kept = True
+
+    def release(self) -> None:
+        """Release the lock, unless it must be kept."""
+        if not self._is_kept:
+            os.close(self._descriptor)
 
 
 @contextmanager
-def hold_liveness_lock(folder: Path) -> Iterator[str]:
-    """Create and lock a file for a new worker. Yield the worker's name, which is the file's name."""
+def hold_liveness_lock(folder: Path) -> Iterator[LivenessLock]:
+    """Create and lock a file for a new worker."""
     folder.mkdir(exist_ok=True)
     name = uuid4().hex
     hidden = folder / f".{name}"
-    with hidden.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = LivenessLock(name, os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    try:
+        lock.acquire()
         hidden.rename(folder / name)  # after locking, so that the file is never visible without its lock
-        yield name
+        yield lock
+    finally:
+        lock.release()
 
 
 def dead_workers(folder: Path) -> list[str]:
@@ -32,9 +66,14 @@ def dead_workers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if _is_locked(path) is False]
 
 
-def live_workers(folder: Path) -> list[str]:
-    """Return the names of the workers that run on this machine."""
-    return [path.name for path in folder.iterdir() if _is_locked(path)]
+def read_sending(name: str, folder: Path) -> set[UUID] | None:
+    """Return the emails that a worker was sending when it wrote its file last, or None if this machine has no such file."""
+    try:
+        content = (folder / name).read_bytes()
+    except OSError:
+        return None
+    complete = range(0, len(content) - UUID_BYTES + 1, UUID_BYTES)
+    return {UUID(bytes=content[at : at + UUID_BYTES]) for at in complete}
 
 
 def remove_dead(names: Iterable[str], folder: Path) -> None:

@@ -4,8 +4,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -15,9 +15,12 @@ from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, requested_probe, save_outage
-from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims, renew_leases, requeue_abandoned
-from project.delivery.expiry import expire_emails, repair_due_times
-from project.delivery.liveness import dead_workers, live_workers, remove_dead
+from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims
+from project.delivery.heartbeat import remove_heartbeats
+from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
+from project.delivery.lease_keeper import LeaseKeeper
+from project.delivery.liveness import LivenessLock
+from project.delivery.queue_sweep import QueueSweep
 from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
 from project.transports.factory import create_transport
@@ -26,9 +29,7 @@ from project.transports.smtp.error_classification import FailureKind
 
 logger = logging.getLogger(__name__)
 
-SWEEP_INTERVAL_SECONDS = 5.0
-QUEUE_SWEEP_INTERVAL_SECONDS = 60.0  # between searches for emails that are too old
-MAX_SWEEP_ROUNDS = 1000  # transactions of one search; each changes a limited number of emails
+STALLED_AFTER_SECONDS = 60.0  # a loop whose poll takes longer hangs; the waits of a slow database are shorter
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
 FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
 MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
@@ -38,14 +39,15 @@ T = TypeVar("T")
 
 
 class DeliveryLoop:
-    """One run of the worker called `name`, from `start` or `deliver_due` until `finish`."""
+    """One run of a worker, within `running`: either `start`, or `deliver_due`."""
 
-    def __init__(self, name: str, folder: Path, *, poll_interval: float) -> None:
+    def __init__(self, lock: LivenessLock, folder: Path, *, poll_interval: float, timing: LeaseTiming = DEFAULT_TIMING) -> None:
         """Create the transport and its sender pool. `folder` contains the liveness locks; `poll_interval` is in seconds."""
-        self._name = name
-        self._folder = folder
+        self._name = lock.name
+        self._lock = lock
         self._poll_interval = poll_interval
-        self._pool = SenderPool(create_transport(), self._on_result)
+        self._keeper = LeaseKeeper(lock, folder, lambda: self._pool.in_flight_ids, timing=timing)
+        self._pool = SenderPool(create_transport(), self._on_result, guard=self._keeper, on_lost=self.wake)
         self._breaker = CircuitBreaker(max_suspected=max(MIN_SUSPECTED_EMAILS, 2 * self._pool.max_connections))
         self._target = 2 * self._pool.max_connections  # how many emails should be in flight
         self._wake_up = asyncio.Event()
@@ -53,12 +55,29 @@ class DeliveryLoop:
         self._task: asyncio.Task[None] | None = None
         self._is_finishing = False
         self._may_have_more = False  # the last poll claimed emails, so there may be more
-        self._claimed_at = self._swept_at = self._queue_swept_at = -math.inf
+        self._claimed_at = -math.inf
+        self._progressed_at = time.monotonic()  # when the last poll ended, or the last step of a long poll
+        self._queue_sweep = QueueSweep(self._note_progress)
 
     @property
     def is_running(self) -> bool:
-        """Return whether the loop started by `start` still runs."""
-        return self._task is not None and not self._task.done()
+        """Return whether the loop started by `start` still runs and does not hang."""
+        return self._task is not None and not self._task.done() and self._is_progressing()
+
+    @asynccontextmanager
+    async def running(self, grace: Callable[[], float]) -> AsyncIterator[None]:
+        """Send heartbeats and renew leases while this context is open. On exit, emails in flight have `grace()` seconds."""
+        async with self._keeper.running(is_progressing=self._is_progressing):
+            try:
+                yield
+            finally:
+                await self._finish(grace())
+
+    def _is_progressing(self) -> bool:
+        return self._task is None or self._task.done() or time.monotonic() < self._progressed_at + STALLED_AFTER_SECONDS
+
+    def _note_progress(self) -> None:
+        self._progressed_at = time.monotonic()
 
     def start(self) -> None:
         """Start to poll for due emails. Polling ends with `finish`."""
@@ -70,15 +89,21 @@ class DeliveryLoop:
 
     async def deliver_due(self) -> None:
         """Deliver until no more emails are due or the relay is unavailable."""
-        await self._sweep()
         while True:
             self._wake_up.clear()
+            await self._keeper.sweep()
+            await self._queue_sweep.run_if_due()
             await self._claim()
-            if self._breaker.failures or not self._pool.in_flight:
+            if self._breaker.failures:
                 return
-            await self._wake_up.wait()
+            if self._pool.in_flight:
+                await self._wake_up.wait()
+            elif self._keeper.is_observing:  # emails whose worker may have stopped
+                await asyncio.sleep(self._keeper.timing.renewal_seconds)
+            else:
+                return
 
-    async def finish(self, grace: float) -> None:
+    async def _finish(self, grace: float) -> None:
         """Wait up to `grace` seconds for emails in flight, and release the claims on emails that are not being sent."""
         deadline = time.monotonic() + grace
         self._is_finishing = True
@@ -99,6 +124,17 @@ class DeliveryLoop:
         await self._pool.stop()
         if self._breaker.failures:
             await self._try_query(save_outage, self._name, CircuitBreaker(), now=timezone.now())
+        await self._end_claims()
+
+    async def _end_claims(self) -> None:
+        """Release the claims on emails whose sending was aborted. Keep those on emails that a thread still sends."""
+        still_sending = self._pool.still_sending_ids
+        if aborted := self._pool.in_flight_ids - set(still_sending):
+            await self._try_query(release_claims, self._name, aborted, now=timezone.now())
+        if still_sending:
+            self._lock.keep_until_exit()  # as soon as this process exits, another worker sends these emails again
+        else:
+            await self._try_query(remove_heartbeats, [self._name])
 
     async def _run(self) -> None:
         while not self._is_finishing:
@@ -111,36 +147,13 @@ class DeliveryLoop:
 
     async def _poll(self) -> None:
         try:
-            await self._sweep()
+            await self._keeper.sweep()
+            await self._queue_sweep.run_if_due()
             await self._claim()
         except Exception:
             self._may_have_more = False
             logger.exception("The delivery worker could not poll the queue; trying again in %g s", self._poll_interval)
-
-    async def _sweep(self) -> None:
-        """Once per sweep interval, renew this worker's leases, and requeue emails of dead workers or with expired leases."""
-        if time.monotonic() < self._swept_at + SWEEP_INTERVAL_SECONDS:
-            return
-        if in_flight_ids := list(self._pool.in_flight_ids):
-            await run_in_transaction(renew_leases, self._name, in_flight_ids, now=timezone.now())
-        # This worker's own name is left out: an email that it claimed but lost track of is requeued when the lease expires.
-        others = [name for name in live_workers(self._folder) if name != self._name]
-        dead = dead_workers(self._folder)
-        if count := await run_in_transaction(requeue_abandoned, dead, live=others, now=timezone.now()):
-            logger.warning("Requeued %d abandoned emails", count)
-        remove_dead(dead, self._folder)
-        await self._sweep_queue()
-        self._swept_at = time.monotonic()
-
-    async def _sweep_queue(self) -> None:
-        """Once per queue sweep interval, fail emails that are too old, and repair due times that are too far in the future."""
-        if time.monotonic() < self._queue_swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
-            return
-        for sweep in (expire_emails, repair_due_times):
-            for _ in range(MAX_SWEEP_ROUNDS):
-                if not await run_in_transaction(sweep, now=timezone.now()):
-                    break
-        self._queue_swept_at = time.monotonic()
+        self._note_progress()
 
     async def _claim(self) -> None:
         """Claim as many emails as there is room for, and start sending them."""
@@ -153,6 +166,7 @@ class DeliveryLoop:
         emails, has_more = await run_in_transaction(self._claim_now, limit) if limit else ([], False)
         while has_more and not emails:  # suppressed emails; other transactions can run between two rounds
             emails, has_more = await run_in_transaction(self._claim_now, limit)
+        self._keeper.claimed([email.id for email in emails])
         self._pool.submit(emails)
         if not self._breaker.capacity(1, in_flight=0, now=timezone.now()):
             await self._release_waiting()  # the breaker opened during the claim
@@ -167,8 +181,8 @@ class DeliveryLoop:
         The time is read after the wait for the write lock, because the emails may have been queued during that wait.
         """
         now = timezone.now()
-        emails = claim_emails(self._name, limit=limit, now=now)
-        return emails, bool(emails) or has_due_emails(now=now)
+        emails = claim_emails(self._name, limit=limit, now=now, lease=self._keeper.timing.duration)
+        return emails, bool(emails) or has_due_emails(self._name, now=now)
 
     def _adapt_target(self, *, is_fast: bool) -> None:
         target = self._target * 2 if is_fast else self._target // 2
@@ -202,7 +216,7 @@ class DeliveryLoop:
     async def _release_waiting(self) -> None:
         async with self._release_lock:  # `finish` must wait for a release in progress before it cancels the task that runs it
             if emails := self._pool.withdraw():
-                await self._try_query(release_claims, emails, now=timezone.now())
+                await self._try_query(release_claims, self._name, [email.id for email in emails], now=timezone.now())
 
     async def _try_query(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Run `function` in a transaction. If it fails, log the error and return None.

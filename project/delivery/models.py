@@ -1,6 +1,20 @@
-"""Relay outages that the delivery workers have detected."""
+"""Delivery workers: their heartbeats, and the relay outages that they have detected."""
 
 from django.db import models
+
+
+class WorkerHeartbeat(models.Model):
+    """The heartbeat of a running delivery worker. Other processes observe whether `beats` changes."""
+
+    worker = models.CharField(max_length=32, primary_key=True)
+    host = models.CharField(max_length=255)
+    started_at = models.DateTimeField()
+    beat_at = models.DateTimeField()  # by the worker's clock, so it proves nothing to other machines
+    beats = models.PositiveBigIntegerField()
+    interval_seconds = models.FloatField()  # the longest time between two heartbeats of a healthy worker
+
+    def __str__(self) -> str:
+        return f"{self.worker} on {self.host}"
 
 
 class RelayOutage(models.Model):

@@ -26,7 +26,8 @@ class LeaseLost(Exception):
     """Another worker has claimed one of the emails in the meantime and will store that email's result."""
 
 
-RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None}  # fields of an email without a claim
+# Fields of an email after a completed attempt: no worker claims it, and sending it did not make the worker crash.
+RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None, "crashes": None}
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,16 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Protocol
 from uuid import UUID
 
 from django.utils import timezone
 
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
-from project.delivery.claim import LEASE
 from project.delivery.decision import DeliveryDecision
+from project.delivery.lease import LEASE
 from project.delivery.record_results import Attempt, LeaseLost, record_results
 from project.emails.models import Email
 from project.emails.status import Status
@@ -34,15 +35,32 @@ CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # before a connection beyond the relay's l
 OnResult = Callable[[Email, SendResult], Awaitable[None]]
 
 
-class SenderPool:
-    """One sender task per connection of a transport. `on_result` is called with each email and its result after the commit."""
+class ClaimGuard(Protocol):
+    """Checks claims, and stores which emails are being sent."""
 
-    def __init__(self, transport: Transport, on_result: OnResult) -> None:
+    async def may_start(self, email_id: UUID) -> bool:
+        """Return whether the worker still holds its claim on an email that it is about to send."""
+
+    def started(self, email_id: UUID) -> None:
+        """Record that an email is being sent."""
+
+    def ended(self, email_id: UUID) -> None:
+        """Record that an email is no longer being sent."""
+
+
+class SenderPool:
+    """One sender task per connection of a transport. `on_result` is called with each email and its result after the commit,
+    and `on_lost` after an email was dropped because another worker has taken it over.
+    """
+
+    def __init__(self, transport: Transport, on_result: OnResult, *, guard: ClaimGuard, on_lost: Callable[[], None]) -> None:
         self.max_connections = transport.max_connections
         self.in_flight_ids: set[UUID] = set()  # emails that were submitted and whose results are not stored yet
         self._retried_ids: set[UUID] = set()  # emails in flight that failed while other connections were being opened
         self._transport = transport
         self._on_result = on_result
+        self._guard = guard
+        self._on_lost = on_lost
         self._queue: asyncio.Queue[Email] = asyncio.Queue()
         self._commits: GroupCommit[Attempt, DeliveryDecision] = GroupCommit(record_results, max_items=256)
         self._connections = [transport.create_connection() for _ in range(transport.max_connections)]
@@ -58,11 +76,20 @@ class SenderPool:
         """Return how many submitted emails wait for a connection."""
         return self._queue.qsize()
 
+    @property
+    def still_sending_ids(self) -> Collection[UUID]:
+        """Return the emails that a thread still sends, even after `stop`. A thread cannot be stopped."""
+        return self._transport.sending_ids
+
     def submit(self, emails: Iterable[Email]) -> None:
-        """Queue emails for the next free connections."""
+        """Queue emails for the next free connections.
+
+        An email that is still in flight is not queued twice. It was taken over by another worker, and then claimed again.
+        """
         for email in emails:
-            self.in_flight_ids.add(email.id)
-            self._queue.put_nowait(email)
+            if email.id not in self.in_flight_ids:
+                self.in_flight_ids.add(email.id)
+                self._queue.put_nowait(email)
 
     def withdraw(self) -> list[Email]:
         """Remove and return the emails that wait for a connection. They are not sent."""
@@ -82,17 +109,32 @@ class SenderPool:
     async def _send_loop(self, connection: Connection) -> None:
         while True:
             email = await self._next(connection)
-            logger.info("Sending email %s", _describe(email))
-            try:
-                result = await connection.send(email)
-            except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight
-                logger.exception("Email %s could not be sent", email.id)
-                result = failed_result(error, FailureKind.TEMPORARY)
+            if not await self._guard.may_start(email.id):
+                logger.warning("Email %s was taken over by another worker; it is not sent here", email.id)
+                self._forget(email)
+                self._on_lost()
+                continue
+            result = await self._send(connection, email)
             if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
+                self._guard.ended(email.id)
                 self._queue.put_nowait(email)
                 await asyncio.sleep(CONNECTION_LIMIT_PAUSE_SECONDS)
                 continue
             await self._record(email, result)
+
+    async def _send(self, connection: Connection, email: Email) -> SendResult:
+        logger.info("Sending email %s", _describe(email))
+        self._guard.started(email.id)
+        try:
+            return await connection.send(email)
+        except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight
+            logger.exception("Email %s could not be sent", email.id)
+            return failed_result(error, FailureKind.TEMPORARY)
+
+    def _forget(self, email: Email) -> None:
+        self.in_flight_ids.discard(email.id)
+        self._retried_ids.discard(email.id)
+        self._guard.ended(email.id)
 
     def _is_connection_limit(self, email: Email) -> bool:
         """Return whether the error may only mean that the relay's connection limit is reached.
@@ -125,8 +167,7 @@ class SenderPool:
             logger.exception("Email %s stays claimed until its lease expires, because its result could not be stored", email.id)
         else:
             _log_decision(email, decision)
-        self.in_flight_ids.discard(email.id)
-        self._retried_ids.discard(email.id)
+        self._forget(email)
         await self._on_result(email, result)
 
     async def _commit(self, attempt: Attempt) -> DeliveryDecision:

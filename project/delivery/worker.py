@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from project.bridge.notifications.cross_process import publish_on, subscribe
+from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.liveness import hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
 from project.events.log import QUEUE_TOPIC, email_queued
@@ -21,7 +22,14 @@ DEFAULT_GRACE_SECONDS = 25.0  # for emails in flight when a delivery outside of 
 class DeliveryWorker:
     """Claims queued emails and sends them through the transport. Each application has one worker."""
 
-    def __init__(self, folder: Path, *, poll_interval: float = POLL_INTERVAL_SECONDS, is_enabled: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        poll_interval: float = POLL_INTERVAL_SECONDS,
+        is_enabled: bool = True,
+        timing: LeaseTiming = DEFAULT_TIMING,
+    ) -> None:
         """Create a stopped worker. If not `is_enabled`, another process delivers the emails.
 
         `folder` contains the liveness locks of this machine's workers.
@@ -29,6 +37,7 @@ class DeliveryWorker:
         self.folder = folder
         self.is_enabled = is_enabled
         self._poll_interval = poll_interval
+        self._timing = timing
         self._grace = DEFAULT_GRACE_SECONDS
         self._loop: DeliveryLoop | None = None  # only while `running` is open
 
@@ -54,12 +63,10 @@ class DeliveryWorker:
             await self._deliver_once()
 
     async def _deliver_once(self) -> None:
-        with hold_liveness_lock(self.folder) as name:
-            loop = DeliveryLoop(name, self.folder, poll_interval=self._poll_interval)
-            try:
+        with hold_liveness_lock(self.folder) as lock:
+            loop = DeliveryLoop(lock, self.folder, poll_interval=self._poll_interval, timing=self._timing)
+            async with loop.running(lambda: DEFAULT_GRACE_SECONDS):
                 await loop.deliver_due()
-            finally:
-                await loop.finish(DEFAULT_GRACE_SECONDS)
 
     @asynccontextmanager
     async def running(self, *, grace: float) -> AsyncIterator[None]:
@@ -69,16 +76,17 @@ class DeliveryWorker:
                 yield
             return
         self._grace = grace
-        with hold_liveness_lock(self.folder) as name:
-            self._loop = loop = DeliveryLoop(name, self.folder, poll_interval=self._poll_interval)
-            loop.start()
-            try:
-                with wake_on_local_signal(loop.wake):
-                    async with subscribe(QUEUE_TOPIC, loop.wake):
-                        yield
-            finally:
-                self._loop = None
-                await loop.finish(self._grace)
+        with hold_liveness_lock(self.folder) as lock:
+            loop = DeliveryLoop(lock, self.folder, poll_interval=self._poll_interval, timing=self._timing)
+            async with loop.running(lambda: self._grace):
+                loop.start()
+                self._loop = loop
+                try:
+                    with wake_on_local_signal(loop.wake):
+                        async with subscribe(QUEUE_TOPIC, loop.wake):
+                            yield
+                finally:
+                    self._loop = None
 
 
 @contextmanager

@@ -56,6 +56,7 @@ CANCELED: dict[str, Any] = {"status": Status.CANCELED, "next_attempt_at": None, 
 QUEUED: dict[str, Any] = {
     "status": Status.QUEUED,
     "attempts": 0,
+    "crashes": None,
     "next_attempt_at": None,
     "reason": None,
     "recipient_results": Case(When(status=Status.FAILED, then=Value({}, JSONField())), default=F("recipient_results")),

@@ -37,6 +37,8 @@ class Email(models.Model):
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL
     retried_at = models.DateTimeField(null=True, blank=True)  # when a caller last queued the email again
     attempts = models.PositiveSmallIntegerField(default=0)
+    # How many workers in a row died or stopped while they sent this email. NULL means none, which adds no value to old rows.
+    crashes = models.PositiveSmallIntegerField(null=True, blank=True)
     last_error = models.TextField(blank=True)
     # The normalized cause of the last failure, also of a single recipient. NULL without a failure, because SQLite uses a partial
     # index only if the query visibly implies its condition, and `reason = …` implies IS NOT NULL.
@@ -61,6 +63,8 @@ class Email(models.Model):
             models.Index(fields=["reason", "-id"], condition=models.Q(reason__isnull=False), name="email_reason"),
             models.Index(fields=["-id"], condition=models.Q(status=Status.SENT, reason__isnull=False), name="email_partly_sent"),
             models.Index(fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="email_resent_from"),
+            # For the few emails that workers have crashed on, which are claimed one at a time.
+            models.Index(fields=["status", "next_attempt_at"], condition=models.Q(crashes__isnull=False), name="email_crashed"),
             # One partial index per status that few emails have, to find them among a million sent emails.
             *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
         ]

@@ -1,6 +1,8 @@
 """The interface between the delivery worker and a transport: connections that send one email at a time."""
 
+from collections.abc import Collection
 from typing import Protocol
+from uuid import UUID
 
 from project.emails.models import Email
 from project.transports.result import SendResult
@@ -30,6 +32,10 @@ class Transport(Protocol):
     """Sends emails over up to `max_connections` connections at the same time."""
 
     max_connections: int
+
+    @property
+    def sending_ids(self) -> Collection[UUID]:
+        """Return the emails that threads are sending. Canceling `send` does not stop a thread."""
 
     def create_connection(self) -> Connection:
         """Return a new connection, which is not open yet."""

@@ -6,6 +6,7 @@ Backends are synchronous and may wait for a network, so they run on their own th
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
@@ -31,11 +32,12 @@ class DjangoBackendTransport:
 
     def __init__(self, max_connections: int) -> None:
         self.max_connections = max_connections
+        self.sending_ids = set[UUID]()  # changed by the threads
         self._threads = ThreadPool("sender", max_connections, on_thread_exit=connections.close_all)
 
     def create_connection(self) -> "DjangoBackendConnection":
         """Return a new connection that uses the transport's threads."""
-        return DjangoBackendConnection(self._threads)
+        return DjangoBackendConnection(self._threads, self.sending_ids)
 
     def close(self) -> None:
         """Let the threads end after all submitted emails. Does not wait for the threads."""
@@ -45,14 +47,23 @@ class DjangoBackendTransport:
 class DjangoBackendConnection:
     """Sends one email at a time on a thread. The connection is never open, because every email gets a new backend instance."""
 
-    def __init__(self, threads: ThreadPool) -> None:
+    def __init__(self, threads: ThreadPool, sending_ids: set[UUID]) -> None:
+        """Create a connection. While a thread sends an email, the email's id is in `sending_ids`."""
         self._threads = threads
+        self._sending_ids = sending_ids
 
     is_open = is_connecting = False
 
     async def send(self, email: Email) -> SendResult:
         """Send one email on one of the threads."""
-        return await self._threads.run(send_through_backend, email)
+        return await self._threads.run(self._send, email)
+
+    def _send(self, email: Email) -> SendResult:
+        self._sending_ids.add(email.id)
+        try:
+            return send_through_backend(email)
+        finally:
+            self._sending_ids.discard(email.id)
 
     async def close(self) -> None:
         """Do nothing: no connection is kept open."""

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from typing import cast
+from uuid import UUID
 
 import aiosmtplib
 
@@ -22,6 +23,7 @@ class SmtpTransport:
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
         self.max_connections = relay.connections
+        self.sending_ids = frozenset[UUID]()  # always empty: canceling `send` closes the connection
         self._tls = ssl.create_default_context() if relay.starttls or relay.implicit_tls else None
 
     def create_connection(self) -> "SmtpRelayConnection":

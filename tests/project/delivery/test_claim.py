@@ -1,4 +1,4 @@
-"""Claims: two workers never hold a claim on the same email, and live workers take over the emails of dead workers."""
+"""Claims: two workers never hold a claim on the same email."""
 
 from datetime import timedelta
 
@@ -6,23 +6,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from project.delivery.claim import (
-    LEASE,
-    OUTAGE_RETENTION,
-    claim_emails,
-    has_due_emails,
-    release_claims,
-    renew_leases,
-    requeue_abandoned,
-)
+from project.delivery.abandoned import Verdict, requeue_abandoned
+from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims, renew_leases
 from project.delivery.decision import recipient_result
-from project.delivery.models import RelayOutage
-from project.delivery.record_results import Attempt, record_results
+from project.delivery.lease import LEASE
 from project.emails.models import Email
 from project.emails.status import Status
 from project.events.models import Event
 from project.suppressions.store import suppress
-from project.transports.result import SendResult
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
 from tests.project.transports.fake_relay import new_email, queue
@@ -168,7 +159,7 @@ def test_finishes_a_limited_number_of_suppressed_emails_in_one_transaction(monke
 
     assert claimed(limit=10) == []
 
-    assert (Email.objects.filter(status=Status.SUPPRESSED).count(), has_due_emails(now=NOW)) == (30, True)
+    assert (Email.objects.filter(status=Status.SUPPRESSED).count(), has_due_emails(WORKER, now=NOW)) == (30, True)
 
 
 @pytest.mark.usefixtures("shared_test_connection")
@@ -218,7 +209,7 @@ def test_a_partly_accepted_email_is_sent_when_the_other_recipients_are_suppresse
 def test_records_a_suppressed_recipient_only_once() -> None:
     queue(new_email(ADA, BOB))
     suppress(BOB, now=NOW)
-    release_claims(claimed(), now=NOW)
+    release_claims(WORKER, [email.id for email in claimed()], now=NOW)
 
     (email,) = claimed()
 
@@ -232,7 +223,7 @@ def test_records_a_suppressed_recipient_only_once() -> None:
 def test_a_released_claim_uses_up_no_attempt(claim: Claim) -> None:
     email = claim()
 
-    release_claims([email], now=NOW)
+    release_claims(WORKER, [email.id], now=NOW)
 
     email.refresh_from_db()
     assert (email.status, email.attempts, email.claimed_by, email.lease_expires_at) == (Status.QUEUED, 0, "", None)
@@ -241,104 +232,71 @@ def test_a_released_claim_uses_up_no_attempt(claim: Claim) -> None:
 
 def test_does_not_release_the_claim_of_another_worker(claim: Claim) -> None:
     email = claim(worker="first")
-    requeue_abandoned(["first"], now=NOW)
+    requeue_abandoned(Verdict(ended=["first"]), sending={"first": ()}, now=NOW)
     (again,) = claim_emails("second", limit=1, now=NOW)
 
-    release_claims([email], now=NOW)
+    release_claims("first", [email.id], now=NOW)
 
     again.refresh_from_db()
-    assert (again.status, again.claimed_by, again.attempts) == (Status.SENDING, "second", 2)
+    assert (again.status, again.claimed_by, again.attempts) == (Status.SENDING, "second", 1)
 
 
-# Requeueing abandoned emails
-
-
-@pytest.mark.pitfall(26)
-def test_requeues_emails_of_a_dead_worker(claim: Claim) -> None:
-    email = claim(worker="dead")
-
-    count = requeue_abandoned(["dead", "long dead"], now=NOW)
-
-    email.refresh_from_db()
-    assert count == 1
-    assert (email.status, email.claimed_by, email.lease_expires_at, email.attempts) == (Status.QUEUED, "", None, 1)
-    assert events() == ["email.queued", "email.sending", "email.queued"]
+# Renewing leases
 
 
 @pytest.mark.pitfall(26)
-def test_requeues_emails_whose_lease_has_expired(claim: Claim) -> None:
-    email = claim(worker="on another machine")
-
-    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
-
-    email.refresh_from_db()
-    assert email.status == Status.QUEUED
-
-
-def test_does_not_requeue_emails_of_a_live_worker(claim: Claim) -> None:
-    email = claim(worker="live")
-
-    count = requeue_abandoned(["dead"], now=NOW + LEASE)
-
-    email.refresh_from_db()
-    assert (count, email.status, email.claimed_by) == (0, Status.SENDING, "live")
-
-
-@pytest.mark.pitfall(27)
-def test_ignores_the_expired_lease_of_a_live_worker(claim: Claim) -> None:
-    email, other = claim(worker="live"), claim(worker="on another machine")
-
-    count = requeue_abandoned([], live=["live"], now=NOW + 2 * LEASE)
-
-    assert count == 1
-    assert Email.objects.get(id=email.id).status == Status.SENDING
-    assert Email.objects.get(id=other.id).status == Status.QUEUED
-
-
-@pytest.mark.parametrize("result", [SendResult(), SendResult("it failed")])
-def test_does_not_requeue_finished_emails(claim: Claim, result: SendResult) -> None:
-    record_results([Attempt(claim(worker="dead"), result, NOW)])
-
-    assert requeue_abandoned(["dead", ""], now=NOW + 2 * LEASE) == 0
-
-
-@pytest.mark.usefixtures("shared_test_connection")
-def test_deletes_the_outage_of_a_dead_worker() -> None:
-    for worker in ("dead", "live"):
-        RelayOutage.objects.create(worker=worker, started_at=NOW, next_probe_at=NOW, failures=1, error="no route")
-
-    requeue_abandoned(["dead"], now=NOW)
-
-    assert [outage.worker for outage in RelayOutage.objects.all()] == ["live"]
-
-
-@pytest.mark.usefixtures("shared_test_connection")
-def test_deletes_an_outage_long_after_its_next_probe_was_due() -> None:
-    for worker, next_probe_at in (("gone", NOW), ("live", NOW + timedelta(seconds=1))):
-        RelayOutage.objects.create(worker=worker, started_at=NOW, next_probe_at=next_probe_at, failures=1, error="no route")
-
-    requeue_abandoned([], now=NOW + OUTAGE_RETENTION + timedelta(seconds=1))
-
-    assert [outage.worker for outage in RelayOutage.objects.all()] == ["live"]
-
-
-@pytest.mark.pitfall(26)
-def test_a_live_worker_renews_the_leases_of_its_emails_in_flight(claim: Claim) -> None:
+def test_renews_the_leases_of_emails_in_flight(claim: Claim) -> None:
     own, other = claim(), claim(worker="on another machine")
 
-    count = renew_leases(WORKER, [own.id, other.id], now=NOW + LEASE)
-    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
+    held = renew_leases(WORKER, [own.id, other.id], now=NOW + LEASE)
 
-    assert count == 1
-    assert Email.objects.get(id=own.id).status == Status.SENDING
-    assert Email.objects.get(id=other.id).status == Status.QUEUED
+    own.refresh_from_db()
+    other.refresh_from_db()
+    assert held == {own.id}
+    assert (own.lease_expires_at, other.lease_expires_at) == (NOW + 2 * LEASE, NOW + LEASE)
 
 
-def test_requeues_an_email_that_its_worker_has_lost_track_of(claim: Claim) -> None:
-    in_flight, lost = claim(), claim()
+def test_a_renewal_returns_all_emails_that_are_still_held(claim: Claim) -> None:
+    emails = {claim().id, claim().id}
 
-    renew_leases(WORKER, [in_flight.id], now=NOW + LEASE)
-    requeue_abandoned([], now=NOW + LEASE + timedelta(seconds=1))
+    assert renew_leases(WORKER, emails, now=NOW) == emails
 
-    assert Email.objects.get(id=in_flight.id).status == Status.SENDING
-    assert Email.objects.get(id=lost.id).status == Status.QUEUED
+
+# Emails that workers crashed on
+
+
+def crash(*emails: Email, crashes: int = 1) -> None:
+    """Store that workers crashed on these emails, which wait for the next attempt and are due."""
+    ids = [email.id for email in emails]
+    Email.objects.filter(id__in=ids).update(status=Status.DELAYED, next_attempt_at=NOW, crashes=crashes)
+
+
+def test_claims_only_one_email_at_a_time_that_workers_crashed_on(submit_email: SubmitEmail) -> None:
+    first, second, _other = submit_email("1"), submit_email("2"), submit_email("3")
+    crash(first, second)
+
+    assert texts(claimed()) == ["3", "1"]  # the one that may cause a crash is sent last
+    assert claimed() == []
+    assert texts(claim_emails("another worker", limit=10, now=NOW)) == ["2"]
+
+
+def test_many_crashed_emails_do_not_delay_others(submit_email: SubmitEmail) -> None:
+    crash(*(submit_email(str(number)) for number in range(5)))
+    submit_email("new")
+
+    assert texts(claimed(limit=2)) == ["new", "0"]
+    assert next_due_at() is None  # no busy polling while crashed emails wait for each other
+
+
+def test_a_released_email_is_still_claimed_alone(submit_email: SubmitEmail) -> None:
+    first, second = submit_email("1"), submit_email("2")
+    crash(first, second)
+    release_claims(WORKER, [email.id for email in claimed()], now=NOW)
+
+    assert len(claimed()) == 1
+
+
+def test_claims_a_crashed_email_not_before_its_time(submit_email: SubmitEmail) -> None:
+    crash(submit_email())
+
+    assert claim_emails(WORKER, limit=10, now=NOW - timedelta(seconds=1)) == []

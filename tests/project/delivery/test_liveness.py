@@ -1,4 +1,4 @@
-"""Liveness locks: which workers of this machine are alive and which are dead."""
+"""Liveness locks: which workers of this machine are dead, and what they were sending."""
 
 import fcntl
 import os
@@ -8,17 +8,24 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
-from project.delivery.liveness import STARTUP_GRACE_SECONDS, dead_workers, hold_liveness_lock, live_workers, remove_dead
+from project.delivery.liveness import (
+    STARTUP_GRACE_SECONDS,
+    dead_workers,
+    hold_liveness_lock,
+    read_sending,
+    remove_dead,
+)
 from tests.processes import ROOT
 
 WORKER = """
 import sys, pathlib
 from project.delivery.liveness import hold_liveness_lock
-with hold_liveness_lock(pathlib.Path(sys.argv[1])) as name:
-    print(name, flush=True)
+with hold_liveness_lock(pathlib.Path(sys.argv[1])) as lock:
+    print(lock.name, flush=True)
     sys.stdin.read()
 """
 
@@ -47,13 +54,13 @@ def name_of(process: "subprocess.Popen[str]") -> str:
 
 def test_each_worker_has_a_unique_name(folder: Path) -> None:
     with hold_liveness_lock(folder) as first, hold_liveness_lock(folder) as second:
-        assert first != second
-        assert len(first) <= 32  # the maximum length of Email.claimed_by
+        assert first.name != second.name
+        assert len(first.name) <= 32  # the maximum length of Email.claimed_by
 
 
-def test_a_worker_of_this_process_is_alive(folder: Path) -> None:
-    with hold_liveness_lock(folder) as name:
-        assert (live_workers(folder), dead_workers(folder)) == ([name], [])
+def test_a_worker_of_this_process_is_not_dead(folder: Path) -> None:
+    with hold_liveness_lock(folder) as lock:
+        assert ([path.name for path in folder.iterdir()], dead_workers(folder)) == ([lock.name], [])
 
 
 def test_a_worker_that_is_starting_is_not_dead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,9 +74,9 @@ def test_a_worker_that_is_starting_is_not_dead(folder: Path, monkeypatch: pytest
     seen: list[str] = []
     monkeypatch.setattr(fcntl, "flock", lock_late)
 
-    with hold_liveness_lock(folder) as name:
+    with hold_liveness_lock(folder) as lock:
         monkeypatch.undo()
-        assert (seen, live_workers(folder)) == ([], [name])
+        assert ([path.name for path in folder.iterdir()], seen) == ([lock.name], [])
 
 
 def test_a_worker_that_died_while_starting_is_dead_after_the_grace_period(folder: Path) -> None:
@@ -83,10 +90,34 @@ def test_a_worker_that_died_while_starting_is_dead_after_the_grace_period(folder
 
 
 def test_a_worker_that_ended_is_dead(folder: Path) -> None:
-    with hold_liveness_lock(folder) as name:
+    with hold_liveness_lock(folder) as lock:
         pass
 
-    assert (live_workers(folder), dead_workers(folder)) == ([], [name])
+    assert dead_workers(folder) == [lock.name]
+
+
+def test_a_kept_lock_outlives_its_context(folder: Path) -> None:
+    with hold_liveness_lock(folder) as lock:
+        lock.keep_until_exit()
+    during = dead_workers(folder)
+    os.close(lock._descriptor)  # as the operating system does when the process exits
+
+    assert (during, dead_workers(folder)) == ([], [lock.name])
+
+
+def test_the_file_lists_the_emails_that_are_being_sent(folder: Path) -> None:
+    first, second = uuid4(), uuid4()
+    with hold_liveness_lock(folder) as lock:
+        started = read_sending(lock.name, folder)
+        lock.write_sending([first, second])
+        both = read_sending(lock.name, folder)
+        lock.write_sending([second])
+
+    assert (started, both, read_sending(lock.name, folder)) == (set(), {first, second}, {second})
+
+
+def test_what_a_worker_of_another_machine_was_sending_is_unknown(folder: Path) -> None:
+    assert read_sending("elsewhere", folder) is None
 
 
 def test_a_worker_of_another_process_is_alive(folder: Path, process: "subprocess.Popen[str]") -> None:
@@ -107,11 +138,11 @@ def test_a_worker_of_a_killed_process_is_dead(folder: Path, process: "subprocess
 
 
 def test_a_dead_worker_is_listed_until_it_is_removed(folder: Path) -> None:
-    with hold_liveness_lock(folder) as name:
+    with hold_liveness_lock(folder) as lock:
         pass
-    assert dead_workers(folder) == dead_workers(folder) == [name]
+    assert dead_workers(folder) == dead_workers(folder) == [lock.name]
 
-    remove_dead([name], folder)
+    remove_dead([lock.name], folder)
 
     assert dead_workers(folder) == []
 
@@ -125,11 +156,11 @@ def test_ignores_a_worker_that_another_worker_removed_first(folder: Path) -> Non
     assert list(folder.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_opened_is_neither_live_nor_dead(folder: Path) -> None:
+def test_a_worker_whose_file_cannot_be_opened_is_not_dead(folder: Path) -> None:
     folder.mkdir()
     (folder / "loop").symlink_to("loop")  # root can open the files of other users, but not a symlink that points to itself
 
-    assert (live_workers(folder), dead_workers(folder)) == ([], [])
+    assert dead_workers(folder) == []
 
 
 def test_ignores_a_dead_worker_that_cannot_be_removed(folder: Path) -> None:

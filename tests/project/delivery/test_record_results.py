@@ -10,7 +10,8 @@ from pytest_django import Settings
 
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import run_in_transaction
-from project.delivery.claim import claim_emails, requeue_abandoned
+from project.delivery.abandoned import Verdict, requeue_abandoned
+from project.delivery.claim import claim_emails
 from project.delivery.decision import DeliveryDecision
 from project.delivery.record_results import Attempt, LeaseLost, record_results
 from project.emails.models import Email
@@ -167,7 +168,7 @@ async def test_a_lost_lease_does_not_affect_the_other_results() -> None:
 @pytest.mark.parametrize("result", [ACCEPTED, NO_USER, LATER])
 def test_raises_lease_lost_for_an_email_that_another_worker_claimed(claim: Claim, result: SendResult) -> None:
     email = claim(worker="first")
-    requeue_abandoned(["first"], now=NOW)
+    requeue_abandoned(Verdict(ended=["first"]), sending={"first": ()}, now=NOW)
     claim_emails("second", limit=1, now=NOW)
     before = Event.objects.count()
 

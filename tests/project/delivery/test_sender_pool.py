@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from errno import EMFILE
+from uuid import UUID
 
 import pytest
 from django.db import DataError, InternalError, OperationalError
@@ -50,6 +51,7 @@ class FakeTransport:
     closed: bool = False
     may_return: asyncio.Event = field(default_factory=asyncio.Event)
     connections: list["FakeConnection"] = field(default_factory=list)
+    sending_ids: frozenset[UUID] = frozenset()
 
     def create_connection(self) -> "FakeConnection":
         """Return a new connection."""
@@ -98,6 +100,26 @@ class ResultRecorder:
         self.results.append(result)
 
 
+class FakeGuard:
+    """A guard that lets all emails start except the `lost` ones, and records what is being sent."""
+
+    def __init__(self) -> None:
+        self.lost: set[UUID] = set()
+        self.sending: set[UUID] = set()
+
+    async def may_start(self, email_id: UUID) -> bool:
+        """Return whether the email is not lost."""
+        return email_id not in self.lost
+
+    def started(self, email_id: UUID) -> None:
+        """Record the start."""
+        self.sending.add(email_id)
+
+    def ended(self, email_id: UUID) -> None:
+        """Record the end."""
+        self.sending.discard(email_id)
+
+
 async def claimed(count: int) -> list[Email]:
     """Queue emails, claim them for a worker, and return them."""
     await run_in_transaction(queue, *(new_email(text=str(number)) for number in range(count)))
@@ -110,10 +132,12 @@ async def statuses() -> list[tuple[str, int]]:
 
 
 @asynccontextmanager
-async def running_pool(transport: Transport) -> AsyncIterator[tuple[SenderPool, ResultRecorder]]:
+async def running_pool(
+    transport: Transport, *, guard: FakeGuard | None = None, on_lost: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[SenderPool, ResultRecorder]]:
     """Run a sender pool until the end of the block."""
     recorder = ResultRecorder()
-    pool = SenderPool(transport, recorder)
+    pool = SenderPool(transport, recorder, guard=guard or FakeGuard(), on_lost=on_lost)
     try:
         yield pool, recorder
     finally:
@@ -400,3 +424,43 @@ async def test_stop_closes_the_connections() -> None:
         await until(lambda: relay.open == 0)
 
     assert relay.commands.count("QUIT") == relay.connections <= 2
+
+
+async def test_does_not_send_an_email_that_another_worker_has_taken_over(caplog: pytest.LogCaptureFixture) -> None:
+    transport, guard, lost_events = FakeTransport(max_connections=1), FakeGuard(), list[str]()
+    transport.may_return.set()
+    emails = await claimed(3)
+    guard.lost = {emails[0].id, emails[2].id}
+    async with running_pool(transport, guard=guard, on_lost=lambda: lost_events.append("lost")) as (pool, recorder):
+        pool.submit(emails)
+        await until(lambda: pool.in_flight == 0)
+
+    assert (transport.texts, len(recorder.results), lost_events) == (["1"], 1, ["lost", "lost"])
+    assert f"Email {emails[0].id} was taken over by another worker; it is not sent here" in caplog.text
+
+
+async def test_does_not_queue_an_email_twice_that_is_still_in_flight() -> None:
+    transport = FakeTransport(max_connections=2)
+    (email,) = await claimed(1)
+    async with running_pool(transport) as (pool, recorder):
+        pool.submit([email])
+        await until(lambda: transport.in_flight == 1)
+        pool.submit([email])
+        transport.may_return.set()
+        await until(lambda: len(recorder.results) == 1)
+        left = (pool.waiting, pool.in_flight)
+
+    assert (transport.texts, left) == (["0"], (0, 0))
+
+
+async def test_reports_which_emails_are_being_sent() -> None:
+    transport, guard = FakeTransport(max_connections=1), FakeGuard()
+    first, second = await claimed(2)
+    async with running_pool(transport, guard=guard) as (pool, recorder):
+        pool.submit([first, second])
+        await until(lambda: transport.in_flight == 1)
+        during = set(guard.sending)
+        transport.may_return.set()
+        await until(lambda: len(recorder.results) == 2)
+
+    assert (during, guard.sending) == ({first.id}, set())

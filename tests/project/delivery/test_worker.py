@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,10 +19,12 @@ from pytest_django import Settings
 from project.bridge.database.transactions import _shared_connection_lock, close_threads, run_in_transaction
 from project.config.email_url import Relay
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, request_probe
-from project.delivery.claim import LEASE, claim_emails
-from project.delivery.liveness import hold_liveness_lock
+from project.delivery.claim import claim_emails
+from project.delivery.lease import LEASE, LeaseTiming
+from project.delivery.lease_keeper import LeaseKeeper
+from project.delivery.liveness import LivenessLock, dead_workers, hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
-from project.delivery.models import RelayOutage
+from project.delivery.models import RelayOutage, WorkerHeartbeat
 from project.delivery.worker import DeliveryWorker
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
@@ -31,7 +34,6 @@ from project.events.log import email_queued
 from project.events.models import Event
 from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
 from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
-from tests.project.conftest import WORKER
 from tests.project.transports.fake_relay import DISCONNECT, SmtpStep, fake_relay, new_email, queue, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("shared_test_connection")]
@@ -88,6 +90,13 @@ def raise_operational_error(*_args: object, **_kwargs: object) -> NoReturn:
 def from_sender(address: str) -> NewEmail:
     """Return a new email from this address."""
     return NewEmail(Draft(address, to=("ada@example.com",), subject="Hi", text="Hi"))
+
+
+async def run_loop_once(lock: LivenessLock, folder: Path) -> None:
+    """Deliver due emails with a new loop for the worker that holds `lock`."""
+    loop = DeliveryLoop(lock, folder, poll_interval=GRACE)
+    async with loop.running(lambda: GRACE):
+        await loop.deliver_due()
 
 
 async def queue_emails(count: int = 1) -> None:
@@ -158,13 +167,14 @@ async def test_delivers_more_emails_than_it_has_threads(worker: DeliveryWorker) 
 
 async def test_delivers_emails_claimed_by_a_dead_worker(worker: DeliveryWorker, caplog: pytest.LogCaptureFixture) -> None:
     await queue_emails()
-    with hold_liveness_lock(worker.folder) as dead:
+    with hold_liveness_lock(worker.folder) as lock:
+        dead = lock.name
         await run_in_transaction(claim_emails, dead, limit=1, now=timezone.now())
 
     async with worker.running(grace=GRACE):
         pass
 
-    assert await statuses() == [(Status.SENT, 2)]
+    assert await statuses() == [(Status.SENT, 1)]
     assert "Requeued 1 abandoned emails" in caplog.text
     assert not (worker.folder / dead).exists()
 
@@ -174,23 +184,24 @@ async def test_does_not_deliver_emails_claimed_by_a_live_worker(worker: Delivery
     await queue_emails()
 
     with hold_liveness_lock(worker.folder) as other:
-        await run_in_transaction(claim_emails, other, limit=1, now=timezone.now() - ago)
+        await run_in_transaction(claim_emails, other.name, limit=1, now=timezone.now() - ago)
         async with worker.running(grace=GRACE):
             pass
 
     assert await statuses() == [(Status.SENDING, 1)]
 
 
-async def test_delivers_an_email_that_it_claimed_and_lost_track_of(worker: DeliveryWorker) -> None:
+async def test_delivers_an_email_that_it_claimed_and_lost_track_of(
+    worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.delivery.crashes.CRASH_DELAYS", [timedelta(0)])
     await queue_emails()
 
-    with hold_liveness_lock(worker.folder) as name:
-        await run_in_transaction(claim_emails, name, limit=1, now=timezone.now() - 2 * LEASE)
-        loop = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
-        await loop.deliver_due()
-        await loop.finish(GRACE)
+    with hold_liveness_lock(worker.folder) as lock:
+        await run_in_transaction(claim_emails, lock.name, limit=1, now=timezone.now() - 2 * LEASE)
+        await run_loop_once(lock, worker.folder)
 
-    assert await statuses() == [(Status.SENT, 2)]
+    assert await statuses() == [(Status.SENT, 1)]
 
 
 async def test_survives_an_unavailable_database(
@@ -380,10 +391,10 @@ async def test_does_not_send_emails_whose_claim_was_running_when_the_breaker_ope
     await queue_emails(3)
     async with fake_relay() as relay:
         send_to(relay.relay())
-        with hold_liveness_lock(worker.folder) as name:
-            loop = DeliveryLoop(name, worker.folder, poll_interval=GRACE)
-            await loop.deliver_due()
-            await loop.finish(GRACE)
+        with hold_liveness_lock(worker.folder) as lock:
+            loop = DeliveryLoop(lock, worker.folder, poll_interval=GRACE)
+            async with loop.running(lambda: GRACE):
+                await loop.deliver_due()
 
     assert (relay.connections, await statuses()) == (0, [(Status.QUEUED, 0)] * 3)
 
@@ -401,28 +412,78 @@ async def test_requeues_unsent_emails_after_the_grace_period(
             await until(lambda: relay.emails_started == 1)
             worker.shorten_grace(shortened)
 
-    assert await statuses() == [(Status.SENDING, 1), (Status.QUEUED, 0)]
+    assert await statuses() == [(Status.QUEUED, 0)] * 2
 
 
 @pytest.mark.pitfall(26)
+@pytest.mark.parametrize("is_draining", [False, True])
 async def test_renews_the_lease_while_a_slow_relay_has_an_email(
-    worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
+    shared_test_connection: None, tmp_path: Path, send_to: SendTo, is_draining: bool
 ) -> None:
+    worker = DeliveryWorker(tmp_path / "workers", timing=LeaseTiming(timedelta(seconds=10)))
     await queue_emails()
     async with fake_relay() as relay:
         relay.may_reply.clear()
         send_to(relay.relay())
-        async with worker.running(grace=GRACE):
+        async with nullcontext() if is_draining else worker.running(grace=GRACE):
+            draining = asyncio.ensure_future(worker.wake_or_deliver())
             await until(lambda: bool(relay.emails_started))
             await run_in_transaction(lambda: Email.objects.update(lease_expires_at=timezone.now() - timedelta(hours=1)))
-            monkeypatch.setattr("project.delivery.loop.SWEEP_INTERVAL_SECONDS", 0.0)  # set late, so that no sweep is in progress
-            await worker.wake_or_deliver()
             await wait_until(
                 lambda: run_in_transaction(lambda: Email.objects.filter(lease_expires_at__gt=timezone.now()).exists())
             )
             relay.may_reply.set()
+            await draining
 
     assert await statuses() == [(Status.SENT, 1)]
+
+
+async def test_has_a_heartbeat_only_while_it_runs(worker: DeliveryWorker) -> None:
+    async with worker.running(grace=GRACE):
+        await wait_until(lambda: run_in_transaction(WorkerHeartbeat.objects.exists))
+
+    assert not await run_in_transaction(WorkerHeartbeat.objects.exists)
+
+
+async def test_is_not_healthy_while_its_loop_hangs(worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging, may_continue = asyncio.Event(), asyncio.Event()
+
+    async def hang(_keeper: LeaseKeeper) -> None:
+        hanging.set()
+        await may_continue.wait()
+
+    monkeypatch.setattr(LeaseKeeper, "sweep", hang)
+    async with worker.running(grace=GRACE):
+        await hanging.wait()
+        before = worker.is_healthy
+        monkeypatch.setattr("project.delivery.loop.STALLED_AFTER_SECONDS", 0.0)
+        during = worker.is_healthy
+        may_continue.set()
+
+    assert (before, during) == (True, False)
+
+
+@pytest.mark.usefixtures("_stuck_backend")
+async def test_keeps_its_lock_and_its_claim_while_a_thread_still_sends(worker: DeliveryWorker) -> None:
+    await queue_emails()
+    async with worker.running(grace=0.0):
+        await asyncio.to_thread(StuckBackend.called.wait)
+
+    dead = dead_workers(worker.folder)
+    StuckBackend.may_return.set()  # the backend uses the test's connection
+
+    assert dead == []  # so no other worker sends the email meanwhile
+    assert await statuses() == [(Status.SENDING, 1)]
+
+
+async def test_waits_for_a_verdict_about_a_worker_of_another_machine(shared_test_connection: None, tmp_path: Path) -> None:
+    worker = DeliveryWorker(tmp_path / "workers", timing=LeaseTiming(timedelta(seconds=3)))
+    await queue_emails()
+    await run_in_transaction(claim_emails, "elsewhere", limit=1, now=timezone.now() - 2 * LEASE)
+
+    await worker.wake_or_deliver()
+
+    assert await statuses() == [(Status.DELAYED, 0)]
 
 
 async def test_is_woken_when_any_thread_of_this_process_queues_an_email(shared_test_connection: None, tmp_path: Path) -> None:
@@ -438,12 +499,13 @@ async def test_is_woken_when_any_thread_of_this_process_queues_an_email(shared_t
 
 async def test_the_time_of_a_claim_is_taken_after_the_wait_for_the_write_lock(tmp_path: Path) -> None:
     await queue_emails()
-    loop = DeliveryLoop(WORKER, tmp_path, poll_interval=3600.0)
-    with _shared_connection_lock:  # as if another transaction held the write lock
-        claiming = asyncio.ensure_future(loop._claim())
-        await asyncio.sleep(0)  # the claim now waits for the lock
-        released_at = timezone.now()
-    await claiming
-    await loop.finish(GRACE)
+    with hold_liveness_lock(tmp_path) as lock:
+        loop = DeliveryLoop(lock, tmp_path, poll_interval=3600.0)
+        async with loop.running(lambda: GRACE):
+            with _shared_connection_lock:  # as if another transaction held the write lock
+                claiming = asyncio.ensure_future(loop._claim())
+                await asyncio.sleep(0)  # the claim now waits for the lock
+                released_at = timezone.now()
+            await claiming
 
     assert await run_in_transaction(lambda: Event.objects.get(type="email.sending").created_at) >= released_at

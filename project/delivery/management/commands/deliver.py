@@ -1,8 +1,10 @@
 """`python manage.py deliver [--drain]`: the delivery worker as a process of its own."""
 
+import argparse
 import asyncio
 import signal
 from collections.abc import Coroutine
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -11,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
 from project.config.database_schema import check_database_at_startup
+from project.delivery.lease import LEASE, LeaseTiming
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
@@ -29,6 +32,7 @@ class Command(BaseCommand):
         """Add the options that define when to stop."""
         until = parser.add_mutually_exclusive_group()
         until.add_argument("--drain", action="store_true", help="deliver what is due now, then exit")
+        parser.add_argument("--lease-seconds", type=float, default=LEASE.total_seconds(), help=argparse.SUPPRESS)  # for tests
         until.add_argument("--subprocess", action="store_true", help="internal: started by a server (DELIVERY_WORKER=subprocess)")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -36,8 +40,13 @@ class Command(BaseCommand):
         if not options["subprocess"]:  # the server has already checked the database, and waits for this process to start
             check_database_at_startup(self.stderr.write, must_connect=options["drain"])
         deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
+        worker = DeliveryWorker(
+            settings.ENV.ensure_data_dir() / "workers",
+            poll_interval=POLL_INTERVAL_SECONDS if options["subprocess"] else UNNOTIFIED_POLL_INTERVAL_SECONDS,
+            timing=LeaseTiming(timedelta(seconds=options["lease_seconds"])),
+        )
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_closing_threads(deliver()))
+            runner.run(_closing_threads(deliver(worker)))
 
 
 async def _closing_threads(delivery: Coroutine[Any, Any, None]) -> None:
@@ -47,22 +56,18 @@ async def _closing_threads(delivery: Coroutine[Any, Any, None]) -> None:
         close_threads()
 
 
-async def _drain() -> None:
+async def _drain(worker: DeliveryWorker) -> None:
     async with publish_on(events_committed, topic=EVENTS_TOPIC):
-        await _worker(UNNOTIFIED_POLL_INTERVAL_SECONDS).wake_or_deliver()
+        await worker.wake_or_deliver()
 
 
-async def _deliver() -> None:
+async def _deliver(worker: DeliveryWorker) -> None:
     async with publish_on(events_committed, topic=EVENTS_TOPIC):
-        await _deliver_until_signal(_worker(UNNOTIFIED_POLL_INTERVAL_SECONDS))
+        await _deliver_until_signal(worker)
 
 
-async def _run_as_subprocess() -> None:
-    await run_as_subprocess(_worker(POLL_INTERVAL_SECONDS), grace=settings.SHUTDOWN_GRACE)
-
-
-def _worker(poll_interval: float) -> DeliveryWorker:
-    return DeliveryWorker(settings.ENV.ensure_data_dir() / "workers", poll_interval=poll_interval)
+async def _run_as_subprocess(worker: DeliveryWorker) -> None:
+    await run_as_subprocess(worker, grace=settings.SHUTDOWN_GRACE)
 
 
 async def _deliver_until_signal(worker: DeliveryWorker) -> None:
