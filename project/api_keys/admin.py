@@ -22,6 +22,7 @@ from project.api_keys.curl_example import curl_command
 from project.api_keys.forms import ApiKeyForm, RotateKeyForm, scopes_field
 from project.api_keys.keys import KEY_PREFIX, KeyNotActive, revoke_key, rotate_key, save_new_key
 from project.api_keys.models import ApiKey, KeyState
+from project.api_keys.quota import emails_counted_today
 from project.auth.scopes import scopes_for_user
 from project.bridge.database.transactions import call_in_transaction
 
@@ -87,8 +88,7 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         """Return the daily quota and its use today."""
         if key.daily_quota is None:
             return "no limit"
-        used = key.quota_used if key.quota_day == datetime.now(UTC).date() else 0
-        return f"{key.daily_quota} ({used} used today)"
+        return f"{key.daily_quota} ({emails_counted_today(key, now=datetime.now(UTC))} used today)"
 
     @admin.display(description="old secret expires at")
     def old_secret_expires_at(self, key: ApiKey) -> datetime | None:

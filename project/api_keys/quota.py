@@ -1,11 +1,13 @@
 """Daily quotas: how many emails an API key may send per UTC day."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from project.api_keys.models import ApiKey
 from project.errors import RetryLater
+
+ONE_DAY = timedelta(days=1)
 
 
 class QuotaExceeded(RetryLater):
@@ -17,18 +19,24 @@ class QuotaExceeded(RetryLater):
 def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
     """Count emails against a key's daily quota, in the transaction that stores the emails. A key without a quota has no limit.
 
-    Raises `QuotaExceeded`; in this case the count does not change.
+    `now` is a time within the transaction. Raises `QuotaExceeded`; in this case the count does not change.
     """
     keys = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False)
-    keys.exclude(quota_day=now.date()).update(quota_day=now.date(), quota_used=0)
+    # Never reset to an earlier day: around midnight, the clocks of two processes, or two requests, may have different days.
+    keys.filter(Q(quota_day=None) | Q(quota_day__lt=now.date())).update(quota_day=now.date(), quota_used=0)
     # One statement checks and counts, so that a concurrent request waits for the row lock and sees the new count.
     if keys.filter(quota_used__lte=F("daily_quota") - count).update(quota_used=F("quota_used") + count):
         return
     key = keys.first()
     if key is None or key.daily_quota is None:
         return
-    tomorrow = now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    reset_at = datetime.combine((key.quota_day or now.date()) + ONE_DAY, time.min, UTC)
     raise QuotaExceeded(
         f"Daily quota exceeded: this API key may send {key.daily_quota} emails per day and has sent {key.quota_used} today.",
-        retry_after=(tomorrow - now).total_seconds(),
+        retry_after=(reset_at - now).total_seconds(),
     )
+
+
+def emails_counted_today(key: ApiKey, *, now: datetime) -> int:
+    """Return how many emails count against the key's quota at present."""
+    return key.quota_used if key.quota_day is not None and key.quota_day >= now.date() else 0

@@ -92,7 +92,7 @@ def submit_batch(prepared: Sequence[PreparedEmail], *, idempotency: Idempotency 
     if idempotency is not None and (earlier := reserve_key(owner, idempotency, results, now=now)) is not None:
         return earlier
     if first.quota_key is not None:
-        consume_quota(first.quota_key, len(prepared), now=now)
+        consume_quota(first.quota_key, len(prepared), now=timezone.now())
     _store(prepared)
     return results
 
@@ -136,7 +136,7 @@ def _reserve_key_and_quota(prepared: PreparedEmail) -> SubmissionResult | Except
     if prepared.quota_key is None or not isinstance(result, SubmissionResult) or result.replayed:
         return result
     try:
-        consume_quota(prepared.quota_key, 1, now=prepared.email.created_at)
+        consume_quota(prepared.quota_key, 1, now=timezone.now())
     except QuotaExceeded as error:
         if prepared.idempotency is not None:
             release_key(prepared.email.owner, prepared.idempotency)

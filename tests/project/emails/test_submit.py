@@ -2,9 +2,9 @@
 
 import asyncio
 import smtplib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -15,8 +15,11 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.locmem import EmailBackend as InMemoryBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.db import IntegrityError, OperationalError, connection
+from django.utils import timezone
 from pytest_django import Settings
 
+from project.api_keys.keys import create_key
+from project.api_keys.models import ApiKey
 from project.auth.principal import Principal
 from project.bridge.database.transactions import call_in_transaction
 from project.delivery.claim import claim_emails
@@ -26,7 +29,7 @@ from project.emails.mime.builder import Draft
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email, Recipient, Tag
 from project.emails.status import Status
-from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_plain_text_email
+from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_emails, submit_plain_text_email
 from project.events.log import email_queued
 from project.transports.django_backend import send_through_backend
 from project.transports.result import SendResult
@@ -366,3 +369,18 @@ def test_with_an_unknown_backend_emails_stay_queued(claim: Claim, settings: Sett
 @pytest.mark.parametrize(("subject", "expected"), [("Hi", "Hi (queued)"), ("", "No subject (queued)")])
 def test_the_string_of_an_email_has_its_subject_and_status(subject: str, expected: str) -> None:
     assert str(Email(subject=subject)) == expected
+
+
+@pytest.mark.usefixtures("shared_test_connection")
+@pytest.mark.parametrize("submit", [submit_emails, lambda prepared: [submit_batch([each])[0] for each in prepared]])
+def test_the_quota_counts_by_the_time_of_the_transaction(submit: Callable[..., Any]) -> None:
+    """Emails are prepared before the transaction, so around midnight their times may be on different days."""
+    create_key("shop", scopes=["emails:send"])
+    ApiKey.objects.update(daily_quota=10)
+    key, midnight = ApiKey.objects.get(), datetime(2020, 1, 1, tzinfo=UTC)
+    times = [midnight + timedelta(seconds=1 if number % 2 else -1) for number in range(10)]
+
+    submit([prepare_email(replace(new_email(), quota_key=key.pk), now=now) for now in times])
+
+    key.refresh_from_db()
+    assert (key.quota_used, key.quota_day) == (10, timezone.now().date())

@@ -1,5 +1,6 @@
 """Rate limits, client networks and daily quotas."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from pytest_django import Settings
 from project.api_keys.forms import ApiKeyForm
 from project.api_keys.keys import create_key
 from project.api_keys.models import ApiKey
-from project.api_keys.quota import QuotaExceeded, consume_quota
+from project.api_keys.quota import QuotaExceeded, consume_quota, emails_counted_today
 from project.config.rates import parse_rate
 from project.limits.client_network import rate_limit_network
 from project.limits.rate_limits import RateLimited, hit
@@ -134,6 +135,43 @@ def test_resets_the_quota_every_day(key: ApiKey) -> None:
 
     key.refresh_from_db()
     assert key.quota_used == 1
+
+
+def test_the_quota_is_not_reset_by_a_clock_that_still_shows_the_day_before(key: ApiKey) -> None:
+    midnight = NOON + timedelta(hours=12)
+    counted = 0
+    for number in range(20):
+        with suppress(QuotaExceeded):
+            consume_quota(key.pk, 1, now=midnight + timedelta(seconds=1 if number % 2 else -1))
+            counted += 1
+
+    key.refresh_from_db()
+    assert (counted, key.quota_used, key.quota_day) == (1 + 5, 5, midnight.date())
+
+
+def test_says_when_the_later_day_ends_if_another_clock_is_ahead(key: ApiKey) -> None:
+    midnight = NOON + timedelta(hours=12)
+    consume_quota(key.pk, 5, now=midnight)
+
+    with pytest.raises(QuotaExceeded) as error:
+        consume_quota(key.pk, 1, now=midnight - timedelta(seconds=1))
+
+    assert error.value.headers == {"Retry-After": str(24 * 60 * 60 + 1)}
+    assert emails_counted_today(key_again(key), now=midnight - timedelta(seconds=1)) == 5
+
+
+@pytest.mark.parametrize("back", [timedelta(seconds=1), timedelta(days=3)])
+def test_the_quota_is_not_reset_by_a_clock_that_is_set_back_and_forward(key: ApiKey, back: timedelta) -> None:
+    consume_quota(key.pk, 5, now=NOON)
+
+    for now in (NOON - back, NOON, NOON - back):
+        with pytest.raises(QuotaExceeded):
+            consume_quota(key.pk, 1, now=now)
+
+
+def key_again(key: ApiKey) -> ApiKey:
+    """Return the key's current row."""
+    return ApiKey.objects.get(pk=key.pk)
 
 
 def test_a_key_without_a_quota_has_no_limit(key: ApiKey) -> None:
