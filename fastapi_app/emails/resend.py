@@ -7,7 +7,8 @@ from fastapi import APIRouter, BackgroundTasks, Response
 
 from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import WorkerDep
-from fastapi_app.emails.routes import SUBMIT_ONE_RESPONSES, EmailId, IdempotencyKey, SendingPrincipal
+from fastapi_app.emails.idempotency import IdempotencyKey
+from fastapi_app.emails.routes import SUBMIT_ONE_RESPONSES, EmailId, SendingPrincipal
 from fastapi_app.emails.schemas import EmailAccepted
 from fastapi_app.error_responses import openapi_errors
 from project.bridge.database.transactions import run_in_transaction

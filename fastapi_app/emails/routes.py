@@ -2,15 +2,15 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime
-from hashlib import sha256
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Header, Path, Query, Response, Security
+from fastapi import APIRouter, BackgroundTasks, Path, Query, Response, Security
 from pydantic import AfterValidator, Field
 
 from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
+from fastapi_app.emails.idempotency import IdempotencyKey, read_idempotency
 from fastapi_app.emails.rendering import RenderedEmail, render_emails
 from fastapi_app.emails.schemas import (
     EXAMPLE_REASON,
@@ -55,16 +55,6 @@ ReadingPrincipal = Annotated[Principal, Security(require_principal, scopes=["ema
 RecipientAddress = Annotated[Storable, AfterValidator(_normalize_if_valid)]
 Reason = Annotated[Storable, Field(max_length=MAX_REASON_LENGTH)]
 TagFilter = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        description="Unique key of this request. "
-        "A retry with the same key and body within 24 hours returns the first response and sends no second email.",
-        pattern=r"^[\x20-\x7e]{1,255}$",
-        examples=["order-42"],
-    ),
-]
 REPLAYED_HEADER: dict[str, Any] = {
     "description": "`true` if this is the response to an earlier request with the same key",
     "schema": {"const": "true"},
@@ -93,7 +83,7 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     When you receive the 202, the email is stored: its template is rendered, and the message will not change until it is sent.
     """
     principal.require_sender(addr_spec(email.sender))
-    idempotency = _idempotency(key, email)
+    idempotency = await read_idempotency(key, email)
     # A replay must not render the template, because a template that has changed since the first request could fail.
     earlier = await _find_earlier(principal, idempotency) if email.template is not None else None
     if earlier is None:
@@ -120,7 +110,7 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
     """Queue up to 1000 emails, all or none. A validation error names the index of the email that caused it."""
     for email in batch.emails:
         principal.require_sender(addr_spec(email.sender))
-    idempotency = _idempotency(key, batch)
+    idempotency = await read_idempotency(key, batch)
     results = await _find_earlier(principal, idempotency)
     if results is None:
         rendered = await render_emails({("body", "emails", index): email for index, email in enumerate(batch.emails)})
@@ -211,14 +201,6 @@ async def reschedule(
     email = await run_in_transaction(reschedule_email, email_id, at=change.scheduled_at, principal=principal, now=now)
     tasks.add_task(worker.wake_or_deliver)
     return EmailOut.model_validate(email)
-
-
-def _idempotency(key: str | None, body: EmailIn | EmailBatch) -> Idempotency | None:
-    """Return the key with the fingerprint of the body.
-
-    The fingerprints of an email and a batch differ, because their bodies have different fields.
-    """
-    return None if key is None else Idempotency(key, sha256(body.model_dump_json().encode()).hexdigest())
 
 
 async def _find_earlier(principal: Principal, idempotency: Idempotency | None) -> list[SubmissionResult] | None:

@@ -3,14 +3,20 @@
 A key is stored in the transaction that stores its emails, so two simultaneous requests with the same key send only one email.
 """
 
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
 
 from project.emails.models import IdempotencyKey
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 
 KEY_LIFETIME = timedelta(hours=24)
+FINGERPRINT_PREFIX = "v2:"  # marks the present form of fingerprints
+FINGERPRINT_LENGTH = 64  # characters of the column
 
 
 class IdempotencyKeyReused(DomainError):
@@ -21,10 +27,33 @@ class IdempotencyKeyReused(DomainError):
 
 @dataclass(frozen=True)
 class Idempotency:
-    """A caller's idempotency key, and the fingerprint (SHA-256) of the request body."""
+    """A caller's idempotency key, and the fingerprint of the request body.
+
+    `previous_fingerprint` returns the fingerprint of the same body in the form that version 0.1.0 stored.
+    """
 
     key: str
     fingerprint: str
+    previous_fingerprint: Callable[[], str] | None = field(default=None, compare=False)
+
+    def matches(self, stored: str) -> bool:
+        """Return whether a stored fingerprint is of the same body."""
+        if stored.startswith(FINGERPRINT_PREFIX) or self.previous_fingerprint is None:
+            return stored == self.fingerprint
+        return stored == self.previous_fingerprint()  # a retry across an upgrade
+
+
+def fingerprint_of(emails: Iterable[Mapping[str, Any]], *, is_batch: bool) -> str:
+    """Return the fingerprint of the emails of a request: a hash of their canonical JSON.
+
+    The emails must contain only the fields that the client sent, without defaults. So a version with more fields recognizes a
+    retry. The order of names and the spelling of numbers do not matter, and an empty list or object is the same as none.
+    """
+    digest = sha256(b"batch" if is_batch else b"email")
+    for email in emails:  # one by one, so that other threads can run
+        given = {name: value for name, value in email.items() if value not in ([], {})}
+        digest.update(json.dumps(_canonical(given), sort_keys=True, separators=(",", ":")).encode())
+    return f"{FINGERPRINT_PREFIX}{digest.hexdigest()}"[:FINGERPRINT_LENGTH]
 
 
 def find_earlier_response(owner: str, idempotency: Idempotency, *, now: datetime) -> list[SubmissionResult] | None:
@@ -55,7 +84,16 @@ def release_key(owner: str, idempotency: Idempotency) -> None:
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key).delete()
 
 
+def _canonical(value: Any) -> Any:
+    """Return JSON data with whole numbers as integers (as RFC 8785 writes them)."""
+    if isinstance(value, Mapping):
+        return {name: _canonical(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_canonical(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _replay(record: IdempotencyKey, idempotency: Idempotency) -> list[SubmissionResult]:
-    if record.fingerprint != idempotency.fingerprint:
+    if not idempotency.matches(record.fingerprint):
         raise IdempotencyKeyReused("This Idempotency-Key was already used with another request body.")
     return [SubmissionResult(**result, replayed=True) for result in record.response]
