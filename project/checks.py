@@ -172,14 +172,19 @@ def _wildcard_hosts() -> Messages:
 
 
 def _weak_secret_key() -> Messages:
-    key = settings.SECRET_KEY
-    if (
-        len(key) >= MIN_SECRET_KEY_LENGTH
-        and len(set(key)) >= MIN_DISTINCT_CHARACTERS
-        and not key.lower().startswith(_PLACEHOLDERS)
-    ):
-        return []
-    return [_error("005", "SECRET_KEY is short or easy to guess.", "Unset it: a random key is generated on first start.")]
+    errors = []
+    if not _is_strong(settings.SECRET_KEY):
+        hint = "Unset it: a random key is generated on first start."
+        errors.append(_error("005", "SECRET_KEY is short or easy to guess.", hint))
+    if not all(map(_is_strong, settings.SECRET_KEY_FALLBACKS)):
+        hint = "Remove the weak key: an attacker who guesses it can forge sessions."
+        errors.append(_error("015", "SECRET_KEY_FALLBACKS contains a key that is short or easy to guess.", hint))
+    return errors
+
+
+def _is_strong(key: str) -> bool:
+    is_long = len(key) >= MIN_SECRET_KEY_LENGTH and len(set(key)) >= MIN_DISTINCT_CHARACTERS
+    return is_long and not key.lower().startswith(_PLACEHOLDERS)
 
 
 def _is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ ENV = read_environment()
 YEAR = 365 * 24 * 60 * 60  # seconds
 
 SECRET_KEY = ENV.resolved_secret_key
+SECRET_KEY_FALLBACKS = [key.get_secret_value() for key in ENV.secret_key_fallbacks]
 DEBUG = ENV.debug
 ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else [])]
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]

@@ -10,6 +10,7 @@ from project.config.environment import Environment
 
 for name in Environment.model_fields:
     os.environ.pop(name.upper(), None)
+    os.environ.pop(f"{name.upper()}_FILE", None)
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="mailrail-tests-")
 atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
 

@@ -6,6 +6,7 @@ app, so that one numeric input field accepts both kinds. The two kinds differ in
 
 import secrets
 
+from django.conf import settings
 from django.db import transaction
 from django.dispatch import Signal
 from django.http import HttpRequest
@@ -39,7 +40,7 @@ def is_recovery_code(code: str) -> bool:
 def use_recovery_code(request: HttpRequest, user: User, code: str) -> bool:
     """Return whether the code is valid, and invalidate it. After an invalid code, all of the user's codes fail for a moment."""
     device = StaticDevice.objects.filter(user=user, confirmed=True).first()
-    is_valid = device is not None and verify_token(user, device.persistent_id, _hash_code(code)) is not None
+    is_valid = device is not None and verify_token(user, device.persistent_id, _stored_hash(device, code)) is not None
     if is_valid:
         recovery_code_used.send(sender=__name__, request=request, user=user)
     return is_valid
@@ -56,6 +57,14 @@ def delete_recovery_codes(user: User) -> None:
     StaticDevice.objects.filter(user=user).delete()
 
 
-def _hash_code(code: str) -> str:
+def _stored_hash(device: StaticDevice, code: str) -> str:
+    """Return the hash of the code by the secret key that was used when the code was created."""
+    hashes = [_hash_code(code, key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    # Only one hash is verified, because a failed verification makes django-otp delay the next one.
+    stored = StaticToken.objects.filter(device=device, token__in=hashes).values_list("token", flat=True).first()
+    return stored or hashes[0]
+
+
+def _hash_code(code: str, key: str | None = None) -> str:
     # Keyed with SECRET_KEY, because anyone who can read the table could otherwise find the 12 digits by brute force.
-    return salted_hmac(_SALT, code, algorithm="sha256").hexdigest()[:_HASH_LENGTH]
+    return salted_hmac(_SALT, code, secret=key, algorithm="sha256").hexdigest()[:_HASH_LENGTH]

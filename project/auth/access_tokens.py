@@ -7,6 +7,7 @@ no dependency, and an attacker cannot choose the algorithm.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.core import signing
 from django.dispatch import Signal
 from django.http import HttpRequest
@@ -66,13 +67,25 @@ def authenticate_access_token(text: str) -> Principal:
         reason = AuthFailureReason.EXPIRED_TOKEN if isinstance(error, signing.SignatureExpired) else AuthFailureReason.BAD_TOKEN
         raise NotAuthenticated("The access token is invalid or has expired.", reason=reason) from None
     user = User.objects.filter(pk=payload["user"]).first()
-    if user is None or not user.is_active or not constant_time_compare(payload["stamp"], _credentials_hash(user)):
+    if user is None or not user.is_active or not _has_current_credentials(payload["stamp"], user):
         name = user.get_username() if user else ""
         raise NotAuthenticated("The access token was revoked.", reason=AuthFailureReason.REVOKED_TOKEN, name=name)
     scopes = scopes_for_user(user) & set(payload["scopes"])
     return principal_for_user("token", user, scopes=scopes)
 
 
+def _has_current_credentials(stamp: str, user: User) -> bool:
+    """Return whether the stamp is the hash of the user's credentials, by the current secret key or by an earlier one."""
+    if constant_time_compare(stamp, _credentials_hash(user)):
+        return True
+    earlier = zip(user.get_session_auth_fallback_hash(), settings.SECRET_KEY_FALLBACKS, strict=True)
+    return any(constant_time_compare(stamp, _hash_with_key(session_hash, key)) for session_hash, key in earlier)
+
+
 def _credentials_hash(user: User) -> str:
     # The hash changes when the password or the device changes, but reveals neither the password nor the session's own hash.
-    return salted_hmac(_SALT, user.get_session_auth_hash(), algorithm="sha256").hexdigest()[:32]
+    return _hash_with_key(user.get_session_auth_hash(), settings.SECRET_KEY)
+
+
+def _hash_with_key(session_hash: str, key: str) -> str:
+    return salted_hmac(_SALT, session_hash, secret=key, algorithm="sha256").hexdigest()[:32]

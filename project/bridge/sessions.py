@@ -60,8 +60,14 @@ _BODY_HEADERS = (b"content-type", b"content-length", b"transfer-encoding")
 def _load_user(request: HttpRequest) -> AbstractBaseUser | None:
     engine = import_module(settings.SESSION_ENGINE)
     request.session = engine.SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    # For a session of an earlier SECRET_KEY, Django would start a new session. The client would not get its cookie from here.
+    request.session.cycle_key = _keep_key  # type: ignore[method-assign]  # only of this instance
     user = auth.get_user(request)
     return None if isinstance(user, AnonymousUser) else user
+
+
+def _keep_key() -> None:
+    """Do nothing. It replaces a method of the session."""
 
 
 class _CsrfCheck(CsrfViewMiddleware):

@@ -6,10 +6,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from project.config.data_dir import restrict_database_permissions, write_if_missing
 from project.config.email_url import Relay, parse_email_url
+from project.config.secret_files import SUFFIX, SecretFileError, SecretFilesSource, comes_from_file
 from project.config.variables.accounts import AccountVariables
 from project.config.variables.content import ContentVariables
 from project.config.variables.delivery import DeliveryVariables
@@ -22,6 +23,18 @@ class Environment(AccountVariables, LimitVariables, ContentVariables, DeliveryVa
     """All environment variables that Mailrail reads. Their names are in upper case: `HOST`, `PORT`, …"""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(  # the name and the parameters are those of pydantic-settings
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read secrets from files too (project.config.secret_files)."""
+        return init_settings, SecretFilesSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
     @cached_property
     def relay(self) -> Relay | None:
@@ -61,6 +74,8 @@ def read_environment() -> Environment:
     """Return the environment of this process. Exits with one error line for each invalid variable."""
     try:
         return Environment()
+    except SecretFileError as error:
+        raise SystemExit("\n".join(error.lines)) from None
     except ValidationError as error:
         raise SystemExit("\n".join(_error_lines(error))) from None
 
@@ -70,5 +85,6 @@ def _error_lines(error: ValidationError) -> list[str]:
     for problem in error.errors(include_url=False, include_input=False):
         name = str(problem["loc"][0])
         reason = problem["msg"].removeprefix("Value error, ")
-        lines.append(f"{name.upper()}: {reason}. Expected: {Environment.model_fields[name].description}")
+        variable = f"{name.upper()}{SUFFIX}" if comes_from_file(name) else name.upper()
+        lines.append(f"{variable}: {reason}. Expected: {Environment.model_fields[name].description}")
     return lines

@@ -1,14 +1,26 @@
 """Variables of users, logins and the audit trail."""
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings
+import re
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode
+
+MIN_SECRET_KEY_LENGTH = 32  # characters
 
 
 class AccountVariables(BaseSettings):
     """Variables of users, logins and the audit trail."""
 
     secret_key: SecretStr | None = Field(
-        None, min_length=32, description="Signs sessions and access tokens, at least 32 characters. Generated on first start."
+        None,
+        min_length=MIN_SECRET_KEY_LENGTH,
+        description="Signs sessions and access tokens, at least 32 characters. Generated on first start.",
+    )
+    secret_key_fallbacks: Annotated[list[SecretStr], NoDecode] = Field(
+        [],
+        description="Earlier values of SECRET_KEY, separated by commas or line breaks, at least 32 characters each. Their"
+        " sessions and tokens stay valid.",
     )
     login_max_failures: int = Field(
         10,
@@ -32,3 +44,15 @@ class AccountVariables(BaseSettings):
     admin_password: SecretStr | None = Field(
         None, min_length=1, description="Password of the first administrator. Generated and shown once if not set."
     )
+
+    @field_validator("secret_key_fallbacks", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        return [key.strip() for key in re.split(r"[,\r\n]", value) if key.strip()] if isinstance(value, str) else value
+
+    @field_validator("secret_key_fallbacks")
+    @classmethod
+    def _check_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key) < MIN_SECRET_KEY_LENGTH for key in value):
+            raise ValueError(f"each key must have at least {MIN_SECRET_KEY_LENGTH} characters")
+        return value

@@ -82,6 +82,7 @@ def reveal(value: Any) -> Any:
         ("metrics_token", None),
         ("log_level", "INFO"),
         ("api_docs", True),
+        ("secret_key_fallbacks", []),
     ],
 )
 def test_an_unset_variable_has_its_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
