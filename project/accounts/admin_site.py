@@ -28,6 +28,7 @@ from project.accounts.two_factor import (
     begin_setup,
     disable_with_code,
     finish_setup,
+    has_any_permission,
     must_set_up_two_factor,
     pending_device,
     qr_code_svg,
@@ -47,6 +48,11 @@ class LoginForm(AdminAuthenticationForm):
 
     request: HttpRequest  # the admin always sets it
     otp = forms.CharField(required=False, label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
+
+    def confirm_login_allowed(self, user: User) -> None:
+        """Allow staff, and with `REQUIRE_2FA` all users with permissions, so that they can set up two-factor login."""
+        if not (settings.REQUIRE_2FA and has_any_permission(user)):
+            super().confirm_login_allowed(user)
 
     def clean(self) -> dict[str, Any]:
         """Check the password first, and the code only if the password is correct."""
@@ -82,9 +88,14 @@ class TwoFactorAdminSite(AdminSite):
         """Return whether the user is active staff, even if they must still set up two-factor login."""
         return super().has_permission(request)
 
+    def may_set_up_two_factor(self, request: HttpRequest) -> bool:
+        """Return whether the user may open the two-factor page: staff, and with `REQUIRE_2FA` all users with permissions."""
+        user = request.user
+        return self.is_staff(request) or (settings.REQUIRE_2FA and isinstance(user, User) and has_any_permission(user))
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """Show the login page, or redirect logged-in staff who must still set up two-factor login to the setup page."""
-        if request.method == "GET" and self.is_staff(request) and not self.has_permission(request):
+        """Show the login page, or redirect logged-in users who can only open the two-factor page to this page."""
+        if request.method == "GET" and self.may_set_up_two_factor(request) and not self.has_permission(request):
             return redirect("admin:two_factor")
         if request.method != "POST":
             return super().login(request, extra_context)
@@ -123,7 +134,7 @@ class TwoFactorAdminSite(AdminSite):
     def two_factor_view(self, request: HttpRequest) -> HttpResponse:
         """Enable two-factor login, disable it (unless required) or renew the recovery codes. Each action requires a code."""
         user = request.user
-        if not isinstance(user, User) or not self.is_staff(request):
+        if not isinstance(user, User) or not self.may_set_up_two_factor(request):
             return redirect_to_login(request.get_full_path(), reverse("admin:login"))
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():

@@ -10,6 +10,9 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 class User(AbstractUser):
     """Django's user with two-factor login (project.accounts.two_factor)."""
 
+    # Part of each access token. A logout increments it, which revokes the tokens of the user.
+    token_version = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+
     @property
     def device(self) -> TOTPDevice | None:
         """Return the user's authenticator app, or None if two-factor login is off."""

@@ -22,6 +22,7 @@ from project.accounts.recovery_codes import create_recovery_codes, delete_recove
 from project.errors import DomainError
 
 WRONG_CODE, NO_CODE = "wrong code", "no code"  # reasons in the audit trail
+SET_UP_TWO_FACTOR = "Two-factor login is required. Set it up at /admin/two-factor/."
 INCORRECT_CODE = "The code is incorrect or was already used. Wait a moment before you try again."
 second_factor_missing = Signal()  # sent with `request` and `user` if the password was correct
 
@@ -34,7 +35,12 @@ class TwoFactorRequired(DomainError):
 
 def must_set_up_two_factor(user: User) -> bool:
     """Return whether the user must set up two-factor login before using the admin or the API."""
-    return bool(settings.REQUIRE_2FA) and user.is_staff and user.device is None
+    return bool(settings.REQUIRE_2FA) and user.device is None and has_any_permission(user)
+
+
+def has_any_permission(user: User) -> bool:
+    """Return whether the user may do anything, in the admin or by API."""
+    return user.is_active and (user.is_staff or bool(user.get_all_permissions()))
 
 
 def require_second_factor(request: HttpRequest, user: User, code: str) -> None:

@@ -27,7 +27,7 @@ from project.auth.scopes import scopes_for_user
 from project.bridge.database.transactions import call_in_transaction
 
 DETAIL_FIELDS = (
-    *("name", "masked_key", "status", "scope_list", "from_addresses", "emails_per_day"),
+    *("name", "masked_key", "status", "owner", "scope_list", "from_addresses", "emails_per_day"),
     *("created_at", "last_used_at", "expires_at"),
 )
 
@@ -38,7 +38,8 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
 
     form = ApiKeyForm
     change_form_template = "admin/api_keys/apikey/key_detail.html"
-    list_display = ("name", "masked_key", "status", "scope_list", "last_used_at", "expires_at", "created_at")
+    list_display = ("name", "masked_key", "status", "owner", "scope_list", "last_used_at", "expires_at", "created_at")
+    list_select_related = ("owner",)
     search_fields = ("name", "prefix")
     actions = ("revoke",)
 
@@ -123,7 +124,8 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        """Generate the key and save its row."""
+        """Generate the key and save its row. The logged-in user becomes the owner."""
+        obj.owner = cast("User", request.user)
         obj.plaintext = save_new_key(obj)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
@@ -215,8 +217,8 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Return Django's form page. A new key has one save button; an existing key has the buttons Rotate and Revoke."""
         key: ApiKey | None = kwargs.get("obj")
-        if key is not None and key.state(timezone.now()) is not KeyState.REVOKED:
-            can_rotate = key.state(timezone.now()) is not KeyState.EXPIRED and self.can_rotate(request, key)
+        if key is not None and (state := key.state(timezone.now())) is not KeyState.REVOKED:
+            can_rotate = state in {KeyState.ACTIVE, KeyState.EXPIRING} and self.can_rotate(request, key)
             context |= {"can_revoke": self.has_revoke_permission(request), "can_rotate": can_rotate}
         context |= {"show_save_and_add_another": False, "show_save_and_continue": False}
         return super().render_change_form(request, context, *args, **kwargs)

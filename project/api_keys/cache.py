@@ -17,6 +17,7 @@ from django.db.models.signals import post_delete, post_save
 from django.dispatch import receiver
 from django.utils import timezone
 
+from project.accounts.models import User
 from project.api_keys.keys import LAST_USED_RESOLUTION, authenticate_api_key, record_use
 from project.api_keys.models import ApiKey
 from project.auth.credential_changes import caches_stale
@@ -73,6 +74,7 @@ caches_stale.subscribe(clear)
 
 
 @receiver([post_save, post_delete], sender=ApiKey)
+@receiver([post_save, post_delete], sender=User)  # the owner of keys may have been deactivated
 def _clear_on_change(**_kwargs: Any) -> None:
     clear()
     transaction.on_commit(clear, robust=True)  # again, because a query during this transaction may have cached the old state

@@ -10,11 +10,16 @@ import zlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import connection
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
+from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
+from project.accounts.models import User
 from project.api_keys.models import ApiKey, KeyState
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal
 from project.auth.scopes import require_known_scopes
@@ -29,13 +34,18 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 class KeyNotActive(DomainError):
-    """The API key does not exist, or is revoked or expired."""
+    """The API key does not exist, is revoked or expired, or belongs to a deactivated user."""
 
     code = "api_key_not_active"
 
 
 def create_key(
-    name: str, *, scopes: Iterable[str], allowed_senders: Iterable[str] = (), expires_at: datetime | None = None
+    name: str,
+    *,
+    scopes: Iterable[str],
+    allowed_senders: Iterable[str] = (),
+    expires_at: datetime | None = None,
+    owner: User | None = None,
 ) -> str:
     """Create a key and return it. It cannot be shown again.
 
@@ -44,7 +54,8 @@ def create_key(
     scopes = sorted(set(scopes))
     require_known_scopes(scopes)
     patterns = sorted({normalize_pattern(sender) for sender in allowed_senders})
-    return save_new_key(ApiKey(name=_validate_name(name), scopes=scopes, allowed_senders=patterns, expires_at=expires_at))
+    key = ApiKey(name=_validate_name(name), scopes=scopes, allowed_senders=patterns, expires_at=expires_at, owner=owner)
+    return save_new_key(key)
 
 
 def validate_expiry(expires_at: datetime, *, now: datetime) -> None:
@@ -70,7 +81,7 @@ def rotate_key(prefix: str, *, overlap: timedelta, now: datetime) -> str:
     Raises `KeyNotActive`.
     """
     key = ApiKey.objects.select_for_update().filter(prefix=prefix.removeprefix(KEY_PREFIX)).first()
-    if key is None or key.state(now) in {KeyState.EXPIRED, KeyState.REVOKED}:
+    if key is None or key.state(now) in {KeyState.EXPIRED, KeyState.REVOKED, KeyState.OWNER_INACTIVE}:
         raise KeyNotActive("No active API key has this prefix.")  # without the input, which may be a whole key
     key.previous_secret_hash, key.previous_secret_expires_at = key.secret_hash, now + overlap
     text = _set_new_secret(key)
@@ -136,7 +147,7 @@ def _validate_name(name: str) -> str:
 def _find_key(text: str) -> tuple[ApiKey, bool]:
     """Return the non-revoked key, and whether `text` contains its current secret. Raises `NotAuthenticated`."""
     prefix, secret = _split_key(text)
-    key, secret_hash = ApiKey.objects.filter(prefix=prefix).first(), _hash_secret(secret)
+    key, secret_hash = ApiKey.objects.select_related("owner").filter(prefix=prefix).first(), _hash_secret(secret)
     # The hashes are compared even for an unknown key, so that the response time does not reveal whether the prefix exists.
     is_current = constant_time_compare(key.secret_hash if key else "", secret_hash)
     is_previous = constant_time_compare(key.previous_secret_hash if key else "", secret_hash)
@@ -144,7 +155,16 @@ def _find_key(text: str) -> tuple[ApiKey, bool]:
         was_valid = key is not None and (is_current or is_previous)
         reason, name = AuthFailureReason.REVOKED_KEY if was_valid else AuthFailureReason.BAD_KEY, key_label(key) if key else ""
         raise NotAuthenticated("The API key is invalid or was revoked.", reason=reason, name=name)
+    if key.owner is not None and not key.owner.is_active:
+        reason = AuthFailureReason.INACTIVE_OWNER
+        raise NotAuthenticated("The owner of the API key was deactivated.", reason=reason, name=key_label(key))
     return key, is_current
+
+
+@receiver(pre_delete, sender=User)
+def _revoke_keys_of_deleted_user(instance: User, **_kwargs: Any) -> None:
+    for prefix in list(ApiKey.objects.filter(owner=instance).values_list("prefix", flat=True)):
+        revoke_key(prefix, now=timezone.now())
 
 
 def _set_new_secret(key: ApiKey) -> str:

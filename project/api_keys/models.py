@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ class KeyState(StrEnum):
     ACTIVE = "active"
     EXPIRING = "expiring soon"
     EXPIRED = "expired"
+    OWNER_INACTIVE = "owner deactivated"
     REVOKED = "revoked"
 
 
@@ -25,6 +27,8 @@ class ApiKey(models.Model):
     name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=8, unique=True)
     secret_hash = models.CharField(max_length=64)
+    # The person who created the key. The key stops working when this user is deactivated. None: created by the command line.
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="api_keys")
     previous_secret_hash = models.CharField(max_length=64, default="", blank=True)  # the secret before the last rotation
     previous_secret_expires_at = models.DateTimeField(null=True, blank=True)
     scopes = models.JSONField()
@@ -50,6 +54,8 @@ class ApiKey(models.Model):
         """Return the key's state. A key that expires within `EXPIRY_WARNING` has the state `EXPIRING`."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
+        if self.owner is not None and not self.owner.is_active:
+            return KeyState.OWNER_INACTIVE
         if self.expires_at is None or self.expires_at > now + EXPIRY_WARNING:
             return KeyState.ACTIVE
         return KeyState.EXPIRING if self.expires_at > now else KeyState.EXPIRED

@@ -18,6 +18,7 @@ class AuthFailureReason(StrEnum):
     BAD_KEY = "bad key"
     EXPIRED_KEY = "expired key"
     REVOKED_KEY = "revoked key"
+    INACTIVE_OWNER = "owner deactivated"
     BAD_TOKEN = "bad token"  # noqa: S105  # a reason, not a token
     EXPIRED_TOKEN = "expired token"  # noqa: S105
     REVOKED_TOKEN = "revoked token"  # noqa: S105

@@ -1,7 +1,7 @@
 """The principal behind a Django session."""
 
 from project.accounts.models import User
-from project.accounts.two_factor import must_set_up_two_factor
+from project.accounts.two_factor import SET_UP_TWO_FACTOR, must_set_up_two_factor
 from project.auth.principal import NotAuthenticated, Principal, principal_for_user
 from project.auth.scopes import scopes_for_user
 
@@ -9,7 +9,7 @@ from project.auth.scopes import scopes_for_user
 def authenticate_session_user(user: User) -> Principal:
     """Return the principal of a logged-in user. Raises `NotAuthenticated` if they must set up two-factor login first."""
     if must_set_up_two_factor(user):
-        raise NotAuthenticated("Two-factor login is required. Set it up at /admin/two-factor/.")
+        raise NotAuthenticated(SET_UP_TWO_FACTOR)
     return session_principal(user)
 
 

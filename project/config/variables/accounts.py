@@ -38,7 +38,7 @@ class AccountVariables(BaseSettings):
         100, ge=0, description="Failed logins of all users from one IP address that lock the IP address. 0 means unlimited."
     )
     login_lockout_seconds: int = Field(300, gt=0, description="Duration of the lockout, in seconds.")
-    require_2fa: bool = Field(False, description="Require two-factor login for all users of the admin.")
+    require_2fa: bool = Field(False, description="Require two-factor login for all users who have a permission.")
     audit_retention_days: int = Field(400, ge=0, le=36_500, description="Days to keep audit entries. 0 means forever.")
     admin_username: str = Field("admin", min_length=1, description="Username of the first administrator, created on first start.")
     admin_password: SecretStr | None = Field(

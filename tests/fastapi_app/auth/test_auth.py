@@ -192,6 +192,18 @@ def test_a_token_is_revoked_when_its_user_changes(
     assert (response.status_code, response.json()["code"]) == (401, "not_authenticated")
 
 
+def test_a_token_is_revoked_when_its_user_logs_out(
+    client: TestClient, owner: User, teammate: User, token: GetToken, log_in: LogIn
+) -> None:
+    tokens = [token(owner), token(owner), token(teammate)]
+    log_in(owner).post("/admin/logout/")
+
+    responses = [client.get("/api/me", headers=bearer(each)) for each in tokens]
+
+    assert [response.status_code for response in responses] == [401, 401, 200]
+    assert client.get("/api/me", headers=bearer(token(owner))).status_code == 200
+
+
 def test_a_token_loses_the_scopes_that_its_user_loses(client: TestClient, sender: User, token: GetToken) -> None:
     access_token = token(sender)
     sender.user_permissions.clear()
