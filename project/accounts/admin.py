@@ -93,9 +93,13 @@ class RestrictedDeviceAdmin(RestrictedLookupsAdmin, PrivilegeRestrictedAdmin):
 class AuthenticatorAdmin(RestrictedDeviceAdmin, TOTPDeviceAdmin):  # type: ignore[misc]  # django-otp has no types
     """Admin of users' authenticator apps."""
 
+    page_title = "Authenticator apps"
+
 
 class RecoveryCodesAdmin(RestrictedDeviceAdmin, StaticDeviceAdmin):  # type: ignore[misc]
     """Admin of users' recovery codes."""
+
+    page_title = "Recovery codes"
 
 
 admin.site.unregister([Group, StaticDevice, TOTPDevice])  # registered by Django and django-otp

@@ -13,6 +13,8 @@ from project.audit.models import AuditEvent
 class AuditEventAdmin(AppendOnlyAdmin):
     """Admin of the audit trail."""
 
+    page_title = "Audit trail"
+
     list_display = ("created_at", "action", "object", "actor", "actor_kind", "ip_address", "reason")
     list_filter = ("action", "actor_kind", "reason")
     search_fields = ("actor", "object", "ip_address")
@@ -21,6 +23,8 @@ class AuditEventAdmin(AppendOnlyAdmin):
 @admin.register(LogEntry)
 class LogEntryAdmin(AppendOnlyAdmin):
     """Admin of Django's history: the changes made in the admin, and the user who made each change."""
+
+    page_title = "Changes in the admin"
 
     list_display = ("action_time", "user", "content_type", "object_repr", "change")
     list_filter = ("action_flag",)

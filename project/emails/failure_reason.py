@@ -30,10 +30,17 @@ _PARTS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-# Local parts that are kept, because they are ordinary words of replies: "No such user" is the same cause for user@example.com.
+# Words that are also local parts, as in "Mailbox full" to full@example.com. They are kept.
 _REPLY_WORDS = frozenset(
-    "account address email host mail mailbox message recipient sender server service user".split()  # noqa: SIM905
+    re.findall(
+        r"\w+",
+        "account address blocked box disabled email error full host inactive info invalid local mail mailbox message name not"
+        " postmaster quota recipient rejected sender server service spam support suspended system unknown user",
+    )
 )
+# A local part that consists of letters only is replaced only where relays name a mailbox: in quotes or brackets, after a colon or
+# after "user", or before "...". Elsewhere it may be an ordinary word.
+_BEFORE_NAME = r"""(?:(?<=[<("'\[])|(?<=:\ )|(?<=user\ )|(?<=recipient\ )|(?<=account\ )|(?<=mailbox\ )|(?<=address\ ))"""
 _REPEATED = re.compile(r"…(?:[\s.:/_=-]*…)+")
 
 
@@ -45,8 +52,14 @@ def failure_reason(error: str, recipients: Iterable[str] = ()) -> str:
     text = " ".join(error[:_MAX_ERROR_LENGTH].split())
     if match := _PYTHON_SMTP_ERROR.search(text):
         text = f"{match[1]} {match[3]}"
+    for name in sorted({address.rpartition("@")[0].lower() for address in recipients} - _REPLY_WORDS):
+        text = _replace_name(text, re.escape(name), is_word=name.isalpha())
     text = _PARTS.sub(lambda match: match["kept"] or "…", text)
-    names = {address.rpartition("@")[0].lower() for address in recipients} - _REPLY_WORDS
-    if names := {re.escape(name) for name in names if len(name) > 1}:
-        text = re.sub(rf"(?<![\w…])(?:{'|'.join(sorted(names))})(?!\w)", "…", text, flags=re.IGNORECASE)
     return _REPEATED.sub("…", text).strip()[:MAX_REASON_LENGTH] or NO_REPLY
+
+
+def _replace_name(text: str, name: str, *, is_word: bool) -> str:
+    """Replace a local part. `name` is escaped for the pattern."""
+    anywhere = rf"(?<![\w…]){name}(?!\w)"
+    named = rf"{_BEFORE_NAME}{name}(?!\w)|(?<!\w){name}(?=\.\.\.)"
+    return re.sub(named if is_word else anywhere, "…", text, flags=re.IGNORECASE | re.VERBOSE if is_word else re.IGNORECASE)

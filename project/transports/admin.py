@@ -12,6 +12,8 @@ from project.transports.models import MailboxMessage
 class MailboxMessageAdmin(StoredMessageAdmin):
     """Lists the messages in the embedded mailbox, and shows each message as an email client does."""
 
+    page_title = "Mailbox"
+
     list_display = ("subject_line", "sender", "to", "received_at")
     list_display_links = ("subject_line",)
     change_form_template = "admin/transports/mailboxmessage/mailbox_message.html"

@@ -28,17 +28,24 @@ def send(page: Page, url: str, **fields: Any) -> str:
 
 def post(page: Page, url: str, path: str, body: Any) -> Any:
     """Send a POST request to the API with the page's session. Return the decoded response body."""
+    return call_api(page, url, "POST", path, body)
+
+
+def call_api(page: Page, url: str, method: str, path: str, body: Any) -> Any:
+    """Send a request to the API with the page's session. Return the decoded response body."""
     cookies = {str(cookie.get("name")): str(cookie.get("value")) for cookie in page.context.cookies()}
     headers = {"X-CSRFToken": cookies["csrftoken"], "Origin": url}
-    response = httpx.post(url + path, json=body, cookies=cookies, headers=headers, timeout=WAIT_TIMEOUT_SECONDS)
+    response = httpx.request(method, url + path, json=body, cookies=cookies, headers=headers, timeout=WAIT_TIMEOUT_SECONDS)
     return response.raise_for_status().json()
 
 
-def accessibility_violations(page: Page) -> list[str]:
-    """Return the serious and critical violations that axe-core finds on the page."""
+def accessibility_violations(page: Page, rules: list[str] | None = None) -> list[str]:
+    """Return the violations of any impact that axe-core finds on the page, of all rules or only of `rules`."""
     page.evaluate(AXE)
     # New entries are highlighted by an animation, and axe-core judges contrast by the current colors.
     page.evaluate("Promise.allSettled(document.getAnimations().map((animation) => animation.finished))")
-    found: list[dict[str, Any]] = page.evaluate("axe.run(document, {preload: false}).then((results) => results.violations)")
-    violations = [each for each in found if each["impact"] in ("serious", "critical")]
+    options = {"preload": False, "resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    violations: list[dict[str, Any]] = page.evaluate(
+        "(options) => axe.run(document, options).then((run) => run.violations)", options
+    )
     return [f"{each['id']}: {node['html'][:200]}" for each in violations for node in each["nodes"]]

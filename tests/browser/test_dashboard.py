@@ -1,7 +1,6 @@
 """The dashboard: live events, stats, the chart, search, reconnects and bulk retries."""
 
 import re
-from typing import Literal
 
 import pytest
 
@@ -174,19 +173,6 @@ def test_shows_the_progress_of_a_bulk_retry(browser: Browser, start: StartServer
         expect(page.locator(".summary")).to_have_text("100 of 100 done: 100 sent.", timeout=2 * WAIT_TIMEOUT_SECONDS * 1000)
         expect(page.locator(".progress-emails .status-sent")).to_have_count(100)
         assert accessibility_violations(page) == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1200])
-def test_the_dashboard_is_accessible(dashboard: Page, server: Server, width: int, scheme: Literal["light", "dark"]) -> None:
-    dashboard.set_viewport_size({"width": width, "height": 844})
-    dashboard.emulate_media(color_scheme=scheme)
-    send(dashboard, server.url, to="bounce@simulator.test")
-    expect(dashboard.locator("#failures")).to_contain_text("No such mailbox")
-    dashboard.locator("#events li").first.evaluate("entry => Promise.all(entry.getAnimations().map(each => each.finished))")
-
-    assert accessibility_violations(dashboard) == []
-    assert dashboard.evaluate("document.documentElement.scrollWidth") == width
 
 
 def test_the_chart_follows_the_theme(dashboard: Page) -> None:

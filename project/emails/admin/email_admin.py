@@ -59,7 +59,7 @@ class EmailChangeList(KeysetChangeList):
 class EmailAdmin(EmailActionsAdmin):
     """Submitted emails."""
 
-    list_display = ("subject_line", "status_badge", "to_line", "reason_line", "created_by", "created")
+    list_display = ("subject_line", "status_badge", "to_line", "reason_line", "created")
     list_display_links = ("subject_line",)
     list_filter = (StatusFilter, ReasonFilter, OwnerFilter, DayFilter, TagFilter)
     search_fields = ("id",)
@@ -115,16 +115,13 @@ class EmailAdmin(EmailActionsAdmin):
         """Return the reason of the last failure."""
         return email.reason
 
-    @admin.display(description="created by", empty_value="")
-    def created_by(self, email: Email) -> str:
-        """Return the name of the API key or user that created the email."""
-        return str(getattr(email, "owner_name", email.owner))
-
     @admin.display(description="created")
     def created(self, email: Email) -> str:
-        """Return the local date and time in two elements, so that a narrow column can wrap between them."""
+        """Return the local date and time, and the name of the API key or user, in elements between which a line can break."""
         day, time = f"{timezone.localtime(email.created_at):%Y-%m-%d %H:%M:%S}".split()
-        return format_html("<time>{}</time> <time>{}</time>", day, time)
+        owner = getattr(email, "owner_name", email.owner)
+        by = format_html(' <span class="quiet">by {}</span>', owner) if owner else ""
+        return format_html("<time>{}</time> <time>{}</time>{}", day, time, by)
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
         """Return False: users can cancel emails, but not delete them."""

@@ -237,9 +237,9 @@ def test_an_unavailable_relay_is_a_reason(claim: Claim) -> None:
 def test_a_partly_sent_email_has_the_reason_of_the_rejected_recipient() -> None:
     (email,) = claimed(1, ADA, BOB)
 
-    record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(550, "5.7.1 bob is blocked")}))
+    record(email, SendResult(reply=Reply(250, "Accepted"), rejections={BOB: Reply(550, "5.7.1 User bob is blocked")}))
 
-    assert (email.status, email.reason) == (Status.SENT, "550 5.7.1 … is blocked")
+    assert (email.status, email.reason) == (Status.SENT, "550 5.7.1 User … is blocked")
 
 
 # Events

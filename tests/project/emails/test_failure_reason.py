@@ -45,10 +45,25 @@ def test_keeps_codes_apart(first: str, second: str) -> None:
     assert failure_reason(first) != failure_reason(second)
 
 
-def test_replaces_the_local_part_of_a_recipient() -> None:
-    reasons = {failure_reason(f"550 {name}... User unknown", [f"{name}@example.com"]) for name in ("ada", "grace.h", "user")}
+@pytest.mark.parametrize(
+    "error",
+    [
+        "550 {}... User unknown",
+        "550 5.1.1 User {} unknown",
+        "550 Unknown recipient: {}",
+        '550 Mailbox "{}" does not exist',
+        "550 No such user ({})",
+    ],
+)
+def test_replaces_the_local_part_of_a_recipient(error: str) -> None:
+    reasons = {failure_reason(error.format(name), [f"{name}@example.com"]) for name in ("ada", "Grace", "joe.h", "x+1")}
 
-    assert reasons == {"550 …... User unknown", "550 user... User unknown"}
+    assert reasons == {error.format("…")}
+
+
+def test_keeps_a_word_that_is_also_a_local_part() -> None:
+    assert failure_reason("452 Mailbox full", ["full@example.com"]) == "452 Mailbox full"
+    assert failure_reason("554 Look at the policy", ["policy@example.com"]) == "554 Look at the policy"
 
 
 def test_the_length_is_limited() -> None:
