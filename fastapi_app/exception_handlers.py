@@ -28,6 +28,7 @@ from project.emails.actions import EmailNotCancelable, EmailNotReschedulable, Em
 from project.emails.idempotency import IdempotencyKeyReused
 from project.emails.resend import EmailNotResendable
 from project.emails.selectors import EmailNotFound
+from project.emails.submit import EmailTooLarge
 from project.errors import DomainError, RetryLater
 from project.limits.connection_slots import TooManyConnections
 from project.limits.rate_limits import RateLimited
@@ -51,6 +52,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     EmailNotReschedulable: 409,
     EmailNotResendable: 409,
     EmailNotRetryable: 409,
+    EmailTooLarge: 422,
     IdempotencyKeyReused: 422,
     LockedOut: 429,
     QuotaExceeded: 429,

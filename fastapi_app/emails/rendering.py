@@ -11,6 +11,7 @@ from project.bridge.database.read_transactions import run_lookup
 from project.bridge.database.transactions import run_in_thread
 from project.emails.mime.builder import Draft
 from project.mail_templates.liquid import TemplateInvalid
+from project.mail_templates.render_budget import RequestBudget
 from project.mail_templates.store import LoadedTemplate, load_templates
 
 MAX_RENDERED_CHARACTERS = 64 * 1024 * 1024  # output of the templates of one request
@@ -32,9 +33,9 @@ async def render_emails(emails: Mapping[Location, EmailIn]) -> list[RenderedEmai
     """Render the emails, in order. Raises `RequestValidationError` with the location of the email that cannot be rendered."""
     slugs = {email.template for email in emails.values() if email.template is not None}
     templates = await run_lookup(load_templates, slugs) if slugs else {}
-    rendered, size = [], 0
+    rendered, size, budget = [], 0, RequestBudget()
     for location, email in emails.items():
-        result = await _render(email, templates, location)
+        result = await _render(email, templates, location, budget)
         size += len(result.draft.text or "") + len(result.draft.html or "") if result.template_id else 0
         if size > MAX_RENDERED_CHARACTERS:
             message = f"The rendered emails are larger than {MAX_RENDERED_CHARACTERS} characters."
@@ -43,7 +44,9 @@ async def render_emails(emails: Mapping[Location, EmailIn]) -> list[RenderedEmai
     return rendered
 
 
-async def _render(email: EmailIn, templates: dict[str, LoadedTemplate], location: Location) -> RenderedEmail:
+async def _render(
+    email: EmailIn, templates: dict[str, LoadedTemplate], location: Location, budget: RequestBudget
+) -> RenderedEmail:
     if email.template is None:
         return RenderedEmail(email.draft())
     if email.template not in templates:
@@ -52,7 +55,7 @@ async def _render(email: EmailIn, templates: dict[str, LoadedTemplate], location
     overrides = {part: text for part in PARTS if (text := getattr(email, part))}  # parts in the request override the template
     with _as_validation_error(location):
         # One thread call per email, so that a large batch alternates with the emails of other requests.
-        parts = await run_in_thread(template.render, email.variables, without=overrides)
+        parts = await run_in_thread(template.render, email.variables, without=overrides, request=budget)
     draft = replace(email.draft(), **{part: overrides.get(part, getattr(parts, part)) for part in PARTS})
     return RenderedEmail(draft, template.template_id)
 

@@ -26,6 +26,7 @@ from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, openapi_
 from fastapi_app.events.schemas import EventList
 from fastapi_app.fields import Storable
 from fastapi_app.pagination import Limit
+from project.api_keys.quota import check_quota
 from project.auth.principal import Principal
 from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
 from project.bridge.database.transactions import run_in_transaction
@@ -63,7 +64,10 @@ LINKED_OPERATIONS = ("get_email", "list_email_events", "cancel_email", "retry_em
 LINKS = {name: {"operationId": name, "parameters": {"email_id": "$response.body#/id"}} for name in LINKED_OPERATIONS}
 SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = openapi_errors(400, 401, 403, 413) | {
     202: {"headers": {"Idempotent-Replayed": REPLAYED_HEADER}},
-    422: {"model": ValidationErrorBody | ErrorBody, "description": "Validation error, or `idempotency_key_reused`"},
+    422: {
+        "model": ValidationErrorBody | ErrorBody,
+        "description": "Validation error, `email_too_large` or `idempotency_key_reused`",
+    },
 }
 SUBMIT_ONE_RESPONSES = SUBMIT_RESPONSES | {202: {**SUBMIT_RESPONSES[202], "links": LINKS}}
 
@@ -85,8 +89,9 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     principal.require_sender(addr_spec(email.sender))
     idempotency = await read_idempotency(key, email)
     # A replay must not render the template, because a template that has changed since the first request could fail.
-    earlier = await _find_earlier(principal, idempotency) if email.template is not None else None
+    earlier = await _find_earlier(principal, idempotency) if email.is_expensive() else None
     if earlier is None:
+        await _check_quota(principal, 1 if email.is_expensive() else 0)
         (rendered,) = await render_emails({("body",): email})
         result = await submission.submit(_new_email(email, rendered, principal, idempotency))
     else:
@@ -113,6 +118,7 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
     idempotency = await read_idempotency(key, batch)
     results = await _find_earlier(principal, idempotency)
     if results is None:
+        await _check_quota(principal, len(batch.emails))
         rendered = await render_emails({("body", "emails", index): email for index, email in enumerate(batch.emails)})
         new_emails = [_new_email(email, each, principal) for email, each in zip(batch.emails, rendered, strict=True)]
         results = await submission.submit_batch(new_emails, idempotency=idempotency)
@@ -208,6 +214,12 @@ async def _find_earlier(principal: Principal, idempotency: Idempotency | None) -
     if idempotency is None:
         return None
     return await run_lookup(find_earlier_response, principal.owner_id, idempotency, now=datetime.now(UTC))
+
+
+async def _check_quota(principal: Principal, count: int) -> None:
+    """Reject emails beyond the quota before the work of rendering and building. They are counted when they are stored."""
+    if principal.quota_key is not None and count:
+        await run_lookup(check_quota, principal.quota_key, count, now=datetime.now(UTC))
 
 
 def _new_email(email: EmailIn, rendered: RenderedEmail, principal: Principal, idempotency: Idempotency | None = None) -> NewEmail:

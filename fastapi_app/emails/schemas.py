@@ -32,6 +32,7 @@ from project.emails.status import Status
 MAX_ATTACHMENTS = 1000
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # of all attachments of an email together, decoded
 MAX_BATCH_SIZE = 1000
+EXPENSIVE_LENGTH = 8 * 1024  # characters of text and HTML
 
 EXAMPLE: dict[str, JsonValue] = {
     "from": "Shop <shop@example.com>",
@@ -119,6 +120,11 @@ class EmailIn(RequestModel):
         if sum(len(attachment.content) for attachment in self.attachments) > MAX_ATTACHMENT_BYTES:
             raise ValueError(f"All attachments together can have up to {MAX_ATTACHMENT_BYTES} bytes.")
         return self
+
+    def is_expensive(self) -> bool:
+        """Return whether the email takes so much work that its quota is checked first."""
+        length = len(self.html or "") + len(self.text or "")
+        return self.template is not None or bool(self.attachments) or length > EXPENSIVE_LENGTH
 
     def draft(self) -> Draft:
         """Return the content of the email, for the MIME builder."""

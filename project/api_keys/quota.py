@@ -27,12 +27,22 @@ def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
     # One statement checks and counts, so that a concurrent request waits for the row lock and sees the new count.
     if keys.filter(quota_used__lte=F("daily_quota") - count).update(quota_used=F("quota_used") + count):
         return
-    key = keys.first()
-    if key is None or key.daily_quota is None:
-        return
-    reset_at = datetime.combine((key.quota_day or now.date()) + ONE_DAY, time.min, UTC)
-    raise QuotaExceeded(
-        f"Daily quota exceeded: this API key may send {key.daily_quota} emails per day and has sent {key.quota_used} today.",
+    if (key := keys.first()) is not None:
+        raise _quota_exceeded(key, now)
+
+
+def check_quota(key_id: int, count: int, *, now: datetime) -> None:
+    """Raise `QuotaExceeded` if the key may not send as many emails now. Counts nothing: `consume_quota` decides."""
+    key = ApiKey.objects.filter(pk=key_id, daily_quota__gte=0).first()
+    if key is not None and emails_counted_today(key, now=now) + count > (key.daily_quota or 0):
+        raise _quota_exceeded(key, now)
+
+
+def _quota_exceeded(key: ApiKey, now: datetime) -> QuotaExceeded:
+    reset_at = datetime.combine(max(key.quota_day or now.date(), now.date()) + ONE_DAY, time.min, UTC)
+    sent = emails_counted_today(key, now=now)
+    return QuotaExceeded(
+        f"Daily quota exceeded: this API key may send {key.daily_quota} emails per day and has sent {sent} today.",
         retry_after=(reset_at - now).total_seconds(),
     )
 

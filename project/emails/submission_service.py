@@ -1,6 +1,6 @@
 """Entry point of the application for new emails. MIME is built outside the transaction, and concurrent callers share commits."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from project.bridge.background.thread_pool import ThreadPool
@@ -8,9 +8,19 @@ from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
 from project.emails.submission_result import SubmissionResult
-from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
+from project.emails.submit import (
+    MAX_BATCH_BYTES,
+    EmailTooLarge,
+    NewEmail,
+    PreparedEmail,
+    prepare_email,
+    submit_batch,
+    submit_emails,
+)
 
 MAX_INLINE_SIZE = 64 * 1024  # characters and bytes; building a smaller email takes less time than passing it to a thread
+MAX_CHUNK_LENGTH = 50  # emails of a batch that one thread call builds
+HTML_WEIGHT = 8  # inlining CSS and making a text takes longer than encoding
 ATTACHMENT_OVERHEAD = 100  # counted for each attachment in addition to its content
 
 
@@ -26,7 +36,7 @@ class SubmissionService:
     async def submit(self, new_email: NewEmail) -> SubmissionResult:
         """Queue an email. The email is committed when this method returns.
 
-        Raises `IdempotencyKeyReused`, `QuotaExceeded`, and `OperationalError` if the database takes too long.
+        Raises `EmailTooLarge`, `IdempotencyKeyReused`, `QuotaExceeded`, and `OperationalError` if the database takes too long.
         """
         now = datetime.now(UTC)
         if _size_of(new_email) < MAX_INLINE_SIZE:
@@ -40,7 +50,12 @@ class SubmissionService:
     ) -> list[SubmissionResult]:
         """Queue emails, all or none. They are committed when this method returns. Raises the same exceptions as `submit`."""
         now = datetime.now(UTC)
-        prepared = await self._threads.run(lambda: [prepare_email(each, now=now) for each in new_emails])
+        prepared, size = list[PreparedEmail](), 0
+        for chunk in _chunks(new_emails):  # one thread call per chunk, so that a large batch alternates with other emails
+            prepared += await self._threads.run(_prepare_chunk, chunk, first_index=len(prepared), now=now)
+            size += sum(each.size for each in prepared[-len(chunk) :])
+            if size > MAX_BATCH_BYTES:
+                raise EmailTooLarge(f"The encoded emails of the batch have more than {MAX_BATCH_BYTES} bytes together.")
         return await run_in_transaction(submit_batch, prepared, idempotency=idempotency)
 
     def close(self) -> None:
@@ -48,14 +63,36 @@ class SubmissionService:
         self._threads.close()
 
 
+def _chunks(new_emails: Sequence[NewEmail]) -> Iterator[list[NewEmail]]:
+    chunk, size = list[NewEmail](), 0
+    for each in new_emails:
+        chunk.append(each)
+        size += _size_of(each)
+        if size >= MAX_INLINE_SIZE or len(chunk) == MAX_CHUNK_LENGTH:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _prepare_chunk(chunk: list[NewEmail], *, first_index: int, now: datetime) -> list[PreparedEmail]:
+    prepared = []
+    for index, each in enumerate(chunk, start=first_index):
+        try:
+            prepared.append(prepare_email(each, now=now))
+        except EmailTooLarge as error:
+            raise EmailTooLarge(f"Email {index}: {error.detail}") from error
+    return prepared
+
+
 def _size_of(new_email: NewEmail) -> int:
     draft = new_email.draft
     files = sum(ATTACHMENT_OVERHEAD + len(attachment.content) for attachment in draft.attachments)
-    return len(draft.text or "") + len(draft.html or "") + files
+    return len(draft.text or "") + HTML_WEIGHT * len(draft.html or "") + files
 
 
 def _stored_size(prepared: PreparedEmail) -> int:
-    return len(prepared.content) + len(prepared.email.text) + len(prepared.email.html)
+    return prepared.size
 
 
 def _locked_row(prepared: PreparedEmail) -> Hashable:

@@ -17,9 +17,18 @@ from project.emails.mime.headers import addr_spec, remove_misleading_characters
 from project.emails.models import Email, RawMessage, Recipient, Tag
 from project.emails.status import Status
 from project.emails.submission_result import SubmissionResult
+from project.errors import DomainError
 from project.events.log import append_events, build_event
 
+MAX_MESSAGE_BYTES = 25 * 1024 * 1024  # of an encoded message; Gmail and many relays accept no more
+MAX_BATCH_BYTES = 128 * 1024 * 1024  # of all encoded messages of a batch, with their texts
 MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends lines no longer than this
+
+
+class EmailTooLarge(DomainError):
+    """The encoded message, or all encoded messages of a batch, are larger than the maximum."""
+
+    code = "email_too_large"
 
 
 @dataclass(frozen=True)
@@ -44,9 +53,17 @@ class PreparedEmail:
     idempotency: Idempotency | None
     quota_key: int | None = None
 
+    @property
+    def size(self) -> int:
+        """Return the bytes of the message, plus the characters of its texts."""
+        return len(self.content) + len(self.email.text) + len(self.email.html)
+
 
 def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
-    """Build the row and the MIME bytes. Needs no database, so the slow work can be done before the transaction."""
+    """Build the row and the MIME bytes. Needs no database, so the slow work can be done before the transaction.
+
+    Raises `EmailTooLarge`.
+    """
     draft, email_id = new_email.draft, uuid7()
     is_scheduled = new_email.scheduled_at is not None and new_email.scheduled_at > now
     email = Email(
@@ -71,6 +88,8 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
     )
     date = email.next_attempt_at or now  # never in the past
     content = build_message(draft, message_id=email.message_id, date=date)
+    if len(content) > MAX_MESSAGE_BYTES:
+        raise EmailTooLarge(f"The encoded email has more than {MAX_MESSAGE_BYTES} bytes.")
     return PreparedEmail(email, content, new_email.idempotency, new_email.quota_key)
 
 

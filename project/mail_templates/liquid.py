@@ -13,7 +13,7 @@ from liquid.exceptions import LiquidError, LiquidSyntaxError, ResourceLimitError
 
 from project.emails.mime.headers import check_displayed
 from project.errors import DomainError
-from project.mail_templates.render_budget import OBJECT_SIZE, RenderBudget
+from project.mail_templates.render_budget import OBJECT_SIZE, RenderBudget, RequestBudget
 from project.mail_templates.sandbox import SandboxedContext, SandboxedEnvironment
 
 MAX_VARIABLES_SIZE = 1024 * 1024  # characters of all variables together
@@ -58,9 +58,11 @@ class CompiledTemplate:
             with _as_template_error(part, source):
                 self._templates[part] = (_HTML_ENVIRONMENT if part == "html" else _TEXT_ENVIRONMENT).compile(source)
 
-    def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> EmailParts:
+    def render(
+        self, variables: Mapping[str, object], *, without: Collection[str] = (), request: RequestBudget | None = None
+    ) -> EmailParts:
         """Render all parts, except the parts in `without`, with one shared budget. Raises `TemplateInvalid`."""
-        budget = RenderBudget()
+        budget = RenderBudget(request)
         return EmailParts(**{part: self._render_part(part, variables, budget) for part in self._templates if part not in without})
 
     def _render_part(self, part: str, variables: Mapping[str, object], budget: RenderBudget) -> str:

@@ -10,6 +10,7 @@ from liquid.exceptions import ResourceLimitError
 from liquid.filter import flatten
 
 MAX_STEPS = 100_000  # a node, a lookup and a filter call are one step each, plus steps for the size of their values
+MAX_STEPS_PER_REQUEST = 5_000_000  # of all emails of a batch together
 STEP_SIZE = 250  # characters of a value that count as one more step
 MAX_TOTAL_CHARACTERS = 8 * 1024 * 1024  # characters that all filters and outputs produce together
 MAX_VALUE_SIZE = 256 * 1024  # characters of one filter's input or output
@@ -18,18 +19,31 @@ MAX_NUMBER_BITS = 256
 MAX_DATE_LENGTH = 100  # characters
 
 
+class RequestBudget:
+    """The steps that all renderings of one request may still use."""
+
+    def __init__(self) -> None:
+        self.steps_left = MAX_STEPS_PER_REQUEST
+
+
 class RenderBudget:
     """The steps and the characters that one rendering may still use."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: RequestBudget | None = None) -> None:
+        self._request = request or RequestBudget()
         self._steps_left = MAX_STEPS
         self._characters_left = MAX_TOTAL_CHARACTERS
 
     def count_step(self, token: Token | None = None, *, size: int = 0) -> None:
         """Count one step that handles values of `size` characters. Raises `ResourceLimitError` if there are too many steps."""
-        self._steps_left -= 1 + size // STEP_SIZE
+        steps = 1 + size // STEP_SIZE
+        self._steps_left -= steps
+        self._request.steps_left -= steps
         if self._steps_left < 0:
             raise ResourceLimitError(f"rendering takes more than {MAX_STEPS} steps", token=token)
+        if self._request.steps_left < 0:
+            message = f"rendering all emails of this request takes more than {MAX_STEPS_PER_REQUEST} steps"
+            raise ResourceLimitError(message, token=token)
 
     def consume(self, characters: int, token: Token | None = None) -> None:
         """Count characters that are produced. Raises `ResourceLimitError` if the total is too large."""

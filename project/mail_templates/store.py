@@ -13,6 +13,7 @@ from django.dispatch import Signal
 from project.errors import DomainError
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.models import Template
+from project.mail_templates.render_budget import RequestBudget
 
 template_saved = Signal()  # sent with `slug` and `version`, in the transaction
 template_deleted = Signal()  # sent with `slug`, in the transaction
@@ -103,9 +104,11 @@ class LoadedTemplate:
     def _compiled(self) -> CompiledTemplate:
         return CompiledTemplate(self._sources)
 
-    def render(self, variables: Mapping[str, object], *, without: Collection[str] = ()) -> RenderedTemplate:
+    def render(
+        self, variables: Mapping[str, object], *, without: Collection[str] = (), request: RequestBudget | None = None
+    ) -> RenderedTemplate:
         """Render all parts, except the parts in `without`. Raises `TemplateInvalid`."""
-        parts = self._compiled.render(variables, without=without)
+        parts = self._compiled.render(variables, without=without, request=request)
         text, html = (
             part if source else None for part, source in ((parts.text, self._sources.text), (parts.html, self._sources.html))
         )

@@ -155,7 +155,9 @@ def _text_part(subtype: str, text: str) -> bytes:
     content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
     content = content if content.endswith(b"\r\n") else content + b"\r\n"
     mostly_ascii = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
-    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if mostly_ascii else ("base64", _base64(content))
+    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if mostly_ascii else ("base64", b"")
+    if not mostly_ascii or len(encoded) > 2 * len(content) + FOLD_WIDTH:  # many equals signs: each takes three characters
+        encoding, encoded = "base64", _base64(content)
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     return head.encode("ascii") + encoded
 

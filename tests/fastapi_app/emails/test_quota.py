@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 from project.api_keys.keys import create_key
 from project.api_keys.models import ApiKey
 from project.emails.models import Email
+from project.mail_templates.models import Template
 from tests.fastapi_app.conftest import bearer
 
 EMAIL = {"from": "shop@example.com", "to": "ada@example.com", "subject": "Hi", "text": "Hi"}
@@ -85,3 +86,24 @@ def test_neither_a_replayed_nor_a_rejected_batch_counts(post: Post) -> None:
 
     assert ["Idempotent-Replayed" in response.headers for response in responses] == [False, True, True]
     assert (ApiKey.objects.get().quota_used, Email.objects.count()) == (2, 2)
+
+
+@pytest.mark.parametrize("path", ["/emails", "/emails/batch"])
+def test_the_quota_is_checked_before_templates_are_rendered(post: Post, path: str) -> None:
+    Template.objects.create(slug="broken", version=1, text="{{ unknown }}")
+    broken = {"from": "shop@example.com", "to": "ada@example.com", "template": "broken"}
+    assert post(path, {"emails": [broken]} if path.endswith("batch") else broken).status_code == 422
+    ApiKey.objects.update(daily_quota=0)
+
+    assert_exceeded(post(path, {"emails": [broken]} if path.endswith("batch") else broken))
+
+
+def test_a_replay_with_a_file_needs_no_quota(post: Post) -> None:
+    email = EMAIL | {"attachments": [{"filename": "a.txt", "content": "aGk="}]}
+    first = post("/emails", email, **{"Idempotency-Key": "order-42"})
+    ApiKey.objects.update(daily_quota=0)
+
+    again = post("/emails", email, **{"Idempotency-Key": "order-42"})
+
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert_exceeded(post("/emails", email))

@@ -413,3 +413,24 @@ def test_rejects_an_invalid_api_key(client: TestClient, key: str) -> None:
     response = client.get("/api/emails", headers=bearer(key))
 
     assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.parametrize(
+    ("limit", "path", "detail"),
+    [
+        ("project.emails.submit.MAX_MESSAGE_BYTES", "", "The encoded email has more than 2000 bytes."),
+        ("project.emails.submit.MAX_MESSAGE_BYTES", "/batch", "Email 1: The encoded email has more than 2000 bytes."),
+        ("project.emails.submission_service.MAX_BATCH_BYTES", "/batch", "more than 2000 bytes together"),
+    ],
+)
+def test_rejects_emails_that_are_too_large_when_encoded(
+    client: TestClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch, limit: str, path: str, detail: str
+) -> None:
+    monkeypatch.setattr(limit, 2000)
+    large = BODY | {"html": "x" * 3000}
+
+    response = client.post(f"/api/emails{path}", json={"emails": [BODY, large]} if path else large, headers=headers)
+
+    assert (response.status_code, response.json()["code"]) == (422, "email_too_large")
+    assert detail in response.json()["detail"]
+    assert not Email.objects.exists()

@@ -316,6 +316,21 @@ def test_a_batch_error_names_the_index_and_no_email_is_sent(
     assert not Email.objects.exists()
 
 
+def test_rejects_a_batch_that_takes_too_many_steps(
+    client: TestClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.mail_templates.render_budget.MAX_STEPS_PER_REQUEST", 500)
+    client.put("/api/templates/welcome", json={"text": "{% for i in (1..100) %}{{ i }}{% endfor %}"}, headers=headers)
+
+    sent = client.post("/api/emails", json=EMAIL, headers=headers)
+    batch = client.post("/api/emails/batch", json={"emails": [EMAIL] * 5}, headers=headers)
+
+    (problem,) = batch.json()["detail"]
+    assert (sent.status_code, batch.status_code, problem["type"]) == (202, 422, "template_limit")
+    assert "all emails of this request" in problem["msg"]
+    assert (problem["loc"][:2], Email.objects.count()) == (["body", "emails"], 1)
+
+
 def test_rejects_a_batch_that_renders_to_too_much_text(client: TestClient, headers: dict[str, str]) -> None:
     client.put("/api/templates/welcome", json={"text": "{{ a }}" * 1000}, headers=headers)
     email = EMAIL | {"variables": {"a": "a" * 1000}}

@@ -191,7 +191,14 @@ def test_a_text_survives_the_round_trip(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "encoding"),
-    [("", "quoted-printable"), ("H", "quoted-printable"), ("Hi", "quoted-printable"), ("aé", "base64"), ("Zoë", "base64")],
+    [
+        ("", "quoted-printable"),
+        ("H", "quoted-printable"),
+        ("Hi", "quoted-printable"),
+        ("aé", "base64"),
+        ("Zoë", "base64"),
+        ("=" * 500, "base64"),
+    ],
 )
 def test_encodes_a_mostly_ascii_text_as_quoted_printable(text: str, encoding: str) -> None:
     raw = build_message(replace(DRAFT, text=text), message_id=MESSAGE_ID, date=DATE)
