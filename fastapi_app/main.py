@@ -18,6 +18,7 @@ from fastapi_app.events.routes import sockets
 from fastapi_app.examples import routes as examples
 from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
 from fastapi_app.health import routes as health
+from fastapi_app.health.readiness import ReadinessChecks
 from fastapi_app.openapi import INFO, TAGS, add_openapi
 from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.public_redirects import PublicRedirectMiddleware
@@ -91,6 +92,7 @@ def create_app() -> FastAPI:
         middleware=[*cors_middleware(), Middleware(PublicRedirectMiddleware), Middleware(BodySizeLimitMiddleware)],
     )
     app.state.delivery_worker = create_worker()
+    app.state.readiness = ReadinessChecks(app.state.delivery_worker)
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
     app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
     app.state.bulk_action_runner = BulkActionRunner()

@@ -5,8 +5,8 @@
     lifespan             FastAPI. Daphne sends no lifespan events, so the bridge sends them.
 
 A request passes these layers, from the outside in: the lifespan, proxy headers, security headers, the router. A request to
-FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Django has its own
-middleware for hosts and HTTPS.
+FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Health probes from
+HEALTH_ALLOWED_NETWORKS skip these checks. Django has its own middleware for hosts and HTTPS.
 """
 
 import os
@@ -25,6 +25,7 @@ from fastapi_app.main import app as fastapi_app  # noqa: E402
 from project.bridge.middleware.close_codes import CloseCodeMiddleware  # noqa: E402
 from project.bridge.middleware.cross_origin import CrossOriginMiddleware  # noqa: E402
 from project.bridge.middleware.error_responses import reject_websocket  # noqa: E402
+from project.bridge.middleware.health_probes import HealthProbeMiddleware  # noqa: E402
 from project.bridge.middleware.https_only import HTTPSOnlyMiddleware  # noqa: E402
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 from project.bridge.middleware.security_headers import SecurityHeadersMiddleware  # noqa: E402
@@ -32,14 +33,16 @@ from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noq
 from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
 from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
 
-HEALTH_PROBES = ("/api/health/live", "/api/health/ready", "/api/metrics")  # paths that need no TLS for requests from this machine
+HEALTH_PATHS = ("/api/health/live", "/api/health/ready")  # need neither TLS nor an allowed host for probes
+LOCAL_PATHS = (*HEALTH_PATHS, "/api/metrics")  # need no TLS for requests from this machine
 
 django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
 fastapi_http: ASGIApp = TrustedHostMiddleware(CrossOriginMiddleware(fastapi_app))
 fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
 if settings.SECURE_SSL_REDIRECT:  # for Django's URLs, Django's SecurityMiddleware requires HTTPS
-    fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=HEALTH_PROBES)
+    fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=LOCAL_PATHS)
     fastapi_websocket = HTTPSOnlyMiddleware(fastapi_websocket)
+fastapi_http = HealthProbeMiddleware(fastapi_http, fastapi_app, paths=HEALTH_PATHS, networks=settings.HEALTH_ALLOWED_NETWORKS)
 
 
 async def router(scope: Scope, receive: Receive, send: Send) -> None:

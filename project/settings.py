@@ -18,6 +18,8 @@ ALLOWED_HOSTS = [*ENV.allowed_hosts, *([ENV.public_host] if ENV.public_host else
 CSRF_TRUSTED_ORIGINS = [*ENV.csrf_trusted_origins, *([ENV.public_url] if ENV.public_url else [])]
 CORS_ORIGINS = ENV.cors_origins
 TRUSTED_PROXIES = ENV.trusted_proxies  # for Django and FastAPI: see project.bridge.middleware.proxy_headers
+HEALTH_ALLOWED_NETWORKS = ENV.health_allowed_networks
+READY_MAX_QUEUE_AGE = ENV.ready_max_queue_age
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [

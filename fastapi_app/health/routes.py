@@ -1,14 +1,16 @@
 """Health and metrics, for operators."""
 
-from fastapi import APIRouter, Depends, Response, status
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response, status
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fastapi_app.api_route import ApiRoute
-from fastapi_app.dependencies import EventStreamDep, WorkerDep
+from fastapi_app.dependencies import EventStreamDep
 from fastapi_app.error_responses import openapi_non_json_errors
 from fastapi_app.health.metrics import QueueCollector, render_metrics, require_metrics_access
-from fastapi_app.health.readiness import run_health_checks
+from fastapi_app.health.readiness import ReadinessChecks
 from fastapi_app.health.schemas import Liveness, Readiness
 from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
 from project.bridge.database.read_transactions import run_in_read_transaction
@@ -16,31 +18,42 @@ from project.delivery.queue_stats import read_queue_stats
 
 router = APIRouter(route_class=ApiRoute, tags=["health"])
 
+
+def get_readiness_checks(request: Request) -> ReadinessChecks:
+    """Return the application's readiness checks."""
+    checks: ReadinessChecks = request.app.state.readiness
+    return checks
+
+
+ReadinessDep = Annotated[ReadinessChecks, Depends(get_readiness_checks)]
 METRICS_RESPONSE = {
     "content": {"text/plain": {"schema": {"type": "string", "examples": ['mailrail_emails{status="queued"} 2.0']}}}
 }
 
 
+@router.head("/health/live", include_in_schema=False, dependencies=NO_UNKNOWN_QUERY)
 @router.get("/health/live", summary="Check liveness", operation_id="get_liveness", dependencies=NO_UNKNOWN_QUERY)
 async def live() -> Liveness:
     """Return 200 while the process can respond."""
     return Liveness()
 
 
+@router.head("/health/ready", include_in_schema=False, dependencies=NO_UNKNOWN_QUERY)
 @router.get(
     "/health/ready",
     summary="Check readiness",
     operation_id="get_readiness",
     dependencies=NO_UNKNOWN_QUERY,
+    response_model_exclude_none=True,
     responses={503: {"model": Readiness}},
 )
-async def ready(worker: WorkerDep, response: Response) -> Readiness:
-    """Return 200 if all checks pass, otherwise 503. The body contains the result of each check."""
-    checks = await run_health_checks(worker)
-    if set(checks.values()) == {"ok"}:
-        return Readiness(status="ok", checks=checks)
+async def ready(readiness: ReadinessDep, response: Response) -> Readiness:
+    """Return 200 if emails are accepted and delivered, otherwise 503. The body contains the result of each check."""
+    report = await readiness.run()
+    if report.is_ready:
+        return Readiness(status="degraded" if report.is_degraded else "ok", checks=report.checks, warning=report.warning)
     response.status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    return Readiness(status="unavailable", checks=checks)
+    return Readiness(status="unavailable", checks=report.checks, warning=report.warning)
 
 
 @router.get(

@@ -1,4 +1,4 @@
-"""Delivery workers: their heartbeats, and the relay outages that they have detected."""
+"""Tables of delivery: heartbeats of the workers, relay outages that they have detected, and the readiness check's probe."""
 
 from django.db import models
 
@@ -28,3 +28,12 @@ class RelayOutage(models.Model):
 
     def __str__(self) -> str:
         return self.error
+
+
+class WriteProbe(models.Model):
+    """A row that the readiness check inserts and deletes in one transaction, so this table is always empty."""
+
+    created_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.created_at:%H:%M:%S}"

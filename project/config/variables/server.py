@@ -45,6 +45,17 @@ class ServerVariables(BaseSettings):
         " Their X-Forwarded-For and X-Forwarded-Proto headers are trusted.",
     )
     api_docs: bool = Field(True, description="Serve the API documentation: /api/docs, /api/redoc and /api/openapi.json.")
+    health_allowed_networks: CommaSeparated = Field(
+        ["127.0.0.0/8", "::1", "unix"],
+        description="Addresses or networks whose requests to /api/health/live and /api/health/ready need neither HTTPS nor an"
+        " allowed host, separated by commas; unix for a Unix socket.",
+    )
+    ready_max_queue_age: float = Field(
+        600.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that the oldest due email may wait before /api/health/ready shows a warning. 0 means any time.",
+    )
     shutdown_grace: float = Field(
         25.0, ge=0, allow_inf_nan=False, description="Seconds that running work may take to finish after SIGTERM."
     )
@@ -52,7 +63,9 @@ class ServerVariables(BaseSettings):
         None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."
     )
 
-    @field_validator("allowed_hosts", "csrf_trusted_origins", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator(
+        "allowed_hosts", "csrf_trusted_origins", "cors_origins", "trusted_proxies", "health_allowed_networks", mode="before"
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
@@ -83,8 +96,8 @@ class ServerVariables(BaseSettings):
             raise ValueError("it must look like https://host")
         return url
 
-    @field_validator("trusted_proxies")
+    @field_validator("trusted_proxies", "health_allowed_networks")
     @classmethod
-    def _check_proxies(cls, value: list[str]) -> list[str]:
+    def _check_networks(cls, value: list[str]) -> list[str]:
         parse_proxies(value)
         return value

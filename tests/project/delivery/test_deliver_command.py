@@ -108,7 +108,7 @@ def test_delivers_emails_of_other_processes_and_drains_on_a_signal(
     assert "Traceback" not in process.log
 
 
-def test_a_server_with_an_external_worker_accepts_emails_and_is_healthy(start: StartServer, data: Path) -> None:
+def test_a_server_with_an_external_worker_accepts_emails_but_is_unready_until_one_runs(start: StartServer, data: Path) -> None:
     server = start(DELIVERY_WORKER="external")
 
     response = server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Hi"})
@@ -117,6 +117,6 @@ def test_a_server_with_an_external_worker_accepts_emails_and_is_healthy(start: S
     drained = manage(data, "deliver", "--drain")
 
     assert (response.status_code, before) == (200, ["queued"])
-    assert (health.status_code, health.json()["checks"]["delivery"]) == (200, "ok")
+    assert (health.status_code, health.json()["checks"]["delivery"]) == (503, "no delivery worker is running")
     assert (statuses(data), drained.stderr.count("Email sent successfully")) == (["sent"], 1)
     assert "Email sent successfully" not in server.log
