@@ -10,6 +10,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from fastapi_app.query_parameters import reject_unknown_query
 from fastapi_app.rate_limit import enforce_caller_limit
+from fastapi_app.session_activity import record_session_activity
 from project.accounts.models import User
 from project.api_keys.cache import authenticate_api_key_cached
 from project.api_keys.keys import KEY_PREFIX
@@ -20,7 +21,7 @@ from project.auth.principal import AuthFailureReason, NotAuthenticated, Principa
 from project.auth.scopes import SCOPES
 from project.auth.session_principal import authenticate_session_user
 from project.bridge.database.read_transactions import run_lookup
-from project.bridge.sessions import session_user
+from project.bridge.sessions import load_session
 from project.delivery.worker import DeliveryWorker
 from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
@@ -72,6 +73,8 @@ async def identify_caller(connection: HTTPConnection, response: Response) -> Pri
         response.headers.update(rate_limit.headers)
     if principal is not None:
         set_api_actor(principal, connection.client.host if connection.client else None)
+        if principal.kind == "session":
+            await record_session_activity(connection.state.session_request)
         response.headers["Cache-Control"] = "no-store"  # the response may contain the caller's own data
     return principal
 
@@ -90,8 +93,12 @@ async def authenticate(connection: HTTPConnection) -> Principal | None:
             await _audit(connection, rejection)
             raise rejection
         return await authenticate_bearer(connection, token)
-    user = await session_user(connection)
-    return await run_lookup(authenticate_session_user, user) if isinstance(user, User) else None
+    session = await load_session(connection)
+    if session is None or not isinstance(session.user, User):
+        return None
+    connection.state.session_request = session.request
+    expires_at = getattr(session.request.session, "expires_at", None)
+    return await run_lookup(authenticate_session_user, session.user, expires_at=expires_at)
 
 
 async def authenticate_bearer(connection: HTTPConnection, token: str) -> Principal:

@@ -53,6 +53,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "project.accounts.middleware.SessionActivityMiddleware",
     "project.audit.middleware.audit_actor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_validation.AdminInputValidationMiddleware",
@@ -170,6 +171,9 @@ STATIC_ROOT.mkdir(exist_ok=True)
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = ENV.has_tls
+SESSION_ENGINE = "project.accounts.session_store"
+SESSION_MAX_AGE, SESSION_IDLE_TIMEOUT = ENV.session_max_age, ENV.session_idle_timeout
+SESSION_COOKIE_AGE = int(SESSION_MAX_AGE.total_seconds())
 # Browsers accept a cookie whose name starts with __Host- only from this host and over TLS. So another host of the domain, or an
 # attacker on the network, cannot plant one.
 COOKIE_PREFIX = "__Host-" if ENV.has_tls else ""

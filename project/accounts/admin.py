@@ -17,6 +17,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.delegation import grantable_groups, manageable_users, permissions_held_by
 from project.accounts.models import User
+from project.accounts.reauthentication import ReauthenticationAdmin, reauthenticate_first
 from project.admin.input_validation import RestrictedLookupsAdmin
 
 PRIVILEGE_ERRORS = {
@@ -24,7 +25,7 @@ PRIVILEGE_ERRORS = {
 }
 
 
-class PrivilegeRestrictedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class PrivilegeRestrictedAdmin(ReauthenticationAdmin):
     """Admin that makes rows beyond the user's own privileges read-only."""
 
     def manageable_by(self, user: User) -> QuerySet[Any]:
@@ -57,6 +58,10 @@ class RestrictedUserAdmin(PrivilegeRestrictedAdmin, UserAdmin):  # type: ignore[
     def manageable_by(self, user: User) -> QuerySet[User]:
         """Return the users who have no permission beyond those of `user`."""
         return manageable_users(user)
+
+    def user_change_password(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Set the password of a user, if the logged-in user has entered their own password recently."""
+        return reauthenticate_first(request) or super().user_change_password(request, *args, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
         """Return Django's read-only fields, and also `is_superuser` if the logged-in user is not a superuser."""

@@ -1,12 +1,11 @@
-"""The admin site: login with an optional second factor, and the page that sets up two-factor login."""
+"""The admin site: login with an optional second factor, and the pages of the user's own account."""
 
+from collections.abc import Callable
 from typing import Any
 
-from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin import AdminSite
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.auth import update_session_auth_hash
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -15,16 +14,19 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
 from django.views.decorators.cache import never_cache
+from django.views.decorators.csrf import csrf_protect
 
+from project.accounts.account_views import reauthenticate_view, sessions_view
+from project.accounts.forms import CodeForm, LoginForm
 from project.accounts.hashing import LoginBusy
 from project.accounts.known_devices import remember_device
 from project.accounts.lockout import LockedOut, cancel_attempt, check_password, complete_attempt, lockout_of, lockout_response
 from project.accounts.login_rate_limit import limit_logins
 from project.accounts.models import User
+from project.accounts.reauthentication import reauthenticate_first
 from project.accounts.recovery_codes import count_recovery_codes
 from project.accounts.two_factor import (
     INCORRECT_CODE,
-    TwoFactorRequired,
     begin_setup,
     disable_with_code,
     finish_setup,
@@ -33,43 +35,12 @@ from project.accounts.two_factor import (
     pending_device,
     qr_code_svg,
     renew_recovery_codes,
-    require_second_factor,
     setup_key,
 )
 from project.limits.rate_limits import RateLimited
 
-CODE_LABEL = "Code from your authenticator app"
-CODE_INPUT_ATTRS = {"autocomplete": "one-time-code", "inputmode": "numeric", "maxlength": "16"}
+AccountView = Callable[[Any, HttpRequest, User], HttpResponse]
 OTHER_SESSIONS_ENDED = "You were logged out everywhere else, and your access tokens were revoked."
-
-
-class LoginForm(AdminAuthenticationForm):
-    """Django's login form with a field for the second factor."""
-
-    request: HttpRequest  # the admin always sets it
-    otp = forms.CharField(required=False, label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
-
-    def confirm_login_allowed(self, user: User) -> None:
-        """Allow staff, and with `REQUIRE_2FA` all users with permissions, so that they can set up two-factor login."""
-        if not (settings.REQUIRE_2FA and has_any_permission(user)):
-            super().confirm_login_allowed(user)
-
-    def clean(self) -> dict[str, Any]:
-        """Check the password first, and the code only if the password is correct."""
-        cleaned = super().clean()
-        user = self.get_user()
-        if isinstance(user, User):
-            try:
-                require_second_factor(self.request, user, cleaned.get("otp", "").strip())
-            except (LockedOut, TwoFactorRequired) as error:
-                raise forms.ValidationError(error.detail) from None
-        return cleaned
-
-
-class CodeForm(forms.Form):
-    """Form that asks for a code from the app, or for a recovery code."""
-
-    otp = forms.CharField(label=CODE_LABEL, widget=forms.TextInput(attrs=CODE_INPUT_ATTRS))
 
 
 class TwoFactorAdminSite(AdminSite):
@@ -113,6 +84,17 @@ class TwoFactorAdminSite(AdminSite):
             remember_device(response, request.user.get_username())
         return response
 
+    def account_view(self, view: AccountView) -> Callable[[HttpRequest], HttpResponse]:
+        """Return a view for logged-in users, which may set up two-factor login in it, or see their sessions."""
+
+        def view_if_logged_in(request: HttpRequest) -> HttpResponse:
+            user = request.user
+            if not isinstance(user, User) or not self.may_set_up_two_factor(request):
+                return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+            return view(self, request, user)
+
+        return never_cache(csrf_protect(view_if_logged_in))
+
     def password_change(  # type: ignore[override]  # the stubs only allow Django's own response
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -120,6 +102,8 @@ class TwoFactorAdminSite(AdminSite):
 
         A wrong old password counts as a failed login, so a stolen session does not allow unlimited guesses.
         """
+        if redirect_first := reauthenticate_first(request):
+            return redirect_first
         if request.method == "POST":
             if check_password(request, request.user.get_username(), request.POST.get("old_password", "")):
                 complete_attempt(request)
@@ -128,14 +112,18 @@ class TwoFactorAdminSite(AdminSite):
         return super().password_change(request, extra_context)
 
     def get_urls(self) -> list[URLResolver | URLPattern]:
-        """Return Django's URLs and the URL of the two-factor page."""
-        return [path("two-factor/", never_cache(self.two_factor_view), name="two_factor"), *super().get_urls()]
+        """Return Django's URLs and the URLs of the account pages."""
+        own = [
+            path("two-factor/", self.account_view(TwoFactorAdminSite.two_factor_view), name="two_factor"),
+            path("sessions/", self.account_view(sessions_view), name="sessions"),
+            path("reauthenticate/", self.account_view(reauthenticate_view), name="reauthenticate"),
+        ]
+        return [*own, *super().get_urls()]
 
-    def two_factor_view(self, request: HttpRequest) -> HttpResponse:
+    def two_factor_view(self, request: HttpRequest, user: User) -> HttpResponse:
         """Enable two-factor login, disable it (unless required) or renew the recovery codes. Each action requires a code."""
-        user = request.user
-        if not isinstance(user, User) or not self.may_set_up_two_factor(request):
-            return redirect_to_login(request.get_full_path(), reverse("admin:login"))
+        if redirect_first := reauthenticate_first(request):
+            return redirect_first
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
             try:

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.text import slugify
 
 from project.accounts.models import User
+from project.accounts.reauthentication import reauthenticate_first
 from project.admin.input_validation import RestrictedLookupsAdmin
 from project.api_keys.curl_example import curl_command
 from project.api_keys.forms import ApiKeyForm, RotateKeyForm, scopes_field
@@ -123,6 +124,12 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
             return scopes_field(scopes_for_user(cast("User", request.user)))
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
+    def changeform_view(self, request: HttpRequest, object_id: str | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Show the form for a new key if the user has entered the password recently, or the page of an existing key."""
+        return (reauthenticate_first(request) if object_id is None else None) or super().changeform_view(
+            request, object_id, *args, **kwargs
+        )
+
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         """Generate the key and save its row. The logged-in user becomes the owner."""
         obj.owner = cast("User", request.user)
@@ -185,6 +192,8 @@ class ApiKeyAdmin(RestrictedLookupsAdmin):
         key = self.get_key_or_404(request, object_id)
         if not self.can_rotate(request, key):
             raise PermissionDenied
+        if redirect_first := reauthenticate_first(request):
+            return redirect_first
         form = RotateKeyForm(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             context = {"key": key, "form": form, "old_secret_expires_at": self.old_secret_expires_at(key)}

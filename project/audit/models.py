@@ -12,6 +12,8 @@ class AuditAction(models.TextChoices):
     LOGGED_IN = "logged in"
     LOGGED_OUT = "logged out"
     REJECTED = "rejected"
+    SESSIONS_ENDED = "sessions ended"
+    REAUTHENTICATED = "re-authenticated"
     KEY_CREATED = "key created"
     KEY_ROTATED = "key rotated"
     KEY_REVOKED = "key revoked"

@@ -12,7 +12,9 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.lockout import client_ip, is_refused
 from project.accounts.models import User
+from project.accounts.reauthentication import reauthenticated
 from project.accounts.recovery_codes import recovery_code_used
+from project.accounts.sessions import sessions_ended
 from project.accounts.two_factor import NO_CODE, second_factor_missing
 from project.api_keys.keys import key_label
 from project.api_keys.models import ApiKey
@@ -98,6 +100,16 @@ def _on_device_change(signal: object, instance: TOTPDevice, **_kwargs: Any) -> N
         record_change(AuditAction.TWO_FACTOR_DISABLED, before.user.get_username())
     if after:
         record_change(AuditAction.TWO_FACTOR_ENABLED, after.user.get_username())
+
+
+@receiver(sessions_ended)
+def _on_sessions_ended(user: User, **_kwargs: Any) -> None:
+    record_change(AuditAction.SESSIONS_ENDED, user.get_username())
+
+
+@receiver(reauthenticated)
+def _on_reauthentication(request: HttpRequest, user: User, **_kwargs: Any) -> None:
+    _write(AuditAction.REAUTHENTICATED, user.get_username(), request)
 
 
 @receiver(post_save, sender=StaticDevice)

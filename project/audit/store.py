@@ -1,9 +1,8 @@
 """Builds and writes rows of the audit trail."""
 
-from ipaddress import ip_address as parse_ip_address
-
 from project.audit.actor import current_actor
 from project.audit.models import AuditAction, AuditEvent
+from project.limits.client_network import valid_ip_address
 
 MAX_ACTOR_LENGTH, MAX_OBJECT_LENGTH = 150, 300  # characters
 
@@ -11,7 +10,7 @@ MAX_ACTOR_LENGTH, MAX_OBJECT_LENGTH = 150, 300  # characters
 def build_audit_event(action: AuditAction, actor: str, *, ip_address: str | None = None, reason: str = "") -> AuditEvent:
     """Return an unsaved row. The actor may be untrusted input: it is truncated, and NUL, which PostgreSQL rejects, is removed."""
     name = actor.replace("\x00", "")[:MAX_ACTOR_LENGTH]
-    return AuditEvent(action=action, actor=name, reason=reason, ip_address=_valid_ip_address(ip_address))
+    return AuditEvent(action=action, actor=name, reason=reason, ip_address=valid_ip_address(ip_address))
 
 
 def record_change(action: AuditAction, changed_object: str) -> None:
@@ -25,10 +24,3 @@ def record_change(action: AuditAction, changed_object: str) -> None:
 def write_audit_events(events: list[AuditEvent]) -> None:
     """Insert the rows."""
     AuditEvent.objects.bulk_create(events)
-
-
-def _valid_ip_address(text: str | None) -> str | None:
-    try:
-        return str(parse_ip_address((text or "").partition("%")[0]))
-    except ValueError:
-        return None  # a client of a Unix socket has no IP address

@@ -18,6 +18,7 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 
 from project.accounts.lockout import cancel_attempt, check_password, complete_attempt, require_unlocked
 from project.accounts.models import User
+from project.accounts.sessions import sessions_ended
 from project.accounts.two_factor import SET_UP_TWO_FACTOR, TwoFactorRequired, must_set_up_two_factor, require_second_factor
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal, principal_for_user
 from project.auth.scopes import require_known_scopes, scopes_for_user
@@ -90,6 +91,11 @@ def revoke_access_tokens(user: User) -> None:
 def _on_logout(user: User | None, **_kwargs: Any) -> None:
     if user is not None:
         revoke_access_tokens(user)
+
+
+@receiver(sessions_ended)
+def _on_sessions_ended(user: User, **_kwargs: Any) -> None:
+    revoke_access_tokens(user)
 
 
 def _has_current_credentials(stamp: str, user: User) -> bool:

@@ -5,6 +5,7 @@ cookie with forged requests, too, so a request with an unsafe method also needs 
 fastapi, and reads `SESSION_ENGINE`, `SESSION_COOKIE_NAME` and Django's CSRF settings.
 """
 
+from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 
@@ -25,8 +26,22 @@ class CsrfFailed(Exception):
     """A request with a session cookie and an unsafe method failed Django's CSRF check. The message is Django's reason."""
 
 
+@dataclass(frozen=True)
+class DjangoSession:
+    """A logged-in, active user, and the request as a Django request with the loaded session."""
+
+    user: AbstractBaseUser
+    request: HttpRequest
+
+
 async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
-    """FastAPI dependency. Return the logged-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`.
+    """FastAPI dependency. Return the logged-in, active Django user of a request or WebSocket, or None. Raises `CsrfFailed`."""
+    session = await load_session(connection)
+    return None if session is None else session.user
+
+
+async def load_session(connection: HTTPConnection) -> DjangoSession | None:
+    """Return the session of a request or WebSocket, or None without a logged-in, active user. Raises `CsrfFailed`.
 
     The cookie of a WebSocket without an Origin header is ignored, because `WebSocketOriginMiddleware` cannot check its origin.
     All browsers send an Origin header.
@@ -42,7 +57,7 @@ async def session_user(connection: HTTPConnection) -> AbstractBaseUser | None:
         user = await run_in_transaction(_load_user, request)
     if user is not None and connection.scope["type"] == "http":
         _check_csrf(request)
-    return user
+    return None if user is None else DjangoSession(user, request)
 
 
 def django_request(connection: HTTPConnection) -> HttpRequest:

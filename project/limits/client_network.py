@@ -14,3 +14,11 @@ def rate_limit_network(address: str | None) -> str | None:
     if not isinstance(parsed, IPv6Address):
         return str(parsed)
     return str(parsed.ipv4_mapped or ip_network((parsed, IPV6_PREFIX_LENGTH), strict=False).network_address)
+
+
+def valid_ip_address(text: str | None) -> str | None:
+    """Return the IP address without a zone, or None for a Unix socket, which has no IP address."""
+    try:
+        return str(ip_address((text or "").partition("%")[0]))
+    except ValueError:
+        return None

@@ -1,4 +1,4 @@
-"""Deletes data past its retention period: the audit trail (`AUDIT_RETENTION_DAYS`), and expired counters of failed logins."""
+"""Deletes data past its retention period: the audit trail (`AUDIT_RETENTION_DAYS`), failed logins, sessions."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from project.accounts.login_counters import delete_expired_counters
+from project.accounts.sessions import delete_ended_sessions
 from project.audit.models import AuditEvent
 from project.bridge.database.transactions import run_in_transaction
 
@@ -46,6 +47,8 @@ async def prune() -> None:
     while await run_in_transaction(delete_expired_audit_events, now=timezone.now()):
         pass
     while await run_in_transaction(delete_expired_counters, now=timezone.now(), batch_size=BATCH_SIZE):
+        pass
+    while await run_in_transaction(delete_ended_sessions, now=timezone.now(), batch_size=BATCH_SIZE):
         pass
 
 

@@ -1,11 +1,15 @@
 """Variables of users, logins and the audit trail."""
 
 import re
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
+from project.config.durations import parse_duration
+
+MAX_SESSION_AGE = timedelta(days=365)
 MIN_SECRET_KEY_LENGTH = 32  # characters
 
 
@@ -21,6 +25,12 @@ class AccountVariables(BaseSettings):
         [],
         description="Earlier values of SECRET_KEY, separated by commas or line breaks, at least 32 characters each. Their"
         " sessions and tokens stay valid.",
+    )
+    session_max_age: Annotated[timedelta, NoDecode] = Field(
+        timedelta(hours=12), description="Time after a login when the session ends, such as 12h or 7d."
+    )
+    session_idle_timeout: Annotated[timedelta, NoDecode] = Field(
+        timedelta(minutes=30), description="Time without activity after which a session ends, such as 30m. 0s means unlimited."
     )
     login_max_failures: int = Field(
         10,
@@ -44,6 +54,18 @@ class AccountVariables(BaseSettings):
     admin_password: SecretStr | None = Field(
         None, min_length=1, description="Password of the first administrator. Generated and shown once if not set."
     )
+
+    @field_validator("session_max_age", "session_idle_timeout", mode="before")
+    @classmethod
+    def _parse_duration(cls, value: object) -> object:
+        return parse_duration(value, maximum=MAX_SESSION_AGE) if isinstance(value, str) else value
+
+    @field_validator("session_max_age")
+    @classmethod
+    def _check_max_age(cls, value: timedelta) -> timedelta:
+        if not value:
+            raise ValueError("it must be more than 0s")
+        return value
 
     @field_validator("secret_key_fallbacks", mode="before")
     @classmethod

@@ -85,6 +85,8 @@ def reveal(value: Any) -> Any:
         ("log_level", "INFO"),
         ("api_docs", True),
         ("secret_key_fallbacks", []),
+        ("session_max_age", timedelta(hours=12)),
+        ("session_idle_timeout", timedelta(minutes=30)),
     ],
 )
 def test_an_unset_variable_has_its_default(name: str, default: object, monkeypatch: pytest.MonkeyPatch) -> None:
