@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.contrib.sessions.models import Session
 from django.test import Client as Browser
 from django.utils import timezone
 from starlette.testclient import TestClient, WebSocketTestSession
@@ -16,7 +17,9 @@ from fastapi_app.events.reauthorization import RECHECK_INTERVAL_SECONDS
 from project.accounts.models import User
 from project.api_keys.keys import create_key, revoke_key
 from project.api_keys.models import ApiKey
+from project.auth.credential_changes import credentials_changed
 from project.bridge.database.transactions import call_in_transaction
+from tests.conftest import PASSWORD
 from tests.fastapi_app.conftest import LogIn, bearer
 from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed
 
@@ -158,3 +161,36 @@ def test_closes_when_the_user_is_deleted(session_websocket: WebSocketTestSession
 
     # The code is 4403 if the check runs after the user's permissions are deleted but before the user is deleted.
     assert close_code(session_websocket) in (4401, 4403)
+
+
+@committed
+def test_closes_when_the_session_ends_without_activity(session_websocket: WebSocketTestSession) -> None:
+    Session.objects.update(expire_date=timezone.now() + timedelta(seconds=0.5))
+    credentials_changed.send()  # so that the stream learns of the new time at once
+
+    assert close_code(session_websocket) == 4401
+
+
+@committed
+def test_closes_when_the_session_is_logged_out_from_the_list(
+    session_websocket: WebSocketTestSession, browser: Browser, teammate: User
+) -> None:
+    other = Browser()
+    other.force_login(teammate)
+
+    other.post("/admin/sessions/", {"others": "yes"})
+
+    assert close_code(session_websocket) == 4401
+
+
+@committed
+def test_closes_the_stream_of_a_token_when_its_user_logs_out(
+    client_with_event_stream: TestClient, browser: Browser, teammate: User
+) -> None:
+    form = {"username": teammate.username, "password": PASSWORD}
+    token = client_with_event_stream.post("/api/token", data=form).json()["access_token"]
+    with client_with_event_stream.websocket_connect(SOCKET_URL, headers=bearer(token)) as socket:
+        socket.receive_json()
+        browser.post("/admin/logout/")
+
+        assert close_code(socket) == 4401

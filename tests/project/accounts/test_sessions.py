@@ -160,7 +160,7 @@ def test_lists_the_sessions_of_the_user(owner: User, teammate: User) -> None:
 
     page = browser.get(SESSIONS).content.decode()
 
-    assert page.count("Firefox on Linux</th>") == 2
+    assert page.count("Firefox on Linux</strong>") == 2
     assert (HOME in page, OFFICE in page, "192.0.2.1" in page) == (True, True, False)
     assert page.count("This browser") == 1
 
