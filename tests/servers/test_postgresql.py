@@ -20,6 +20,7 @@ from tests.smtp import smtp_sink
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
 
+LOGIN_MAX_FAILURES, GUESSES = 10, 18
 MAX_POOLED_CONNECTIONS = 2 * (POOL_SIZE + READ_POOL_SIZE + LOOKUP_POOL_SIZE)  # of the server and of its worker process
 
 
@@ -112,6 +113,17 @@ def test_a_dead_idle_connection_is_not_used_for_a_transaction(server: Server, po
     ]
 
     assert [response.status_code for response in responses] == [200] * (2 * POOL_SIZE)
+
+
+def test_parallel_guesses_get_no_more_checks_than_the_limit(server: Server) -> None:
+    def guess(_number: int) -> int:  # for a user of its own, because the other tests log in as the administrator
+        return server.post("/api/token", data={"username": "stranger", "password": "wrong"}).status_code
+
+    with ThreadPoolExecutor(GUESSES) as clients:
+        statuses = list(clients.map(guess, range(GUESSES)))
+
+    # The check that reaches the limit already has the status 429.
+    assert (statuses.count(401), statuses.count(429)) == (LOGIN_MAX_FAILURES - 1, GUESSES - LOGIN_MAX_FAILURES + 1)
 
 
 @pytest.mark.pitfall("11b")
