@@ -81,9 +81,9 @@ def relay_outages() -> list[RelayOutage]:
     return list(RelayOutage.objects.order_by("started_at"))
 
 
-def latest_events() -> list[Event]:
-    """Return the latest events, newest first."""
-    return list(Event.objects.order_by("-id").defer("smtp_transcript")[:MAX_SHOWN_EVENTS])
+def latest_events(*, up_to: int) -> list[Event]:
+    """Return the latest events with an id up to `up_to`, newest first."""
+    return list(Event.objects.filter(id__lte=up_to).order_by("-id").defer("smtp_transcript")[:MAX_SHOWN_EVENTS])
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float | None:

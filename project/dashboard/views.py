@@ -15,6 +15,7 @@ from project.delivery.circuit_breaker import request_probe
 from project.delivery.models import RelayOutage
 from project.emails.top_reasons import top_reasons
 from project.events.models import Event
+from project.events.selectors import last_event_id
 from project.transports.factory import delivers_only_locally
 
 VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
@@ -31,11 +32,11 @@ def stats_view(request: HttpRequest) -> JsonResponse:
     resolution = RESOLUTIONS.get(request.GET.get("resolution", "minute"))
     if resolution is None:
         raise Http404
-    now, events = timezone.now(), latest_events()
+    now, cursor = timezone.now(), last_event_id()
     buckets = count_emails(resolution, now=now)
     stats = {
         "now": now,
-        "cursor": events[0].pk if events else 0,
+        "cursor": cursor,
         "time_span": resolution.time_span,
         "buckets": [{"start": start, **counts} for start, counts in buckets.items()],
         "rates": asdict(final_rates(list(buckets.values()))),
@@ -43,7 +44,7 @@ def stats_view(request: HttpRequest) -> JsonResponse:
         "latency": asdict(read_latency(now=now)),
         "failures": [{"reason": each.reason, "emails": each.label} for each in top_reasons()],
         "transport": {"name": transport_name(), "outages": [_outage_json(outage) for outage in relay_outages()]},
-        "events": [_event_json(event) for event in events],
+        "events": [_event_json(event) for event in latest_events(up_to=cursor)],
     }
     return JsonResponse(stats, headers={"Cache-Control": "no-store"})
 

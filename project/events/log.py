@@ -6,10 +6,11 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from project.bridge.database.bulk_insert import bulk_insert
 from project.bridge.notifications.local import LocalSignal
+from project.events.commit_order import announce_writer
 from project.events.models import Event, NewEvent
 from project.metrics.counters import StatusChange, count_events
 
@@ -18,7 +19,6 @@ events_committed = LocalSignal[[]]()  # there may be new events
 email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must poll
 EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # topics that carry these two signals between processes
 WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
-ORDER_LOCK_ID = 0x6D61696C7261696C  # id of the advisory lock in PostgreSQL; can be any number that no other program uses
 
 
 class EmailLike(Protocol):
@@ -50,14 +50,12 @@ def record_status_events(emails: Iterable[EmailLike], *, now: datetime) -> None:
 def append_events(events: Sequence[NewEvent]) -> None:
     """Write events, and announce them after the commit. Must be the last step of a transaction.
 
-    Ids are in commit order, so a client that has read up to an id has missed no event. PostgreSQL assigns ids before the commit,
-    so transactions that write events acquire an advisory lock one after the other. SQLite has a single writer anyway.
+    Readers wait for the commit before they read events with greater ids, so a client that has read up to an id has missed no
+    event: see project.events.commit_order.
     """
     if not events:
         return
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [ORDER_LOCK_ID])
+    announce_writer()
     bulk_insert(Event, [vars(event) for event in events])
     transaction.on_commit(events_committed.send, robust=True)  # robust: a subscriber's error must not look like a failed commit
     if any(event.type in WAKING_TYPES for event in events):

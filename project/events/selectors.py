@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import QuerySet
 
 from project.auth.principal import Principal
+from project.events.commit_order import low_watermark
 from project.events.models import Event
 
 
@@ -40,15 +42,28 @@ class EventFilter:
 
 
 def last_event_id() -> int:
-    """Return the id of the last event, or 0."""
-    return Event.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    """Return the id of the last event, or 0. No event with a smaller id will be committed later."""
+    return low_watermark(_newest_id())
 
 
 def events_after(after: int, *, up_to: int | None = None, event_filter: EventFilter | None = None, limit: int) -> list[Event]:
-    """Return the events after an id, up to and including `up_to`, in commit order and without their SMTP transcripts."""
-    events = Event.objects.filter(id__gt=after).defer("smtp_transcript").order_by("id")
-    if up_to is not None:
-        events = events.filter(id__lte=up_to)
+    """Return the events after an id, in order and without their SMTP transcripts.
+
+    No event with an id up to the last returned one will be committed later. `up_to` is an earlier result of `last_event_id`.
+    """
+    up_to = last_event_id() if up_to is None else up_to
+    if up_to <= after:
+        return []
+    events = Event.objects.filter(id__gt=after, id__lte=up_to).defer("smtp_transcript").order_by("id")
     if event_filter is not None:
         events = event_filter.apply(events)
     return list(events[:limit])
+
+
+def waits_for_writer(after: int) -> bool:
+    """Return whether `events_after` withholds committed events because a transaction with a smaller id is still open."""
+    return connection.vendor == "postgresql" and _newest_id() > after
+
+
+def _newest_id() -> int:
+    return Event.objects.order_by("-id").values_list("id", flat=True).first() or 0

@@ -18,11 +18,12 @@ from project.bridge.notifications.cross_process import publish_on, subscribe
 from project.bridge.notifications.local import server_stopping
 from project.events.log import EVENTS_TOPIC, events_committed
 from project.events.models import Event
-from project.events.selectors import EventFilter, events_after, last_event_id
+from project.events.selectors import EventFilter, events_after, last_event_id, waits_for_writer
 
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_SECONDS = 1.0
+MIN_POLL_INTERVAL_SECONDS = 0.01  # while committed events wait for an open transaction; doubled with each poll
 PAGE_SIZE = 500  # events per query
 MAX_BUFFERED_EVENTS = 1000  # events that wait for one slow subscriber
 
@@ -147,27 +148,35 @@ class EventStream:
         self._subscribers.discard(subscriber)
 
     async def _poll(self) -> None:
+        pause = POLL_INTERVAL_SECONDS
         while True:
             is_last = self.is_stopping
             try:
-                await self._read_new_events()
+                # Doubled while committed events wait for an open transaction, which wakes this process only if it is its own.
+                pause = min(2 * pause, POLL_INTERVAL_SECONDS) if await self._read_new_events() else POLL_INTERVAL_SECONDS
             except Exception:
+                pause = POLL_INTERVAL_SECONDS
                 logger.exception("Reading new events failed; trying again in %g s", POLL_INTERVAL_SECONDS)
             if is_last:
                 self._end_all()
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_INTERVAL_SECONDS):  # not wait_for: it may swallow a cancellation in Python 3.11
+                async with asyncio.timeout(pause):  # not wait_for: it may swallow a cancellation in Python 3.11
                     await self._wake.wait()
+                    pause = MIN_POLL_INTERVAL_SECONDS
             self._wake.clear()
 
-    async def _read_new_events(self) -> None:
-        while self._subscribers and (events := await run_lookup(events_after, self._cursor, limit=PAGE_SIZE)):
+    async def _read_new_events(self) -> bool:
+        """Pass new events to the subscribers. Return whether more events are committed that must wait for a transaction."""
+        is_waiting, is_last_page = False, False
+        while self._subscribers and not is_last_page:
+            events, is_waiting = await run_lookup(_read_page, self._cursor)
             for streamed in map(StreamedEvent, events):
                 for subscriber in self._subscribers:
                     subscriber.offer(streamed)
-            self._cursor = max(self._cursor, events[-1].pk)
-            if len(events) < PAGE_SIZE:
-                return
+            if events:
+                self._cursor = max(self._cursor, events[-1].pk)
+            is_last_page = len(events) < PAGE_SIZE
+        return is_waiting
 
 
 @asynccontextmanager
@@ -227,3 +236,9 @@ class Subscription:
     @property
     def _is_over(self) -> bool:
         return self.subscriber.has_ended or self._stream.is_stopping
+
+
+def _read_page(after: int) -> tuple[Sequence[Event], bool]:
+    """Return a page of new events, and whether committed events that follow this page must wait for a transaction."""
+    events = events_after(after, limit=PAGE_SIZE)
+    return events, len(events) < PAGE_SIZE and waits_for_writer(events[-1].pk if events else after)

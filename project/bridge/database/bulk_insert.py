@@ -1,14 +1,17 @@
-"""Bulk inserts with one prepared statement.
+"""Bulk inserts without the overhead of Django's fields.
 
-They take about a third of the time of `bulk_create`, which builds one long statement for all rows.
+They take about a third of the time of `bulk_create`, which converts each value with a method of its field.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
+from itertools import chain
 from typing import Any
 
 from django.db import connection
 from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
+
+MAX_STATEMENT_PARAMETERS = 10_000  # of a statement with many rows; PostgreSQL's protocol allows 65,535
 
 
 def bulk_insert(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -18,19 +21,27 @@ def bulk_insert(model: type[Model], rows: Sequence[Mapping[str, Any]]) -> None:
     """
     if not rows:
         return
-    statement, columns = _statement(model)
+    insert, placeholders, columns = _statement(model)
     values = [[convert(row[name]) for name, convert in columns] for row in rows]
     with connection.cursor() as cursor:
-        cursor.executemany(statement, values)
+        if connection.vendor != "postgresql":
+            cursor.executemany(f"{insert} {placeholders}", values)
+            return
+        # psycopg's `executemany` ends with a Flush message, which disables PostgreSQL's `idle_in_transaction_session_timeout`.
+        # A process that is stopped then would hold its locks forever.
+        step = max(1, MAX_STATEMENT_PARAMETERS // len(columns))
+        for part in (values[start : start + step] for start in range(0, len(values), step)):
+            cursor.execute(f"{insert} {', '.join([placeholders] * len(part))}", list(chain.from_iterable(part)))
 
 
 @cache
-def _statement(model: type[Model]) -> tuple[str, list[tuple[str, Callable[[Any], Any]]]]:
+def _statement(model: type[Model]) -> tuple[str, str, list[tuple[str, Callable[[Any], Any]]]]:
+    """Return the beginning of the statement, the placeholders of one row, and the columns with their converters."""
     fields = [field for field in model._meta.concrete_fields if field.column and not isinstance(field, AutoField)]
     columns = ", ".join(connection.ops.quote_name(str(field.column)) for field in fields)
-    table, placeholders = connection.ops.quote_name(model._meta.db_table), ", ".join(["%s"] * len(fields))
-    statement = f"INSERT INTO {table} ({columns}) VALUES ({placeholders})"  # noqa: S608  # the model's own names
-    return statement, [(field.attname, value_converter(getattr(field, "target_field", field))) for field in fields]
+    insert = f"INSERT INTO {connection.ops.quote_name(model._meta.db_table)} ({columns}) VALUES"
+    placeholders = f"({', '.join(['%s'] * len(fields))})"
+    return insert, placeholders, [(field.attname, value_converter(getattr(field, "target_field", field))) for field in fields]
 
 
 @cache

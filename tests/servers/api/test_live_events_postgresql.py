@@ -1,38 +1,80 @@
-"""Event ids on PostgreSQL are in commit order, although PostgreSQL assigns ids before the commit."""
+"""Events on PostgreSQL are read in commit order, although PostgreSQL assigns ids before the commit, and no writer waits."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PASSWORD
-from tests.postgresql import cluster, program
-from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running, wait_for
+from tests.postgresql import PostgreSQL, cluster, program
+from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running
 from tests.servers.api.test_live_events import EMAIL, bearer, list_event_ids, open_event_socket, receive_events
 
-pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
+pytestmark = [
+    pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)"),
+    pytest.mark.anyio,
+    pytest.mark.pitfall(15),
+]
 
+EMAILS = 400
 UNCOMMITTED_WRITER = """
-import sys, django
+import select, sys, django
 from dataclasses import replace
 django.setup()
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from project.api_keys.models import ApiKey
 from project.emails.submit import prepare_email, submit_batch, plain_text_email
 email = replace(plain_text_email(address="ada@example.com", text="First"), owner_id=f"key:{ApiKey.objects.get().pk}")
 with transaction.atomic():
     print(submit_batch([prepare_email(email, now=timezone.now())])[0].id, flush=True)
-    sys.stdin.readline()
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        connection.cursor().execute("SELECT 1")  # an idle transaction would be closed
 """
-COUNT_WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
-def create_tables_and_key(env: dict[str, str]) -> str:
+@contextmanager
+def uncommitted_email(env: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Start a process that writes an event and commits it when it reads a line. Yield the process and the email's id."""
+    command, pipe = [sys.executable, "-c", UNCOMMITTED_WRITER], subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as writer:
+        assert writer.stdout is not None
+        try:
+            yield writer, writer.stdout.readline().strip()
+        finally:
+            if writer.poll() is None:
+                writer.kill()
+                writer.communicate()
+
+
+def send(server: Server, key: str) -> str:
+    """Send an email, and return its id."""
+    response = server.post("/api/emails", json=EMAIL, headers=bearer(key))
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL cluster for the tests of this module."""
+    with cluster() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def env(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the environment of an installation without a delivery worker."""
+    data = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
+    return {**BASE_ENV, "PATH": "", **data, "DELIVERY_WORKER": "external"}
+
+
+@pytest.fixture(scope="module")
+def key(env: dict[str, str]) -> str:
     """Create the tables, and an API key that may send emails and read events."""
     create_key = ["create_api_key", "shop", "--scope", "emails:send", "--scope", "events:read"]
     for command in (["prepare"], create_key):
@@ -42,35 +84,71 @@ def create_tables_and_key(env: dict[str, str]) -> str:
     return result.stdout.strip()
 
 
-@contextmanager
-def uncommitted_email(env: dict[str, str]) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Start a process that writes an event and commits it when its stdin closes. Yield the process and the email's id."""
-    command, pipe = [sys.executable, "-c", UNCOMMITTED_WRITER], subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe, text=True) as writer:
-        assert writer.stdout is not None
-        yield writer, writer.stdout.readline().strip()
+@pytest.fixture(scope="module")
+def server(env: dict[str, str], key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run Mailrail on PostgreSQL."""
+    with running(SERVERS["serve"], log=tmp_path_factory.mktemp("serve") / "log", env=env) as server:
+        yield server
 
 
-def send(server: Server, key: str) -> str:
-    """Send an email, and return its id."""
-    response = server.post("/api/emails", json=EMAIL, headers=bearer(key))
-    return str(response.raise_for_status().json()["id"])
+async def test_no_writer_waits_and_no_reader_passes_an_open_transaction(server: Server, key: str, env: dict[str, str]) -> None:
+    async with open_event_socket(server, key) as websocket:
+        with uncommitted_email(env) as (writer, first):
+            later = [await asyncio.to_thread(send, server, key) for _ in range(3)]
+            while_open = await asyncio.to_thread(list_event_ids, server, key)
+            writer.communicate("commit\n")
+        events = await receive_events(websocket, 4)
+
+    assert while_open == []
+    assert [event["data"]["email_id"] for event in events] == [first, *later]
+    assert [event["id"] for event in events] == await asyncio.to_thread(list_event_ids, server, key)
 
 
-@pytest.mark.anyio
-@pytest.mark.pitfall(15)
-async def test_a_writer_waits_for_an_earlier_transaction_to_commit(tmp_path: Path) -> None:
-    with cluster() as postgresql:
-        env = {**BASE_ENV, "PATH": "", "DATA_DIR": str(tmp_path), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
-        key = create_tables_and_key(env)
-        with running(SERVERS["serve"], log=tmp_path / "log", env={**env, "DELIVERY_WORKER": "external"}) as server:
-            async with open_event_socket(server, key) as websocket:
-                with uncommitted_email(env) as (writer, first):
-                    sending = asyncio.create_task(asyncio.to_thread(send, server, key))
-                    await asyncio.to_thread(
-                        wait_for, lambda: postgresql.query(COUNT_WAITING) == "1", "the second writer waits for the lock"
-                    )
-                    writer.communicate("commit")
-                events = await receive_events(websocket, 2)
-            assert [event["data"]["email_id"] for event in events] == [first, await sending]
-            assert [event["id"] for event in events] == await asyncio.to_thread(list_event_ids, server, key)
+async def test_a_socket_opened_during_an_open_transaction_misses_nothing(server: Server, key: str, env: dict[str, str]) -> None:
+    with uncommitted_email(env) as (writer, first):
+        later = await asyncio.to_thread(send, server, key)
+        async with open_event_socket(server, key) as websocket:
+            writer.communicate("commit\n")
+            events = await receive_events(websocket, 2)
+
+    assert [event["data"]["email_id"] for event in events] == [first, later]
+
+
+async def test_a_stopped_writer_delays_events_only_until_its_transaction_is_closed(
+    server: Server, key: str, env: dict[str, str]
+) -> None:
+    async with open_event_socket(server, key) as websocket:
+        with uncommitted_email(env) as (writer, _):
+            writer.send_signal(signal.SIGSTOP)
+            sent = await asyncio.to_thread(send, server, key)
+            events = await receive_events(websocket, 1)
+            writer.send_signal(signal.SIGCONT)
+            _, error = writer.communicate("commit\n")
+
+    assert [event["data"]["email_id"] for event in events] == [sent]
+    assert "terminating connection due to idle-in-transaction timeout" in error
+
+
+async def test_writers_of_three_processes_leave_no_gap_and_no_double(
+    server: Server, key: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Two servers submit, and the delivery worker of the second one sends, while two sockets of each server read."""
+    before = await asyncio.to_thread(list_event_ids, server, key)  # the worker also sends the emails of earlier tests
+    query = f"after={before[-1] if before else 0}"
+    with running(SERVERS["serve"], log=tmp_path / "log", env={**env, "DELIVERY_WORKER": "subprocess"}) as second:
+        async with AsyncExitStack() as stack:
+            sockets = [await stack.enter_async_context(open_event_socket(each, key, query)) for each in (server, second) * 2]
+            reading = [asyncio.create_task(receive_events(websocket, 3 * EMAILS)) for websocket in sockets]
+            writing = (asyncio.to_thread(send_batches, each, key, EMAILS // 8) for each in (server, second) * 4)
+            await asyncio.gather(*writing)
+            received = [[event["id"] for event in await events] for events in reading]
+        stored = await asyncio.to_thread(list_event_ids, server, key)
+
+    assert received == [stored[len(before) :][: 3 * EMAILS]] * 4
+
+
+def send_batches(server: Server, key: str, count: int) -> None:
+    """Send emails in small batches."""
+    with server.client(headers=bearer(key)) as client:
+        for _ in range(count // 5):
+            client.post("/api/emails/batch", json={"emails": [EMAIL] * 5}).raise_for_status()
