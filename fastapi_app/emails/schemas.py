@@ -50,7 +50,12 @@ class AttachmentIn(RequestModel):
 
     filename: Annotated[SingleLine, Field(min_length=1, max_length=255, examples=["invoice.pdf"])]
     content: Base64Content = Field(description="Content of the file in Base64", examples=["JVBERi0xLjcK"])
-    content_type: MediaType = Field("application/octet-stream", description="Media type", examples=["application/pdf"])
+    content_type: MediaType | None = Field(
+        None,
+        description="Media type. If omitted, the file name decides. The first `text/calendar` with a `method`, such as "
+        "`text/calendar; method=REQUEST`, is sent as an invitation: a version of the text, not a file.",
+        examples=["application/pdf"],
+    )
     content_id: Annotated[str, Field(pattern="^[a-zA-Z0-9.@+_-]+$", max_length=250)] | None = Field(
         None, description="Content ID for an inline image, used in the HTML as `cid:logo`", examples=["logo"]
     )

@@ -109,7 +109,12 @@ def _headers(mime: _RawMessage) -> dict[str, str]:
 
 
 def _attachments(mime: _RawMessage) -> list[MIMEBase]:
-    return [_attachment(part) for part in mime.walk() if part.get_content_disposition() in {"attachment", "inline"}]
+    # Backends for email services accept no other alternatives than HTML, so an invitation is a file there.
+    return [
+        _attachment(part)
+        for part in mime.walk()
+        if part.get_content_disposition() in {"attachment", "inline"} or part.get_content_type() == "text/calendar"
+    ]
 
 
 def _attachment(part: ParsedMessage) -> MIMEBase:

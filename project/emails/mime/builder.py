@@ -11,6 +11,8 @@ from functools import lru_cache
 from html import unescape
 from urllib.parse import quote, unquote
 
+from project.emails.mime.calendar_parts import is_invitation, with_charset
+from project.emails.mime.content_types import DEFAULT_CONTENT_TYPE, content_type_of
 from project.emails.mime.css_inliner import inline_css
 from project.emails.mime.custom_headers import format_header
 from project.emails.mime.headers import (
@@ -43,12 +45,20 @@ _MEDIA_TYPE = re.compile(MEDIA_TYPE)
 
 @dataclass(frozen=True)
 class Attachment:
-    """An attached file. If the HTML refers to its `content_id` as `cid:…`, the file is an inline image."""
+    """An attached file. If the HTML refers to its `content_id` as `cid:…`, the file is an inline image.
+
+    Without a content type, the file name decides. `text/calendar` with a method is an invitation.
+    """
 
     filename: str
     content: bytes
-    content_type: str = "application/octet-stream"
+    content_type: str | None = None
     content_id: str | None = None
+
+    @property
+    def media_type(self) -> str:
+        """Return the content type, given or derived from the file name."""
+        return self.content_type or content_type_of(self.filename)
 
 
 @dataclass(frozen=True)
@@ -129,16 +139,22 @@ def _body(draft: Draft, *, boundary: str) -> bytes:
         raise ValueError("An email must have a text or an HTML part.")
     inline_ids = _referenced_content_ids(draft.html or "") if draft.attachments else ()
     inline = [each for each in draft.attachments if _content_id(each) in inline_ids]
-    attached = [_attachment_part(each, "attachment") for each in draft.attachments if _content_id(each) not in inline_ids]
+    others = [each for each in draft.attachments if _content_id(each) not in inline_ids]
+    # A message has one invitation, so further ones are files.
+    invitation = next((each for each in others if is_invitation(each.media_type)), None)
+    if invitation is not None:
+        others.remove(invitation)
+    attached = [_attachment_part(each, "attachment") for each in others]
     text = html_to_text(draft.html) if draft.text is None and draft.html is not None else draft.text or ""
-    body = _text_part("plain", text)
+    body, html = _text_part("plain", text), b""
     if draft.html is not None:
         html = _text_part("html", inline_css(check_text(draft.html)))
         if inline:
             html = _multipart(
                 "related", [html, *(_attachment_part(each, "inline") for each in inline)], boundary, '\r\n type="text/html";'
             )
-        body = _multipart("alternative", [body, html], boundary)
+    alternatives = [body, *([html] if html else []), *([_invitation_part(invitation)] if invitation else [])]
+    body = _multipart("alternative", alternatives, boundary) if len(alternatives) > 1 else body
     return _multipart("mixed", [body, *attached], boundary) if attached else body
 
 
@@ -163,18 +179,29 @@ def _text_part(subtype: str, text: str) -> bytes:
 
 
 def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
-    matched = _MEDIA_TYPE.fullmatch(attachment.content_type)
-    if not matched or len(attachment.content_type) > MAX_MEDIA_TYPE_LENGTH:
-        raise ValueError("A content type must be type/subtype in ASCII.")
+    content_type = _checked_media_type(attachment)
     # base64 is not allowed for a message or a multipart (RFC 2045 section 6.4), and no other encoding keeps the octets. So these
     # types are replaced by application/octet-stream.
-    composite = matched[1].lower() in {"message", "multipart"}
-    head = f"Content-Type: {'application/octet-stream' if composite else attachment.content_type}\r\n"
+    composite = content_type.partition("/")[0].lower() in {"message", "multipart"}
+    head = f"Content-Type: {DEFAULT_CONTENT_TYPE if composite else content_type}\r\n"
     head += "Content-Transfer-Encoding: base64\r\n"
-    head += f"Content-Disposition: {disposition}{_filename(check_line(attachment.filename))}\r\n"
+    head += f"Content-Disposition: {disposition}{_parameter('filename', check_line(attachment.filename))}\r\n"
     if (content_id := _content_id(attachment)) is not None:
         head += f"Content-ID: <{content_id}>\r\n"
     return f"{head}\r\n".encode("ascii") + _base64(attachment.content)
+
+
+def _invitation_part(invitation: Attachment) -> bytes:
+    name = _parameter("name", check_line(invitation.filename))  # no disposition, as Outlook and Gmail send invitations
+    head = f"Content-Type: {with_charset(_checked_media_type(invitation))}{name}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    return head.encode("ascii") + _base64(invitation.content)
+
+
+def _checked_media_type(attachment: Attachment) -> str:
+    content_type = attachment.media_type
+    if not _MEDIA_TYPE.fullmatch(content_type) or len(content_type) > MAX_MEDIA_TYPE_LENGTH:
+        raise ValueError("A content type must be type/subtype in ASCII.")
+    return content_type
 
 
 def _base64(content: bytes) -> bytes:
@@ -183,16 +210,17 @@ def _base64(content: bytes) -> bytes:
     return b"\r\n".join([encoded[start : start + FOLD_WIDTH] for start in range(0, len(encoded) + FOLD_WIDTH, FOLD_WIDTH)])
 
 
-def _filename(name: str) -> str:
-    if not name:
+def _parameter(name: str, value: str) -> str:
+    """Return a parameter of a header field, which is encoded if necessary (RFC 2231). Without a value, return nothing."""
+    if not value:
         return ""
-    if len(name) <= MAX_UNENCODED_NAME and ASCII_WORDS.fullmatch(name) and not ENCODED_WORD.search(name):
-        return f";\r\n filename={quote_string(name)}"
-    pieces = [quote(chunk, safe="") for chunk in split_octets(name, 18)]  # RFC 2231
+    if len(value) <= MAX_UNENCODED_NAME and ASCII_WORDS.fullmatch(value) and not ENCODED_WORD.search(value):
+        return f";\r\n {name}={quote_string(value)}"
+    pieces = [quote(chunk, safe="") for chunk in split_octets(value, 18)]
     if len(pieces) == 1:
-        return f";\r\n filename*=utf-8''{pieces[0]}"
+        return f";\r\n {name}*=utf-8''{pieces[0]}"
     pieces[0] = f"utf-8''{pieces[0]}"
-    return "".join(f";\r\n filename*{number}*={piece}" for number, piece in enumerate(pieces))
+    return "".join(f";\r\n {name}*{number}*={piece}" for number, piece in enumerate(pieces))
 
 
 def _content_id(attachment: Attachment) -> str | None:

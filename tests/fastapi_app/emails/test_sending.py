@@ -92,6 +92,27 @@ def test_the_maximum_of_recipients_counts_each_address_of_a_string(client: TestC
     assert client.post("/api/emails", json=BODY | many | {"bcc": MANY[50]}, headers=headers).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("filename", "given", "received"),
+    [
+        ("a.pdf", {}, "application/pdf"),
+        ("logo.png", {"content_id": "logo"}, "image/png"),
+        ("a.pdf", {"content_type": None}, "application/pdf"),
+        ("a.pdf", {"content_type": "application/octet-stream"}, "application/octet-stream"),
+        ("a.unknown", {}, "application/octet-stream"),
+    ],
+)
+def test_the_file_name_decides_the_content_type(
+    client: TestClient, headers: dict[str, str], filename: str, given: dict[str, Any], received: str
+) -> None:
+    file = {"filename": filename, "content": "aGk="} | given
+
+    client.post("/api/emails", json=BODY | {"html": '<img src="cid:logo">', "attachments": [file]}, headers=headers)
+
+    message = message_from_bytes(bytes(RawMessage.objects.get().content))
+    assert [part.get_content_type() for part in message.walk() if part.get_filename() == filename] == [received]
+
+
 FILE = {"filename": "a", "content": ""}
 MANY = [f"a{number}@example.com" for number in range(60)]
 JSON = {"Content-Type": "application/json"}  # for bodies that the test client cannot encode as JSON
@@ -206,7 +227,7 @@ def test_accepts_a_content_type_with_parameters(client: TestClient, headers: dic
     response = client.post("/api/emails", json=BODY | {"attachments": [FILE | {"content_type": content_type}]}, headers=headers)
 
     assert response.status_code == 202
-    assert f"Content-Type: {content_type}\r\n".encode() in bytes(RawMessage.objects.get().content)
+    assert f"Content-Type: {content_type}".encode() in bytes(RawMessage.objects.get().content)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -96,6 +97,17 @@ def test_has_attachments_and_inline_images() -> None:
         (file.get_filename(), file.get_content_type(), file.get_content_disposition(), file["Content-ID"]) for file in files
     ] == [("logo.png", "image/png", "inline", "<logo>"), (PDF.filename, "application/pdf", "attachment", None)]
     assert [file.get_payload(decode=True) for file in files] == [LOGO.content, PDF.content]
+
+
+def test_an_invitation_is_a_file_for_an_email_service() -> None:
+    invitation = Attachment("invite.ics", b"BEGIN:VCALENDAR", "text/calendar; method=REQUEST")
+
+    message = raw_email(replace(DRAFT, attachments=(invitation,)))
+
+    (part,) = message.attachments
+    assert isinstance(part, MIMEBase)
+    assert (part.get_content_type(), part.get_param("method"), part.get_filename()) == ("text/calendar", "REQUEST", "invite.ics")
+    assert [mimetype for _, mimetype in message.alternatives] == ["text/html"]
 
 
 def test_keeps_the_parameters_of_a_content_type() -> None:

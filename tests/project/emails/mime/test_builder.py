@@ -267,6 +267,41 @@ def test_an_inline_image_is_related_to_the_html() -> None:
     assert (attached["Content-ID"], attached.get_content_disposition()) == ("<other>", "attachment")
 
 
+INVITATION = Attachment("invite.ics", b"BEGIN:VCALENDAR\r\nMETHOD:REQUEST\r\nEND:VCALENDAR\r\n", "text/calendar; method=REQUEST")
+
+
+@pytest.mark.parametrize("html", [None, "<p>Hi</p>"])
+def test_an_invitation_is_the_last_alternative(html: str | None) -> None:
+    message = parsed(replace(DRAFT, html=html, attachments=(INVITATION,)))
+
+    *_, part = message.walk()
+    assert shape(message) == ["multipart/alternative", "text/plain", *(["text/html"] if html else []), "text/calendar"]
+    assert (part.get_param("method"), part.get_param("charset"), part.get_filename()) == ("REQUEST", "utf-8", "invite.ics")
+    assert (part.get_content_disposition(), part.get_payload(decode=True)) == (None, INVITATION.content)
+
+
+def test_an_invitation_stands_beside_files_and_inline_images() -> None:
+    files = (Attachment("l.png", b"1", content_id="logo"), INVITATION, Attachment("a.pdf", b"2"), INVITATION)
+
+    message = parsed(replace(DRAFT, html='<img src="cid:logo">', attachments=files))
+
+    assert shape(message) == [
+        *("multipart/mixed", "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"),
+        *("text/calendar", "application/pdf", "text/calendar"),
+    ]
+
+
+def test_a_calendar_without_a_method_is_a_file() -> None:
+    message = parsed(replace(DRAFT, attachments=(Attachment("a.ics", b"BEGIN:VCALENDAR"),)))
+
+    (part,) = message.iter_attachments()
+    assert (part.get_content_type(), part.get_content_disposition(), part.get_filename()) == (
+        "text/calendar",
+        "attachment",
+        "a.ics",
+    )
+
+
 @pytest.mark.parametrize("content_type", ["message/rfc822", "multipart/mixed", "Message/Partial"])
 def test_an_attached_message_is_sent_as_octets(content_type: str) -> None:
     message = parsed(replace(DRAFT, attachments=(Attachment("a.eml", b"Subject: x\n\ny", content_type),)))

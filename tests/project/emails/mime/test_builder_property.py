@@ -127,7 +127,7 @@ def file_of(part: EmailMessage) -> tuple[str, bytes, str, str]:
 def expected_file(attachment: Attachment) -> tuple[str, bytes, str, str]:
     """Return the name, content, content type and Content-ID that the part of an attachment must have."""
     content_id = "" if attachment.content_id is None else f"<{attachment.content_id}>"
-    return attachment.filename, attachment.content, attachment.content_type.partition(";")[0], content_id
+    return attachment.filename, attachment.content, attachment.media_type.partition(";")[0], content_id
 
 
 # Properties
