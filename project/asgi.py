@@ -37,7 +37,7 @@ HEALTH_PATHS = ("/api/health/live", "/api/health/ready")  # need neither TLS nor
 LOCAL_PATHS = (*HEALTH_PATHS, "/api/metrics")  # need no TLS for requests from this machine
 
 django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
-fastapi_http: ASGIApp = TrustedHostMiddleware(CrossOriginMiddleware(fastapi_app))
+fastapi_http: ASGIApp = TrustedHostMiddleware(CrossOriginMiddleware(fastapi_app, trusted=settings.CORS_ORIGINS))
 fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
 if settings.SECURE_SSL_REDIRECT:  # for Django's URLs, Django's SecurityMiddleware requires HTTPS
     fastapi_http = HTTPSOnlyMiddleware(fastapi_http, probes=LOCAL_PATHS)

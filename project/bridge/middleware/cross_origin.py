@@ -27,7 +27,7 @@ _cross_origin = error_response(
 class CrossOriginMiddleware:
     """ASGI middleware that rejects unsafe cross-origin requests without an Authorization header.
 
-    `trusted` contains further origins that may send such requests, in addition to `CSRF_TRUSTED_ORIGINS`; `*` stands for all.
+    `trusted` contains further origins that may send such requests, in addition to `CSRF_TRUSTED_ORIGINS`.
     """
 
     def __init__(self, app: ASGIApp, *, trusted: Collection[str] = ()) -> None:
@@ -50,7 +50,7 @@ class CrossOriginMiddleware:
 
     def _is_trusted(self, origin: str, connection: HTTPConnection) -> bool:
         host = connection.headers.get("host")  # checked by `TrustedHostMiddleware`, which allows some names that Django rejects
-        if {origin, "*"} & self._trusted or origin == f"{connection.scope.get('scheme', 'http')}://{host}":
+        if origin in self._trusted or origin == f"{connection.scope.get('scheme', 'http')}://{host}":
             return True
         verified: bool = self._csrf._origin_verified(django_request(connection))  # type: ignore[attr-defined]  # not in django-stubs
         return verified
