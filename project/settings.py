@@ -54,6 +54,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "project.accounts.middleware.SessionActivityMiddleware",
+    "project.accounts.middleware.RefusedLoginMiddleware",
     "project.audit.middleware.audit_actor_middleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_validation.AdminInputValidationMiddleware",

@@ -13,15 +13,13 @@ from django.utils import timezone
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from project.accounts.forms import ReauthenticationForm
-from project.accounts.hashing import LoginBusy
-from project.accounts.lockout import LockedOut, check_password, complete_attempt, lockout_response, require_unlocked
+from project.accounts.lockout import check_password, complete_attempt, require_unlocked
 from project.accounts.login_rate_limit import limit_logins
 from project.accounts.models import User
 from project.accounts.reauthentication import MAX_AGE, mark_recent, reauthenticated
 from project.accounts.sessions import end_all_sessions, end_session, sessions_of
 from project.accounts.two_factor import TwoFactorRequired, require_second_factor
 from project.bridge.database.transactions import call_in_transaction
-from project.limits.rate_limits import RateLimited
 
 INCORRECT_PASSWORD = "The password is incorrect."  # noqa: S105  # a message
 MAX_ID_LENGTH = 18  # digits of a 64-bit integer
@@ -54,13 +52,8 @@ def _end_sessions(request: HttpRequest, user: User) -> None:
 def reauthenticate_view(site: AdminSite, request: HttpRequest, user: User) -> HttpResponse:
     """Ask for the password again, and for the code if two-factor login is on. Then redirect to the page that asked for it."""
     form = ReauthenticationForm(request.POST if request.method == "POST" else None, needs_code=user.device is not None)
-    try:
-        if form.is_valid() and _reauthenticate(request, user, form):
-            return redirect(_next_url(request))
-    except (LockedOut, RateLimited) as error:
-        return lockout_response(request, error)
-    except LoginBusy as error:
-        return lockout_response(request, error, status=503)
+    if form.is_valid() and _reauthenticate(request, user, form):
+        return redirect(_next_url(request))
     minutes = int(MAX_AGE.total_seconds() / 60)
     context: dict[str, Any] = {"title": "Confirm your password", "form": form, "next": _next_url(request), "minutes": minutes}
     return TemplateResponse(request, "admin/reauthenticate.html", site.each_context(request) | context)

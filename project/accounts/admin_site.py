@@ -18,9 +18,8 @@ from django.views.decorators.csrf import csrf_protect
 
 from project.accounts.account_views import reauthenticate_view, sessions_view
 from project.accounts.forms import CodeForm, LoginForm
-from project.accounts.hashing import LoginBusy
 from project.accounts.known_devices import remember_device
-from project.accounts.lockout import LockedOut, cancel_attempt, check_password, complete_attempt, lockout_of, lockout_response
+from project.accounts.lockout import check_password, complete_attempt, lockout_of, lockout_response
 from project.accounts.login_rate_limit import limit_logins
 from project.accounts.models import User
 from project.accounts.reauthentication import reauthenticate_first
@@ -37,7 +36,6 @@ from project.accounts.two_factor import (
     renew_recovery_codes,
     setup_key,
 )
-from project.limits.rate_limits import RateLimited
 
 AccountView = Callable[[Any, HttpRequest, User], HttpResponse]
 OTHER_SESSIONS_ENDED = "You were logged out everywhere else, and your access tokens were revoked."
@@ -70,14 +68,8 @@ class TwoFactorAdminSite(AdminSite):
             return redirect("admin:two_factor")
         if request.method != "POST":
             return super().login(request, extra_context)
-        try:
-            limit_logins(request, request.POST.get("username", ""))
-            response = super().login(request, extra_context)
-        except RateLimited as error:
-            return lockout_response(request, error)
-        except LoginBusy as error:
-            cancel_attempt(request)
-            return lockout_response(request, error, status=503)
+        limit_logins(request, request.POST.get("username", ""))
+        response = super().login(request, extra_context)
         if lockout := lockout_of(request):
             return lockout_response(request, lockout)
         if request.user.is_authenticated:
@@ -126,11 +118,8 @@ class TwoFactorAdminSite(AdminSite):
             return redirect_first
         form = CodeForm(request.POST if request.method == "POST" else None)
         if form.is_valid():
-            try:
-                if response := self.handle_code(request, user, form.cleaned_data["otp"].strip()):
-                    return response
-            except LockedOut as error:
-                return lockout_response(request, error)
+            if response := self.handle_code(request, user, form.cleaned_data["otp"].strip()):
+                return response
             form.add_error("otp", INCORRECT_CODE)
         return self.two_factor_page(request, user, form)
 

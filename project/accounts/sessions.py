@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.conf import settings
 from django.contrib.auth import SESSION_KEY
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.models import Session
@@ -73,6 +74,8 @@ def activity_of(request: HttpRequest) -> Activity | None:
     if len(_recorded_at) >= MAX_TRACKED:
         _recorded_at.clear()
     _recorded_at[key] = now
+    if STARTED_KEY not in session:  # of a version without limits
+        session[STARTED_KEY] = int(time.time())
     agent = request.headers.get("User-Agent", "").replace("\x00", "")[:MAX_USER_AGENT_LENGTH]
     ip_address = valid_ip_address(request.META.get("REMOTE_ADDR"))
     return Activity(key, int(user_id), session.started_at(), session.get_expiry_date(), ip_address, agent)
@@ -81,7 +84,9 @@ def activity_of(request: HttpRequest) -> Activity | None:
 def write_activity(activity: Activity, *, now: datetime) -> None:
     """Extend the session until `expires_at`, and store the activity. Does nothing if the session has ended."""
     session = Session.objects.filter(session_key=activity.session_key, expire_date__gt=now)
-    if not session.update(expire_date=activity.expires_at):
+    known = UserSession.objects.filter(session_key=activity.session_key).first()
+    expires_at = min(activity.expires_at, known.created_at + settings.SESSION_MAX_AGE) if known else activity.expires_at
+    if not session.update(expire_date=expires_at):
         return
     last = {"last_seen_at": now, "ip_address": activity.ip_address, "user_agent": activity.user_agent}
     first = {"user_id": activity.user_id, "created_at": activity.started_at}

@@ -228,6 +228,22 @@ def test_a_busy_server_answers_503_and_counts_no_failure(owner: User, client: Te
     assert [client.post("/api/token", data=form).status_code, log_in(Client())] == [200, 302]
 
 
+@pytest.mark.parametrize("path", [NEW_PASSWORD, "/admin/reauthenticate/", "/admin/accounts/user/add/"])
+def test_every_page_of_the_admin_that_hashes_answers_503_if_the_server_is_busy(owner: User, path: str) -> None:
+    new = {"username": "new", "usable_password": "true", "password1": "a long pass phrase", "password2": "a long pass phrase"}
+    browser = Client()
+    browser.force_login(owner)
+
+    with (
+        patch("django.contrib.auth.hashers.MD5PasswordHasher.verify", side_effect=hashing._busy()),
+        patch("django.contrib.auth.hashers.MD5PasswordHasher.encode", side_effect=hashing._busy()),
+    ):
+        response = browser.post(path, {"old_password": PASSWORD, "password": PASSWORD, **new})
+
+    assert (response.status_code, response["Retry-After"]) == (503, "5")
+    assert not LoginCounter.objects.filter(failures__gt=0).exists()
+
+
 def test_a_login_without_a_request_is_possible(owner: User) -> None:
     user_logged_in.send(sender=User, request=None, user=owner)
 

@@ -101,6 +101,20 @@ def test_changing_the_session_extends_no_limit(owner: User) -> None:
     assert session.get_expiry_age() <= 600
 
 
+def test_a_session_of_an_earlier_version_gets_the_limits_with_its_next_use(owner: User, client: TestClient) -> None:
+    browser = logged_in(owner)
+    session = browser.session
+    del session["started_at"]
+    session.save()
+    Session.objects.update(expire_date=timezone.now() + timedelta(days=14))
+    UserSession.objects.update(created_at=timezone.now() - timedelta(hours=11, minutes=50))
+
+    assert api_status(client, browser) == 200
+    assert expires_in() <= timedelta(minutes=10)
+    assert is_logged_in(browser)
+    assert browser.session["started_at"] > 0
+
+
 def test_the_limits_can_be_configured(owner: User, settings: Settings) -> None:
     settings.SESSION_MAX_AGE, settings.SESSION_IDLE_TIMEOUT = timedelta(days=2), timedelta(0)
 
