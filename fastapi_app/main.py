@@ -28,7 +28,9 @@ from fastapi_app.websocket_errors import WEBSOCKET_ERROR_HANDLERS
 from project.audit.writer import AuditWriter
 from project.auth.credential_changes import poll_credential_changes
 from project.bridge.background.background_tasks import background_tasks_lifespan
+from project.bridge.background.shutdown_deadline import ShutdownDeadline
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
+from project.bridge.notifications.local import server_stopping
 from project.config.database_schema import refuse_incompatible_database
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
@@ -43,22 +45,29 @@ DATABASE_CHECK_TIMEOUT_SECONDS = 5.0
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Run the application's background parts as long as it serves requests. Then close the thread pools."""
-    grace = settings.SHUTDOWN_GRACE
+    deadline = ShutdownDeadline(settings.SHUTDOWN_GRACE)
     try:
         await _refuse_incompatible_database()
-        async with (
-            app.state.audit_writer.running(),
-            app.state.retention_pruner.running(),
-            app.state.bulk_action_runner.running(),
-            poll_credential_changes(),
-            app.state.event_stream.running(),
-            app.state.delivery_worker.running(grace=grace),
-            background_tasks_lifespan(app, grace=grace),
-        ):
-            yield
+        with server_stopping.subscribed(deadline.start):  # the drain of the requests uses the same grace period
+            async with _running_parts(app, deadline):
+                yield
     finally:
         app.state.submission.close()
         close_threads()
+
+
+@asynccontextmanager
+async def _running_parts(app: FastAPI, deadline: ShutdownDeadline) -> AsyncIterator[None]:
+    async with (
+        app.state.audit_writer.running(),
+        app.state.retention_pruner.running(),
+        app.state.bulk_action_runner.running(),
+        poll_credential_changes(),
+        app.state.event_stream.running(),
+        app.state.delivery_worker.running(grace=deadline),
+        background_tasks_lifespan(app, grace=deadline),
+    ):
+        yield
 
 
 async def _refuse_incompatible_database() -> None:

@@ -20,6 +20,7 @@ from project.limits.client_network import rate_limit_network
 logger = logging.getLogger(__name__)
 
 WRITE_INTERVAL_SECONDS = 1.0  # entries of one interval share a transaction
+FINAL_WRITE_TIMEOUT_SECONDS = 5.0  # when the application stops; the database may not answer
 RETRY_INTERVAL_SECONDS = 60.0  # after a failed write
 MAX_QUEUED_EVENTS = 1000  # maximum number of rows kept while the database is unavailable
 MANY_ADDRESSES = "from many addresses"
@@ -58,7 +59,11 @@ class AuditWriter:
         finally:
             stopping.set()
             self._has_entries.set()
-            await task
+            await asyncio.wait({task}, timeout=FINAL_WRITE_TIMEOUT_SECONDS)
+            if not task.done():
+                logger.error("The last audit entries could not be written within %g s", FINAL_WRITE_TIMEOUT_SECONDS)
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
             self._has_entries = None
 
     async def _write_loop(self, has_entries: asyncio.Event, stopping: asyncio.Event) -> None:

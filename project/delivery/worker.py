@@ -5,10 +5,12 @@ some emails have no wake-up: a process without notifications queued them, or a p
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from project.bridge.background.shutdown_deadline import Grace, seconds_left
 from project.bridge.notifications.cross_process import publish_on, subscribe
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.liveness import hold_liveness_lock
@@ -38,7 +40,8 @@ class DeliveryWorker:
         self.is_enabled = is_enabled
         self._poll_interval = poll_interval
         self._timing = timing
-        self._grace = DEFAULT_GRACE_SECONDS
+        self._grace: Grace = DEFAULT_GRACE_SECONDS
+        self._max_grace = math.inf
         self._loop: DeliveryLoop | None = None  # only while `running` is open
 
     @property
@@ -53,7 +56,7 @@ class DeliveryWorker:
 
     def shorten_grace(self, seconds: float) -> None:
         """Reduce the grace period for emails in flight to at most `seconds`."""
-        self._grace = min(self._grace, seconds)
+        self._max_grace = min(self._max_grace, seconds)
 
     async def wake_or_deliver(self) -> None:
         """For background tasks: wake the loop, or deliver the due emails now if no lifespan runs the loop."""
@@ -69,16 +72,16 @@ class DeliveryWorker:
                 await loop.deliver_due()
 
     @asynccontextmanager
-    async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Deliver emails while the lifespan keeps this context open. On exit, emails in flight have `grace` seconds to finish."""
+    async def running(self, *, grace: Grace) -> AsyncIterator[None]:
+        """Deliver emails while the lifespan keeps this context open. On exit, emails in flight have until the end of `grace`."""
         if not self.is_enabled:
             async with publish_on(email_queued, topic=QUEUE_TOPIC):
                 yield
             return
-        self._grace = grace
+        self._grace, self._max_grace = grace, math.inf
         with hold_liveness_lock(self.folder) as lock:
             loop = DeliveryLoop(lock, self.folder, poll_interval=self._poll_interval, timing=self._timing)
-            async with loop.running(lambda: self._grace):
+            async with loop.running(lambda: min(seconds_left(self._grace), self._max_grace)):
                 loop.start()
                 self._loop = loop
                 try:

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from project.bridge.processes.supervised_process import ControlPipe, SupervisedProcess, connect_to_supervisor
+from project.bridge.background.shutdown_deadline import Grace
+from project.bridge.processes.control_pipe import ControlPipe
+from project.bridge.processes.supervised_process import SupervisedProcess, connect_to_supervisor
 from project.config.variables.server import BASE_DIR
 from project.delivery.worker import DeliveryWorker, wake_on_local_signal
 from project.events.log import events_committed
@@ -42,8 +44,8 @@ class WorkerProcess(DeliveryWorker):
             await super().wake_or_deliver()
 
     @asynccontextmanager
-    async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Keep the process running while this context is open. On exit, the process has `grace` seconds for emails in flight."""
+    async def running(self, *, grace: Grace) -> AsyncIterator[None]:
+        """Keep the process running while this context is open. On exit, emails in flight have until the end of `grace`."""
         async with self._process.running(grace=grace):
             with wake_on_local_signal(self._process.send):
                 yield
@@ -61,6 +63,8 @@ async def run_as_subprocess(worker: DeliveryWorker, *, grace: float) -> None:
             worker.wake()
         if not server.received_end:
             worker.shorten_grace(ORPHAN_GRACE_SECONDS)
+        elif server.received_grace is not None:
+            worker.shorten_grace(server.received_grace)
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from tests.smtp import ACCEPT, ACCEPT_AND_DROP, DROP, NO_SUCH_USER, STALL, Sink
 EMAILS = int(os.environ.get("CRASH_EMAILS", "300"))
 KILLS = int(os.environ.get("CRASH_KILLS", "3"))
 MAX_DUPLICATES = KILLS * DEFAULT_CONNECTIONS  # a kill may duplicate the emails that are in flight
-RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each kill may use up one attempt of an email
+RETRY_DELAYS = ",".join(["1s"] * (KILLS + 3))  # each crash of the relay may use up one attempt of an email
 
 pytestmark = pytest.mark.timeout(max(300, EMAILS))  # one second per email in a long run
 

@@ -16,6 +16,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.background import BackgroundTask, BackgroundTasks
 
+from .shutdown_deadline import Grace, seconds_left
 from .thread_pool import ThreadPool
 
 logger = logging.getLogger(__name__)
@@ -92,14 +93,14 @@ class BackgroundRoute(APIRoute):
 
 
 @asynccontextmanager
-async def background_tasks_lifespan(app: FastAPI, *, grace: float) -> AsyncIterator[BackgroundTaskRunner]:
-    """Accept background tasks while this context is open, then wait up to `grace` seconds for them. For the lifespan."""
+async def background_tasks_lifespan(app: FastAPI, *, grace: Grace) -> AsyncIterator[BackgroundTaskRunner]:
+    """Accept background tasks while this context is open, then wait for them until `grace` ends. For the lifespan."""
     runner = app.state.background = BackgroundTaskRunner()
     try:
         yield runner
     finally:
         del app.state.background
-        await runner.stop(grace)
+        await runner.stop(seconds_left(grace))
 
 
 def _submit_to_runner(app: FastAPI, background: BackgroundTask) -> BackgroundTask:

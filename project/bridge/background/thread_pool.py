@@ -8,6 +8,7 @@ to close the thread's database connections.
 import asyncio
 import contextvars
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -83,10 +84,11 @@ class ThreadPool:
             timer.cancel()
 
     def close(self, timeout: float = 5.0) -> None:
-        """End the threads once all submitted calls are done. Waits up to `timeout` seconds for each thread.
+        """End the threads once all submitted calls are done. Waits up to `timeout` seconds for all of them.
 
         The next call of `run` starts new threads.
         """
+        deadline = time.monotonic() + timeout
         with self._lock:
             threads, self._threads = self._threads, []
             jobs, self._jobs = self._jobs, SimpleQueue()
@@ -94,7 +96,7 @@ class ThreadPool:
         for _ in threads:
             jobs.put(None)
         for thread in threads:
-            thread.join(timeout)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _start_thread(self) -> None:
         name = f"{self.name}-{len(self._threads) + 1}"

@@ -27,6 +27,7 @@ POOL_SIZE = 4  # more threads are not faster: SQLite has one writer, and Python 
 UNTRANSACTED_POOL_SIZE = 2
 DEFAULT_BUSY_TIMEOUT_SECONDS = 5.0  # of Python's sqlite3
 MAX_THREAD_WAIT_SECONDS = 10.0  # a call that waits for a thread for longer fails, as if the database were unavailable
+CLOSE_TIMEOUT_SECONDS = 5.0
 PING_AFTER_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before a transaction uses it
 
 
@@ -85,9 +86,13 @@ def ping_database() -> None:
 
 
 def close_threads() -> None:
-    """End the pools' threads and close their connections. The next call starts new threads."""
+    """End the pools' threads and close their connections. The next call starts new threads.
+
+    Waits up to `CLOSE_TIMEOUT_SECONDS` for all pools: a thread may be waiting for a database that does not answer.
+    """
+    deadline = time.monotonic() + CLOSE_TIMEOUT_SECONDS
     for pool in _pools:
-        pool.close()
+        pool.close(timeout=max(0.0, deadline - time.monotonic()))
 
 
 def acquire_write_lock() -> AbstractContextManager[object]:

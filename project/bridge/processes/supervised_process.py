@@ -1,8 +1,8 @@
 """Supervised child process: it starts and stops with the server, and is restarted when it dies.
 
 Use a child process for work that would block the server, because the GIL lets only one thread of a process run Python at a time.
-A socket pair connects the two processes, and both send messages as lines. The operating system closes the socket pair however a
-process ends, so the child notices when the server was killed.
+A control pipe connects the two processes. The operating system closes it however a process ends, so the child notices when the
+server was killed.
 """
 
 import asyncio
@@ -16,75 +16,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Self
+
+from ..background.shutdown_deadline import Grace, seconds_left
+from .control_pipe import HEARTBEAT_INTERVAL_SECONDS, ControlPipe
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_INTERVAL_SECONDS = 2.0
 HEARTBEAT_TIMEOUT_SECONDS = 15.0  # a process that sends no heartbeat for longer counts as hung
 RESTART_DELAYS_SECONDS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # back-off between restarts; the last delay repeats
 STABLE_AFTER_SECONDS = 60.0  # a process that ran for longer starts again with the first delay
 KILL_MARGIN_SECONDS = 5.0  # added to the grace before the process is killed
-MAX_LINE_BYTES = 1024 * 1024
-END_OF_TRANSMISSION = "\x04"  # the last line of a process that ends normally; the ASCII character EOT
 NICENESS = 10  # added to the child's nice value, so that the server runs first if both need the same core
-
-
-class ControlPipe:
-    """One end of the socket pair. Use the pipe only in the event loop that opened it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Whether END_OF_TRANSMISSION was received. If the lines end without it, the other process was killed.
-        self.received_end = False
-        self._is_finished = False  # whether this end has sent END_OF_TRANSMISSION
-        self._reader = reader
-        self._writer = writer
-
-    @classmethod
-    async def open(cls, end: socket.socket) -> Self:
-        """Return a pipe for one end of a socket pair."""
-        return cls(*await asyncio.open_unix_connection(sock=end, limit=MAX_LINE_BYTES))
-
-    def send(self, line: str = "") -> None:
-        """Send a line. The line is dropped if the other end is closed, or after `finish`."""
-        if not self._is_finished and not self._writer.is_closing():
-            self._writer.write(f"{line}\n".encode())
-
-    def finish(self) -> None:
-        """Send END_OF_TRANSMISSION: this process will send no more lines. Lines of the other process are still received."""
-        self.send(END_OF_TRANSMISSION)
-        self._is_finished = True
-        if not self._writer.is_closing():
-            self._writer.write_eof()
-
-    def close(self) -> None:
-        """Close the pipe in both directions."""
-        self._writer.close()
-
-    @asynccontextmanager
-    async def heartbeats(self, is_healthy: Callable[[], bool]) -> AsyncIterator[None]:
-        """Send heartbeats, which are empty lines, while this context is open and `is_healthy()` is true."""
-        task = asyncio.create_task(self._send_heartbeats(is_healthy))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-    async def _send_heartbeats(self, is_healthy: Callable[[], bool]) -> None:
-        while True:
-            if is_healthy():
-                self.send()
-            await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
-
-    async def lines(self) -> AsyncIterator[str]:
-        """Yield the lines of the other process, including heartbeats, until it calls `finish` or exits."""
-        with suppress(ConnectionError):
-            while data := await self._reader.readline():
-                if (line := data.decode().rstrip("\n")) != END_OF_TRANSMISSION:
-                    yield line
-                else:
-                    self.received_end = True
 
 
 class ProcessDidNotStart(RuntimeError):
@@ -119,8 +61,8 @@ class SupervisedProcess:
             self._pipe.send(line)
 
     @asynccontextmanager
-    async def running(self, *, grace: float) -> AsyncIterator[None]:
-        """Keep the process running while this context is open. Then the process has `grace` seconds to exit.
+    async def running(self, *, grace: Grace) -> AsyncIterator[None]:
+        """Keep the process running while this context is open. Then the process has until the end of `grace` to exit.
 
         Waits up to `HEARTBEAT_TIMEOUT_SECONDS` for the first heartbeat. Raises `ProcessDidNotStart` if the process exits
         before the first heartbeat.
@@ -133,11 +75,12 @@ class SupervisedProcess:
         finally:
             self.is_supervised = False
             self._stopping.set()
+            left = seconds_left(grace)
             if self._pipe is not None:
-                self._pipe.finish()
-            await asyncio.wait({supervision}, timeout=grace + KILL_MARGIN_SECONDS)
+                self._pipe.finish(grace=left)
+            await asyncio.wait({supervision}, timeout=left + KILL_MARGIN_SECONDS)
             if not supervision.done() and self._process is not None:
-                logger.error("%s did not exit within %g s; killing it", self._name, grace + KILL_MARGIN_SECONDS)
+                logger.error("%s did not exit within %g s; killing it", self._name, left + KILL_MARGIN_SECONDS)
                 self._process.kill()
             await supervision
 
@@ -163,6 +106,9 @@ class SupervisedProcess:
                 outcome = f"exited with code {await self._run()}"
             except OSError as error:  # such as too little memory, or too many processes
                 outcome = f"could not be started ({type(error).__name__})"
+            except Exception:  # a bug must not end the supervision: the process would never be restarted
+                logger.exception("The supervision of %s failed", self._name)
+                outcome = "was killed"
             if self._stopping.is_set():
                 return
             if not self._started.is_set():
@@ -183,12 +129,16 @@ class SupervisedProcess:
         watchdog = asyncio.create_task(self._kill_if_hung(process))
         try:
             if self._stopping.is_set():
-                self._pipe.finish()
+                self._pipe.finish(grace=0.0)
             async for line in self._pipe.lines():
                 self._last_heartbeat_at = time.monotonic()  # any line shows that the process runs
                 self._started.set()
                 if line:
                     self._receive(line)
+        except Exception:
+            process.kill()  # without its heartbeats, the watchdog could not tell whether it hangs
+            await asyncio.to_thread(process.wait)
+            raise
         finally:
             watchdog.cancel()
             self._pipe.close()

@@ -57,7 +57,10 @@ class ServerVariables(BaseSettings):
         description="Seconds that the oldest due email may wait before /api/health/ready shows a warning. 0 means any time.",
     )
     shutdown_grace: float = Field(
-        25.0, ge=0, allow_inf_nan=False, description="Seconds that running work may take to finish after SIGTERM."
+        25.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that requests, background tasks and emails in flight may take together to finish after SIGTERM.",
     )
     metrics_token: SecretStr | None = Field(
         None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."

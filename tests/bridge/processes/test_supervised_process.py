@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from project.bridge.processes import supervised_process
-from project.bridge.processes.supervised_process import NICENESS, ControlPipe, ProcessDidNotStart, SupervisedProcess
+from project.bridge.processes import control_pipe, supervised_process
+from project.bridge.processes.control_pipe import ControlPipe
+from project.bridge.processes.supervised_process import NICENESS, ProcessDidNotStart, SupervisedProcess
 from tests.processes import WAIT_TIMEOUT_SECONDS, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -170,7 +171,7 @@ async def test_heartbeats_are_not_messages(received: Received, monkeypatch: pyte
 
 
 async def test_sends_no_heartbeats_while_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervised_process, "HEARTBEAT_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(control_pipe, "HEARTBEAT_INTERVAL_SECONDS", 0.0)
     results = iter([False, False, True])
     server, child = await open_pipe()
     checks: list[bool] = []
@@ -292,3 +293,20 @@ async def test_retries_a_command_that_can_no_longer_be_run_without_delaying_the_
         await wait_until(lambda: "restarting it in 100 s" in caplog.text)
 
     assert "command could not be started (FileNotFoundError); restarting it in 100 s" in caplog.text
+
+
+async def test_restarts_a_child_whose_lines_cannot_be_read(
+    received: Received, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervised_process, "RESTART_DELAYS_SECONDS", (0.0,))
+    supervised = supervise("echo", received)
+    async with supervised.running(grace=GRACE):
+        await received.wait_until("hello")
+        (child,) = child_ids()
+        assert supervised._pipe is not None
+        supervised._pipe._reader.set_exception(ValueError("unreadable"))
+
+        await received.wait_until("hello", "hello")
+        assert child_ids() != [child]
+
+    assert "The supervision of" in caplog.text

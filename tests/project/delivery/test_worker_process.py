@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from project.bridge.processes.supervised_process import ControlPipe
+from project.bridge.processes.control_pipe import ControlPipe
 from project.delivery import worker_process
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess, report_metrics

@@ -1,6 +1,7 @@
 """Delivery by a real server to a real SMTP server, across signals and crashes."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -103,9 +104,27 @@ def test_sigterm_waits_for_an_email_in_flight(start: StartServer, slow_sink: Sin
     assert "still in flight" not in server.log
 
 
+@pytest.mark.pitfall(4)
+@pytest.mark.parametrize("delivery_worker", ["subprocess", "in_process"])
+def test_requests_and_emails_in_flight_share_one_grace_period(
+    start: StartServer, holding_sink: Sink, delivery_worker: str
+) -> None:
+    server = start(EMAIL_URL=holding_sink.url, SHUTDOWN_GRACE="4", DELIVERY_WORKER=delivery_worker)
+    _send(server, "in flight")
+    wait_for(lambda: holding_sink.in_flight == 1, "the email is in flight")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(b"GET /api/greet?name=Ada&pause=5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        server.get("/api/health/live")  # when this later request is answered, the other one is in flight
+        exit_code = server.terminate()
+
+    left = re.findall(r"still in flight after the grace period of ([\d.e-]+) s", server.log)
+    assert (exit_code, len(left), float(left[0]) < 2) == (0, 1, True)  # the request has used up most of the grace
+
+
 @pytest.mark.pitfall(3)
 def test_a_restart_delivers_the_emails_of_a_killed_process(start: StartServer, holding_sink: Sink, sink: Sink) -> None:
-    server = start(EMAIL_URL=holding_sink.url)
+    # In this process, because a worker in a subprocess survives the server, and releases its claims before it exits.
+    server = start(EMAIL_URL=holding_sink.url, DELIVERY_WORKER="in_process")
     token = _token(server)
     for number in range(DEFAULT_CONNECTIONS + 5):
         _send(server, f"email {number}", token)
