@@ -1,31 +1,55 @@
-"""The route class of the API: rejects a body that the route's parser cannot read."""
+"""The route class of the API: settles the credential before the body is read, and reads the body within limits."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import HTTPException, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
 from starlette.datastructures import Headers
 
+from fastapi_app.dependencies import require_principal, settle_credential
+from fastapi_app.request_body import limit_body, max_body_bytes, validate_body
 from project.bridge.background.background_tasks import BackgroundRoute
 
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 class ApiRoute(BackgroundRoute):
-    """Route that responds 415 to a body with another media type or content coding than its parser reads."""
+    """Route that reads a body only if its media type, its caller and its size are right.
+
+    A body with another media type or content coding than the route's parser reads gets a 415.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler()
-        takes_form = self.body_field is not None and isinstance(self.body_field.field_info, Form)
-        takes_body = self.body_field is not None
+        handler, field = super().get_route_handler(), self.body_field
+        if field is None:
+            return handler
+        takes_form = isinstance(field.field_info, Form)
+        scopes = _required_scopes(self.dependant)
+        maximum = max_body_bytes(self.operation_id)
 
         async def handle(request: Request) -> Response:
-            if takes_body and _has_body(request.headers):
+            if _has_body(request.headers):
                 check_media_type(request.headers, takes_form=takes_form)
+                if scopes is not None:
+                    await settle_credential(request, scopes)
+                request = limit_body(request, maximum)
+                if not takes_form:
+                    request = await validate_body(request, field)
             return await handler(request)
 
         return handle
+
+
+def _required_scopes(dependant: Dependant) -> list[str] | None:
+    """Return the scopes that the caller of a route needs, or None if the route needs no credential."""
+    for each in dependant.dependencies:
+        if each.call is require_principal:
+            return [*(each.parent_oauth_scopes or []), *(each.own_oauth_scopes or [])]
+        if (scopes := _required_scopes(each)) is not None:
+            return scopes
+    return None
 
 
 def check_media_type(headers: Headers, *, takes_form: bool) -> None:

@@ -1,5 +1,7 @@
 """FastAPI dependencies: the authenticated caller, the delivery worker, the submission service and the event stream."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from django.conf import settings
@@ -26,6 +28,8 @@ from project.delivery.worker import DeliveryWorker
 from project.emails.submission_service import SubmissionService
 from project.events.stream import EventStream
 from project.transports.factory import delivers_only_locally
+
+CALLER_IN_SCOPE = "mailrail.caller"  # key of the `IdentifiedCaller` of a request in its ASGI scope
 
 api_key_scheme = HTTPBearer(
     scheme_name="api_key",
@@ -59,24 +63,50 @@ async def optional_principal(
     return await identify_caller(connection, response)
 
 
+@dataclass(frozen=True)
+class IdentifiedCaller:
+    """The caller of a request, or None without a credential, and headers for the response."""
+
+    principal: Principal | None
+    headers: Mapping[str, str]
+
+
 async def identify_caller(connection: HTTPConnection, response: Response) -> Principal | None:
     """Return the caller, or None without a credential. Raises `NotAuthenticated` for an invalid credential, and `RateLimited`.
 
     The request is counted against the rate limit of the caller, or of the client network if the credential is missing or invalid.
     """
+    caller = await _identify_once(connection)
+    response.headers.update(caller.headers)
+    return caller.principal
+
+
+async def settle_credential(connection: HTTPConnection, scopes: Sequence[str]) -> None:
+    """Check the caller and its scopes before the body is read. Raises the same errors as `require_principal`."""
+    _require_scopes((await _identify_once(connection)).principal, scopes)
+
+
+async def _identify_once(connection: HTTPConnection) -> IdentifiedCaller:
+    if CALLER_IN_SCOPE not in connection.scope:
+        connection.scope[CALLER_IN_SCOPE] = await _identify(connection)
+    caller: IdentifiedCaller = connection.scope[CALLER_IN_SCOPE]
+    return caller
+
+
+async def _identify(connection: HTTPConnection) -> IdentifiedCaller:
     try:
         principal = await authenticate(connection)
     except NotAuthenticated:
         await enforce_caller_limit(connection, None)
         raise
-    if rate_limit := await enforce_caller_limit(connection, principal):
-        response.headers.update(rate_limit.headers)
+    rate_limit = await enforce_caller_limit(connection, principal)
+    headers = dict(rate_limit.headers) if rate_limit else {}
     if principal is not None:
         set_api_actor(principal, connection.client.host if connection.client else None)
         if principal.kind == "session":
             await record_session_activity(connection.state.session_request)
-        response.headers["Cache-Control"] = "no-store"  # the response may contain the caller's own data
-    return principal
+        headers["Cache-Control"] = "no-store"  # the response may contain the caller's own data
+    return IdentifiedCaller(principal, headers)
 
 
 async def authenticate(connection: HTTPConnection) -> Principal | None:
@@ -123,7 +153,7 @@ async def require_principal(
     principal: Annotated[Principal | None, Depends(optional_principal)],
 ) -> Principal:
     """Return the caller. Raises `NotAuthenticated`, or `InsufficientScope` if the caller lacks a scope of the route."""
-    caller = _require_scopes(principal, required_scopes)
+    caller = _require_scopes(principal, required_scopes.scopes)
     await reject_unknown_query(connection)
     return caller
 
@@ -134,15 +164,15 @@ async def require_sending_principal(
     principal: Annotated[Principal | None, Depends(optional_principal)],
 ) -> Principal | None:
     """Return the caller like `require_principal`, but allow anonymous callers while emails cannot leave this machine."""
-    caller = None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes)
+    caller = None if principal is None and delivers_only_locally() else _require_scopes(principal, required_scopes.scopes)
     await reject_unknown_query(connection)
     return caller
 
 
-def _require_scopes(principal: Principal | None, required_scopes: SecurityScopes) -> Principal:
+def _require_scopes(principal: Principal | None, scopes: Sequence[str]) -> Principal:
     if principal is None:
         raise NotAuthenticated("Not authenticated.")
-    principal.require(*required_scopes.scopes)
+    principal.require(*scopes)
     return principal
 
 

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from fastapi_app.error_responses import CHALLENGE, error_response, uncached_json
+from fastapi_app.problems import shown_problems
 from project.accounts.hashing import LoginBusy
 from project.accounts.lockout import LockedOut
 from project.accounts.two_factor import TwoFactorRequired
@@ -79,8 +80,7 @@ async def handle_csrf_failed(_request: Request, error: CsrfFailed) -> JSONRespon
 
 
 async def handle_validation_error(_request: Request, error: RequestValidationError) -> JSONResponse:
-    detail = [{key: each[key] for key in ("loc", "msg", "type")} for each in error.errors()]
-    return uncached_json({"detail": detail}, 422)
+    return uncached_json({"detail": shown_problems(error.errors())}, 422)
 
 
 async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:

@@ -22,6 +22,7 @@ from fastapi_app.health.readiness import ReadinessChecks
 from fastapi_app.openapi import INFO, TAGS, add_openapi
 from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.public_redirects import PublicRedirectMiddleware
+from fastapi_app.request_body import close_body_threads
 from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
 from fastapi_app.websocket_errors import WEBSOCKET_ERROR_HANDLERS
@@ -53,6 +54,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
                 yield
     finally:
         app.state.submission.close()
+        close_body_threads()
         close_threads()
 
 

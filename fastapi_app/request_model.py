@@ -4,7 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from fastapi_app.problems import MAX_PROBLEMS
 
 _ANNOTATIONS = ("title", "description", "examples", "default")  # keywords of JSON Schema that describe a field as a whole
 
@@ -13,6 +15,13 @@ class RequestModel(BaseModel):
     """A request body."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _limit_fields(cls, body: Any) -> Any:
+        if isinstance(body, dict) and len(body) > len(cls.model_fields) + MAX_PROBLEMS:
+            raise PydanticCustomError("too_long", f"The object has {len(body)} fields. Most of them do not exist.")
+        return body
 
     @model_validator(mode="before")
     @classmethod

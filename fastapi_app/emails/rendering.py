@@ -1,5 +1,6 @@
 """Renders the templates of the emails in a request. Runs before submission, which stores the final content."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from project.mail_templates.store import LoadedTemplate, load_templates
 
 MAX_RENDERED_CHARACTERS = 64 * 1024 * 1024  # output of the templates of one request
 
+EMAILS_BETWEEN_PAUSES = 20
 PARTS = ("subject", "text", "html")
 
 Location = tuple[str | int, ...]
@@ -41,6 +43,8 @@ async def render_emails(emails: Mapping[Location, EmailIn]) -> list[RenderedEmai
             message = f"The rendered emails are larger than {MAX_RENDERED_CHARACTERS} characters."
             raise _validation_error((*location, "template"), message, "template_limit")
         rendered.append(result)
+        if len(rendered) % EMAILS_BETWEEN_PAUSES == 0:
+            await asyncio.sleep(0)  # so that a large batch alternates with other requests
     return rendered
 
 

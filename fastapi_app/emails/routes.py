@@ -11,7 +11,8 @@ from pydantic import AfterValidator, Field
 from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.idempotency import IdempotencyKey, read_idempotency
-from fastapi_app.emails.rendering import RenderedEmail, render_emails
+from fastapi_app.emails.new_emails import batch_accepted, new_email, new_emails, require_senders
+from fastapi_app.emails.rendering import render_emails
 from fastapi_app.emails.schemas import (
     EXAMPLE_REASON,
     BatchAccepted,
@@ -29,7 +30,7 @@ from fastapi_app.pagination import Limit
 from project.api_keys.quota import check_quota
 from project.auth.principal import Principal
 from project.bridge.database.read_transactions import run_in_read_transaction, run_lookup
-from project.bridge.database.transactions import run_in_transaction
+from project.bridge.database.transactions import run_in_thread, run_in_transaction
 from project.emails.actions import cancel_email, reschedule_email, retry_email
 from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.idempotency import Idempotency, find_earlier_response
@@ -38,7 +39,6 @@ from project.emails.mime.headers import addr_spec
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
 from project.emails.status import Status
 from project.emails.submission_result import SubmissionResult
-from project.emails.submit import NewEmail
 
 
 def _normalize_if_valid(address: str) -> str:
@@ -93,7 +93,7 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     if earlier is None:
         await _check_quota(principal, 1 if email.is_expensive() else 0)
         (rendered,) = await render_emails({("body",): email})
-        result = await submission.submit(_new_email(email, rendered, principal, idempotency))
+        result = await submission.submit(new_email(email, rendered, principal, idempotency))
     else:
         (result,) = earlier
     if result.replayed:
@@ -113,19 +113,19 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
     key: IdempotencyKey = None,
 ) -> BatchAccepted:
     """Queue up to 1000 emails, all or none. A validation error names the index of the email that caused it."""
-    for email in batch.emails:
-        principal.require_sender(addr_spec(email.sender))
+    # Each step over all emails runs in a thread: a batch must not delay other requests.
+    await run_in_thread(require_senders, batch, principal)
     idempotency = await read_idempotency(key, batch)
     results = await _find_earlier(principal, idempotency)
     if results is None:
         await _check_quota(principal, len(batch.emails))
         rendered = await render_emails({("body", "emails", index): email for index, email in enumerate(batch.emails)})
-        new_emails = [_new_email(email, each, principal) for email, each in zip(batch.emails, rendered, strict=True)]
-        results = await submission.submit_batch(new_emails, idempotency=idempotency)
+        emails = await run_in_thread(new_emails, batch, rendered, principal)
+        results = await submission.submit_batch(emails, idempotency=idempotency)
     if results[0].replayed:
         response.headers["Idempotent-Replayed"] = "true"
     tasks.add_task(worker.wake_or_deliver)
-    return BatchAccepted(data=[EmailAccepted.model_validate(result, from_attributes=True) for result in results])
+    return await run_in_thread(batch_accepted, results)
 
 
 @router.get("", summary="List emails", operation_id="list_emails", responses=openapi_errors(401, 403, 422))
@@ -220,15 +220,3 @@ async def _check_quota(principal: Principal, count: int) -> None:
     """Reject emails beyond the quota before the work of rendering and building. They are counted when they are stored."""
     if principal.quota_key is not None and count:
         await run_lookup(check_quota, principal.quota_key, count, now=datetime.now(UTC))
-
-
-def _new_email(email: EmailIn, rendered: RenderedEmail, principal: Principal, idempotency: Idempotency | None = None) -> NewEmail:
-    return NewEmail(
-        rendered.draft,
-        owner_id=principal.owner_id,
-        tags=email.tags,
-        template_id=rendered.template_id,
-        scheduled_at=email.scheduled_at,
-        idempotency=idempotency,
-        quota_key=principal.quota_key,
-    )

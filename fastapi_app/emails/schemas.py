@@ -24,11 +24,13 @@ from fastapi_app.emails.fields import (
 )
 from fastapi_app.fields import EXAMPLE_TIME
 from fastapi_app.pagination import CursorPage
+from fastapi_app.problems import EACH_ITEM, max_items, max_keys
 from fastapi_app.request_model import RequestModel
 from fastapi_app.templates.schemas import Slug, Variables
 from project.emails.mime.builder import Attachment, Draft
 from project.emails.status import Status
 
+MAX_HEADERS = MAX_TAGS = 50
 MAX_ATTACHMENTS = 1000
 MAX_ATTACHMENT_BYTES = 10 * 1024 * 1024  # of all attachments of an email together, decoded
 MAX_BATCH_SIZE = 1000
@@ -86,19 +88,19 @@ class EmailIn(RequestModel):
         examples=["It is on its way."],
     )
     html: Text | None = Field(None, description="HTML version", examples=["<p>It is <b>on its way</b>.</p>"])
-    headers: Headers = Field(
+    headers: Annotated[Headers, max_keys(MAX_HEADERS)] = Field(
         {},
-        max_length=50,
+        max_length=MAX_HEADERS,
         description="Custom headers. Headers that the service sets, such as `Date` or `Message-ID`, are rejected.",
         examples=[{"X-Thing": "1"}],
     )
-    tags: dict[TagKey, Tag] = Field(
+    tags: Annotated[dict[TagKey, Tag], max_keys(MAX_TAGS)] = Field(
         {},
-        max_length=50,
+        max_length=MAX_TAGS,
         description="Key-value pairs to find emails by, not visible to recipients",
         examples=[{"order": "42"}],
     )
-    attachments: list[AttachmentIn] = Field(
+    attachments: Annotated[list[AttachmentIn], EACH_ITEM, max_items(MAX_ATTACHMENTS)] = Field(
         [],
         max_length=MAX_ATTACHMENTS,
         description="Files to attach, up to 10 MiB together",
@@ -158,7 +160,7 @@ class EmailAccepted(BaseModel):
 class EmailBatch(RequestModel):
     """Emails to send, all or none."""
 
-    emails: list[EmailIn] = Field(
+    emails: Annotated[list[EmailIn], EACH_ITEM, max_items(MAX_BATCH_SIZE)] = Field(
         min_length=1, max_length=MAX_BATCH_SIZE, examples=[[EXAMPLE, EXAMPLE | {"to": "bob@example.com"}]]
     )
 

@@ -33,7 +33,7 @@ def list_page(client: TestClient, headers: dict[str, str], **query: Any) -> tupl
 def test_redirects_a_trailing_slash_as_other_lists_do(client: TestClient, headers: dict[str, str], path: str) -> None:
     response = client.get(path, headers=headers, follow_redirects=False)
 
-    assert (response.status_code, response.headers["Location"]) == (307, f"http://testserver{path.rstrip('/')}")
+    assert (response.status_code, response.headers["Location"]) == (307, path.rstrip("/"))
 
 
 def test_suppresses_an_address(client: TestClient, headers: dict[str, str]) -> None:
