@@ -42,8 +42,17 @@ FILTERS = {
     " tag=none": EmailFilter(tag=("order", "none")),
     " status=failed to=common": EmailFilter(status="failed", to=COMMON_ADDRESS),
     " status=failed tag=common": EmailFilter(status="failed", tag=COMMON_TAG),
+    " status=canceled to=common tag=common": EmailFilter(status="canceled", to=COMMON_ADDRESS, tag=COMMON_TAG),
+    " to=common tag=rare": EmailFilter(to=COMMON_ADDRESS, tag=RARE_TAG),
+    " to=rare tag=common": EmailFilter(to=RARE_ADDRESS, tag=COMMON_TAG),
 }
-TYPES: dict[str, list[str] | None] = {"": None, " type=sent": ["email.sent"], " type=delayed": ["email.delayed"]}
+TYPES: dict[str, list[str] | None] = {
+    "": None,
+    " type=sent": ["email.sent"],
+    " type=delayed": ["email.delayed"],
+    " type=delayed,sent": ["email.delayed", "email.sent"],
+    " type=suppressed": ["email.suppressed"],
+}
 
 
 def _nothing(*_args: Any) -> None:

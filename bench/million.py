@@ -147,9 +147,9 @@ def _add(email: SampleEmail, tables: dict[str, Rows]) -> None:
         next_attempt_at=email.start + 2 * MONTH if email.status in (Status.SCHEDULED, Status.DELAYED) else None,
     )
     tables["source"].add(email_id=email.id)
-    tables["recipient"].add(address=email.address, email_id=email.id)
+    tables["recipient"].add(address=email.address, email_id=email.id, owner=email.owner)
     for key, value in email.tags.items():
-        tables["tag"].add(key=key, value=value, email_id=email.id)
+        tables["tag"].add(key=key, value=value, email_id=email.id, owner=email.owner)
     for status in _history(email.status):
         tables["event"].add(email_id=email.id, owner=email.owner, type=f"email.{status}", created_at=email.created_at)
 

@@ -1,4 +1,4 @@
-"""The sweep of the queue: once a minute, fail emails that are too old, and repair due times that are too far in the future."""
+"""The sweep of the queue: once a minute, fail emails that are too old, repair due times, and complete search rows."""
 
 import math
 import time
@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.expiry import expire_emails, repair_due_times
+from project.emails.search_rows import complete_search_rows
 
 QUEUE_SWEEP_INTERVAL_SECONDS = 60.0
 MAX_SWEEP_ROUNDS = 1000  # transactions of one sweep; each changes a limited number of emails
@@ -25,7 +26,7 @@ class QueueSweep:
         """Sweep if the last sweep is long enough ago."""
         if time.monotonic() < self._swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
             return
-        for sweep in (expire_emails, repair_due_times):
+        for sweep in (expire_emails, repair_due_times, complete_search_rows):
             for _ in range(MAX_SWEEP_ROUNDS):
                 changed = await run_in_transaction(sweep, now=timezone.now())
                 self._on_progress()

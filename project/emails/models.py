@@ -56,6 +56,7 @@ class Email(models.Model):
         ordering: ClassVar = ["-id"]  # ids are UUIDv7: they sort by time of creation
         indexes: ClassVar = [
             models.Index(fields=["owner", "-id"], name="email_owner"),
+            models.Index(fields=["owner", "status", "-id"], name="email_owner_status"),
             # Conditioned on IS NOT NULL, because SQLite uses a partial index only if the query visibly implies its condition,
             # and the bound parameters of `status IN (…)` do not.
             models.Index(fields=["next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_waiting"),
@@ -116,8 +117,17 @@ class Recipient(models.Model):
     """A recipient of an email. This table makes emails searchable by recipient."""
 
     pk = models.CompositePrimaryKey("address", "email_id")
-    address = models.CharField(max_length=320)
+    address = models.CharField(max_length=320)  # in lowercase, so that a search ignores case
     email = models.ForeignKey(Email, models.CASCADE)
+    # The email's owner, so that a search does not read the rows of other owners. NULL in rows of the previous version, until
+    # project.emails.search_rows has completed them.
+    owner = models.CharField(max_length=40, null=True, blank=True)  # noqa: DJ001
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["owner", "address", "email"], name="recipient_owner_address"),
+            models.Index(fields=["email"], condition=models.Q(owner__isnull=True), name="recipient_incomplete"),
+        ]
 
     def __str__(self) -> str:
         return self.address
@@ -130,6 +140,13 @@ class Tag(models.Model):
     key = models.CharField(max_length=100)
     value = models.CharField(max_length=100)
     email = models.ForeignKey(Email, models.CASCADE)
+    owner = models.CharField(max_length=40, null=True, blank=True)  # noqa: DJ001  # as in Recipient
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(fields=["owner", "key", "value", "email"], name="tag_owner_key_value"),
+            models.Index(fields=["email"], condition=models.Q(owner__isnull=True), name="tag_incomplete"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.key}:{self.value}"

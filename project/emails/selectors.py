@@ -1,16 +1,18 @@
 """Queries of emails, limited to the emails that a principal may see or change."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from django.db.models import QuerySet, Value
-from django.db.models.functions import Coalesce
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from project.auth.principal import Principal
-from project.emails.models import Email
-from project.emails.status import NOT_SENT
+from project.emails.models import Email, Recipient, Tag
 from project.errors import DomainError
 from project.events.models import Event
+
+MAX_COUNTED_ROWS = 1000  # of each condition, to find the condition with the fewest rows
 
 
 class EmailNotFound(DomainError):
@@ -29,35 +31,53 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class EmailFilter:
-    """Filter of a list of emails. `to` is a recipient's address, `tag` a pair of key and value, `reason` a normalized reason."""
+    """Filter of a list of emails.
+
+    `to` is a recipient's address in any case, `tag` a pair of key and value, `reason` a normalized reason.
+    """
 
     status: str | None = None
     to: str | None = None
     tag: tuple[str, ...] | None = None
     reason: str | None = None
 
-    @property
-    def is_narrow(self) -> bool:
-        """Return whether the filter selects few emails and has an index that does not begin with the owner."""
-        return self.reason is None and self._is_narrow
-
-    @property
-    def _is_narrow(self) -> bool:
-        return self.to is not None or self.tag is not None or self.status in NOT_SENT
-
-    def newest(self) -> QuerySet[Email]:
-        """Return the selected emails, newest first, ordered by a column of the index that finds them."""
-        emails, order = Email.objects.all(), "-id"
-        if self.status is not None:
-            emails = emails.filter(status=self.status)
-        if self.reason is not None:
-            emails = emails.filter(reason=self.reason)
+    def conditions(self, owner: str | None) -> "list[_Condition]":
+        """Return the conditions of this filter on the emails of one owner, or of all owners if it is None."""
+        by_owner = {} if owner is None else {"owner": owner}
+        emails = Email.objects.filter(**by_owner)
+        conditions = []
         if self.tag is not None:
             key, value = self.tag
-            emails, order = emails.filter(tag__key=key, tag__value=value), "-tag__email_id"
+            conditions.append(_Condition(Tag.objects.filter(key=key, value=value, **by_owner), "email_id"))
         if self.to is not None:
-            emails, order = emails.filter(recipient__address=self.to), "-recipient__email_id"
-        return emails.order_by(order)
+            conditions.append(_Condition(Recipient.objects.filter(address=self.to.lower(), **by_owner), "email_id"))
+        if self.reason is not None:
+            conditions.append(_Condition(emails.filter(reason=self.reason), "pk"))
+        if self.status is not None:
+            conditions.append(_Condition(emails.filter(status=self.status), "pk"))
+        return conditions or [_Condition(emails, "pk")]
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A condition on emails: rows of one table, with an index that finds these rows in the order of the emails' ids."""
+
+    rows: QuerySet[Any]
+    id_field: str  # the id of the email
+
+    def before(self, after: UUID | None) -> QuerySet[Any]:
+        """Return the rows of the emails that follow `after` in a list, newest first."""
+        rows = self.rows if after is None else self.rows.filter(**{f"{self.id_field}__lt": after})
+        return rows.order_by(f"-{self.id_field}")
+
+    def restrict(self, rows: QuerySet[Any], id_field: str) -> QuerySet[Any]:
+        """Return those of another condition's rows whose emails fulfill this condition too.
+
+        Each row is checked alone. With EXISTS, PostgreSQL may read all rows of this condition first.
+        """
+        found = Subquery(self.rows.filter(**{self.id_field: OuterRef(id_field)}).values(self.id_field)[:1])
+        restricted: QuerySet[Any] = rows.alias(found=found).filter(found__isnull=False)
+        return restricted
 
 
 def visible_to(principal: Principal) -> QuerySet[Email]:
@@ -89,17 +109,28 @@ def get_email(email_id: UUID, *, principal: Principal) -> Email:
 
 def list_emails(filters: EmailFilter, page: PageRequest, *, principal: Principal) -> list[Email]:
     """Return a page of the emails that the principal may see, newest first, and one more email if there is a next page."""
-    emails = filters.newest()
-    if not principal.can_view_all and filters.is_narrow:
-        # COALESCE keeps the query planner from using the owner index. Without statistics, the planner would choose that index,
-        # and read a million of the owner's emails to find a few.
-        emails = emails.alias(unindexed_owner=Coalesce("owner", Value(""))).filter(unindexed_owner=principal.owner_id)
-    elif not principal.can_view_all:
-        emails = emails.filter(owner=principal.owner_id)
-    emails = _with_template(emails).defer("text", "html")
-    if page.after is not None:
-        emails = emails.filter(id__lt=page.after)
-    return list(emails[: page.limit + 1])
+    owner = None if principal.can_view_all else principal.owner_id
+    if owner == "":
+        return []
+    ids = _newest_ids(filters.conditions(owner), after=page.after, limit=page.limit + 1)
+    return list(_with_template(Email.objects.filter(id__in=ids)).defer("text", "html").order_by("-id"))
+
+
+def _newest_ids(conditions: "Sequence[_Condition]", *, after: UUID | None, limit: int) -> list[UUID]:
+    """Return the ids of the newest emails that fulfill all conditions.
+
+    Reads the rows of one condition, newest first, and checks the other conditions for each row. With a join instead, SQLite,
+    which has no statistics, and PostgreSQL, which has estimates, may start with a condition that a million emails fulfill.
+    """
+    first = conditions[0] if len(conditions) == 1 else min(conditions, key=lambda each: _limited_count(each.before(after)))
+    rows = first.before(after)
+    for condition in conditions:
+        rows = rows if condition is first else condition.restrict(rows, first.id_field)
+    return list(rows.values_list(first.id_field, flat=True)[:limit])
+
+
+def _limited_count(rows: QuerySet[Any]) -> int:
+    return rows[:MAX_COUNTED_ROWS].count()
 
 
 def list_email_events(email_id: UUID, *, principal: Principal) -> list[Event]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -141,12 +142,22 @@ def message_id_for(email_id: UUID, sender: str) -> str:
 
 def _store(prepared: Sequence[PreparedEmail]) -> None:
     emails = [each.email for each in prepared]
-    tags = [{"key": key, "value": value, "email_id": email.id} for email in emails for key, value in email.tags.items()]
+    tags = [
+        {"key": key, "value": value, "email_id": email.id, "owner": email.owner}
+        for email in emails
+        for key, value in email.tags.items()
+    ]
     bulk_insert(Email, [vars(email) for email in emails])
     bulk_insert(RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared])
-    bulk_insert(Recipient, [{"address": address, "email_id": email.id} for email in emails for address in email.recipients])
+    bulk_insert(Recipient, [row for email in emails for row in _recipient_rows(email)])
     bulk_insert(Tag, tags)
     append_events([build_event(email, now=email.created_at) for email in emails])
+
+
+def _recipient_rows(email: Email) -> list[dict[str, Any]]:
+    # An email that an earlier version accepted, and that is sent again, may have an address twice, with different case.
+    addresses = dict.fromkeys(address.lower() for address in email.recipients)
+    return [{"address": address, "email_id": email.id, "owner": email.owner} for address in addresses]
 
 
 def _reserve_key_and_quota(prepared: PreparedEmail) -> SubmissionResult | Exception:

@@ -21,7 +21,11 @@ class Event(models.Model):
 
     class Meta:
         ordering: ClassVar = ["id"]
-        indexes: ClassVar = [models.Index(fields=["owner", "id"], name="event_owner")]
+        indexes: ClassVar = [
+            models.Index(fields=["owner", "id"], name="event_owner"),
+            models.Index(fields=["owner", "type", "id"], name="event_owner_type"),
+            models.Index(fields=["type", "id"], name="event_type"),
+        ]
 
     def __str__(self) -> str:
         return self.type

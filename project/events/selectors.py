@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
 from typing import Self
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import Coalesce
 
 from project.auth.principal import Principal
 from project.events.commit_order import low_watermark
@@ -35,10 +38,26 @@ class EventFilter:
             and (self.email_id is None or event.email_id == self.email_id)
         )
 
-    def apply(self, events: QuerySet[Event]) -> QuerySet[Event]:
-        """Apply the filter to a queryset."""
-        conditions = {"owner": self.owner_id, "type__in": self.types, "email_id": self.email_id}
-        return events.filter(**{name: value for name, value in conditions.items() if value is not None})
+    def first(self, events: QuerySet[Event], limit: int) -> list[Event]:
+        """Return the first of the events that pass the filter. `events` is ordered by id and has no other filter than ids."""
+        if self.email_id is not None:
+            return list(self._without_indexes(events.filter(email_id=self.email_id))[:limit])
+        if self.owner_id is not None:
+            events = events.filter(owner=self.owner_id)
+        if self.types is None:
+            return list(events[:limit])
+        # One query for each type, because an index returns the events of several types in another order.
+        ids = merge(*(events.filter(type=each).values_list("id", flat=True)[:limit] for each in self.types))
+        return list(events.filter(id__in=list(islice(ids, limit))))
+
+    def _without_indexes(self, events: QuerySet[Event]) -> QuerySet[Event]:
+        """Filter the events of one email by owner and type. COALESCE keeps the planner from using the indexes on them."""
+        for name, value in {"owner": [self.owner_id], "type": self.types}.items():
+            if value is not None and None not in value:
+                events = events.alias(**{f"unindexed_{name}": Coalesce(name, Value(""))}).filter(
+                    **{f"unindexed_{name}__in": value}
+                )
+        return events
 
 
 def last_event_id() -> int:
@@ -55,9 +74,7 @@ def events_after(after: int, *, up_to: int | None = None, event_filter: EventFil
     if up_to <= after:
         return []
     events = Event.objects.filter(id__gt=after, id__lte=up_to).defer("smtp_transcript").order_by("id")
-    if event_filter is not None:
-        events = event_filter.apply(events)
-    return list(events[:limit])
+    return list(events[:limit]) if event_filter is None else event_filter.first(events, limit)
 
 
 def waits_for_writer(after: int) -> bool:

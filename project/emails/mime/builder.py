@@ -102,8 +102,14 @@ def with_message_id(content: bytes, message_id: str) -> bytes:
 
 
 def envelope_recipients(draft: Draft) -> list[str]:
-    """Return the recipients of the envelope: the bare addresses of to, cc and bcc, without duplicates. Raises ValueError."""
-    return list(dict.fromkeys(addr_spec(address) for address in (*draft.to, *draft.cc, *draft.bcc)))
+    """Return the recipients of the envelope: the bare addresses of to, cc and bcc, without duplicates. Raises ValueError.
+
+    Addresses that differ only in case are duplicates, as on the suppression list. The first spelling is kept.
+    """
+    spellings: dict[str, str] = {}
+    for address in map(addr_spec, (*draft.to, *draft.cc, *draft.bcc)):
+        spellings.setdefault(address.lower(), address)
+    return list(spellings.values())
 
 
 def _with_header(content: bytes, name: str, value: str) -> bytes:

@@ -69,6 +69,12 @@ def test_long_input_takes_linear_time(text: str) -> None:
 # The envelope
 
 
+def test_the_envelope_ignores_case_and_keeps_the_first_spelling() -> None:
+    to, cc, bcc = ("Ada <ADA@example.com>", "bob@example.com"), ("ada@example.com", "Bob@Example.com"), ("Ada@EXAMPLE.com",)
+
+    assert envelope_recipients(Draft("shop@example.com", to=to, cc=cc, bcc=bcc)) == ["ADA@example.com", "bob@example.com"]
+
+
 def test_the_envelope_has_each_recipient_once() -> None:
     to, cc, bcc = ("A <a@x.example>", "b@x.example"), ("a@x.example",), ("C <c@x.example>", "b@x.example")
 
