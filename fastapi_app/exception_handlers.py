@@ -97,8 +97,7 @@ def _allowed_methods(request: Request) -> str:
 
 
 async def handle_database_unavailable(_request: Request, error: Exception) -> JSONResponse:
-    # Logged for every failed request, so without a traceback.
-    logger.error("The database failed: %s: %s", type(error).__name__, " ".join(str(error).split()))
+    logger.error("A request failed", exc_info=error)
     return error_response(503, "The database is unavailable. Try again soon.", "database_unavailable", {"Retry-After": "5"})
 
 

@@ -203,7 +203,8 @@ LOGGING = {
             "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"database_outage": {"()": "project.bridge.database.outage_log.DatabaseOutageFilter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["database_outage"]}},
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},

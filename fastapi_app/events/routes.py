@@ -20,6 +20,7 @@ from fastapi_app.pagination import Limit
 from fastapi_app.query_parameters import reject_unknown_query
 from project.auth.principal import Principal
 from project.bridge.database.read_transactions import run_in_read_transaction
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.events.selectors import EventFilter, events_after
 from project.events.stream import SlowConsumer, subscribe_to_events
 from project.limits.connection_slots import connection_slot
@@ -128,7 +129,7 @@ async def stream(  # noqa: PLR0913  # the parameters of the request
                 async for batch in subscription.batches():
                     for streamed in batch:
                         yield ServerSentEvent(id=str(streamed.event.pk), event=streamed.event.type, raw_data=streamed.json)
-            except SlowConsumer:
+            except (SlowConsumer, *DATABASE_UNAVAILABLE_ERRORS):
                 return  # the client reconnects with the id of the last event it received
 
 

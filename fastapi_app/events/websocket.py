@@ -17,6 +17,7 @@ from fastapi_app.events.reauthorization import Reauthenticate, authorize_stream,
 from fastapi_app.events.schemas import Authenticate, ClientMessage, Ping, Pong, Ready, SocketError, Subscribe, Subscribed
 from fastapi_app.rate_limit import client_network
 from project.auth.principal import InsufficientScope, NotAuthenticated, Principal
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.errors import DomainError
 from project.events.selectors import EventFilter
 from project.events.stream import EventStream, SlowConsumer, Subscriber, Subscription, subscribe_to_events
@@ -28,6 +29,7 @@ UNAUTHENTICATED, FORBIDDEN, TOO_SLOW, SERVICE_RESTART, TRY_AGAIN_LATER = 4401, 4
 AUTH_TIMEOUT_SECONDS = 10.0  # for the client's message with its token
 CLOSE_TIMEOUT_SECONDS = 5.0  # for the client to receive buffered messages and the close frame
 MAX_MESSAGE_LENGTH = 4096  # characters of one message of a client
+DATABASE_UNAVAILABLE_REASON = "The database is unavailable. Reconnect with the id of the last event you received."
 TOO_SLOW_REASON = "Too slow. Reconnect with the id of the last event you received."
 
 _client_message: TypeAdapter[ClientMessage] = TypeAdapter(ClientMessage)
@@ -58,6 +60,9 @@ async def serve_event_socket(websocket: WebSocket, event_stream: EventStream, qu
             await _serve(websocket, event_stream, query)
     except TooManyConnections as rejection:
         await _close(websocket, TRY_AGAIN_LATER, rejection.detail)
+    except DATABASE_UNAVAILABLE_ERRORS as error:
+        logger.error("An event WebSocket was closed", exc_info=error)  # noqa: TRY400  # without a traceback in an outage
+        await _close(websocket, TRY_AGAIN_LATER, DATABASE_UNAVAILABLE_REASON)
     except CloseSocket as close:
         if close.code == TOO_SLOW:
             logger.warning("Closed an event WebSocket because its client was too slow")

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import ParamSpec, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, InternalError, OperationalError, connections, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..background.thread_pool import ThreadPool
+from .outage_log import UNAVAILABLE_ERRORS, record_success
 from .watchdog import watched
 from .write_lock import write_lock
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# Raised while the database is unreachable or rejects writes. For example, PostgreSQL is read-only during a failover.
-DATABASE_UNAVAILABLE_ERRORS = (InterfaceError, OperationalError, InternalError)
+DATABASE_UNAVAILABLE_ERRORS = UNAVAILABLE_ERRORS
 POOL_SIZE = 4  # more threads are not faster: SQLite has one writer, and Python has the GIL
 UNTRANSACTED_POOL_SIZE = 2
 DEFAULT_BUSY_TIMEOUT_SECONDS = 5.0  # of Python's sqlite3
@@ -126,6 +126,8 @@ def managed_connections() -> Iterator[None]:
     except DATABASE_UNAVAILABLE_ERRORS:
         _last_failure_at = time.monotonic()  # the other threads' connections may be dead too
         raise
+    else:
+        record_success()
     finally:
         for connection in connections.all(initialized_only=True):
             _close_if_dead(connection, ping=False)

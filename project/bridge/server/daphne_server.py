@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from daphne.http_protocol import WebRequest
 from daphne.server import Server as StockDaphneServer
 from daphne.ws_protocol import WebSocketProtocol
 from starlette.types import Message, Scope
@@ -29,6 +28,7 @@ from twisted.internet.endpoints import serverFromString
 
 from ..notifications.local import server_stopping
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
+from .endings import close_after_response, close_unclosed_websocket, send_error_response
 from .http_protocol import ConnectionFactory
 from .lifespan import run_lifespan
 from .open_connections import OpenConnections
@@ -37,7 +37,6 @@ from .websocket_protocol import WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
-SERVICE_RESTART = 1012  # https://www.iana.org/assignments/websocket/websocket.xml
 # Reference counting frees nearly all objects of a finished request. Reference cycles are rare, and each run of the cyclic garbage
 # collector delays all requests, so the collector runs less often than by default (700, 10, 10).
 GC_THRESHOLDS = (50_000, 20, 20)
@@ -137,7 +136,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         self.connections[protocol]["application_instance"] = call
         call.add_done_callback(partial(self._application_ended, protocol))
         if self._stopping.is_set():
-            _close_after_response(protocol)
+            close_after_response(protocol)
         return queue
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
@@ -169,7 +168,9 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         if error is not None:
             logger.error("Exception inside application: %s", error, exc_info=error)
             if "disconnected" not in details:
-                _send_error_response(protocol, error)
+                send_error_response(protocol, error)
+        elif isinstance(protocol, WebSocketProtocol) and "disconnected" not in details:
+            close_unclosed_websocket(protocol)
         self._drop_if_finished(protocol)
 
     def _drop_if_finished(self, protocol: Any) -> None:
@@ -197,11 +198,11 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         server_stopping.send()
         sockets = [protocol for protocol in self.connections if isinstance(protocol, WebSocketProtocol)]
         for protocol in self.connections.keys() - sockets:
-            _close_after_response(protocol)
+            close_after_response(protocol)
         if calls := self._calls(sockets):  # WebSockets may close themselves after `server_stopping`
             await asyncio.wait(calls, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
         for protocol in list(self.connections):
-            _close_after_response(protocol)
+            close_after_response(protocol)
         while (calls := self._calls()) and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(calls, timeout=left)
         for call in calls:
@@ -222,22 +223,6 @@ def _split_body(message: Message) -> Iterable[Message]:
     more = message.get("more_body", False)
     starts = range(0, len(body), MAX_WRITE_BYTES)
     return ({**message, "body": body[at : at + MAX_WRITE_BYTES], "more_body": more or at != starts[-1]} for at in starts)
-
-
-def _close_after_response(protocol: Any) -> None:
-    if isinstance(protocol, WebSocketProtocol):
-        if protocol.state == protocol.STATE_OPEN:
-            protocol.sendCloseFrame(code=SERVICE_RESTART)
-    elif not protocol.finished and protocol.channel is not None:  # a finished request has no channel
-        protocol.channel.persistent = False  # close the connection after this response
-        protocol.responseHeaders.setRawHeaders(b"connection", [b"close"])
-
-
-def _send_error_response(protocol: Any, error: BaseException) -> None:
-    if isinstance(protocol, WebRequest) and protocol._response_started:
-        protocol.loseConnection()  # the client must notice that the response, which has started, is incomplete
-    else:
-        protocol.handle_exception(error)
 
 
 def _tune_garbage_collector() -> None:

@@ -3,14 +3,18 @@
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pydantic import TypeAdapter
-from starlette.testclient import TestClient
+from starlette.testclient import TestClient, WebSocketTestSession
+from starlette.websockets import WebSocketDisconnect
 
 from fastapi_app.events.schemas import ClientMessage, EventOut, Ready, SocketError
+from fastapi_app.events.websocket import DATABASE_UNAVAILABLE_REASON
 from project.api_keys.models import ApiKey
 from project.auth.principal import Principal
 from project.bridge.database.transactions import call_in_transaction
 from project.emails.actions import cancel_email
+from project.events import stream
 from project.events.selectors import events_after
 from tests.fastapi_app.conftest import bearer
 from tests.fastapi_app.events.event_helpers import SOCKET_URL, committed, send
@@ -134,3 +138,28 @@ def test_a_close_reason_fits_into_a_frame(client: TestClient, events_key: str, t
         reason = socket.receive()["reason"]
 
     assert 118 <= len(reason.encode()) <= 123
+
+
+@committed
+@pytest.mark.parametrize(("failing_read", "query"), [("last_event_id", ""), ("events_after", "?after=0")])
+def test_is_closed_with_1013_if_the_database_is_unavailable(
+    client_with_event_stream: TestClient, events_key: str, monkeypatch: pytest.MonkeyPatch, failing_read: str, query: str
+) -> None:
+    """Both when the WebSocket is opened, and during the replay of past events."""
+    send(owner_id=key_owner_id())
+
+    def fail(*_args: Any, **_options: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(stream, failing_read, fail)
+
+    connect = client_with_event_stream.websocket_connect(SOCKET_URL + query, headers=bearer(events_key))
+    with connect as socket, pytest.raises(WebSocketDisconnect) as closed:
+        _receive_until_closed(socket)
+
+    assert (closed.value.code, closed.value.reason) == (1013, DATABASE_UNAVAILABLE_REASON)
+
+
+def _receive_until_closed(socket: WebSocketTestSession) -> None:
+    while True:
+        socket.receive_json()

@@ -180,6 +180,13 @@ async def close(websocket: WebSocket, code: int) -> None:
     await websocket.close(code, "as requested")
 
 
+@router.websocket("/forget")
+async def forget(websocket: WebSocket, accept: bool) -> None:
+    """Return without closing the WebSocket, and perhaps without accepting it."""
+    if accept:
+        await websocket.accept()
+
+
 @router.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
     """Echo messages until the client disconnects."""

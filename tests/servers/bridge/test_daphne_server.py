@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.conftest import StartServer
 from tests.processes import BRIDGE_APP_SERVERS, WAIT_TIMEOUT_SECONDS, Server, wait_for
@@ -259,3 +260,16 @@ def _read_all(client: socket.socket) -> bytes:
     while chunk := client.recv(65536):
         response += chunk
     return response
+
+
+@pytest.mark.anyio
+async def test_a_websocket_that_the_application_has_not_closed_is_closed(start_bridge_app: StartServer) -> None:
+    server = start_bridge_app()
+
+    async with connect(f"{server.ws_url}/forget?accept=true") as websocket:
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+            await websocket.wait_closed()
+    with pytest.raises(InvalidStatus) as rejected:
+        await connect(f"{server.ws_url}/forget?accept=false")
+
+    assert (websocket.close_code, rejected.value.response.status_code) == (1000, 403)
