@@ -1,7 +1,9 @@
 """Rate limits, client networks and daily quotas."""
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import pytest
 from pytest_django import Settings
@@ -11,8 +13,9 @@ from project.api_keys.keys import create_key
 from project.api_keys.models import ApiKey
 from project.api_keys.quota import QuotaExceeded, consume_quota, emails_counted_today
 from project.config.rates import parse_rate
+from project.limits import rate_limits
 from project.limits.client_network import rate_limit_network
-from project.limits.rate_limits import RateLimited, hit
+from project.limits.rate_limits import REDIS_RETRY_INTERVAL_SECONDS, RateLimited, RedisBreaker, hit
 from tests.processes import free_port
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -105,6 +108,47 @@ async def test_counts_in_memory_while_redis_is_unavailable(settings: Settings) -
 
     with pytest.raises(RateLimited):
         await hit("key", "key:1")
+
+
+@pytest.mark.anyio
+async def test_waits_only_once_for_a_redis_that_does_not_answer(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rate_limits, "REDIS_TIMEOUT_SECONDS", 0.05)
+    connections = 0
+
+    def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        open_connections.append(writer)
+
+    open_connections: list[asyncio.StreamWriter] = []
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+    settings.RATE_LIMITS = {"key": parse_rate("100/minute")}
+    settings.REDIS_URL = f"redis://127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+
+    statuses = [await hit("key", "key:1") for _ in range(20)]
+
+    for writer in open_connections:
+        writer.close()
+    silent.close()
+    assert [status and status.remaining for status in statuses] == list(range(99, 79, -1))
+    assert connections == 1
+    assert caplog.text.count("Redis is unavailable") == 1
+
+
+def test_one_request_per_interval_tries_redis_during_an_outage(caplog: pytest.LogCaptureFixture) -> None:
+    breaker = RedisBreaker()
+    before = breaker.may_try(0)
+    breaker.record_failure(ConnectionError("no route"))
+    later = monotonic() + REDIS_RETRY_INTERVAL_SECONDS
+
+    during = [breaker.may_try(now) for now in (monotonic(), later, later + 1, later + REDIS_RETRY_INTERVAL_SECONDS)]
+    breaker.record_failure(ConnectionError("no route"))
+    breaker.record_success()
+
+    assert (before, during, breaker.may_try(0)) == (True, [False, True, False, True], True)
+    assert [caplog.text.count(text) for text in ("no route", "available again")] == [1, 1]
 
 
 # Quotas
