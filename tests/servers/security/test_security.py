@@ -82,12 +82,18 @@ def test_a_user_logs_in_through_a_proxy(start: StartServer) -> None:
     server = start(**PRODUCTION)
     with server.client(headers=THROUGH_PROXY) as browser:
         page = browser.get("/admin/login/")
-        cookie = {"Cookie": f"csrftoken={page.cookies['csrftoken']}"}  # the cookie is Secure, and this client does not use TLS
-        form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": page.cookies["csrftoken"]}
+        token = page.cookies["__Host-csrftoken"]
+        cookie = {"Cookie": f"__Host-csrftoken={token}"}  # the cookie is Secure, and this client does not use TLS
+        form = {"username": "admin", "password": PASSWORD, "csrfmiddlewaretoken": token}
 
         login = browser.post("/admin/login/", data=form, headers={**cookie, "Origin": "https://mail.example.com"})
 
-    assert (login.status_code, "sessionid" in login.cookies) == (302, True)
+    assert login.status_code == 302
+    assert {name.partition("-")[0] for name in login.cookies} == {"__Host"}  # session, CSRF token and known device
+    for header in login.headers.get_list("Set-Cookie"):
+        assert "; Secure" in header
+        assert "; Path=/" in header
+        assert "Domain" not in header
 
 
 def test_an_untrusted_client_cannot_claim_tls(start: StartServer) -> None:
