@@ -50,6 +50,7 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
     for attempt, decision in decided:
         if not decision.is_sent_to_all:
             _update(attempt, decision)
+    _suppress_bounced(decided)
     append_events([event for attempt, decision in decided for event in _events(attempt, decision)])
     return [decision for _, decision in decided]
 
@@ -92,8 +93,18 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
     )
     if not updated:
         raise LeaseLost
-    bounced = {address: reply for address, reply in decision.bounced.items() if not is_simulated(address)}
-    suppress_all([NewSuppression(address, str(reply), attempt.email.id) for address, reply in bounced.items()], now=attempt.at)
+
+
+def _suppress_bounced(decided: Sequence[tuple[Attempt, DeliveryDecision]]) -> None:
+    """Add the addresses that do not exist, with one statement, whose fixed order of rows avoids deadlocks with an import."""
+    entries = [
+        NewSuppression(address, str(reply), attempt.email.id)
+        for attempt, decision in decided
+        for address, reply in decision.bounced.items()
+        if not is_simulated(address)
+    ]
+    if entries:
+        suppress_all(entries, now=decided[-1][0].at)
 
 
 def _timed_results(attempt: Attempt, decision: DeliveryDecision) -> RecipientResults:

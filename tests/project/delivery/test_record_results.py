@@ -389,3 +389,16 @@ def test_does_not_suppress_an_address_of_the_simulator() -> None:
     record(email, SendResult("rejected", FailureKind.PERMANENT, Reply(550, "5.1.1 No such mailbox")))
 
     assert (email.status, Suppression.objects.exists()) == (Status.BOUNCED, False)
+
+
+def test_bounces_of_many_emails_lock_the_suppression_list_in_the_order_of_addresses(db: None) -> None:
+    """An import locks the rows in this order too. In another order, the two could wait for each other (a deadlock)."""
+    queue(new_email("zoe@example.com"), new_email("ada@example.com"))
+    attempts = [Attempt(email, NO_USER, NOW) for email in claim_emails(WORKER, limit=2, now=NOW)]
+
+    with CaptureQueriesContext(connection) as queries:
+        record_results(attempts)
+
+    inserts = [each["sql"] for each in queries if each["sql"].startswith('INSERT INTO "suppressions')]
+    assert len(inserts) == 1
+    assert 0 < inserts[0].index("ada@example.com") < inserts[0].index("zoe@example.com")
