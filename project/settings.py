@@ -59,6 +59,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "project.admin.input_validation.AdminInputValidationMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "project.web.database_unavailable.DatabaseUnavailableMiddleware",
 ]
 
 ROOT_URLCONF = "project.urls"
