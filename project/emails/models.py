@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 
 from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.status import NOT_SENT, Status
+from project.emails.subject_words import MAX_WORD_LENGTH
 
 
 class Email(models.Model):
@@ -150,6 +151,17 @@ class Tag(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}:{self.value}"
+
+
+class SubjectWord(models.Model):
+    """A word of an email's subject. This table makes emails searchable by word."""
+
+    pk = models.CompositePrimaryKey("word", "email_id")
+    word = models.CharField(max_length=MAX_WORD_LENGTH)
+    email = models.ForeignKey(Email, models.CASCADE)
+
+    def __str__(self) -> str:
+        return self.word
 
 
 class IdempotencyKey(models.Model):

@@ -15,8 +15,9 @@ from project.bridge.database.bulk_insert import bulk_insert
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
 from project.emails.mime.headers import addr_spec, remove_misleading_characters
-from project.emails.models import Email, RawMessage, Recipient, Tag
+from project.emails.models import Email, RawMessage, Recipient, SubjectWord, Tag
 from project.emails.status import Status
+from project.emails.subject_words import split_words
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 from project.events.log import append_events, build_event
@@ -151,6 +152,8 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     bulk_insert(RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared])
     bulk_insert(Recipient, [row for email in emails for row in _recipient_rows(email)])
     bulk_insert(Tag, tags)
+    words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
+    bulk_insert(SubjectWord, words)
     append_events([build_event(email, now=email.created_at) for email in emails])
 
 

@@ -1,11 +1,14 @@
 """The embedded mailbox in the admin."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from project.emails.admin.message_view import StoredMessageAdmin
-from project.transports.models import MailboxMessage
+from project.emails.search import Condition, begins_with, match
+from project.transports.models import MailboxMessage, MailboxTerm
 
 
 @admin.register(MailboxMessage)
@@ -16,11 +19,17 @@ class MailboxMessageAdmin(StoredMessageAdmin):
 
     list_display = ("subject_line", "sender", "to", "received_at")
     list_display_links = ("subject_line",)
+    search_fields = ("subject",)
+    search_help_text = "Words of the subject, or the beginning of a recipient's address."
     change_form_template = "admin/transports/mailboxmessage/mailbox_message.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[MailboxMessage]:
         """Return the messages without their bodies, which only the page of one message loads."""
         return super().get_queryset(request).defer("text", "source")
+
+    def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
+        """Search by words of the subject or the beginning of a recipient's address."""
+        return (search_mailbox(queryset, search_term) if search_term.strip() else queryset), False
 
     def raw_message(self, row: MailboxMessage) -> bytes:
         """Return the message as it would have been sent over SMTP."""
@@ -35,3 +44,15 @@ class MailboxMessageAdmin(StoredMessageAdmin):
     def to(self, row: MailboxMessage) -> str:
         """Return the recipients, separated by commas."""
         return ", ".join(row.recipients)
+
+
+def search_mailbox(messages: QuerySet[MailboxMessage], text: str) -> QuerySet[MailboxMessage]:
+    """Return the messages that match all parts of the text, as `project.emails.search.search_emails` does for emails."""
+
+    def word(text: str) -> Condition:
+        return Condition(MailboxTerm.objects.filter(term=text), "message_id")
+
+    def address(text: str) -> Condition:
+        return Condition(MailboxTerm.objects.filter(begins_with("term", f"@{text}")), "message_id")
+
+    return match(messages, text, word=word, address=address)

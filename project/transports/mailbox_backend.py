@@ -7,9 +7,11 @@ from email.utils import parseaddr
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
+from django.db import transaction
 
 from project.bridge.database.transactions import acquire_write_lock
-from project.transports.models import MailboxMessage
+from project.emails.subject_words import split_words
+from project.transports.models import MAX_TERM_LENGTH, MailboxMessage, MailboxTerm
 from project.transports.raw_message import RawEmailMessage
 from project.transports.simulator import SimulatedBehavior, behavior_for
 
@@ -32,8 +34,9 @@ class MailboxBackend(BaseEmailBackend):
                 return False
             raise
         row = _to_row(message, accepted)
-        with acquire_write_lock():
+        with acquire_write_lock(), transaction.atomic():
             row.save()
+            MailboxTerm.objects.bulk_create(MailboxTerm(term=term, message=row) for term in search_terms(row))
         return True
 
 
@@ -70,3 +73,9 @@ def _to_row(message: EmailMessage, recipients: list[str]) -> MailboxMessage:
         text=str(message.body),
         source=mime.as_bytes(),
     )
+
+
+def search_terms(message: MailboxMessage) -> list[str]:
+    """Return the terms that find a message: the words of its subject, and its recipients' addresses after an `@`."""
+    addresses = {f"@{parseaddr(recipient)[1].lower()}"[:MAX_TERM_LENGTH] for recipient in message.recipients}
+    return [*split_words(message.subject), *sorted(addresses)]

@@ -1,8 +1,10 @@
-"""The table of the embedded mailbox."""
+"""The tables of the embedded mailbox."""
 
 from typing import ClassVar
 
 from django.db import models
+
+MAX_TERM_LENGTH = 321
 
 
 class MailboxMessage(models.Model):
@@ -22,3 +24,14 @@ class MailboxMessage(models.Model):
 
     def __str__(self) -> str:
         return self.subject or "No subject"
+
+
+class MailboxTerm(models.Model):
+    """A word of a message's subject, or a recipient's address after an `@`. This table makes messages searchable."""
+
+    pk = models.CompositePrimaryKey("term", "message_id")
+    term = models.CharField(max_length=MAX_TERM_LENGTH)
+    message = models.ForeignKey(MailboxMessage, models.CASCADE)
+
+    def __str__(self) -> str:
+        return self.term

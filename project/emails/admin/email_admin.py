@@ -1,10 +1,11 @@
 """Emails in the admin: the list with its filters and search, and the page of one email. New emails come only from the API."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -20,6 +21,7 @@ from project.emails.admin.email_actions import EmailActionsAdmin
 from project.emails.admin.filters import DayFilter, OwnerFilter, ReasonFilter, StatusFilter, TagFilter
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email
+from project.emails.search import search_emails
 from project.events.selectors import last_event_id
 
 MAX_COUNTED_EMAILS = 10_000  # the number of matching emails is shown up to this number
@@ -63,7 +65,7 @@ class EmailAdmin(EmailActionsAdmin):
     list_display_links = ("subject_line",)
     list_filter = (StatusFilter, ReasonFilter, OwnerFilter, DayFilter, TagFilter)
     search_fields = ("id",)
-    search_help_text = "Search by recipient address, email ID or Message-ID."
+    search_help_text = "Words of the subject, the beginning of a recipient's address, an email ID or a Message-ID."
     change_form_template = "admin/emails/email/email_detail.html"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Email]:
@@ -75,18 +77,13 @@ class EmailAdmin(EmailActionsAdmin):
         return EmailChangeList
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
-        """Search by id, Message-ID or recipient, because only these searches use an index."""
+        """Search by id, Message-ID, words of the subject or the beginning of a recipient's address."""
         term = search_term.strip().strip("<>")
         if not term:
             return queryset, False
         if (email_id := parse_email_id(term)) is not None:
             return queryset.filter(pk=email_id), False
-        try:
-            found = queryset.filter(recipient__address=normalize_address(term))
-        except ValueError:
-            messages.warning(request, "Search by a complete recipient address, an email ID or a Message-ID.")
-            return queryset.none(), False
-        return found.order_by("-recipient__email_id"), False  # the order of the index, so that the database need not sort
+        return search_emails(queryset, normalize_domain(term)), False
 
     def raw_message(self, row: Email) -> bytes:
         """Return the message as it is sent to the relay."""
@@ -139,6 +136,13 @@ class EmailAdmin(EmailActionsAdmin):
             "copies": list(email.resent_as.values_list("pk", flat=True)[:MAX_SHOWN_COPIES]),
         }
         return super().render_change_form(request, context, *args, **kwargs)
+
+
+def normalize_domain(term: str) -> str:
+    """Return a complete address in the form of stored recipients, with the domain in ASCII. Return other terms unchanged."""
+    with suppress(ValueError):
+        return normalize_address(term)
+    return term
 
 
 def parse_email_id(term: str) -> UUID | None:
