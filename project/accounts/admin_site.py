@@ -103,6 +103,13 @@ class TwoFactorAdminSite(AdminSite):
                 return lockout_response(request, error)
         return super().password_change(request, extra_context)
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """Return Django's list of apps, with the titles of the pages that the links open."""
+        apps: list[Any] = super().get_app_list(request, app_label)
+        for model in (model for app in apps for model in app["models"]):
+            model["name"] = getattr(self._registry[model["model"]], "page_title", model["name"])
+        return apps
+
     def get_urls(self) -> list[URLResolver | URLPattern]:
         """Return Django's URLs and the URLs of the account pages."""
         own = [

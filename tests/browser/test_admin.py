@@ -28,7 +28,7 @@ def test_rejects_a_wrong_password(page: Page) -> None:
 
 def test_login_opens_the_dashboard(logged_in: Page) -> None:
     expect(logged_in.get_by_role("heading", name="Dashboard")).to_be_visible()
-    expect(logged_in.get_by_role("link", name="Mailbox messages", exact=True)).to_be_visible()
+    expect(logged_in.get_by_role("rowheader", name="Mailbox")).to_be_visible()
 
 
 def test_the_api_accepts_the_session_of_the_admin(logged_in: Page) -> None:

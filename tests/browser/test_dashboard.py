@@ -88,6 +88,21 @@ def test_shows_the_most_frequent_rejections(dashboard: Page, server: Server) -> 
     )
 
 
+def test_a_paused_relay_can_be_tried_now(dashboard: Page) -> None:
+    stats = dashboard.evaluate("fetch('/admin/dashboard/stats').then((response) => response.json())")
+    outage = {"started_at": stats["now"], "next_probe_at": stats["now"], "failures": 3, "error": "Connection refused"}
+    stats["transport"]["outages"] = [outage]
+    dashboard.route("**/dashboard/stats*", lambda route: route.fulfill(json=stats))
+    dashboard.reload()
+    expect(dashboard.locator("[data-stat=transport]")).to_have_text("Paused")
+
+    with dashboard.expect_response("**/dashboard/probe-relay") as response:
+        dashboard.get_by_role("button", name="Try now").click()
+
+    assert response.value.status == 200
+    assert accessibility_violations(dashboard) == []
+
+
 def test_the_chart_has_a_table_and_keyboard_controls(dashboard: Page, server: Server) -> None:
     dashboard.get_by_text("Show as table").click()
     rows = dashboard.get_by_role("region", name="Table of emails").locator("tbody tr")

@@ -25,11 +25,12 @@ function formatDuration(seconds) {
   return seconds < 172800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} days`;
 }
 
-// Rounds down, so that 100 % means all emails, and shows small shares as "<0.1 %".
+// 100 % means all emails, and 0 % none.
 function formatShare(share) {
   if (share === null) return "–";
-  if (share > 0 && share < 0.001) return "<0.1 %";
-  return `${(Math.floor(share * 1000) / 10).toLocaleString("en")} %`;
+  if (share > 0 && share < 0.001) return "<0.1\u00a0%";
+  const percent = share < 1 ? Math.min(99.9, Math.round(share * 1000) / 10) : 100;
+  return `${percent.toLocaleString("en")}\u00a0%`;
 }
 
 function describeQueue({ queued, sending }, oldest) {

@@ -140,6 +140,15 @@ def test_can_be_stopped(browser: Client, failed: list[Email]) -> None:
     assert "2 of 5 done. 2: Queued again. Stopped." in page
 
 
+def test_the_list_of_bulk_actions_leads_to_their_progress(browser: Client, failed: list[Email]) -> None:
+    start(browser, "retry", f"reason={REASON}")
+
+    page = browser.get("/admin/emails/bulkaction/").content.decode()
+
+    assert f'<a href="{LIST}bulk/{BulkAction.objects.get().pk}/">Retry now</a>' in page
+    assert "<h1>Bulk actions</h1>" in page
+
+
 def test_ends_when_the_user_loses_the_permission(browser: Client, failed: list[Email], owner: User) -> None:
     start(browser, "retry", f"reason={REASON}")
     User.objects.update(is_superuser=False)
