@@ -86,16 +86,19 @@ def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email
 
 
 def retry_emails(emails: Sequence[Email], *, principal: Principal, now: datetime) -> None:
-    """Queue locked emails whose status allows it, as one step."""
+    """Queue locked emails that can be retried, as one step."""
+    for email in emails:
+        if email.status == Status.SENT:
+            kept = Value(email.results_without_failures, JSONField())
+            changeable_by(principal).filter(id=email.id).update(recipient_results=kept)
     _change_all(emails, principal, now, **QUEUED, retried_at=now)
 
 
 def _results_without_failures(email_id: UUID, principal: Principal) -> dict[str, Any]:
     """Return the other results of an email that was sent to some recipients and failed for others, or an empty dict."""
     sent = changeable_by(principal).select_for_update().filter(id=email_id, status=Status.SENT)  # locked, so it stays sent
-    results: dict[str, Any] = sent.values_list("recipient_results", flat=True).first() or {}
-    kept = {address: final for address, final in results.items() if final["status"] != Status.FAILED}
-    return kept if len(kept) < len(results) else {}
+    email = sent.only("status", "recipient_results").first()
+    return email.results_without_failures if email is not None and email.is_retryable else {}
 
 
 def reschedule_email(email_id: UUID, *, at: datetime, principal: Principal, now: datetime) -> Email:

@@ -10,7 +10,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from project.emails.failure_reason import MAX_REASON_LENGTH
-from project.emails.status import NOT_SENT, Status
+from project.emails.status import NOT_SENT, RETRYABLE, Status
 from project.emails.subject_words import MAX_WORD_LENGTH
 
 
@@ -83,6 +83,18 @@ class Email(models.Model):
     def pending_recipients(self) -> list[str]:
         """Return the recipients without a final result: the email is still to be sent to them."""
         return [address for address in self.recipients if address not in self.recipient_results]
+
+    @property
+    def is_retryable(self) -> bool:
+        """Return whether the email, or its delivery to some of its recipients, can be retried."""
+        failed_for_some = self.status == Status.SENT and len(self.results_without_failures) < len(self.recipient_results)
+        return self.status in RETRYABLE or failed_for_some
+
+    @property
+    def results_without_failures(self) -> dict[str, Any]:
+        """Return the results of the recipients that are not retried."""
+        results: dict[str, Any] = self.recipient_results
+        return {address: final for address, final in results.items() if final["status"] != Status.FAILED}
 
     @property
     def is_partly_sent(self) -> bool:

@@ -23,6 +23,10 @@ class Action:
     batch_size: int  # emails that one transaction changes
     permissions: tuple[str, ...] = ("emails.change_email",)
 
+    def is_allowed(self, email: Email) -> bool:
+        """Return whether the email's status allows the action. Failed recipients of a sent email can be retried too."""
+        return email.status in self.allowed or (self.apply is retry_email and email.is_retryable)
+
 
 ACTIONS = {
     "retry": Action("Retry now", "Queued again.", "retried", RETRYABLE, retry_email, retry_emails, 200),
@@ -42,5 +46,5 @@ ACTIONS = {
 
 def possible_actions(email: Email, permitted: Sequence[str]) -> list[dict[str, str]]:
     """Return the names and labels of those permitted actions that the email's status allows."""
-    names = [name for name in permitted if email.status in ACTIONS[name].allowed]
+    names = [name for name in permitted if ACTIONS[name].is_allowed(email)]
     return [{"name": name, "label": ACTIONS[name].label} for name in names]

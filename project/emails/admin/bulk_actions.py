@@ -1,5 +1,6 @@
 """Pages of bulk actions: confirm an action on all emails that match the list's filters, watch its progress, and stop it."""
 
+from contextlib import suppress
 from typing import Any, cast
 
 from django.contrib.admin import ModelAdmin
@@ -101,9 +102,10 @@ def _filters(query: QueryDict) -> QueryDict:
     filters = query.copy()
     for name in PAGE_PARAMETERS:
         filters.pop(name, None)
-    if day := filters.get(DayFilter.parameter_name):
-        first, last = parse_day_range(day, today=timezone.localdate())
-        filters[DayFilter.parameter_name] = f"{first}..{last}"
+    with suppress(ValueError):  # the list shows no emails for an invalid day
+        if day := filters.get(DayFilter.parameter_name):
+            first, last = parse_day_range(day, today=timezone.localdate())
+            filters[DayFilter.parameter_name] = f"{first}..{last}"
     return filters
 
 

@@ -131,8 +131,8 @@ def matching_emails(user: User, filters: str) -> QuerySet[Email]:
 
 def _process(job: BulkAction, action: Action, ids: Sequence[UUID], now: datetime) -> None:
     emails = list(Email.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
-    allowed = [email for email in emails if email.status in action.allowed]
-    refused = Counter(email.status for email in emails if email.status not in action.allowed)
+    allowed = [email for email in emails if action.is_allowed(email)]
+    refused = Counter(email.status for email in emails if not action.is_allowed(email))
     for status, number in refused.items():
         reason = f"Cannot be {action.failure} because the status is {status}."
         job.skipped[reason] = job.skipped.get(reason, 0) + number

@@ -120,6 +120,25 @@ def test_applies_to_exactly_the_emails_of_the_list(browser: Client, failed: list
     assert len(listed) == (3 if "tag" in query else 6)
 
 
+def test_retries_only_the_failed_recipients_of_partly_sent_emails(browser: Client, failed: list[Email]) -> None:
+    results = {address: {"status": status} for address, status in [("a@b.example", "sent"), ("c@d.example", "failed")]}
+    Email.objects.filter(pk=failed[0].pk).update(status="sent", recipient_results=results)
+    Email.objects.filter(pk=failed[1].pk).update(status="sent")
+
+    start(browser, "retry", f"reason={REASON}")
+    run_to_the_end()
+
+    assert Email.objects.get(pk=failed[0].pk).recipient_results == {"a@b.example": {"status": "sent"}}
+    assert (statuses()["failed 0"], statuses()["failed 1"]) == ("queued", "sent")
+
+
+def test_an_invalid_filter_matches_no_emails(browser: Client, failed: list[Email]) -> None:
+    page = start(browser, "retry", "day=someday")
+
+    assert "No emails match the filters." in page.content.decode()
+    assert not BulkAction.objects.exists()
+
+
 def test_leaves_out_emails_that_are_submitted_later(browser: Client, failed: list[Email], submit_email: SubmitEmail) -> None:
     start(browser, "cancel", "")
     submit_email("later")
