@@ -122,6 +122,8 @@ RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
 MAX_EMAIL_AGE = ENV.max_email_age
 ALLOWED_RELAY_HEADERS = ENV.allowed_relay_headers
+ALLOW_INTERNAL_DOMAINS = ENV.allow_internal_domains
+ALLOW_QUOTED_LOCAL_PARTS = ENV.allow_quoted_local_parts
 DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # the default of `manage.py serve` is "subprocess"
 if ENV.relay is not None:  # so that Django sends its own emails through the relay too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"

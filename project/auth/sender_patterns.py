@@ -3,7 +3,9 @@
 Pure functions, no I/O.
 """
 
-from email_validator import validate_email
+from django.conf import settings
+
+from project.config.address_rules import validate_address
 
 
 def normalize_pattern(text: str) -> str:
@@ -17,16 +19,14 @@ def normalize_pattern(text: str) -> str:
         raise ValueError(f"{text}: enter an address, *@domain or *@*.domain.")
     try:
         # Validated with the same rules as From addresses, so that a From address can match. The validator accepts `*@`.
-        address = validate_email(
+        address = validate_address(
             f"{local}@{domain.removeprefix(subdomains)}",
-            check_deliverability=False,
-            test_environment=True,
-            allow_smtputf8=False,
-            strict=True,
+            internal_domains=settings.ALLOW_INTERNAL_DOMAINS,
+            quoted_local_parts=settings.ALLOW_QUOTED_LOCAL_PARTS,
         )
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from None
-    local, _, domain = (address.ascii_email or address.normalized).lower().rpartition("@")
+    local, _, domain = address.lower().rpartition("@")
     return f"{local}@{subdomains}{domain}"
 
 

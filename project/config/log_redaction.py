@@ -7,7 +7,8 @@ _ADDRESS_CHARACTER = r"[^\s<>\"'(),;:=/]"
 # The @ sign. In a URL path, it may be percent-encoded once or several times, or be quoted as _40 by Django's admin.
 _AT = r"(?:[@＠﹫]|[%_](?:25)*40|%(?:25)*EF%(?:25)*(?:BC%(?:25)*A0|B9%(?:25)*AB))"
 # The lookbehind lets a match start only at the start of a word: otherwise a long word would take quadratic time.
-_ADDRESS = re.compile(f"(?<!{_ADDRESS_CHARACTER}){_ADDRESS_CHARACTER}+{_AT}{_ADDRESS_CHARACTER}+", re.IGNORECASE)
+_LOCAL_PART = f'(?:(?<!{_ADDRESS_CHARACTER}){_ADDRESS_CHARACTER}+|"[^"\\n]{{1,64}}")'
+_ADDRESS = re.compile(f"{_LOCAL_PART}{_AT}{_ADDRESS_CHARACTER}+", re.IGNORECASE)
 _API_KEY = re.compile(r"mr_[\w-]+")  # clients sometimes put keys in a path or a Host header by mistake
 
 

@@ -50,7 +50,9 @@ class SuppressionForm(forms.ModelForm):  # type: ignore[type-arg]  # not generic
 class ImportForm(forms.Form):
     """Form for the CSV file to import."""
 
-    file = forms.FileField(label="CSV file", help_text="UTF-8, one address,reason per line. A header is optional.")
+    file = forms.FileField(
+        label="CSV file", help_text="UTF-8, one address,reason per line. Semicolons and tabs work too. A header is optional."
+    )
 
 
 @admin.register(Suppression)

@@ -1,5 +1,6 @@
 """Import and export of the suppression list as CSV."""
 
+import codecs
 import csv
 import re
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from project.suppressions.store import NewSuppression, suppress_all
 
 COLUMNS = ("address", "reason", "created_at")  # of an export; an import ignores `created_at`
 suppressions_imported = Signal()  # sent with `count`, once for each import
+HEADER_NAMES = {"address", "email", "e-mail", "email address", "e-mail address", "email_address"}
 LINES_PER_TRANSACTION = 1_000  # of an import; a transaction takes about 20 ms
 # CSV injection: a spreadsheet runs a cell as a formula if it starts with one of these characters, even after quotes or spaces.
 # Some spreadsheets also start a new cell after ; | or a tab.
@@ -42,7 +44,8 @@ class ImportResult:
 def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
     """Add the email addresses of a CSV file to the suppression list.
 
-    The file is UTF-8, and has one `address,reason` per line, with or without a header.
+    The file is UTF-8, and has one `address,reason` per line, with or without a header. The delimiter may also be a semicolon
+    or a tab.
 
     `file` yields lines, like an open file or an upload. Invalid lines are skipped and reported; they do not stop the import.
     Lines are parsed outside of transactions and written in batches, so a long file does not block other writers.
@@ -81,8 +84,11 @@ class _Line:
 
 def _parse_lines(file: Iterable[bytes]) -> Iterator[NewSuppression | InvalidLine]:
     for number, octets in enumerate(file, start=1):
+        if number == 1 and octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            yield InvalidLine(number, "The file is encoded in UTF-16. Save it as UTF-8.")
+            return
         line = octets.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
-        if not line.strip() or (number == 1 and _is_header(line)):
+        if not line.strip() or (number <= 2 and _is_header(line)):
             continue
         try:
             yield _parse_line(line)
@@ -91,12 +97,19 @@ def _parse_lines(file: Iterable[bytes]) -> Iterator[NewSuppression | InvalidLine
 
 
 def _is_header(line: str) -> bool:
-    return line.partition(",")[0].strip('" \r\n').lower() in {"address", "email"}
+    first_cell = re.split("[,;\t]", line)[0].strip("\"' \r\n").lower()
+    return first_cell in HEADER_NAMES or first_cell.startswith("sep=")  # Excel writes sep=; into the first line, before the names
+
+
+def _delimiter(line: str) -> str:
+    """Return the delimiter after the first cell. Spreadsheets write a semicolon where the comma is the decimal sign."""
+    match = re.search("[,;\t]", re.sub(r'^\s*"(?:[^"]|"")*"', "", line))
+    return match[0] if match else ","
 
 
 def _parse_line(line: str) -> NewSuppression:
     """Parse a line. Raises `ValueError` or `csv.Error` with the reason if it has no valid address."""
-    address, reason = (_unescape_formula(cell) for cell in [*next(csv.reader([line])), ""][:2])
+    address, reason = (_unescape_formula(cell) for cell in [*next(csv.reader([line], delimiter=_delimiter(line))), ""][:2])
     if "\x00" in reason:
         raise ValueError("The reason contains a NUL character.")
     return NewSuppression(normalize_address(address.strip()), reason.strip())

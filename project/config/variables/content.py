@@ -1,4 +1,4 @@
-"""Variables of the content of emails: headers."""
+"""Variables of the content of emails: addresses and headers."""
 
 import re
 
@@ -15,6 +15,15 @@ class ContentVariables(BaseSettings):
         [],
         description="Headers with commands for the relay that callers may set, separated by commas, such as"
         " X-PM-Tag,X-SES-*. A final * stands for any end.",
+    )
+
+    allow_internal_domains: bool = Field(
+        False, description="Accept email addresses whose domain is internal: localhost, printer.local, or a single name."
+    )
+    allow_quoted_local_parts: bool = Field(
+        False,
+        description="Accept email addresses with a quoted part before the @, or with dots in unusual places, such as"
+        " a..b@docomo.ne.jp.",
     )
 
     @field_validator("allowed_relay_headers", mode="before")

@@ -4,8 +4,9 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from email_validator import validate_email
+from django.conf import settings
 
+from project.config.address_rules import validate_address
 from project.emails.mime.address_lists import check_name, split_mailboxes
 
 MAX_MAILBOX_LENGTH = 320  # characters
@@ -22,10 +23,17 @@ def normalize_address(text: str) -> str:
     """Return the address in the form that any relay accepts, with the domain in ASCII (RFC 5890).
 
     Raises ValueError with the reason. The domain need not exist, because only the relay looks it up; `.test` (RFC 2606) is
-    allowed. The local part must be ASCII, because any other local part would need a relay with SMTPUTF8.
+    allowed. The local part must be ASCII, because any other local part would need a relay with SMTPUTF8. Two settings allow
+    internal domains and unusual local parts.
     """
-    address = validate_email(text, check_deliverability=False, test_environment=True, allow_smtputf8=False, strict=True)
-    return address.ascii_email or address.normalized
+    return validate_address(text, **_rules())
+
+
+def _rules() -> dict[str, bool]:
+    return {
+        "internal_domains": settings.ALLOW_INTERNAL_DOMAINS,
+        "quoted_local_parts": settings.ALLOW_QUOTED_LOCAL_PARTS,
+    }
 
 
 def normalize_mailbox(text: str) -> str:
@@ -45,17 +53,17 @@ def parse_mailboxes(text: str, *, limit: int = 1) -> list[str]:
         unicodedata.category(each) in _FORBIDDEN_CATEGORIES or each in _BIDI_CONTROLS for each in text
     ):
         raise ValueError("The address contains a line break, a control character or a character that changes the text direction.")
-    return [_normalize_one(mailbox.strip()) for mailbox in split_mailboxes(text)[: limit + 1]]
+    return [_normalize_one(mailbox.strip(), **_rules()) for mailbox in split_mailboxes(text)[: limit + 1]]
 
 
 @lru_cache(maxsize=4096)  # most emails of a caller have the same From
-def _normalize_one(text: str) -> str:
+def _normalize_one(text: str, **rules: bool) -> str:
     if len(text) > MAX_MAILBOX_LENGTH:
         raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters.")
     match = re.fullmatch(r"(.*?)<([^<>]*)>", text)
     if match is None:
-        return normalize_address(text)
-    written, address = match[1].strip(), normalize_address(match[2].strip())
+        return validate_address(text, **rules)
+    written, address = match[1].strip(), validate_address(match[2].strip(), **rules)
     quoted = _QUOTED_STRING.fullmatch(written)
     name = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else written
     check_name(name, address=address, is_quoted=quoted is not None)

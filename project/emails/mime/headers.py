@@ -19,7 +19,7 @@ _MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 ENCODED_WORD = re.compile(r"=\?[^?]*\?[bq]\?.*?\?=", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_ADDRESS = re.compile(r"""[^\s<>()\[\],;:"\\@]+@[^\s<>()\[\],;:"\\@]+""", re.ASCII)
+_ADDRESS = re.compile(r"""(?:[^\s<>()\[\],;:"\\@]+|"[ !#-;=?-\[\]-~]+")@[^\s<>()\[\],;:"\\@]+""", re.ASCII)
 
 
 def check_line(text: str) -> str:

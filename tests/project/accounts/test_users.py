@@ -3,6 +3,7 @@
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
 from django.test import RequestFactory
+from pytest_django import Settings
 
 from project.accounts.first_admin import create_first_admin
 from project.accounts.models import User
@@ -174,6 +175,13 @@ def test_issues_no_token_for_a_foreign_user_class(owner: User, monkeypatch: pyte
 )
 def test_matches_addresses(pattern: str, address: str, matches: bool) -> None:
     assert matches_pattern(pattern, address) == matches
+
+
+def test_patterns_have_the_same_rules_as_from_addresses(settings: Settings) -> None:
+    settings.ALLOW_INTERNAL_DOMAINS = settings.ALLOW_QUOTED_LOCAL_PARTS = True
+
+    assert normalize_pattern("*@printer.local") == "*@printer.local"
+    assert matches_pattern(normalize_pattern("a..b@localhost"), normalize_address("a..b@localhost"))
 
 
 @pytest.mark.parametrize(

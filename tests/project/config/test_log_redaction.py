@@ -24,6 +24,7 @@ def formatted(level: int, text: str, *arguments: object) -> str:
         ("Not Found: /people/ada%252540example.com/", "Not Found: /people/…@…/"),
         ("Not Found: /people/ada＠example.com/", "Not Found: /people/…@…/"),
         ("Not Found: /people/ada%ef%bc%a0example.com/", "Not Found: /people/…@…/"),
+        ('To <"a..b c"@docomo.ne.jp>: "Hi"', 'To <…@…>: "Hi"'),
         ("smtp://ada:pw@relay:25", "smtp://ada:…@…:25"),
         ("Email 01a20ca0-bbd2 is sent", "Email 01a20ca0-bbd2 is sent"),
     ],

@@ -176,6 +176,10 @@ def test_looking_up_no_addresses_makes_no_query() -> None:
         b"ada@example.com,left\nbob@example.com",
         b"\xef\xbb\xbfEmail,Reason\nAda@Example.com, left \n\n bob@example.com \n",
         b'"address","reason","created_at"\n"ada@example.com","left","2026"\n"bob@example.com"\n',
+        b"address;reason\r\nada@example.com;left\r\nbob@example.com;\r\n",
+        b"\xef\xbb\xbfsep=;\r\nE-Mail;Reason\r\nada@example.com;left;2026\r\nbob@example.com\r\n",
+        b"address\treason\nada@example.com\tleft\nbob@example.com\t\n",
+        b'\xef\xbb\xbf"address";"reason"\n"ada@example.com";"left"\n"bob@example.com";""\n',
     ],
 )
 def test_imports_a_csv_file(file: bytes) -> None:
@@ -183,6 +187,32 @@ def test_imports_a_csv_file(file: bytes) -> None:
 
     assert result == ImportResult(2, ())
     assert reasons_by_address() == {"ada@example.com": "left", "bob@example.com": ""}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("ada@example.com;left, for good", "left, for good"),
+        ("ada@example.com,left; for good", "left; for good"),
+        ('"ada@example.com"\t"left, ""for"" good; really"', 'left, "for" good; really'),
+        ('ada@example.com;"a\tb;c"', "a\tb;c"),
+    ],
+)
+def test_the_first_delimiter_of_a_line_counts(line: str, reason: str) -> None:
+    assert import_csv(BytesIO(line.encode()), now=NOW).invalid == ()
+    assert reasons_by_address() == {"ada@example.com": reason}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_reports_a_file_in_utf_16(encoding: str) -> None:
+    file = ("\ufeff" if encoding.endswith("be") else "").encode(encoding) + "ada@example.com\tleft\n".encode(encoding)
+
+    result = import_csv(BytesIO(file), now=NOW)
+
+    assert (result.imported, [line.reason for line in result.invalid]) == (
+        0,
+        ["The file is encoded in UTF-16. Save it as UTF-8."],
+    )
 
 
 def test_skips_and_reports_invalid_lines() -> None:

@@ -5,9 +5,10 @@ import email.policy
 from datetime import UTC, datetime
 
 import pytest
+from pytest_django import Settings
 
 from project.emails.mime.builder import Draft, build_message, envelope_recipients
-from project.emails.mime.email_addresses import normalize_mailbox
+from project.emails.mime.email_addresses import normalize_address, normalize_mailbox, parse_mailboxes
 from project.emails.mime.headers import addr_spec
 
 AT = datetime(2026, 12, 1, 9, 0, tzinfo=UTC)
@@ -84,3 +85,66 @@ def test_the_envelope_has_each_recipient_once() -> None:
 @pytest.mark.parametrize("address", ["a@b.example", "A <a@b.example>", '"<x@y>" <a@b.example>', " <a@b.example> "])
 def test_extracts_the_bare_address(address: str) -> None:
     assert addr_spec(address) == "a@b.example"
+
+
+# Internal domains and unusual local parts
+
+INTERNAL = ["ada@localhost", "ada@mailhost", "ada@printer.local", "ada@b\u00fccher.local"]
+UNUSUAL = [
+    ("a..b@docomo.ne.jp", '"a..b"@docomo.ne.jp'),
+    ("a.@ezweb.ne.jp", '"a."@ezweb.ne.jp'),
+    (".a@ezweb.ne.jp", '".a"@ezweb.ne.jp'),
+    ('"a..b"@docomo.ne.jp', '"a..b"@docomo.ne.jp'),
+    ('"a b,c"@x.example', '"a b,c"@x.example'),
+    ('"a@b"@x.example', '"a@b"@x.example'),
+    ('"ada"@x.example', "ada@x.example"),
+]
+
+
+@pytest.mark.parametrize("address", [*INTERNAL, *(address for address, _ in UNUSUAL[:-1])])
+def test_refuses_internal_and_unusual_addresses_by_default(address: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        normalize_address(address)
+
+
+@pytest.mark.parametrize("address", INTERNAL)
+def test_a_setting_allows_internal_domains(settings: Settings, address: str) -> None:
+    settings.ALLOW_INTERNAL_DOMAINS = True
+
+    normal = normalize_address(address)
+
+    assert normalize_address(normal) == normal == address.replace("b\u00fccher", "xn--bcher-kva")
+    assert envelope_recipients(Draft("a@x.example", to=(normalize_mailbox(f"Ada <{address}>"),))) == [normal]
+
+
+@pytest.mark.parametrize(("address", "normal"), UNUSUAL)
+def test_a_setting_allows_quoted_and_dotted_local_parts(settings: Settings, address: str, normal: str) -> None:
+    settings.ALLOW_QUOTED_LOCAL_PARTS = True
+
+    first, second = parse_mailboxes(f"Ada <{address}>, {address}", limit=2)
+
+    assert (first, second) == (f"Ada <{normal}>", normal)
+    assert envelope_recipients(Draft("a@x.example", to=(first, second))) == [normal]
+    raw = build_message(Draft(second, to=(first,), text="Hi"), message_id="<x@example.com>", date=AT)
+    assert raw.startswith(f"From: {normal}\r\nTo: Ada <{normal}>\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "@localhost",
+        "ada@",
+        "ada@10.0.0.1",
+        "a b@localhost",
+        "ada@-x.local",
+        "ada@x..local",
+        '"a<b>"@x.example',
+        '"a\\"b"@x.example',
+        "a..b@-x",
+    ],
+)
+def test_the_settings_allow_no_invalid_address(settings: Settings, address: str) -> None:
+    settings.ALLOW_INTERNAL_DOMAINS = settings.ALLOW_QUOTED_LOCAL_PARTS = True
+
+    with pytest.raises(ValueError, match=r"."):
+        normalize_address(address)
