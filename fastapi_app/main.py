@@ -14,6 +14,7 @@ from fastapi_app.cors import cors_middleware
 from fastapi_app.emails import resend
 from fastapi_app.emails import routes as emails
 from fastapi_app.events import routes as events
+from fastapi_app.events.client_gone import ClientGoneMiddleware
 from fastapi_app.events.routes import sockets
 from fastapi_app.examples import routes as examples
 from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
@@ -100,7 +101,12 @@ def create_app() -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         exception_handlers=EXCEPTION_HANDLERS | WEBSOCKET_ERROR_HANDLERS,
-        middleware=[*cors_middleware(), Middleware(PublicRedirectMiddleware), Middleware(BodySizeLimitMiddleware)],
+        middleware=[
+            *cors_middleware(),
+            Middleware(ClientGoneMiddleware),
+            Middleware(PublicRedirectMiddleware),
+            Middleware(BodySizeLimitMiddleware),
+        ],
     )
     app.state.delivery_worker = create_worker()
     app.state.readiness = ReadinessChecks(app.state.delivery_worker)

@@ -15,13 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from fastapi_app.dependencies import authenticate, authenticate_bearer
 from fastapi_app.events.reauthorization import Reauthenticate, authorize_stream, wait_until_revoked
 from fastapi_app.events.schemas import Authenticate, ClientMessage, Ping, Pong, Ready, SocketError, Subscribe, Subscribed
-from fastapi_app.rate_limit import client_network
+from fastapi_app.rate_limit import client_network, enforce_caller_limit
 from project.auth.principal import InsufficientScope, NotAuthenticated, Principal
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
-from project.errors import DomainError
+from project.errors import DomainError, RetryLater
 from project.events.selectors import EventFilter
 from project.events.stream import EventStream, SlowConsumer, Subscriber, Subscription, subscribe_to_events
-from project.limits.connection_slots import TooManyConnections, connection_slot
+from project.limits.connection_slots import connection_slot
+from project.limits.rate_limits import RateLimited
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ async def serve_event_socket(websocket: WebSocket, event_stream: EventStream, qu
     try:
         with suppress(WebSocketDisconnect):
             await _serve(websocket, event_stream, query)
-    except TooManyConnections as rejection:
+    except RetryLater as rejection:  # too many connections or requests
         await _close(websocket, TRY_AGAIN_LATER, rejection.detail)
     except DATABASE_UNAVAILABLE_ERRORS as error:
         logger.error("An event WebSocket was closed", exc_info=error)  # noqa: TRY400  # without a traceback in an outage
@@ -77,7 +78,7 @@ async def _close(websocket: WebSocket, code: int, reason: str) -> None:
 
 async def _serve(websocket: WebSocket, event_stream: EventStream, query: SubscriptionQuery) -> None:
     reauthenticate = await _authenticate(websocket)
-    principal = await _authorize(reauthenticate)
+    principal = await _authorize(websocket, reauthenticate)
     event_filter = EventFilter.for_principal(principal, types=query.types, email_id=query.email_id)
     with connection_slot(principal.owner_id):
         async with subscribe_to_events(event_stream, event_filter, after=query.after) as subscription:
@@ -91,14 +92,19 @@ async def _serve(websocket: WebSocket, event_stream: EventStream, query: Subscri
 
 
 async def _authenticate(websocket: WebSocket) -> Reauthenticate:
-    """Authenticate by header or session, or else by the first message. Return a function that authenticates again."""
+    """Authenticate by header or session, or else by the first message. Return a function that authenticates again.
+
+    The handshake counts against the rate limit of the caller, like a request. A credential in the first message, too.
+    """
     try:
         if await authenticate(websocket) is not None:
             return partial(authenticate, websocket)
+        await enforce_caller_limit(websocket, None)
         with connection_slot(client_network(websocket)):  # unauthenticated connections are counted by network
             async with asyncio.timeout(AUTH_TIMEOUT_SECONDS):
                 return partial(authenticate_bearer, websocket, await _first_token(websocket))
     except NotAuthenticated as rejection:
+        await enforce_caller_limit(websocket, None)
         raise _close_for(rejection) from None
     except TimeoutError:
         raise CloseSocket(UNAUTHENTICATED, f"Not authenticated within {AUTH_TIMEOUT_SECONDS:g} s.") from None
@@ -110,23 +116,37 @@ async def _first_token(websocket: WebSocket) -> str:
     return message.token
 
 
-async def _authorize(reauthenticate: Reauthenticate) -> Principal:
+async def _authorize(websocket: WebSocket, reauthenticate: Reauthenticate) -> Principal:
     try:
-        return await authorize_stream(reauthenticate)
-    except (NotAuthenticated, InsufficientScope) as rejection:
+        principal = await authorize_stream(reauthenticate)
+    except NotAuthenticated as rejection:
+        await enforce_caller_limit(websocket, None)
         raise _close_for(rejection) from None
+    except InsufficientScope as rejection:
+        raise _close_for(rejection) from None
+    await enforce_caller_limit(websocket, principal)
+    return principal
 
 
 async def _receive_commands(websocket: WebSocket, subscriber: Subscriber, principal: Principal) -> None:
     while True:
         message = await _receive(websocket)
         if isinstance(message, Subscribe):
-            subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
-            await websocket.send_text(Subscribed(types=message.types, email_id=message.email_id).model_dump_json())
+            await _subscribe(websocket, message, subscriber, principal)
         elif isinstance(message, Ping):
             await websocket.send_text(Pong().model_dump_json())
         else:
             await _send_error(websocket, message if isinstance(message, str) else "You are already authenticated.")
+
+
+async def _subscribe(websocket: WebSocket, message: Subscribe, subscriber: Subscriber, principal: Principal) -> None:
+    try:
+        await enforce_caller_limit(websocket, principal)
+    except RateLimited as rejection:
+        await _send_error(websocket, rejection.detail)
+        return
+    subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
+    await websocket.send_text(Subscribed(types=message.types, email_id=message.email_id).model_dump_json())
 
 
 async def _send_events(websocket: WebSocket, subscription: Subscription) -> None:

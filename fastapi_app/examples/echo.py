@@ -4,8 +4,9 @@ from contextlib import suppress
 
 from fastapi import WebSocket, WebSocketDisconnect, status
 
-from fastapi_app.rate_limit import client_network
-from project.limits.connection_slots import TooManyConnections, connection_slot
+from fastapi_app.rate_limit import client_network, enforce_caller_limit
+from project.errors import RetryLater
+from project.limits.connection_slots import connection_slot
 
 MAX_MESSAGE_BYTES = 64 * 1024  # in UTF-8
 
@@ -15,9 +16,10 @@ async def echo(websocket: WebSocket) -> None:
     await websocket.accept()
     with suppress(WebSocketDisconnect):  # the client may disconnect before its echo
         try:
+            await enforce_caller_limit(websocket, None)
             with connection_slot(client_network(websocket)):
                 await _echo_all(websocket)
-        except TooManyConnections as error:
+        except RetryLater as error:
             await websocket.close(status.WS_1013_TRY_AGAIN_LATER, error.detail)
 
 

@@ -17,6 +17,7 @@ from .open_connections import OpenConnections
 from .raw_responses import RequestRejected, error_bytes, http_date, reason_phrase
 from .request_checks import bad_request, check_host, check_transfer_encoding, split_target
 
+CREDENTIAL_HEADERS = (b"authorization", b"cookie")
 REFUSED_LINGER_SECONDS = 1.0  # short, because refused connections must not use up the file descriptors themselves
 
 
@@ -26,11 +27,12 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
     def __init__(self, channel: Any, queued: int) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
         self.backpressure: WriteBackpressure = channel.backpressure
+        self.max_body_bytes: int = channel.limits.max_body_bytes
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Store a chunk of the body. Raises `RequestRejected` if the body becomes too large."""
-        if self.content.tell() + len(data) > self.channel.limits.max_body_bytes:
-            raise _too_large(self.channel.limits)
+        if self.content.tell() + len(data) > self.max_body_bytes:
+            raise _too_large(self.max_body_bytes)
         super().handleContentChunk(data)
 
     def setResponseCode(self, code: int, message: bytes | None = None) -> None:  # noqa: N802  # Twisted's name
@@ -118,8 +120,11 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         self._path, authority = split_target(self._command, self._path)
         if authority is not None:  # it replaces the Host header (RFC 9112 section 3.2.2)
             headers.setRawHeaders(b"host", [authority])
-        if self.length is not None and self.length > self.limits.max_body_bytes:
-            raise _too_large(self.limits)
+        anonymous_limit = self.limits.max_anonymous_body_bytes
+        if anonymous_limit is not None and not any(map(headers.hasHeader, CREDENTIAL_HEADERS)):
+            request.max_body_bytes = min(anonymous_limit, request.max_body_bytes)
+        if self.length is not None and self.length > request.max_body_bytes:
+            raise _too_large(request.max_body_bytes)
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Read a part of the body, and reject a body that becomes too large."""
@@ -214,5 +219,5 @@ _HEADERS_TOO_LARGE = RequestRejected(
 _TOO_MANY_CONNECTIONS = RequestRejected(429, "too_many_connections", "Too many open connections from your IP address.")
 
 
-def _too_large(limits: ConnectionLimits) -> RequestRejected:
-    return RequestRejected(413, "content_too_large", f"The request body is larger than {limits.max_body_bytes} bytes.")
+def _too_large(maximum: int) -> RequestRejected:
+    return RequestRejected(413, "content_too_large", f"The request body is larger than {maximum} bytes.")

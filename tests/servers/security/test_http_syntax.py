@@ -110,3 +110,15 @@ def test_a_redirect_does_not_repeat_the_host_header(server: Server) -> None:
     response: httpx.Response = server.get("/api/emails/?limit=1", follow_redirects=False)
 
     assert (response.status_code, response.headers["Location"]) == (307, "/api/emails?limit=1")
+
+
+@pytest.mark.parametrize("path", ["/api/emails", "/api/token", "/admin/login/"])
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_request_without_a_credential_may_have_64_kib(server: Server, path: str, is_chunked: bool) -> None:
+    body = b"x" * (64 * 1024 + 1)
+
+    rejected = server.post(path, content=iter([body]) if is_chunked else body)
+    accepted = server.post(path, content=body[:-1])
+
+    assert (rejected.status_code, rejected.json()["code"]) == (413, "content_too_large")
+    assert accepted.status_code != 413
