@@ -15,7 +15,7 @@ from project.delivery.readiness import DatabaseReport, WorkerMonitor, check_data
 from project.delivery.worker import DeliveryWorker
 
 CHECK_TIMEOUT_SECONDS = 2.0  # for each check
-DATABASE_CHECK_INTERVAL_SECONDS = 1.0  # calls within this time share one check, because each check writes to the database
+DATABASE_CHECK_INTERVAL_SECONDS = 1.0  # a success counts for this time, because each check writes to the database
 OK, DEGRADED, UNKNOWN = "ok", "degraded", "unknown"
 
 T = TypeVar("T")
@@ -66,8 +66,7 @@ class ReadinessChecks:
     async def _check_database(self) -> DatabaseReport:
         """Return the result of the running or last check. One check at a time, so a hung database occupies only one thread."""
         check = self._database_check
-        is_current = check is not None and not check.done()
-        if check is None or not (is_current or time.monotonic() < self._database_checked_at + DATABASE_CHECK_INTERVAL_SECONDS):
+        if check is None or (check.done() and time.monotonic() >= self._database_checked_at + DATABASE_CHECK_INTERVAL_SECONDS):
             check = asyncio.ensure_future(run_in_transaction(check_database, now=timezone.now()))
             check.add_done_callback(self._database_check_ended)
             self._database_check = check
@@ -75,10 +74,8 @@ class ReadinessChecks:
 
     def _database_check_ended(self, check: "asyncio.Future[DatabaseReport]") -> None:
         self._database_checked_at = time.monotonic()
-        if check.cancelled():  # its event loop ends
+        if check.cancelled() or check.exception() is not None:  # a failure is reported only to the callers that waited for it
             self._database_check = None
-        else:
-            check.exception()  # the callers that waited for it have reported it; without callers, it is not logged
 
     def _check_delivery(self, database: DatabaseReport | None) -> str:
         if self._worker.is_enabled:

@@ -74,7 +74,8 @@ class DeliveryLoop:
                 await self._finish(grace())
 
     def _is_progressing(self) -> bool:
-        return self._task is None or self._task.done() or time.monotonic() < self._progressed_at + STALLED_AFTER_SECONDS
+        is_polling = self._task is None or self._task.done() or time.monotonic() < self._progressed_at + STALLED_AFTER_SECONDS
+        return is_polling and not self._pool.is_stuck
 
     def _note_progress(self) -> None:
         self._progressed_at = time.monotonic()

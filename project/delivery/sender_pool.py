@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_TIMEOUT_SECONDS = 10.0  # until an unused connection is closed
 RECORD_RETRY_SECONDS = 1.0  # between attempts to store a result while the database is unavailable
+STUCK_AFTER_SECONDS = 900.0  # longer than an email service takes to answer
 CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # before a connection beyond the relay's limit tries again
 
 OnResult = Callable[[Email, SendResult], Awaitable[None]]
@@ -60,6 +61,7 @@ class SenderPool:
         self._transport = transport
         self._on_result = on_result
         self._guard = guard
+        self._sent_at = 0.0  # when sending an email last started, on the monotonic clock
         self._on_lost = on_lost
         self._queue: asyncio.Queue[Email] = asyncio.Queue()
         self._commits: GroupCommit[Attempt, DeliveryDecision] = GroupCommit(record_results, max_items=256)
@@ -80,6 +82,15 @@ class SenderPool:
     def still_sending_ids(self) -> Collection[UUID]:
         """Return the emails that a thread still sends, even after `stop`. A thread cannot be stopped."""
         return self._transport.sending_ids
+
+    @property
+    def is_stuck(self) -> bool:
+        """Return whether every connection waits for a thread that does not return, so that no more emails can be sent.
+
+        A Django email backend may have no timeout. The SMTP transport has timeouts, and uses no threads.
+        """
+        is_full = len(self._transport.sending_ids) >= self.max_connections
+        return is_full and time.monotonic() > self._sent_at + STUCK_AFTER_SECONDS
 
     def submit(self, emails: Iterable[Email]) -> None:
         """Queue emails for the next free connections.
@@ -125,6 +136,7 @@ class SenderPool:
     async def _send(self, connection: Connection, email: Email) -> SendResult:
         logger.info("Sending email %s", _describe(email))
         self._guard.started(email.id)
+        self._sent_at = time.monotonic()
         try:
             return await connection.send(email)
         except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight

@@ -464,6 +464,22 @@ async def test_is_not_healthy_while_its_loop_hangs(worker: DeliveryWorker, monke
 
 
 @pytest.mark.usefixtures("_stuck_backend")
+async def test_is_not_healthy_while_every_thread_of_the_backend_hangs(
+    worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.transports.factory.BACKEND_THREADS", 1)
+    await queue_emails()
+    async with worker.running(grace=0.0):
+        await asyncio.to_thread(StuckBackend.called.wait)
+        before = worker.is_healthy
+        monkeypatch.setattr("project.delivery.sender_pool.STUCK_AFTER_SECONDS", 0.0)
+        during = worker.is_healthy
+    StuckBackend.may_return.set()
+
+    assert (before, during) == (True, False)
+
+
+@pytest.mark.usefixtures("_stuck_backend")
 async def test_keeps_its_lock_and_its_claim_while_a_thread_still_sends(worker: DeliveryWorker) -> None:
     await queue_emails()
     async with worker.running(grace=0.0):
