@@ -19,7 +19,15 @@ from tests.processes import Server
 DOCUMENT = app.openapi()
 EXAMPLES = int(os.environ.get("SCHEMA_EXAMPLES", "5"))  # per operation, in addition to the document's examples
 MAILBOXES = ["ada@example.com", "Ada <ada@example.com>", '"Lovelace, Ada" <ada@example.com>', "Áda <ada@bücher.example>"]
-PARTLY_DESCRIBED = ("send_email", "send_emails", "reschedule_email", "put_template", "preview_template", "put_suppression")
+PARTLY_DESCRIBED = (
+    "send_email",
+    "send_emails",
+    "resend_email",
+    "reschedule_email",
+    "put_template",
+    "preview_template",
+    "put_suppression",
+)
 OFF: dict[str, Any] = {"enabled": False}
 
 CONFIG = schemathesis.Config.from_dict(
