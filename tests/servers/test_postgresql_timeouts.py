@@ -182,3 +182,32 @@ def test_a_migration_may_take_longer_than_a_statement_of_a_request(env: dict[str
     result = subprocess.run(command, cwd=ROOT, env={**os.environ, **BASE_ENV, **env}, capture_output=True, text=True, check=True)
 
     assert result.stdout.splitlines() == ["1min 0 0 0", "500ms 30s 1s 30.0"]
+
+
+STOPPED_BACKEND = """
+import os, signal
+import django
+django.setup()
+from django.db import OperationalError, connection
+from project.bridge.database import watchdog
+
+watchdog.SILENCE_SECONDS = watchdog.STATEMENT_TIMEOUT_MARGIN_SECONDS = 0.2
+with connection.cursor() as cursor:
+    cursor.execute("SELECT pg_backend_pid()")
+    [backend] = cursor.fetchone()
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        cursor.execute("SELECT 1")
+    except OperationalError as error:
+        print(error)
+    finally:
+        os.kill(backend, signal.SIGCONT)
+"""
+
+
+def test_a_statement_of_a_stopped_backend_ends_although_the_server_answers(env: dict[str, str]) -> None:
+    environment = {**os.environ, **BASE_ENV, **env, "DATABASE_STATEMENT_TIMEOUT": "0.5"}
+    command = [sys.executable, "-c", STOPPED_BACKEND]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+
+    assert "server closed the connection unexpectedly" in result.stdout
