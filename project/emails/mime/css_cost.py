@@ -13,9 +13,10 @@ MAX_ELEMENTS = 2_000
 MAX_REPEATED_ELEMENTS = 20_000
 MAX_WORDS_PER_TAG = 1_000  # the parser compares each attribute of a tag with all others
 MAX_RULES = 5_000  # braces and commas in the style sheets; Gmail supports 16 KB of styles
-MAX_GROWTH = 1_000_000  # characters that the style attributes may add
+MAX_GROWTH = 1_000_000  # characters that the style attributes may add, by an estimate that is often too high
+MAX_GROWTH_FACTOR = 10  # the same, in lengths of the HTML
 # The library tests the selectors on the elements. A selector with brackets can take 20 times as long as a simple one.
-MAX_SELECTOR_TESTS = 2_000_000
+MAX_SELECTOR_TESTS = 1_000_000
 SLOW_SELECTOR_WEIGHT = 20
 # It searches each property among the properties that the element already has.
 MAX_PROPERTY_COMPARISONS = 20_000_000
@@ -73,7 +74,8 @@ def is_too_expensive(html: str, sheets: str) -> bool:
             SLOW_SELECTOR_WEIGHT if "(" in each or "[" in each else 1 for each in selectors
         )
     comparisons = applied * (len(properties) + own_properties)
-    return growth > MAX_GROWTH or tests > MAX_SELECTOR_TESTS or comparisons > MAX_PROPERTY_COMPARISONS
+    max_growth = min(MAX_GROWTH, MAX_GROWTH_FACTOR * len(html))
+    return growth > max_growth or tests > MAX_SELECTOR_TESTS or comparisons > MAX_PROPERTY_COMPARISONS
 
 
 def _count_elements(html: str) -> _Elements:
