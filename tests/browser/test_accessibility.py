@@ -113,11 +113,12 @@ def submit_without_token(page: Page) -> None:
     expect(page.get_by_role("heading", name="The form was not accepted")).to_be_visible()
 
 
-def rendered(template: str) -> Open:
+def rendered(template: str, **context: object) -> Open:
     """Return a function that opens a page rendered from a template, because no request causes it reliably."""
 
     def open_page(page: Page) -> None:
-        page.route("**/rendered", lambda route: route.fulfill(body=render_to_string(template), content_type="text/html"))
+        body = render_to_string(template, context)
+        page.route("**/rendered", lambda route: route.fulfill(body=body, content_type="text/html"))
         page.goto("/rendered")
         page.unroute("**/rendered")
 
@@ -187,6 +188,7 @@ VISITOR_PAGES: dict[str, Open] = {
     "400": rendered("400.html"),
     "403": rendered("403.html"),
     "500": rendered("500.html"),
+    "locked out": rendered("admin/locked_out.html", minutes=5, site_header="Mailrail", title="Log in", site_title="Mailrail"),
     "logged out": log_out,
 }
 ADMIN_PAGES: dict[str, Open] = {
@@ -205,6 +207,8 @@ ADMIN_PAGES: dict[str, Open] = {
     "delete": goto("/admin/suppressions/suppression/eve@example.com/delete/"),
     "history": goto("/admin/suppressions/suppression/eve@example.com/history/"),
     "two-factor": goto("/admin/two-factor/"),
+    "sessions": goto("/admin/sessions/"),
+    "reauthenticate": goto("/admin/reauthenticate/?next=/admin/"),
     "password": goto("/admin/password_change/"),
     "progress": watch_progress,
     "confirm bulk action": confirm_bulk_action,
