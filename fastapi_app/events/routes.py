@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from fastapi_app.api_route import ApiRoute
 from fastapi_app.dependencies import EventStreamDep, authenticate, require_principal
 from fastapi_app.error_responses import openapi_errors, openapi_non_json_errors
-from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked
+from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked, credential_of, share_checks
 from fastapi_app.events.schemas import TYPES, EventPage, Ready
 from fastapi_app.events.websocket import SubscriptionQuery, serve_event_socket
 from fastapi_app.pagination import Limit
@@ -124,7 +124,8 @@ async def stream(  # noqa: PLR0913  # the parameters of the request
         # reconnects before its first event ask for everything since now.
         ready = Ready(cursor=subscription.cursor).model_dump_json()
         yield ServerSentEvent(id=str(subscription.cursor), event="ready", raw_data=ready, retry=1000)
-        async with close_when_revoked(lambda: authenticate(connection), principal, subscription.subscriber):
+        reauthenticate = share_checks(lambda: authenticate(connection), credential=credential_of(connection))
+        async with close_when_revoked(reauthenticate, principal, subscription.subscriber):
             try:
                 async for batch in subscription.batches():
                     for streamed in batch:

@@ -13,7 +13,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import TypeAdapter, ValidationError
 
 from fastapi_app.dependencies import authenticate, authenticate_bearer
-from fastapi_app.events.reauthorization import Reauthenticate, authorize_stream, wait_until_revoked
+from fastapi_app.events.reauthorization import Reauthenticate, authorize_stream, credential_of, share_checks, wait_until_revoked
 from fastapi_app.events.schemas import Authenticate, ClientMessage, Ping, Pong, Ready, SocketError, Subscribe, Subscribed
 from fastapi_app.rate_limit import client_network, enforce_caller_limit
 from project.auth.principal import InsufficientScope, NotAuthenticated, Principal
@@ -98,11 +98,12 @@ async def _authenticate(websocket: WebSocket) -> Reauthenticate:
     """
     try:
         if await authenticate(websocket) is not None:
-            return partial(authenticate, websocket)
+            return share_checks(partial(authenticate, websocket), credential=credential_of(websocket))
         await enforce_caller_limit(websocket, None)
         with connection_slot(client_network(websocket)):  # unauthenticated connections are counted by network
             async with asyncio.timeout(AUTH_TIMEOUT_SECONDS):
-                return partial(authenticate_bearer, websocket, await _first_token(websocket))
+                token = await _first_token(websocket)
+                return share_checks(partial(authenticate_bearer, websocket, token), credential=f"Bearer {token}")
     except NotAuthenticated as rejection:
         await enforce_caller_limit(websocket, None)
         raise _close_for(rejection) from None
