@@ -30,12 +30,12 @@ HOSTILE = {
     "unknown fields of attachments": f'{{{EMAIL}, "attachments": [{UNKNOWN_FIELDS * 900}1]}}',
     "variables": f'{{{EMAIL}, "template": "a", "variables": {{"a": [{"1," * 120_000}1]}}}}',
     "numbers": f'{{{EMAIL}, "a": [{LONG_NUMBER * 100_000}1]}}',
-    "a long name": f'{{{EMAIL}, "{"k" * 10_000_000}": 1}}',
+    "a long name": f'{{{EMAIL}, "{"k" * 3_000_000}": 1}}',
 }
 BATCH = {
     "emails": [
         {"from": "shop@example.com", "to": [f"ada{number}@example{index}.com" for number in range(50)], "text": "Hi"}
-        for index in range(100)
+        for index in range(300)
     ]
 }
 
@@ -77,7 +77,8 @@ async def post(path: str, body: bytes, key: str) -> tuple[httpx2.Response, float
     return response, max(gaps, default=seconds) / max(seconds, MIN_SECONDS)
 
 
-MIN_SECONDS = 0.5  # in shorter requests, the longest pause says little
+MAX_PAUSE = 0.25  # of the time of the request
+MIN_SECONDS = 0.6  # in shorter requests, the longest pause says little
 
 
 async def tick(gaps: list[float]) -> None:
@@ -98,12 +99,12 @@ async def test_a_hostile_request_is_rejected_beside_the_event_loop(key: str, nam
     assert response.status_code == 422
     assert len(response.json()["detail"]) <= 100
     assert len(response.content) < 20_000
-    assert longest < 0.5
+    assert longest < MAX_PAUSE
 
 
 @pytest.mark.anyio
 async def test_a_large_batch_is_accepted_beside_the_event_loop(key: str) -> None:
     response, longest = await post("/api/emails/batch", json.dumps(BATCH).encode(), key)
 
-    assert (response.status_code, len(response.json()["data"])) == (202, 100)
-    assert longest < 0.5
+    assert (response.status_code, len(response.json()["data"])) == (202, 300)
+    assert longest < MAX_PAUSE
