@@ -8,9 +8,9 @@ from uuid import UUID
 
 from django.db.models import F, Q
 
-from project.delivery.claim import skip_locked
 from project.delivery.crashes import CRASH_ERROR, TOO_MANY_CRASHES_ERROR, next_attempt_after_crash
 from project.delivery.decision import overall_status, recipient_result
+from project.delivery.fair_order import skip_locked
 from project.delivery.heartbeat import SilenceObserver, WorkerActivity, remove_heartbeats
 from project.delivery.lease import LeaseTiming
 from project.delivery.models import RelayOutage

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from project.delivery.models import RelayOutage
 from project.delivery.retry_policy import MAX_PAUSE, pause_after
 from project.events.log import wake_worker_on_commit
+from project.transports.result import SendResult
+from project.transports.smtp.error_classification import FailureKind
 
 MIN_SUSPECTED_EMAILS = 40  # different emails in a row; one caller's bad batch of this size should not pause all others
 MAX_SUSPECTED_PAUSE = timedelta(seconds=30)  # short, because the relay may work for other emails
@@ -72,6 +74,18 @@ class CircuitBreaker:
     def _is_open(self, now: datetime) -> bool:
         # If the pause would last longer than `MAX_PAUSE`, the clock was set back, and the pause counts as over.
         return self.next_probe_at is not None and now < self.next_probe_at <= now + MAX_PAUSE
+
+
+def update_breaker(breaker: CircuitBreaker, email_id: Hashable, result: SendResult, *, now: datetime) -> bool:
+    """Record the result of an email, and return whether the breaker's state changed.
+
+    Any reply about the email or about one of its recipients shows that the relay works.
+    """
+    if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
+        return breaker.record_failure(result.error, now=now)
+    if result.may_be_relay_error:
+        return breaker.record_suspected_failure(email_id, result.error, now=now)
+    return breaker.record_success()
 
 
 def save_outage(worker: str, breaker: CircuitBreaker, *, now: datetime) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db import connection
 from django.db.models import F, QuerySet
 from django.db.models.functions import Length
 
 from project.bridge.database.bulk_update import bulk_update
 from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
+from project.delivery.fair_order import ClaimOptions, select_due, skip_locked
 from project.delivery.lease import LEASE
 from project.emails.failure_reason import SUPPRESSED
 from project.emails.models import Email
@@ -54,8 +54,10 @@ MAX_FINISHED_EMAILS = 200  # suppressed emails that get their final status toget
 MAX_CLAIMED_BYTES = 32 * 1024 * 1024  # approximate limit for one claim, because each of a hundred emails may have 15 MiB
 
 
-def claim_emails(worker: str, *, limit: int, now: datetime, lease: timedelta = LEASE) -> list[Email]:
-    """Claim up to `limit` due emails for `worker`, the oldest first, and count an attempt for each email.
+def claim_emails(
+    worker: str, *, limit: int, now: datetime, lease: timedelta = LEASE, options: ClaimOptions | None = None
+) -> list[Email]:
+    """Claim up to `limit` due emails for `worker`, in a fair order, and count an attempt for each email.
 
     At most one of the worker's emails in flight is an email that workers crashed on, so that only this email is blamed for the
     next crash.
@@ -63,16 +65,16 @@ def claim_emails(worker: str, *, limit: int, now: datetime, lease: timedelta = L
     Suppressed recipients are skipped. An email without any other recipients gets its final status here and is not returned.
     The list may be empty although other emails are due (see `has_due_emails`), because the work of one transaction is limited.
     """
-    ids = _due_ids(worker, limit, now)
+    ids = _due_ids(worker, limit, now, options)
     emails = _claim(ids, worker, now, lease) if ids else []
     if ids and not emails:  # there may be thousands of suppressed emails in front of the next email to send
-        _finish_suppressed(worker, now)
+        _finish_suppressed(worker, now, options)
     return emails
 
 
-def has_due_emails(worker: str, *, now: datetime) -> bool:
+def has_due_emails(worker: str, *, now: datetime, options: ClaimOptions | None = None) -> bool:
     """Return whether an email is due that `worker` may claim and no other transaction has locked."""
-    return bool(_due_ids(worker, 1, now))
+    return bool(_due_ids(worker, 1, now, options))
 
 
 def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime, lease: timedelta = LEASE) -> set[UUID]:
@@ -96,13 +98,6 @@ def release_claims(worker: str, email_ids: Collection[UUID], *, now: datetime) -
     record_status_events(Email.objects.filter(id__in=ids), now=now)
 
 
-def skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
-    """Lock the rows, and skip rows locked by other transactions. On SQLite, BEGIN IMMEDIATE already excludes other writers."""
-    if connection.features.has_select_for_update_skip_locked:
-        return emails.select_for_update(skip_locked=True, of=("self",))
-    return emails
-
-
 def next_due_at() -> datetime | None:
     """Return when the next scheduled or delayed email is due, or None if there is no such email.
 
@@ -112,18 +107,12 @@ def next_due_at() -> datetime | None:
     return waiting.order_by("next_attempt_at").values_list("next_attempt_at", flat=True).first()
 
 
-def _due_ids(worker: str, limit: int, now: datetime) -> list[UUID]:
-    """Return the ids of scheduled and delayed emails that are due, then of queued emails.
-
-    Runs two queries, because each of the two uses an index. A single query with `OR` would use neither index.
-    """
-    waited = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now, crashes=None).order_by(
-        "next_attempt_at"
-    )
-    queued = Email.objects.filter(status=Status.QUEUED, crashes=None).order_by("id")
-    due = _crashed_before(worker, now)
-    due += _ids_and_sizes(waited, limit - len(due))
-    due += _ids_and_sizes(queued, limit - len(due))
+def _due_ids(worker: str, limit: int, now: datetime, options: ClaimOptions | None) -> list[UUID]:
+    """Return the ids of the next due emails, of a limited total size."""
+    due = [
+        *_crashed_before(worker, now),
+        *((each.id, each.size) for each in select_due(limit, options or ClaimOptions(), now=now)),
+    ][:limit]
     ids: list[UUID] = []
     total_bytes = 0
     for email_id, size in due:
@@ -164,9 +153,9 @@ def _claim(ids: Sequence[UUID], worker: str, now: datetime, lease: timedelta) ->
     return emails
 
 
-def _finish_suppressed(worker: str, now: datetime) -> None:
+def _finish_suppressed(worker: str, now: datetime, options: ClaimOptions | None) -> None:
     """Give their final status to those of the next due emails that have no recipients left to send to."""
-    emails = Email.objects.filter(id__in=_due_ids(worker, MAX_FINISHED_EMAILS, now)).only(*CLAIMED_FIELDS).order_by("id")
+    emails = Email.objects.filter(id__in=_due_ids(worker, MAX_FINISHED_EMAILS, now, options)).only(*CLAIMED_FIELDS).order_by("id")
     suppressed = find_suppressed({address for email in emails for address in email.pending_recipients})
     finished = [email for email in emails if suppressed.issuperset(email.pending_recipients)]
     for email in finished:  # as if they were claimed

@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import QuerySet
 
 from project.bridge.database.bulk_update import bulk_update
 from project.delivery.decision import overall_status, recipient_result
+from project.delivery.fair_order import skip_locked
 from project.delivery.retry_policy import JITTER
 from project.emails.failure_reason import failure_reason
 from project.emails.models import Email
@@ -40,7 +40,7 @@ def expire_emails(*, now: datetime) -> int:
     waiting = Email.objects.filter(status__in=WAITING_UNTIL_DUE, next_attempt_at__lte=now).order_by("next_attempt_at")
     ids = _expired_ids(Email.objects.filter(status=Status.QUEUED).order_by("id"), now) or _expired_ids(waiting, now)
     expired = Email.objects.filter(id__in=ids, status__in=(Status.QUEUED, *WAITING_UNTIL_DUE)).order_by("id")
-    emails = list(_locked(expired).defer("text", "html"))
+    emails = list(skip_locked(expired).defer("text", "html"))
     append_events(fail_expired(emails, now=now))
     return len(emails)
 
@@ -64,7 +64,7 @@ def repair_due_times(*, now: datetime) -> int:
     If the clock was ahead when an attempt failed, and was set back, the next attempt is too far in the future.
     """
     delayed = Email.objects.filter(status=Status.DELAYED, next_attempt_at__gt=now + min(_longest_waits(), default=timedelta()))
-    waiting = _locked(delayed.order_by("-next_attempt_at")).only("attempts", "next_attempt_at", "last_error")[:BATCH_SIZE]
+    waiting = skip_locked(delayed.order_by("-next_attempt_at")).only("attempts", "next_attempt_at", "last_error")[:BATCH_SIZE]
     ids = [email.id for email in waiting if email.next_attempt_at and email.next_attempt_at > now + _longest_wait(email)]
     if ids:
         Email.objects.filter(id__in=ids).update(next_attempt_at=now)
@@ -87,12 +87,6 @@ def _longest_wait(email: Email) -> timedelta:
 def _expired_ids(emails: QuerySet[Email], now: datetime) -> list[UUID]:
     oldest = emails.only("id", "created_at", "scheduled_at", "retried_at")[:BATCH_SIZE]
     return [email.id for email in oldest if now >= give_up_at(email)]
-
-
-def _locked(emails: QuerySet[Email]) -> QuerySet[Email]:
-    if connection.features.has_select_for_update_skip_locked:
-        return emails.select_for_update(skip_locked=True, of=("self",))
-    return emails
 
 
 def _fail(email: Email, now: datetime) -> None:

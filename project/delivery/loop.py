@@ -6,16 +6,15 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import ParamSpec, TypeVar
-from uuid import UUID
 
 from django.utils import timezone
 
 from project.bridge.database.transactions import run_in_transaction
-from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, requested_probe, save_outage
+from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, CircuitBreaker, requested_probe, save_outage, update_breaker
 from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims
+from project.delivery.claim_budget import ClaimBudget
 from project.delivery.heartbeat import remove_heartbeats
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.lease_keeper import LeaseKeeper
@@ -25,14 +24,12 @@ from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
 from project.transports.factory import create_transport
 from project.transports.result import SendResult
-from project.transports.smtp.error_classification import FailureKind
 
 logger = logging.getLogger(__name__)
 
 STALLED_AFTER_SECONDS = 60.0  # a loop whose poll takes longer hangs; the waits of a slow database are shorter
+RECHECK_SECONDS = 0.1  # while claimed emails wait for a connection
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
-FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
-MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +46,7 @@ class DeliveryLoop:
         self._keeper = LeaseKeeper(lock, folder, lambda: self._pool.in_flight_ids, timing=timing)
         self._pool = SenderPool(create_transport(), self._on_result, guard=self._keeper, on_lost=self.wake)
         self._breaker = CircuitBreaker(max_suspected=max(MIN_SUSPECTED_EMAILS, 2 * self._pool.max_connections))
-        self._target = 2 * self._pool.max_connections  # how many emails should be in flight
+        self._budget = ClaimBudget(self._pool)
         self._wake_up = asyncio.Event()
         self._release_lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -158,12 +155,12 @@ class DeliveryLoop:
 
     async def _claim(self) -> None:
         """Claim as many emails as there is room for, and start sending them."""
-        if not self._has_capacity:
+        if not self._budget.has_room:
             return
         if self._breaker.next_probe_at is not None:
             self._breaker.probe_by(await run_in_transaction(requested_probe, self._name))
         in_flight = self._pool.in_flight
-        limit = self._breaker.capacity(self._target - in_flight, in_flight=in_flight, now=timezone.now())
+        limit = self._breaker.capacity(self._budget.room, in_flight=in_flight, now=timezone.now())
         emails, has_more = await run_in_transaction(self._claim_now, limit) if limit else ([], False)
         while has_more and not emails:  # suppressed emails; other transactions can run between two rounds
             emails, has_more = await run_in_transaction(self._claim_now, limit)
@@ -174,7 +171,7 @@ class DeliveryLoop:
         self._may_have_more = bool(emails)
         previous, self._claimed_at = self._claimed_at, time.monotonic()
         if emails and len(emails) == limit:
-            self._adapt_target(is_fast=self._claimed_at < previous + FAST_RELAY_SECONDS)
+            self._budget.adapt(seconds=self._claimed_at - previous)
 
     def _claim_now(self, limit: int) -> tuple[list[Email], bool]:
         """Claim emails. Return them, and whether more emails may be due.
@@ -182,27 +179,21 @@ class DeliveryLoop:
         The time is read after the wait for the write lock, because the emails may have been queued during that wait.
         """
         now = timezone.now()
-        emails = claim_emails(self._name, limit=limit, now=now, lease=self._keeper.timing.duration)
-        return emails, bool(emails) or has_due_emails(self._name, now=now)
-
-    def _adapt_target(self, *, is_fast: bool) -> None:
-        target = self._target * 2 if is_fast else self._target // 2
-        connections = self._pool.max_connections
-        self._target = min(max(target, 2 * connections), connections + MAX_QUEUED_EMAILS)
-
-    @property
-    def _has_capacity(self) -> bool:
-        """Return whether there is room for enough emails to be worth a transaction. If not, all connections are busy."""
-        return self._pool.in_flight <= self._target // 2
+        options = self._budget.options(self._breaker)
+        emails = claim_emails(self._name, limit=limit, now=now, lease=self._keeper.timing.duration, options=options)
+        return emails, bool(emails) or has_due_emails(self._name, now=now, options=options)
 
     async def _seconds_until_next_poll(self) -> float:
         """Return the seconds until the next email or probe is due, but at most the poll interval."""
         due = self._breaker.next_probe_at
+        if self._may_have_more and self._pool.waiting:  # perhaps only because their recipients are slow
+            return min(RECHECK_SECONDS, self._poll_interval)
         if due is None and not self._may_have_more:
             due = await self._try_query(next_due_at)
-        if due is None:
-            return self._poll_interval
-        return min(max((due - timezone.now()).total_seconds(), 0.0), self._poll_interval)
+        seconds = self._poll_interval if due is None else (due - timezone.now()).total_seconds()
+        if seconds <= 0 and self._pool.in_flight:  # due, but not claimed: the next results make room for these emails
+            self._may_have_more, seconds = True, self._poll_interval
+        return min(max(seconds, 0.0), self._poll_interval)
 
     async def _on_result(self, email: Email, result: SendResult) -> None:
         if update_breaker(self._breaker, email.id, result, now=timezone.now()):
@@ -211,7 +202,7 @@ class DeliveryLoop:
                 await self._release_waiting()
             await self._try_query(save_outage, self._name, self._breaker, now=timezone.now())
             self.wake()
-        if not self._pool.in_flight or (self._may_have_more and self._has_capacity):
+        if not self._pool.in_flight or (self._may_have_more and self._budget.has_room):
             self.wake()
 
     async def _release_waiting(self) -> None:
@@ -235,15 +226,3 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):  # not asyncio.wait_for, which may swallow a cancellation in Python 3.11
             await event.wait()
-
-
-def update_breaker(breaker: CircuitBreaker, email_id: UUID, result: SendResult, *, now: datetime) -> bool:
-    """Record the result of an email, and return whether the breaker's state changed.
-
-    Any reply about the email or about one of its recipients shows that the relay works.
-    """
-    if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE:
-        return breaker.record_failure(result.error, now=now)
-    if result.may_be_relay_error:
-        return breaker.record_suspected_failure(email_id, result.error, now=now)
-    return breaker.record_success()

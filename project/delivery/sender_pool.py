@@ -9,6 +9,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
+from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
@@ -17,17 +18,18 @@ from django.utils import timezone
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.delivery.decision import DeliveryDecision
+from project.delivery.delivery_log import describe, log_decision
 from project.delivery.lease import LEASE
 from project.delivery.record_results import Attempt, LeaseLost, record_results
+from project.delivery.waiting_emails import WaitingEmails
 from project.emails.models import Email
-from project.emails.status import Status
 from project.transports.base import Connection, Transport, failed_result
-from project.transports.factory import delivers_only_locally
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 
 logger = logging.getLogger(__name__)
 
+MAX_BLOCKED_EMAILS = 256  # emails with slow recipients that are claimed beyond the other emails
 IDLE_TIMEOUT_SECONDS = 10.0  # until an unused connection is closed
 RECORD_RETRY_SECONDS = 1.0  # between attempts to store a result while the database is unavailable
 STUCK_AFTER_SECONDS = 900.0  # longer than an email service takes to answer
@@ -57,13 +59,14 @@ class SenderPool:
     def __init__(self, transport: Transport, on_result: OnResult, *, guard: ClaimGuard, on_lost: Callable[[], None]) -> None:
         self.max_connections = transport.max_connections
         self.in_flight_ids: set[UUID] = set()  # emails that were submitted and whose results are not stored yet
+        self._retry_ids: set[UUID] = set()  # emails in flight that had an attempt before
         self._retried_ids: set[UUID] = set()  # emails in flight that failed while other connections were being opened
         self._transport = transport
         self._on_result = on_result
         self._guard = guard
         self._sent_at = 0.0  # when sending an email last started, on the monotonic clock
         self._on_lost = on_lost
-        self._queue: asyncio.Queue[Email] = asyncio.Queue()
+        self._queue = WaitingEmails(transport.max_connections)
         self._commits: GroupCommit[Attempt, DeliveryDecision] = GroupCommit(record_results, max_items=256)
         self._connections = [transport.create_connection() for _ in range(transport.max_connections)]
         self._tasks = [asyncio.create_task(self._send_loop(connection)) for connection in self._connections]
@@ -76,7 +79,25 @@ class SenderPool:
     @property
     def waiting(self) -> int:
         """Return how many submitted emails wait for a connection."""
-        return self._queue.qsize()
+        return len(self._queue)
+
+    @property
+    def occupied(self) -> int:
+        """Return how many emails in flight occupy a connection, or will occupy the next free one.
+
+        Emails whose recipients respond slowly may wait although connections are free. A limited number of these is left out.
+        """
+        return self.in_flight - min(self._queue.blocked, MAX_BLOCKED_EMAILS)
+
+    @property
+    def retries_in_flight(self) -> int:
+        """Return how many emails in flight had an attempt before."""
+        return len(self._retry_ids)
+
+    @property
+    def blocked_domains(self) -> frozenset[str]:
+        """Return the domains of emails that wait because their recipients respond slowly, if these are many."""
+        return self._queue.blocked_domains if self._queue.blocked >= self.max_connections else frozenset()
 
     @property
     def still_sending_ids(self) -> Collection[UUID]:
@@ -100,13 +121,16 @@ class SenderPool:
         for email in emails:
             if email.id not in self.in_flight_ids:
                 self.in_flight_ids.add(email.id)
-                self._queue.put_nowait(email)
+                self._queue.put(email)
+                if email.attempts > 1:
+                    self._retry_ids.add(email.id)
 
     def withdraw(self) -> list[Email]:
         """Remove and return the emails that wait for a connection. They are not sent."""
-        emails = [self._queue.get_nowait() for _ in range(self._queue.qsize())]
+        emails = self._queue.take_all()
         self.in_flight_ids.difference_update(email.id for email in emails)
         self._retried_ids.difference_update(email.id for email in emails)
+        self._retry_ids.difference_update(email.id for email in emails)
         return emails
 
     async def stop(self) -> None:
@@ -123,18 +147,22 @@ class SenderPool:
             if not await self._guard.may_start(email.id):
                 logger.warning("Email %s was taken over by another worker; it is not sent here", email.id)
                 self._forget(email)
+                self._queue.done(email, None)
                 self._on_lost()
                 continue
+            started_at = time.monotonic()
             result = await self._send(connection, email)
             if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
                 self._guard.ended(email.id)
-                self._queue.put_nowait(email)
+                self._queue.done(email, None)
+                self._queue.put(email)
                 await asyncio.sleep(CONNECTION_LIMIT_PAUSE_SECONDS)
                 continue
-            await self._record(email, result)
+            is_sent = not result.error or result.failure_kind != FailureKind.RELAY_UNAVAILABLE
+            await self._record(email, result, seconds=time.monotonic() - started_at if is_sent else None)
 
     async def _send(self, connection: Connection, email: Email) -> SendResult:
-        logger.info("Sending email %s", _describe(email))
+        logger.info("Sending email %s", describe(email))
         self._guard.started(email.id)
         self._sent_at = time.monotonic()
         try:
@@ -146,6 +174,7 @@ class SenderPool:
     def _forget(self, email: Email) -> None:
         self.in_flight_ids.discard(email.id)
         self._retried_ids.discard(email.id)
+        self._retry_ids.discard(email.id)
         self._guard.ended(email.id)
 
     def _is_connection_limit(self, email: Email) -> bool:
@@ -161,15 +190,14 @@ class SenderPool:
         return is_open or may_open
 
     async def _next(self, connection: Connection) -> Email:
-        if self._queue.empty():
-            try:
-                async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
-                    return await self._queue.get()
-            except TimeoutError:
-                await connection.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
+                return await self._queue.get()
+        await connection.close()
         return await self._queue.get()
 
-    async def _record(self, email: Email, result: SendResult) -> None:
+    async def _record(self, email: Email, result: SendResult, *, seconds: float | None) -> None:
+        """Store a result. `seconds` is how long sending took, or None if the relay did not get the email."""
         attempt = Attempt(email, result, timezone.now(), jitter=random.random())  # noqa: S311  # not for security
         try:
             decision = await self._commit(attempt)
@@ -178,8 +206,9 @@ class SenderPool:
         except Exception:
             logger.exception("Email %s stays claimed until its lease expires, because its result could not be stored", email.id)
         else:
-            _log_decision(email, decision)
+            log_decision(email, decision)
         self._forget(email)
+        self._queue.done(email, seconds)
         await self._on_result(email, result)
 
     async def _commit(self, attempt: Attempt) -> DeliveryDecision:
@@ -199,31 +228,3 @@ class SenderPool:
                 if failures == 1:
                     logger.error("The result of email %s waits for the database: %s", attempt.email.id, type(error).__name__)  # noqa: TRY400
             await asyncio.sleep(RECORD_RETRY_SECONDS)
-
-
-def _log_decision(email: Email, decision: DeliveryDecision) -> None:
-    if decision.status == Status.SENT:
-        logger.info("Email sent successfully")
-        return
-    # The full error may contain email addresses. If emails can leave this machine, only the database and the debug log get it.
-    error = decision.error if delivers_only_locally() else _error_class(decision)
-    logger.error("Email %s is %s: %s", email.id, decision.status, error)
-    logger.debug("Full error of email %s, now %s: %s", email.id, decision.status, decision.error)
-
-
-def _error_class(decision: DeliveryDecision) -> str:
-    """Return the class of the error, or the codes of the relay's reply. Neither contains email addresses."""
-    name, reply = decision.error.partition(":")[0], decision.reply
-    if name.isidentifier():
-        return name
-    return f"{reply.code} {reply.enhanced}".rstrip() if reply else "rejected"
-
-
-def _describe(email: Email) -> str:
-    if not delivers_only_locally():
-        return f"{email.id}"  # email addresses and texts of real emails are not logged
-    return f"to {', '.join(email.recipients)}: {_escape_controls(email.text)}"
-
-
-def _escape_controls(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -67,6 +67,16 @@ class Email(models.Model):
             models.Index(fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="email_resent_from"),
             # For the few emails that workers have crashed on, which are claimed one at a time.
             models.Index(fields=["status", "next_attempt_at"], condition=models.Q(crashes__isnull=False), name="email_crashed"),
+            # For the fair order of the queue: the due emails of a status, of all owners and of one owner.
+            models.Index(
+                fields=["status", "next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_due"
+            ),
+            models.Index(
+                fields=["status", "owner", "next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+                name="email_due_owner",
+            ),
+            models.Index(fields=["owner", "id"], condition=models.Q(status=Status.QUEUED), name="email_queued_owner"),
             # One partial index per status that few emails have, to find them among a million sent emails.
             *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
         ]

@@ -5,8 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from project.delivery.circuit_breaker import CircuitBreaker, save_outage
-from project.delivery.loop import update_breaker
+from project.delivery.circuit_breaker import CircuitBreaker, save_outage, update_breaker
 from project.delivery.models import RelayOutage
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind

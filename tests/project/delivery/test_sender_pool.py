@@ -190,12 +190,12 @@ async def test_simultaneous_results_share_a_commit(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "record_results", record_and_count)
     transport = FakeTransport(max_connections=10)
     async with running_pool(transport) as (pool, recorder):
-        pool.submit(await claimed(10))
-        await until(lambda: transport.in_flight == 10)
+        pool.submit(await claimed(8))
+        await until(lambda: transport.in_flight == 8)
         transport.may_return.set()
-        await until(lambda: len(recorder.results) == 10)
+        await until(lambda: len(recorder.results) == 8)
 
-    assert batch_sizes == [10]
+    assert batch_sizes == [8]
 
 
 async def test_withdraws_emails_that_wait_for_a_connection() -> None:

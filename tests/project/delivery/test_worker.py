@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from uuid import UUID
 
 import pytest
 from django.core.mail import EmailMessage
@@ -33,6 +34,7 @@ from project.emails.submit import NewEmail, submit_plain_text_email
 from project.events.log import email_queued
 from project.events.models import Event
 from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
+from project.transports.result import SendResult
 from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 from tests.project.transports.fake_relay import DISCONNECT, SmtpStep, fake_relay, new_email, queue, until
 
@@ -54,6 +56,41 @@ class StuckBackend(BaseEmailBackend):
         self.called.set()
         self.may_return.wait()
         return 1
+
+
+class SlowRecipientConnection:
+    """A connection that does not return for recipients at slow.example until the test sets `may_return`."""
+
+    is_open = is_connecting = False
+
+    def __init__(self, may_return: asyncio.Event) -> None:
+        self._may_return = may_return
+
+    async def send(self, email: Email) -> SendResult:
+        """Return at once for all other recipients."""
+        if email.recipients[0].endswith("@slow.example"):
+            await self._may_return.wait()
+        return SendResult()
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class SlowRecipientTransport:
+    """A transport of eight connections that are slow for some recipients."""
+
+    max_connections = 8
+    sending_ids: tuple[UUID, ...] = ()
+
+    def __init__(self) -> None:
+        self.may_return = asyncio.Event()
+
+    def create_connection(self) -> SlowRecipientConnection:
+        """Return a new connection."""
+        return SlowRecipientConnection(self.may_return)
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 @pytest.fixture
@@ -130,6 +167,24 @@ async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
     async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
         while not await condition():
             pass
+
+
+async def test_slow_recipients_do_not_hold_all_connections(worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = SlowRecipientTransport()
+    monkeypatch.setattr("project.delivery.loop.create_transport", lambda: transport)
+    sent = Email.objects.filter(status=Status.SENT)
+    await run_in_transaction(queue, *[new_email("ada@slow.example")] * 60)
+    async with worker.running(grace=GRACE):
+        for number in (1, 2):
+            await run_in_transaction(queue, *[new_email("bob@example.com")] * 10)
+            worker.wake()
+            while await run_in_transaction(sent.count) < 10 * number:
+                pass
+        while_slow = await run_in_transaction(sent.filter(recipients=["bob@example.com"]).count)
+        transport.may_return.set()
+        await wait_until(all_sent)
+
+    assert while_slow == 20
 
 
 async def test_is_healthy_while_it_runs(worker: DeliveryWorker) -> None:
