@@ -192,9 +192,10 @@ class SmtpConnection(asyncio.Protocol):
         self._received.set()
 
     def _parse_line(self, line: str) -> None:
-        self._lines.append(line[4:])
-        if line[3:4] != "-":  # the last line of a reply
-            code = int(line[:3]) if line[:3].isdecimal() and line[:3].isascii() else -1
+        is_reply = line[:3].isdecimal() and line[:3].isascii() and line[3:4] in ("", " ", "-")
+        self._lines.append(line[4:] if is_reply else line)  # a line that is no SMTP reply is shown as it came
+        if not is_reply or line[3:4] != "-":  # the last line of a reply
+            code = int(line[:3]) if is_reply else -1
             self._replies.append((code, "\n".join(self._lines)))
             self._lines = []
 

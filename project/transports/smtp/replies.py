@@ -70,8 +70,8 @@ class Reply:
         object.__setattr__(self, "text", _one_line(self.text[:MAX_TEXT_LENGTH]))
 
     def __str__(self) -> str:
-        """Return the code and the text, as in SMTP."""
-        return f"{self.code} {self.text}".rstrip()
+        """Return the code and the text, as in SMTP, or the text alone if it is no SMTP reply."""
+        return f"{self.code} {self.text}".rstrip() if self.code >= 0 else self.text
 
     @property
     def enhanced(self) -> str:

@@ -180,3 +180,12 @@ async def test_an_address_that_cannot_be_sent_fails_only_its_own_email() -> None
 
     assert ([bool(result.error) for result in results], relay.connections) == ([True, False], 2)
     assert results[0].failure_kind == FailureKind.PERMANENT
+
+
+@pytest.mark.parametrize("line", ["garbage reply here", "Is anybody there?", "25x Nonsense", "250Nonsense"])
+async def test_a_line_that_is_no_smtp_reply_is_shown_as_it_came(line: str) -> None:
+    async with fake_relay(reply_once("MESSAGE", line)) as relay:
+        result = await open_connection(relay.relay()).send(unsaved_email())
+
+    assert (str(result.reply), result.failure_kind) == (line, FailureKind.TEMPORARY)
+    assert line in result.error
