@@ -4,8 +4,8 @@ Closed: all emails are sent. Open: no email is sent, for a pause that doubles wi
 email is sent as a probe, and its result closes or reopens the breaker.
 
 The breaker opens when no connection to the relay can be opened. It also opens when many different emails in a row fail for a
-reason that may be the relay's, such as a 421 to every MAIL. These failures count for the emails too, so each probe sends another
-email, and an email that causes its failure itself cannot keep the breaker open (decision 0024).
+reason that may be the relay's, such as a 421 to every MAIL. These failures count for the emails too, and after the pause as many
+different emails are tried again, so emails that cause their failures themselves hold up no others for long (decision 0024).
 """
 
 from collections.abc import Hashable
@@ -18,7 +18,7 @@ from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 
 MIN_SUSPECTED_EMAILS = 40  # different emails in a row; one caller's bad batch of this size should not pause all others
-MAX_SUSPECTED_PAUSE = timedelta(seconds=30)  # short, because the relay may work for other emails
+MAX_SUSPECTED_PAUSE = timedelta(seconds=10)  # short, because the relay may work for other emails
 
 
 class CircuitBreaker:
@@ -31,33 +31,37 @@ class CircuitBreaker:
         self.error = ""
         self._max_suspected = max_suspected
         self._suspected: set[Hashable] = set()  # emails that failed in a row for a reason that may be the relay's
+        self._is_reachable = True  # False while the relay itself fails: then one email is enough to probe it
 
     def record_failure(self, error: str, *, now: datetime) -> bool:
         """Open the breaker, or after a failed probe open it again for longer. Return whether the state changed."""
+        self._is_reachable = False
         return self._open(error, now=now, maximum=MAX_PAUSE)
 
     def record_suspected_failure(self, email_id: Hashable, error: str, *, now: datetime) -> bool:
         """Record a failure of one email that the relay may have caused. Return whether the state changed.
 
-        Opens the breaker after many different emails in a row, and opens it again after a failed probe.
+        Opens the breaker after many different emails in a row, and after a probe of a relay that was unreachable before.
         """
-        if not self.failures:
-            self._suspected.add(email_id)
-            if len(self._suspected) < self._max_suspected:
-                return False
-        return self._open(error, now=now, maximum=MAX_SUSPECTED_PAUSE)
+        self._suspected.add(email_id)
+        if self._is_reachable and len(self._suspected) < self._max_suspected:
+            return False
+        if changed := self._open(error, now=now, maximum=MAX_SUSPECTED_PAUSE):
+            self._is_reachable = True
+            self._suspected.clear()
+        return changed
 
     def record_success(self) -> bool:
         """Close the breaker. Return whether the state changed."""
-        was_closed, self.failures, self.next_probe_at = self.failures == 0, 0, None
+        was_closed, self.failures, self.next_probe_at, self._is_reachable = self.failures == 0, 0, None, True
         self._suspected.clear()
         return not was_closed
 
     def capacity(self, limit: int, *, in_flight: int, now: datetime) -> int:
-        """Return how many emails may be claimed: 0 while open; at most 1 when half-open (a probe); otherwise `limit`."""
+        """Return how many emails may be claimed: 0 while open; at most 1 to probe an unreachable relay; otherwise `limit`."""
         if self._is_open(now):
             return 0
-        return max(0, 1 - in_flight) if self.failures else limit
+        return limit if self._is_reachable else max(0, 1 - in_flight)
 
     def probe_by(self, at: datetime | None) -> None:
         """Probe the relay at `at` if that is earlier than planned."""

@@ -186,6 +186,8 @@ class DeliveryLoop:
     async def _seconds_until_next_poll(self) -> float:
         """Return the seconds until the next email or probe is due, but at most the poll interval."""
         due = self._breaker.next_probe_at
+        if due is not None and due <= timezone.now():
+            due = None  # the pause is over; only emails can be waited for
         if self._may_have_more and self._pool.waiting:  # perhaps only because their recipients are slow
             return min(RECHECK_SECONDS, self._poll_interval)
         if due is None and not self._may_have_more:

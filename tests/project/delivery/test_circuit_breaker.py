@@ -104,13 +104,24 @@ def test_stays_closed_while_some_emails_get_a_reply(between: SendResult) -> None
     assert breaker.failures == 0
 
 
-def test_a_suspected_failure_of_the_probe_opens_it_again_for_at_most_half_a_minute(open_breaker: CircuitBreaker) -> None:
-    now = NOW
-    for number in range(10):
-        now = open_breaker.next_probe_at or now
-        update_breaker(open_breaker, UUID(int=number), LOST, now=now)
+def test_a_suspected_failure_of_the_probe_opens_it_again_for_a_short_time(open_breaker: CircuitBreaker) -> None:
+    probed_at = NOW + 5 * SECOND
 
-    assert (open_breaker.failures, open_breaker.next_probe_at) == (11, now + 30 * SECOND)
+    update_breaker(open_breaker, FIRST, LOST, now=probed_at)
+
+    assert (open_breaker.failures, open_breaker.next_probe_at) == (2, probed_at + 10 * SECOND)
+
+
+def test_many_emails_are_tried_after_a_pause_for_suspected_failures() -> None:
+    breaker, now, pauses = CircuitBreaker(max_suspected=3), NOW, []
+    for number in range(12):
+        if update_breaker(breaker, UUID(int=number), LOST, now=now):
+            assert breaker.capacity(50, in_flight=0, now=now) == 0
+            pauses.append((number, breaker.next_probe_at - now if breaker.next_probe_at else None))
+            now = breaker.next_probe_at or now
+        assert breaker.capacity(50, in_flight=2, now=now) == 50
+
+    assert pauses == [(2, 5 * SECOND), (5, 10 * SECOND), (8, 10 * SECOND), (11, 10 * SECOND)]
 
 
 @pytest.mark.django_db
