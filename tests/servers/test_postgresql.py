@@ -1,6 +1,7 @@
 """Mailrail on PostgreSQL, including a database that becomes unavailable and comes back."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -33,13 +34,19 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture
-def installation(postgresql: PostgreSQL, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def prepared(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Prepare an installation on PostgreSQL, and return its environment variables."""
-    env = {"DATA_DIR": str(tmp_path), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
+    env = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
     environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **env}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True)
     return env
+
+
+@pytest.fixture
+def installation(prepared: dict[str, str], tmp_path: Path) -> dict[str, str]:
+    """Return the environment variables of the installation, with a data directory of the test's own."""
+    return {**prepared, "DATA_DIR": str(shutil.copytree(prepared["DATA_DIR"], tmp_path / "data"))}
 
 
 @pytest.fixture
