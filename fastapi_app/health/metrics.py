@@ -60,11 +60,13 @@ class QueueCollector(Collector):
         emails = GaugeMetricFamily("mailrail_emails", "Emails by status, except sent ones", labels=["status"])
         for status, count in self.stats.counts_by_status.items():
             emails.add_metric([status], count)
-        oldest = self.stats.oldest_queued_at
+        oldest = self.stats.oldest_due_at
         age = 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
         paused = int(self.stats.is_relay_paused)
         yield emails
-        yield GaugeMetricFamily("mailrail_queue_age_seconds", "Age of the oldest queued email", value=age)
+        yield GaugeMetricFamily(
+            "mailrail_queue_age_seconds", "Time since when the email that has waited longest is due", value=age
+        )
         yield GaugeMetricFamily("mailrail_relay_paused", "1 while the relay is unavailable and delivery is paused", value=paused)
         yield GaugeMetricFamily("mailrail_event_subscribers", "Open WebSockets and streams of events", value=self.subscribers)
 

@@ -25,7 +25,8 @@ MAX_REQUEUED = 500  # emails in one transaction; the next sweep continues
 OUTAGE_RETENTION = timedelta(minutes=15)
 NOT_KNOWN: Mapping[str, Collection[UUID]] = {}
 REQUEUED_FIELDS = (
-    "id", "owner", "status", "recipients", "subject", "tags", "attempts", "recipient_results", "claimed_by", "crashes"
+    "id", "owner", "status", "recipients", "subject", "tags", "attempts", "recipient_results", "claimed_by", "crashes",
+    "scheduled_at",
 )  # fmt: skip
 
 

@@ -4,22 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.utils import timezone
+
 from project.delivery.models import RelayOutage
+from project.delivery.readiness import oldest_due_at
 from project.emails.models import Email
-from project.emails.status import NOT_SENT, Status
+from project.emails.status import NOT_SENT
 
 
 @dataclass(frozen=True)
 class QueueStats:
-    """Numbers of emails by status (except `sent`), submission time of the oldest queued email, and whether delivery is paused."""
+    """Numbers of emails by status (except `sent`), since when the oldest email is due, and whether delivery is paused."""
 
     counts_by_status: Mapping[str, int]
-    oldest_queued_at: datetime | None
+    oldest_due_at: datetime | None
     is_relay_paused: bool
 
 
 def read_queue_stats() -> QueueStats:
     """Return the current counts."""
     counts = {status.value: Email.objects.filter(status=status).count() for status in NOT_SENT}
-    oldest = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("created_at", flat=True).first()
-    return QueueStats(counts, oldest, RelayOutage.objects.exists())
+    return QueueStats(counts, oldest_due_at(now=timezone.now()), RelayOutage.objects.exists())

@@ -51,7 +51,7 @@ PARTICIPLES: dict[type[DomainError], str] = {
 
 
 # The fields that project.events.log.EmailLike needs.
-EVENT_FIELDS = ("owner", "status", "recipients", "recipient_results", "subject", "tags", "attempts")
+EVENT_FIELDS = ("owner", "status", "recipients", "recipient_results", "subject", "tags", "attempts", "scheduled_at")
 CANCELED: dict[str, Any] = {"status": Status.CANCELED, "next_attempt_at": None, "reason": None}
 QUEUED: dict[str, Any] = {
     "status": Status.QUEUED,

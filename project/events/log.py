@@ -40,6 +40,8 @@ class EmailLike(Protocol):
     def attempts(self) -> int: ...
     @property
     def pending_recipients(self) -> Sequence[str]: ...
+    @property
+    def scheduled_at(self) -> datetime | None: ...
 
 
 def record_status_events(emails: Iterable[EmailLike], *, now: datetime) -> None:
@@ -100,17 +102,19 @@ def build_event(  # noqa: PLR0913  # the fields of an event
         **({"recipients": list(about)} if len(about) < len(email.recipients) else {}),
         **(extra or {}),
     }
-    return NewEvent(email.id, email.owner, f"email.{result or status}", now, data, smtp_transcript)
+    return NewEvent(email.id, email.owner, f"email.{result or status}", now, data, smtp_transcript, email.scheduled_at)
 
 
 def _count(events: Sequence[NewEvent]) -> None:
-    count_events(StatusChange(_status(event), event.data["smtp_code"], _seconds_since_submission(event)) for event in events)
+    count_events(StatusChange(_status(event), event.data["smtp_code"], _seconds_since_due(event)) for event in events)
 
 
 def _status(event: NewEvent) -> str:
     return event.type.removeprefix("email.")
 
 
-def _seconds_since_submission(event: NewEvent) -> float:
+def _seconds_since_due(event: NewEvent) -> float:
+    """Return the time since the email was first due: since its submission or, if that is later, its scheduled time."""
     submitted_at = (event.email_id.int >> 80) / 1000  # a UUIDv7 begins with its time in milliseconds (RFC 9562 section 5.7)
-    return max(0.0, event.created_at.timestamp() - submitted_at)
+    due_at = max(submitted_at, event.scheduled_at.timestamp()) if event.scheduled_at else submitted_at
+    return max(0.0, event.created_at.timestamp() - due_at)

@@ -41,3 +41,4 @@ class NewEvent:
     created_at: datetime
     data: dict[str, Any]
     smtp_transcript: str = ""
+    scheduled_at: datetime | None = None  # of the email, for the delivery latency; not stored with the event

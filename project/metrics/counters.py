@@ -16,7 +16,9 @@ failures_total = prometheus.Counter(
     "mailrail_failures", "Failed delivery attempts, by the email's new status and the relay's reply", ["status", "smtp_code"]
 )
 delivery_seconds = prometheus.Histogram(
-    "mailrail_delivery_seconds", "Time from submission until the relay accepted the email", buckets=LATENCY_BUCKETS_SECONDS
+    "mailrail_delivery_seconds",
+    "Time from when the email was first due until the relay accepted it",
+    buckets=LATENCY_BUCKETS_SECONDS,
 )
 
 

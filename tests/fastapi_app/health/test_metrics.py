@@ -15,8 +15,9 @@ from project.api_keys.keys import create_key
 from project.delivery.claim import claim_emails
 from project.delivery.models import RelayOutage
 from project.delivery.record_results import Attempt, record_results
+from project.emails.mime.builder import Draft
 from project.emails.models import Email
-from project.emails.submit import submit_plain_text_email
+from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_plain_text_email
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
@@ -109,6 +110,41 @@ def test_metrics_count_committed_events() -> None:
     assert increase["mailrail_failures_total", "550", "failed"] == 1
     assert increase["mailrail_delivery_seconds_count",] == 1
     assert increase["mailrail_delivery_seconds_sum",] == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_delivery_time_of_a_scheduled_email_starts_at_its_scheduled_time() -> None:
+    from project.asgi import application
+
+    client = TestClient(application)
+    scheduled_at = timezone.now() + timedelta(hours=2)
+    draft = Draft("shop@example.com", to=("ada@example.com",), subject="Hi", text="Hi")
+    submit_batch([prepare_email(NewEmail(draft, scheduled_at=scheduled_at), now=timezone.now())])
+    before = read(client)
+
+    (email,) = claim_emails(WORKER, limit=1, now=scheduled_at)
+    record_results([Attempt(email, ACCEPTED, scheduled_at + timedelta(seconds=3))])
+
+    name = ("mailrail_delivery_seconds_sum",)
+    assert read(client)[name] - before.get(name, 0) == pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("values", "age"),
+    [
+        ({"scheduled_at": -1}, 60),
+        ({"retried_at": -1}, 60),
+        ({"status": "scheduled", "scheduled_at": -1, "next_attempt_at": -1}, 60),
+        ({"status": "scheduled", "scheduled_at": 1, "next_attempt_at": 1}, 0),
+    ],
+)
+def test_the_queue_age_counts_from_when_the_email_was_due(client: TestClient, values: dict[str, str | int], age: int) -> None:
+    submit_plain_text_email(address="ada@example.com", text="Hi")
+    now = timezone.now()
+    times = {name: now + timedelta(minutes=value) if isinstance(value, int) else value for name, value in values.items()}
+    Email.objects.update(created_at=now - timedelta(days=1), **times)
+
+    assert age <= read(client)["mailrail_queue_age_seconds",] < age + 30
 
 
 @pytest.mark.parametrize("name", ["process_resident_memory_bytes", "process_open_fds", "python_gc_collections_total"])
