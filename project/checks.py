@@ -5,8 +5,10 @@ checks report settings that are unsafe or unusable for sending email. Checks tag
 ready for production. A local trial does not need to pass them.
 """
 
+import os
 from collections.abc import Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +20,7 @@ from django.utils.module_loading import import_string
 from project.bridge.middleware.proxy_headers import parse_proxies
 from project.transports.factory import CHECK_TAG, SMTP_BACKEND, delivers_only_locally
 from project.transports.mailbox_backend import MailboxBackend
+from project.transports.smtp.transport import create_tls_context
 
 DEPLOYMENT_TAG = "deployment"
 MIN_SECRET_KEY_LENGTH, MIN_DISTINCT_CHARACTERS = 32, 10  # characters
@@ -62,6 +65,25 @@ def check_relay_login_uses_tls(**_kwargs: Any) -> Messages:
         return []
     hint = "Use smtp+starttls:// or smtps:// in EMAIL_URL."
     return [_error("004", "The relay's password would be sent over the network unencrypted.", hint)]
+
+
+@register(CHECK_TAG)
+def check_relay_files(**_kwargs: Any) -> Messages:
+    """Report a CA file or token command that cannot be used: no connection to the relay would succeed."""
+    relay = settings.RELAY
+    if relay is None:
+        return []
+    errors = []
+    try:
+        if relay.ca_file:
+            create_tls_context(relay)
+    except OSError as error:
+        hint = "Name a readable file with CA certificates in PEM format."
+        errors.append(_error("016", f"ca_file of EMAIL_URL cannot be used: {error.strerror or error}.", hint))
+    command = relay.token_source.command if relay.token_source else ()
+    if command and not (Path(command[0]).is_file() and os.access(command[0], os.X_OK)):
+        errors.append(_error("016", "token_command of EMAIL_URL is not an executable file.", "Check its path and permissions."))
+    return errors
 
 
 @register(CHECK_TAG)
@@ -153,6 +175,16 @@ def check_login_lockout(**_kwargs: Any) -> Messages:
         return []
     hint = "Unset LOGIN_MAX_FAILURES: by default, ten failed logins lock a user out at an IP address."
     return [_error("013", "LOGIN_MAX_FAILURES is 0, so passwords can be guessed without limit.", hint)]
+
+
+@register(DEPLOYMENT_TAG, deploy=True)
+def check_relay_is_verified(**_kwargs: Any) -> Messages:
+    """Report verify=false: an attacker between this server and the relay could read all emails and the login."""
+    relay = settings.RELAY
+    if relay is None or relay.verify or _is_loopback(relay.host):
+        return []
+    hint = "Remove verify=false. If a private CA signed the certificate, or the relay itself, set ca_file."
+    return [_error("017", "EMAIL_URL has verify=false, so any server can pretend to be the relay.", hint)]
 
 
 def _matches_whole_tld(host: str, wildcard: str) -> bool:

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from project.config import relay_options
+from project.config.relay_options import TokenSource
+
 MAILBOX_URL = "mailbox://"
 DEFAULT_PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}  # RFC 5321, RFC 6409, RFC 8314
 DEFAULT_TIMEOUT = 30.0  # seconds
@@ -14,6 +17,7 @@ DEFAULT_DATA_DONE_TIMEOUT = 600.0
 MAX_TIMEOUT = 600.0
 DEFAULT_CONNECTIONS = 20
 MAX_CONNECTIONS = 500
+OPTIONS = relay_options.OPTIONS | {"timeout", "data_done_timeout", "connections"}
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Relay:
     """An SMTP server, and how many `connections` may be open to it at the same time.
 
     Timeouts are in seconds. `data_done_timeout` applies to the reply to a whole message, and `timeout` to every other reply.
+    Without `ca_file`, the CAs of the system are trusted. With `token_source`, the login uses XOAUTH2.
     """
 
     host: str
@@ -32,6 +37,15 @@ class Relay:
     timeout: float = DEFAULT_TIMEOUT
     data_done_timeout: float = DEFAULT_DATA_DONE_TIMEOUT
     connections: int = DEFAULT_CONNECTIONS
+    ca_file: str = ""
+    verify: bool = True
+    token_source: TokenSource | None = None
+    ehlo_name: str = ""
+
+    @property
+    def uses_tls(self) -> bool:
+        """Return whether the connection is encrypted."""
+        return self.starttls or self.implicit_tls
 
 
 def parse_email_url(url: str) -> Relay | None:
@@ -46,24 +60,29 @@ def parse_email_url(url: str) -> Relay | None:
     if parts.scheme not in DEFAULT_PORTS:
         raise ValueError(f"{parts.scheme or 'no'}:// is not one of mailbox, {', '.join(DEFAULT_PORTS)}")
     if "@" in parts.path + parts.query + parts.fragment:
-        raise ValueError("a / ? or # in the username or password must be percent-encoded (%2F, %3F, %23)")
+        raise ValueError("percent-encode / ? and # in the username or password (%2F, %3F, %23), and @ in an option (%40)")
     if not parts.hostname:
         raise ValueError("the host is missing")
     if parts.path not in ("", "/") or parts.fragment:
         raise ValueError("only options may follow the host and port")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if unknown := options.keys() - {"timeout", "data_done_timeout", "connections"}:
-        raise ValueError(f"unknown option {min(unknown)!r}; use timeout, data_done_timeout (seconds) or connections")
+    if unknown := options.keys() - OPTIONS:
+        raise ValueError(f"unknown option {min(unknown)!r}; use {', '.join(sorted(OPTIONS))}")
+    username, password, uses_tls = unquote(parts.username or ""), unquote(parts.password or ""), parts.scheme != "smtp"
     return Relay(
         host=parts.hostname,
         port=port or DEFAULT_PORTS[parts.scheme],
-        username=unquote(parts.username or ""),
-        password=unquote(parts.password or ""),
+        username=username,
+        password=password,
         starttls=parts.scheme == "smtp+starttls",
         implicit_tls=parts.scheme == "smtps",
         timeout=_timeout(options, "timeout", DEFAULT_TIMEOUT),
         data_done_timeout=_timeout(options, "data_done_timeout", DEFAULT_DATA_DONE_TIMEOUT),
         connections=_connections(options.get("connections", str(DEFAULT_CONNECTIONS))),
+        ca_file=relay_options.parse_ca_file(options, uses_tls=uses_tls),
+        verify=relay_options.parse_verify(options, uses_tls=uses_tls),
+        token_source=relay_options.parse_token_source(options, has_username=bool(username), has_password=bool(password)),
+        ehlo_name=relay_options.parse_ehlo_name(options),
     )
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import certifi
 import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
@@ -99,6 +100,33 @@ def test_reports_a_relay_login_without_tls(relayed: Settings, url: str, errors: 
     relayed.RELAY = parse_email_url(url)
 
     assert transport_errors() == errors
+
+
+@pytest.mark.parametrize(
+    ("options", "errors"),
+    [
+        (f"ca_file={certifi.where()}", []),
+        ("ca_file=/no/such/file.pem", ["mailrail.E016"]),
+        (f"ca_file={__file__}", ["mailrail.E016"]),
+        ("auth=xoauth2&token_command=/bin/echo", []),
+        ("auth=xoauth2&token_command=/no/such/command", ["mailrail.E016"]),
+        (f"auth=xoauth2&token_command={__file__}", ["mailrail.E016"]),
+        ("auth=xoauth2&token_command=/tmp", ["mailrail.E016"]),
+    ],
+)
+def test_reports_files_of_the_relay_that_cannot_be_used(relayed: Settings, options: str, errors: list[str]) -> None:
+    relayed.RELAY = parse_email_url(f"smtps://ada@relay.example.com?{options}")
+
+    assert transport_errors() == errors
+
+
+@pytest.mark.parametrize(("host", "is_reported"), [("relay.example.com", True), ("127.0.0.1", False)])
+def test_reports_a_relay_whose_certificate_is_not_verified(relayed: Settings, host: str, is_reported: bool) -> None:
+    relayed.RELAY = parse_email_url(f"smtps://{host}?verify=false")
+
+    assert ("mailrail.E017" in deployment_errors()) == is_reported
+    relayed.RELAY = parse_email_url(f"smtps://{host}")
+    assert "mailrail.E017" not in deployment_errors()
 
 
 @pytest.mark.parametrize("key", ["k3y" * 10, "a1" * 30, "django-insecure-" + "abcdefghij" * 4, "Change me, abcdefghij" * 3])

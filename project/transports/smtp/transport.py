@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from functools import partial
 from typing import cast
 from uuid import UUID
 
@@ -12,9 +13,19 @@ from project.emails.mime.headers import addr_spec
 from project.emails.models import Email
 from project.transports.base import failed_result
 from project.transports.result import SendResult
+from project.transports.smtp.access_token import read_access_token
 from project.transports.smtp.error_classification import FailureKind, classify_error
 from project.transports.smtp.protocol import SmtpConnection
 from project.transports.smtp.replies import LOGIN_REQUIRED_CODES, Reply, rejections_from, reply_from_error
+
+
+def create_tls_context(relay: Relay) -> ssl.SSLContext:
+    """Return the context that verifies the relay's certificate as EMAIL_URL says. Raises `OSError` if `ca_file` is unusable."""
+    context = ssl.create_default_context(cafile=relay.ca_file or None)
+    if not relay.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class SmtpTransport:
@@ -24,7 +35,7 @@ class SmtpTransport:
         self.relay = relay
         self.max_connections = relay.connections
         self.sending_ids = frozenset[UUID]()  # always empty: canceling `send` closes the connection
-        self._tls = ssl.create_default_context() if relay.starttls or relay.implicit_tls else None
+        self._tls = create_tls_context(relay) if relay.uses_tls else None
 
     def create_connection(self) -> "SmtpRelayConnection":
         """Return a new connection, which is not open yet."""
@@ -101,6 +112,8 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
         use_tls=relay.implicit_tls,
         start_tls=relay.starttls,
         tls_context=tls,
+        local_hostname=relay.ehlo_name or None,
+        oauth_token_generator=partial(read_access_token, relay.token_source) if relay.token_source else None,
     )
     await client.connect()
     if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
