@@ -9,12 +9,14 @@ from uuid import UUID
 import aiosmtplib
 
 from project.config.email_url import Relay
+from project.config.relay_options import TokenSource
 from project.emails.mime.headers import addr_spec
 from project.emails.models import Email
 from project.transports.base import failed_result
 from project.transports.result import SendResult
 from project.transports.smtp.access_token import read_access_token
 from project.transports.smtp.error_classification import FailureKind, classify_error
+from project.transports.smtp.login_secrets import remove_secret
 from project.transports.smtp.protocol import SmtpConnection
 from project.transports.smtp.replies import LOGIN_REQUIRED_CODES, Reply, rejections_from, reply_from_error
 
@@ -103,6 +105,7 @@ class SmtpRelayConnection:
 
 
 async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
+    secrets = [relay.password]
     client = aiosmtplib.SMTP(
         hostname=relay.host,
         port=relay.port,
@@ -113,9 +116,12 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
         start_tls=relay.starttls,
         tls_context=tls,
         local_hostname=relay.ehlo_name or None,
-        oauth_token_generator=partial(read_access_token, relay.token_source) if relay.token_source else None,
+        oauth_token_generator=partial(_read_token, relay.token_source, secrets) if relay.token_source else None,
     )
-    await client.connect()
+    try:
+        await client.connect()
+    except aiosmtplib.SMTPAuthenticationError as error:
+        raise aiosmtplib.SMTPAuthenticationError(error.code, remove_secret(error.message, relay.username, secrets[-1])) from None
     if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
         await _send_ehlo(client)
     return SmtpConnection(
@@ -125,6 +131,12 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
         pipelining=client.supports_extension("pipelining"),
         size=client.supports_extension("size"),
     )
+
+
+async def _read_token(source: TokenSource, secrets: list[str]) -> str:
+    """Return the token, and append it to `secrets`."""
+    secrets.append(await read_access_token(source))
+    return secrets[-1]
 
 
 async def _send_ehlo(client: aiosmtplib.SMTP) -> None:

@@ -23,7 +23,7 @@ from project.config.email_url import parse_email_url
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from tests.processes import free_port
-from tests.project.transports.fake_relay import fake_relay, open_connection, unsaved_email
+from tests.project.transports.fake_relay import SmtpStep, fake_relay, open_connection, unsaved_email
 
 pytestmark = pytest.mark.anyio
 
@@ -157,6 +157,40 @@ async def test_a_failed_token_command_makes_the_relay_unavailable(server: Contro
 
     assert (result.failure_kind, server.handler.logins) == (FailureKind.RELAY_UNAVAILABLE, [])
     assert result.error == "AccessTokenError: token_command of EMAIL_URL failed with exit code 2"
+
+
+@pytest.mark.parametrize("echo", ["{0}", "{0}".rjust(60) + " {0}", "'{0}'", "AUTH XOAUTH2 {0:.40}"])
+async def test_removes_the_token_from_a_reply_that_repeats_it(tmp_path: Path, echo: str) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+
+    def script(step: SmtpStep) -> str | None:
+        auth = "500 5.5.1 Unknown: " + echo.format(step.argument.removeprefix("XOAUTH2 ")) if step.verb == "AUTH" else None
+        return "250-relay\r\n250 AUTH XOAUTH2" if step.verb == "EHLO" else auth
+
+    async with fake_relay(script) as relay:
+        result = await send(f"smtp://ada@127.0.0.1:{relay.port}?auth=xoauth2&token_file={tmp_path}/token")
+
+    assert (result.failure_kind, result.error[:18]) == (FailureKind.RELAY_UNAVAILABLE, "500 5.5.1 Unknown:")
+    assert "dXNlcj1hZGEBYXV0aD1CZWFyZXIg" not in result.error + str(result.reply)  # Base64 of its beginning
+
+
+@pytest.mark.parametrize("method", ["PLAIN", "LOGIN"])
+async def test_removes_the_password_from_a_reply_that_repeats_it(method: str) -> None:
+    received: list[str] = []
+
+    def script(step: SmtpStep) -> str | None:
+        if step.verb == "EHLO":
+            return f"250-relay\r\n250 AUTH {method}"
+        if step.verb in ("MAIL", "RCPT", "DATA", "QUIT", "GREETING", "MESSAGE"):
+            return None
+        received.append((step.argument or step.verb).split()[-1])
+        return "334 VXNlcm5hbWU6" if len(received) < 2 and method == "LOGIN" else f"535 5.7.8 Rejected {received[-1]}"
+
+    async with fake_relay(script) as relay:
+        result = await send(f"smtp://ada:hunter2hunter2@127.0.0.1:{relay.port}")
+
+    assert result.error == "535 5.7.8 Rejected …"
+    assert received[-1] not in result.error
 
 
 async def test_a_relay_without_xoauth2_is_unavailable(tmp_path: Path) -> None:
