@@ -4,11 +4,14 @@ import math
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
+from uuid_utils.compat import uuid7
 
+from project.emails.failure_reason import failure_reason
 from project.emails.models import Email
-from project.emails.submit import submit_plain_text_email
+from project.emails.submit import plain_text_email, prepare_email, submit_batch
 from project.events.models import Event
 
 SUBJECTS = ("Your order is on its way", "Welcome aboard", "Your code", "Your invoice for November", "Reset your password")
@@ -34,17 +37,22 @@ def create_failed_emails(count: int) -> None:
     failed_at, error = datetime.now(UTC) - timedelta(days=1), "554 5.3.0 The relay was misconfigured"
     for number in range(count):
         with transaction.atomic():  # so that no worker sees the email while it is queued
-            email_id = submit_plain_text_email(
-                address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada."
+            new_email = plain_text_email(address="ada@example.com", text=f"Your order {4000 + number} is on its way\nHello Ada.")
+            prepared = prepare_email(new_email, now=failed_at)
+            email_id = prepared.email.id = _id_at(failed_at)
+            submit_batch([prepared])
+            Email.objects.filter(id=email_id).update(
+                status="failed", created_at=failed_at, attempts=8, last_error=error, reason=failure_reason(error, [])
             )
-            Email.objects.filter(id=email_id).update(status="failed", created_at=failed_at, attempts=8, last_error=error)
             Event.objects.filter(email_id=email_id).update(type="email.failed", created_at=failed_at)
 
 
 def _create_email(created_at: datetime, rng: random.Random) -> None:
     status = rng.choices(["sent", "delayed", "bounced"], [92, 4, 4])[0]
     address = f"{rng.choice(['ada', 'grace', 'alan', 'edsger', 'barbara'])}@example.com"
+    error = rng.choice(REPLIES.get(status, ("",)))
     email = Email.objects.create(
+        id=_id_at(created_at),
         created_at=created_at,
         status=status,
         sender="Shop <shop@example.com>",
@@ -53,7 +61,8 @@ def _create_email(created_at: datetime, rng: random.Random) -> None:
         subject=rng.choice(SUBJECTS),
         message_id="<1@example.com>",
         attempts=1,
-        last_error=rng.choice(REPLIES.get(status, ("",))),
+        last_error=error,
+        reason=failure_reason(error, [address]) if error else None,
     )
     for event_status, delay in _event_times(status, rng):
         data = {
@@ -65,6 +74,10 @@ def _create_email(created_at: datetime, rng: random.Random) -> None:
             "attempt": 1,
         }
         Event.objects.create(email=email, type=f"email.{event_status}", created_at=created_at + delay, data=data)
+
+
+def _id_at(time: datetime) -> UUID:
+    return uuid7(nanoseconds=int(time.timestamp() * 1e9))  # the dashboard counts emails by the times in their ids
 
 
 def _event_times(status: str, rng: random.Random) -> Iterator[tuple[str, timedelta]]:
