@@ -5,6 +5,7 @@ from base64 import b64encode
 
 from aiosmtplib.auth import auth_plain_encode, auth_xoauth2_encode
 
+PUNCTUATION = "'\"`<>()[]{},;:.!?…"  # around a repeated command
 MIN_PART_LENGTH = 8  # characters; a shorter part of a secret is not recognized, because it may be an ordinary word
 
 
@@ -18,4 +19,5 @@ def remove_secret(text: str, username: str, secret: str) -> str:
 
 
 def _shows(word: str, forms: list[str]) -> bool:
-    return any(form in word or (len(word) >= MIN_PART_LENGTH and word in form) for form in forms)
+    part = word.strip(PUNCTUATION)  # the relay may have cut the command off
+    return any(form in word or (len(part) >= MIN_PART_LENGTH and part in form) for form in forms)

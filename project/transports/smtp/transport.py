@@ -120,10 +120,14 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
     )
     try:
         await client.connect()
+        if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
+            await _send_ehlo(client)
     except aiosmtplib.SMTPAuthenticationError as error:
+        client.close()
         raise aiosmtplib.SMTPAuthenticationError(error.code, remove_secret(error.message, relay.username, secrets[-1])) from None
-    if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
-        await _send_ehlo(client)
+    except BaseException:
+        client.close()  # aiosmtplib leaves the connection open if a step after the greeting fails
+        raise
     return SmtpConnection(
         cast("asyncio.Transport", client.transport),
         timeout=relay.timeout,

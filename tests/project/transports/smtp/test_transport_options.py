@@ -150,13 +150,15 @@ async def test_logs_in_with_the_token_of_a_command(server: Controller, folder: P
     assert TOKEN not in result.smtp_transcript
 
 
-async def test_a_failed_token_command_makes_the_relay_unavailable(server: Controller, folder: Path) -> None:
+async def test_a_failed_token_command_makes_the_relay_unavailable() -> None:
     command = quote(f"""{sys.executable} -c "print('{TOKEN}'); raise SystemExit(2)" """)
 
-    result = await send(login_url(server, folder, f"token_command={command}"))
+    async with fake_relay(lambda step: "250-relay\r\n250 AUTH XOAUTH2" if step.verb == "EHLO" else None) as relay:
+        result = await send(f"smtp://ada@127.0.0.1:{relay.port}?auth=xoauth2&token_command={command}")
 
-    assert (result.failure_kind, server.handler.logins) == (FailureKind.RELAY_UNAVAILABLE, [])
+    assert result.failure_kind == FailureKind.RELAY_UNAVAILABLE
     assert result.error == "AccessTokenError: token_command of EMAIL_URL failed with exit code 2"
+    assert not [command for command in relay.commands if command.startswith("AUTH")]
 
 
 @pytest.mark.parametrize("echo", ["{0}", "{0}".rjust(60) + " {0}", "'{0}'", "AUTH XOAUTH2 {0:.40}"])
