@@ -12,7 +12,7 @@ from bench.processes import listening, run
 
 SBIN = "/usr/sbin"  # where Debian installs Postfix's programs; often not on the PATH
 BYTES = 2000  # size of an email from smtp-source, about as large as the sample email
-UNPRIVILEGED_USER = "nobody"  # exists on every Debian system
+UNPRIVILEGED_USER = "nobody"  # a user that every Debian system has
 BACKLOG = "1000"  # pending connections
 
 

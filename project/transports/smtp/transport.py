@@ -119,15 +119,15 @@ async def _connect(relay: Relay, tls: ssl.SSLContext | None) -> SmtpConnection:
         oauth_token_generator=partial(_read_token, relay.token_source, secrets) if relay.token_source else None,
     )
     try:
-        await client.connect()
-        if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
-            await _send_ehlo(client)
+        await client.connect()  # closes the connection if it fails
     except aiosmtplib.SMTPAuthenticationError as error:
-        client.close()
         raise aiosmtplib.SMTPAuthenticationError(error.code, remove_secret(error.message, relay.username, secrets[-1])) from None
-    except BaseException:
-        client.close()  # aiosmtplib leaves the connection open if a step after the greeting fails
-        raise
+    if client.is_ehlo_or_helo_needed:  # STARTTLS resets the extensions
+        try:
+            await _send_ehlo(client)
+        except BaseException:
+            client.close()
+            raise
     return SmtpConnection(
         cast("asyncio.Transport", client.transport),
         timeout=relay.timeout,

@@ -246,3 +246,11 @@ async def test_the_transcript_has_the_reply_to_a_rejected_message() -> None:
         await connection.close()
 
     assert result.smtp_transcript.endswith("S: 550 5.7.1 Spam,\nS: 550 5.7.1 we think")
+
+
+async def test_closes_the_connection_if_the_relay_rejects_the_greeting() -> None:
+    async with fake_relay(lambda step: "554 5.7.1 Go away" if step.verb in {"EHLO", "HELO"} else None) as relay:
+        result = await open_connection(relay.relay()).send(unsaved_email())
+        _, still_open = await asyncio.wait(relay.sessions, timeout=10)
+
+    assert (result.failure_kind, still_open) == (FailureKind.RELAY_UNAVAILABLE, set())
