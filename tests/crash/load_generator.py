@@ -79,8 +79,9 @@ class LoadGenerator:
         return not self._unfinished()
 
     def _unfinished(self) -> list[str]:
-        pages = (self._get(status=status)["data"] for status in UNFINISHED_STATUSES)
-        return [f"{email['id']} {email['status']} {email['last_error']}" for page in pages for email in page]
+        # Each email is read once. One request per status would miss an email that changes its status between two requests.
+        unfinished = [email for email in self._all() if email["status"] in UNFINISHED_STATUSES]
+        return [f"{email['id']} {email['status']} {email['last_error']}" for email in unfinished]
 
     def _all(self) -> list[dict[str, Any]]:
         page = self._get()
