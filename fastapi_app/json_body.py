@@ -1,24 +1,36 @@
 """Parses the JSON of request bodies, without blocking other threads for long.
 
 Python's JSON parser holds the GIL until it is done: 15 MB of `[[],[],…]` would stop the event loop for seconds, even if another
-thread parses it. So the values are counted first, in small pieces, and a body with many values is parsed by the JSON module's
-Python code, which lets other threads run. Both give the same result. Pure.
+thread parses it. So the values are counted first, in small pieces, and a body that is large or has many values is parsed by the
+JSON module's Python code, which lets other threads run. It reads long strings in pieces. Both give the same result. Pure.
 """
 
 import codecs
 import json
 import re
 from collections.abc import Iterator
-from json.decoder import JSONArray, JSONObject  # type: ignore[attr-defined]  # not in typeshed
+from functools import partial
+from json.decoder import (  # type: ignore[attr-defined]  # not in typeshed
+    WHITESPACE,
+    WHITESPACE_STR,
+    JSONArray,
+    JSONObject,
+    scanstring,
+)
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # not in typeshed
+from types import FunctionType
 
 MAX_VALUES = 250_000  # in one body; every string, number, list and object counts, and every name of a field
 MAX_VALUES_AT_ONCE = 5_000  # parsed without letting other threads run
+MAX_BYTES_AT_ONCE = 1024 * 1024
+MAX_NAME_LENGTH = 10_000  # characters of a field's name, in a body that is not parsed at once
 MAX_NUMBER_LENGTH = 100  # digits; the time to parse an integer is quadratic
 PIECE_BYTES = 256 * 1024
 
 # The lookbehind lets a match start only at the first digit. Otherwise, many shorter numbers would take quadratic time.
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_NUMBER_LENGTH + 1))
+_REST_OF_STRING = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STRING_CONTENT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt])*+')
 
 
 class JsonTooComplex(ValueError):
@@ -33,7 +45,9 @@ def parse_json(body: bytes) -> object:
     """
     count = count_values(body)
     text = _decode(body)
-    return json.loads(text) if count <= MAX_VALUES_AT_ONCE else _InterruptibleDecoder().decode(text)
+    if count <= MAX_VALUES_AT_ONCE and len(body) <= MAX_BYTES_AT_ONCE:
+        return json.loads(text)
+    return _InterruptibleDecoder().decode(text, _skip_white_space)
 
 
 def count_values(body: bytes) -> int:
@@ -75,8 +89,48 @@ def _decode(body: bytes) -> str:
     return "".join([decoder.decode(body[start : start + PIECE_BYTES]) for start in starts]) + decoder.decode(b"", final=True)
 
 
+def _skip_white_space(text: str, start: int) -> re.Match[str]:
+    while True:
+        match: re.Match[str] = WHITESPACE.match(text, start, start + PIECE_BYTES)
+        if match.end() < start + PIECE_BYTES:
+            return match
+        start = match.end()
+
+
+def _scan_name(text: str, start: int, strict: bool) -> tuple[str, int]:  # called by the JSON module
+    """Return the name that starts after a quote, and the position of its end. Raises `JsonTooComplex`."""
+    if not _REST_OF_STRING.match(text, start, start + MAX_NAME_LENGTH + 1) and len(text) - start > MAX_NAME_LENGTH:
+        raise JsonTooComplex(f"The name of a field has more than {MAX_NAME_LENGTH} characters.")
+    name: tuple[str, int] = scanstring(text, start, strict)
+    return name
+
+
+def _scan_string(text: str, start: int, strict: bool) -> tuple[str, int]:  # called by the JSON module
+    """Return the string that starts after a quote, and the position of its end."""
+    if _REST_OF_STRING.match(text, start, start + PIECE_BYTES):
+        string: tuple[str, int] = scanstring(text, start, strict)
+        return string
+    decoded, high_surrogate = list[str](), ""  # the other half of a pair may be in the next piece
+    while content := _STRING_CONTENT.match(text, start, start + PIECE_BYTES)[0]:  # type: ignore[index]  # matches always
+        piece = scanstring(f'{high_surrogate}{content}"', 0, strict)[0]
+        high_surrogate = f"\\u{ord(piece[-1]):04x}" if "\ud800" <= piece[-1] <= "\udbff" else ""
+        decoded.append(piece[:-1] if high_surrogate else piece)
+        start += len(content)
+    rest, end = scanstring(text, start, strict)  # raises an error unless the string ends here
+    return "".join([*decoded, json.loads(f'"{high_surrogate}"'), rest]), end
+
+
+# The JSON module's own function, with another function for the names.
+_parse_object = FunctionType(
+    JSONObject.__code__,
+    {**vars(json.decoder), "scanstring": _scan_name},
+    argdefs=(None, _skip_white_space, WHITESPACE_STR),
+)
+
+
 class _InterruptibleDecoder(json.JSONDecoder):
     def __init__(self) -> None:
         super().__init__()
-        self.parse_object, self.parse_array = JSONObject, JSONArray
+        self.parse_object, self.parse_array = _parse_object, partial(JSONArray, _w=_skip_white_space)
+        self.parse_string = _scan_string
         self.scan_once = py_make_scanner(self)

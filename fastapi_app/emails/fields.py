@@ -21,9 +21,11 @@ from project.emails.mime.builder import MAX_MEDIA_TYPE_LENGTH, MEDIA_TYPE
 from project.emails.mime.custom_headers import MAX_HEADER_LENGTH, check_header_name, check_headers, format_header
 from project.emails.mime.email_addresses import MAX_MAILBOX_LENGTH, normalize_mailbox, parse_mailboxes
 from project.emails.mime.headers import check_displayed, check_text
+from project.emails.mime.pieces import PIECE_LENGTH, pieces
 
 MAX_RECIPIENTS = 50  # also of reply_to
 MAX_MAILBOXES_LENGTH = MAX_RECIPIENTS * (MAX_MAILBOX_LENGTH + 2)  # each with a comma and a space
+_BASE64_PIECE = PIECE_LENGTH // 3 * 3  # three bytes become four characters
 MAX_SCHEDULE_AHEAD = timedelta(days=30)
 
 
@@ -94,12 +96,24 @@ def _require_address(mailboxes: list[str]) -> list[str]:
 
 
 class _Base64(Base64Encoder):
-    """Base64 with padding, with or without line breaks. Pydantic's own encoder ignores invalid characters."""
+    """Base64 with padding, with or without line breaks. Pydantic's own encoder ignores invalid characters.
+
+    Long files are decoded and encoded in pieces, so that other threads can run meanwhile.
+    """
 
     @classmethod
     def decode(cls, data: bytes) -> bytes:
         """Return the decoded octets. Raises ValueError."""
-        return binascii.a2b_base64(data.translate(None, b"\r\n"), strict_mode=True)
+        *first, last = list(pieces(b"".join([piece.translate(None, b"\r\n") for piece in pieces(data)]))) or [b""]
+        if any(piece.endswith(b"=") for piece in first):
+            raise ValueError("Excess data after padding")
+        return b"".join([binascii.a2b_base64(piece, strict_mode=True) for piece in (*first, last)])
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        """Return the octets in Base64, without line breaks."""
+        starts = range(0, len(value), _BASE64_PIECE)
+        return b"".join([binascii.b2a_base64(value[start : start + _BASE64_PIECE], newline=False) for start in starts])
 
 
 MAILBOX_SCHEMA = {"type": "string", "format": "mailbox", "maxLength": MAX_MAILBOX_LENGTH, "examples": ["Ada <ada@example.com>"]}

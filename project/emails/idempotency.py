@@ -4,12 +4,13 @@ A key is stored in the transaction that stores its emails, so two simultaneous r
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
+from project.emails.mime.pieces import PIECE_LENGTH, pieces
 from project.emails.models import IdempotencyKey
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
@@ -52,7 +53,8 @@ def fingerprint_of(emails: Iterable[Mapping[str, Any]], *, is_batch: bool) -> st
     digest = sha256(b"batch" if is_batch else b"email")
     for email in emails:  # one by one, so that other threads can run
         given = {name: value for name, value in email.items() if value not in ([], {})}
-        digest.update(json.dumps(_canonical(given), sort_keys=True, separators=(",", ":")).encode())
+        for text in _canonical_json(given):
+            digest.update(text.encode())
     return f"{FINGERPRINT_PREFIX}{digest.hexdigest()}"[:FINGERPRINT_LENGTH]
 
 
@@ -84,13 +86,26 @@ def release_key(owner: str, idempotency: Idempotency) -> None:
     IdempotencyKey.objects.filter(owner=owner, key=idempotency.key).delete()
 
 
-def _canonical(value: Any) -> Any:
-    """Return JSON data with whole numbers as integers (as RFC 8785 writes them)."""
+def _canonical_json(value: Any) -> Iterator[str]:
+    """Yield the JSON of a value in pieces: sorted names, no white space, whole numbers as integers (as RFC 8785 writes them)."""
     if isinstance(value, Mapping):
-        return {name: _canonical(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_canonical(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        yield "{"
+        for number, name in enumerate(sorted(value)):
+            yield f"{',' if number else ''}{json.dumps(name)}:"
+            yield from _canonical_json(value[name])
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for number, each in enumerate(value):
+            yield "," if number else ""
+            yield from _canonical_json(each)
+        yield "]"
+    elif isinstance(value, str) and len(value) > PIECE_LENGTH:
+        yield '"'
+        yield from (json.dumps(piece)[1:-1] for piece in pieces(value))
+        yield '"'
+    else:
+        yield json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 def _replay(record: IdempotencyKey, idempotency: Idempotency) -> list[SubmissionResult]:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -19,6 +20,7 @@ from project.delivery.worker import DeliveryWorker
 EMAIL = '"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"'
 FIELDS = ",".join(f'"{number}":1' for number in range(100_000))
 NAMES = ",".join(f'"bad name {number}":"x"' for number in range(100_000))
+LINE_END = r"\n"
 BAD_ATTACHMENT, LONG_NUMBER = '{"a":1,"b":2},', f"{'9' * 99},"
 UNKNOWN_FIELDS = "{" + ",".join(f'"{number}":1' for number in range(80)) + "},"
 HOSTILE = {
@@ -31,6 +33,13 @@ HOSTILE = {
     "variables": f'{{{EMAIL}, "template": "a", "variables": {{"a": [{"1," * 120_000}1]}}}}',
     "numbers": f'{{{EMAIL}, "a": [{LONG_NUMBER * 100_000}1]}}',
     "a long name": f'{{{EMAIL}, "{"k" * 3_000_000}": 1}}',
+    "a long name of escapes": f'{{{EMAIL}, "{LINE_END * 6_000_000}": 1}}',
+    "white space": f'{{{EMAIL}, "a": {" " * 13_000_000}1}}',
+}
+LARGE: dict[str, dict[str, Any]] = {
+    "line ends": {"html": "\n" * 6_500_000},
+    "escapes": {"text": ".\n" * 4_500_000},
+    "content ids": {"html": " cid:a" * 2_000_000, "attachments": [{"filename": "a", "content": "QQ==", "content_id": "b"}]},
 }
 BATCH = {
     "emails": [
@@ -99,6 +108,17 @@ async def test_a_hostile_request_is_rejected_beside_the_event_loop(key: str, nam
     assert response.status_code == 422
     assert len(response.json()["detail"]) <= 100
     assert len(response.content) < 20_000
+    assert longest < MAX_PAUSE
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", LARGE)
+async def test_a_large_email_is_accepted_beside_the_event_loop(key: str, name: str) -> None:
+    email = {"from": "shop@example.com", "to": "ada@example.com", **LARGE[name]}
+
+    response, longest = await post("/api/emails", json.dumps(email).encode(), key)
+
+    assert response.status_code == 202
     assert longest < MAX_PAUSE
 
 

@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from fastapi_app import json_body
-from fastapi_app.json_body import MAX_NUMBER_LENGTH, MAX_VALUES, MAX_VALUES_AT_ONCE, JsonTooComplex, count_values, parse_json
+from fastapi_app.json_body import (
+    MAX_NAME_LENGTH,
+    MAX_NUMBER_LENGTH,
+    MAX_VALUES,
+    MAX_VALUES_AT_ONCE,
+    JsonTooComplex,
+    count_values,
+    parse_json,
+)
 
 TRICKY: dict[str, Any] = {"a": ['x"y,[{:', "\\", {"ж": None, "": -1.5e3}], "t": "\\" * 1001, "u": '\\"'}
 
@@ -24,6 +32,39 @@ def test_parses_a_body_with_many_values_to_the_same_value() -> None:
     value = {"list": [TRICKY, [], {}, True, 0.1, 10**50] * MAX_VALUES_AT_ONCE}
 
     assert parse_json(json.dumps(value).encode()) == value
+
+
+LONG_STRINGS = ["plain", "ж\n", '\\"', "😀", "\x7f\t\\u", "\ud83d"]
+
+
+@pytest.mark.parametrize("text", LONG_STRINGS)
+@pytest.mark.parametrize("is_ascii", [True, False])
+@pytest.mark.parametrize("piece", [13, 14, 15, 16, 17, 18])
+def test_reads_a_long_string_in_pieces(monkeypatch: pytest.MonkeyPatch, text: str, is_ascii: bool, piece: int) -> None:
+    monkeypatch.setattr(json_body, "PIECE_BYTES", piece)
+    monkeypatch.setattr(json_body, "MAX_BYTES_AT_ONCE", 0)
+    value = {"a": text * 200, "b" * 30: ["", "\\" * 99, text]}
+    body = json.dumps(value, indent=40, ensure_ascii=is_ascii or text == "\ud83d").encode()
+
+    assert parse_json(body) == json.loads(body)
+
+
+@pytest.mark.parametrize("text", [r'"\x"', r'"\u12"', '"\x01"', '"', '"\\', '"a" 1', r'"\ud83d'])
+def test_reports_an_error_in_a_long_string(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(json_body, "PIECE_BYTES", 16)
+    monkeypatch.setattr(json_body, "MAX_BYTES_AT_ONCE", 0)
+
+    with pytest.raises(json.JSONDecodeError):
+        parse_json(f"{text[0]}{'a' * 50}{text[1:]}".encode())
+
+
+@pytest.mark.parametrize("name", ["a", "ж", '\\"', "\\\\"])
+def test_rejects_a_long_name_of_a_field(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(json_body, "MAX_BYTES_AT_ONCE", 0)
+
+    assert parse_json(f'{{"{"a" * MAX_NAME_LENGTH}": 1}}'.encode()) == {"a" * MAX_NAME_LENGTH: 1}
+    with pytest.raises(JsonTooComplex):
+        parse_json(f'{{"b": {{"{name * (MAX_NAME_LENGTH + 1)}": 1}}}}'.encode())
 
 
 @pytest.mark.parametrize("text", ["", "[1,]", '{"a" 1}', "[1] 2", '{"a":1', "nul", '"\x01"', "[" * 50])

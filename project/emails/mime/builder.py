@@ -1,6 +1,5 @@
 """MIME builder: turns a draft into the message bytes that a relay receives (RFC 5322, RFC 2045 to 2049). Pure."""
 
-import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
@@ -31,6 +30,8 @@ from project.emails.mime.headers import (
     split_octets,
 )
 from project.emails.mime.html_to_text import html_to_text
+from project.emails.mime.pieces import PIECE_LENGTH
+from project.emails.mime.transfer_encodings import encode_base64, encode_text
 
 MAX_MESSAGE_ID_LENGTH = 250  # characters, without the angle brackets
 _MESSAGE_ID = re.compile(f"[!-;=?-~]{{1,{MAX_MESSAGE_ID_LENGTH}}}")
@@ -41,6 +42,8 @@ MEDIA_TYPE = (
 )
 MAX_MEDIA_TYPE_LENGTH = MAX_LINE_LENGTH // 2
 _MEDIA_TYPE = re.compile(MEDIA_TYPE)
+_CID_URL = re.compile(r"""\bcid:([^\s"'<>)]+)""", re.IGNORECASE)
+MAX_CID_URL_LENGTH = 4096  # characters of a URL, with entities and percent-encoding
 
 
 @dataclass(frozen=True)
@@ -173,13 +176,7 @@ def _multipart(subtype: str, parts: list[bytes], boundary: str, parameters: str 
 
 
 def _text_part(subtype: str, text: str) -> bytes:
-    # Not str.splitlines(), because it also splits at characters that are not line ends in SMTP.
-    content = re.sub(r"\r\n|\r|\n", "\r\n", check_text(text)).encode()
-    content = content if content.endswith(b"\r\n") else content + b"\r\n"
-    mostly_ascii = text.isascii() or 3 * len(text.encode("ascii", "ignore")) > 2 * len(text.encode())
-    encoding, encoded = ("quoted-printable", binascii.b2a_qp(content)) if mostly_ascii else ("base64", b"")
-    if not mostly_ascii or len(encoded) > 2 * len(content) + FOLD_WIDTH:  # many equals signs: each takes three characters
-        encoding, encoded = "base64", _base64(content)
+    encoding, encoded = encode_text(text)
     head = f'Content-Type: text/{subtype}; charset="utf-8"\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n'
     return head.encode("ascii") + encoded
 
@@ -194,13 +191,13 @@ def _attachment_part(attachment: Attachment, disposition: str) -> bytes:
     head += f"Content-Disposition: {disposition}{_parameter('filename', check_line(attachment.filename))}\r\n"
     if (content_id := _content_id(attachment)) is not None:
         head += f"Content-ID: <{content_id}>\r\n"
-    return f"{head}\r\n".encode("ascii") + _base64(attachment.content)
+    return f"{head}\r\n".encode("ascii") + encode_base64(attachment.content)
 
 
 def _invitation_part(invitation: Attachment) -> bytes:
     name = _parameter("name", check_line(invitation.filename))  # no disposition, as Outlook and Gmail send invitations
     head = f"Content-Type: {with_charset(_checked_media_type(invitation))}{name}\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    return head.encode("ascii") + _base64(invitation.content)
+    return head.encode("ascii") + encode_base64(invitation.content)
 
 
 def _checked_media_type(attachment: Attachment) -> str:
@@ -208,12 +205,6 @@ def _checked_media_type(attachment: Attachment) -> str:
     if not _MEDIA_TYPE.fullmatch(content_type) or len(content_type) > MAX_MEDIA_TYPE_LENGTH:
         raise ValueError("A content type must be type/subtype in ASCII.")
     return content_type
-
-
-def _base64(content: bytes) -> bytes:
-    encoded = binascii.b2a_base64(content, newline=False)
-    # The last line is empty, so that the line before it ends with CRLF too.
-    return b"\r\n".join([encoded[start : start + FOLD_WIDTH] for start in range(0, len(encoded) + FOLD_WIDTH, FOLD_WIDTH)])
 
 
 def _parameter(name: str, value: str) -> str:
@@ -239,4 +230,10 @@ def _content_id(attachment: Attachment) -> str | None:
 
 
 def _referenced_content_ids(html: str) -> set[str]:
-    return {unquote(unescape(cid)) for cid in re.findall(r"""\bcid:([^\s"'<>)]+)""", html, re.IGNORECASE)}
+    ids = set[str]()
+    for start in range(0, len(html), PIECE_LENGTH):  # in pieces, so that other threads can run
+        end = start + PIECE_LENGTH
+        for match in _CID_URL.finditer(html, start, end + MAX_CID_URL_LENGTH):
+            if match.start() < end:
+                ids.add(unquote(unescape(match[1])))
+    return ids

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from email.charset import Charset
 from functools import lru_cache
 
+from project.emails.mime.pieces import PIECE_LENGTH, pieces
+
 MAX_LINE_LENGTH = 998  # characters; RFC 5322 section 2.1.1
 FOLD_WIDTH = 76  # maximum characters of a line with an encoded word (RFC 2047 section 2), and of a quoted-printable line
 MAX_UNENCODED_NAME = 60  # characters; a longer display name or file name is encoded, because it could not be folded
@@ -32,10 +34,14 @@ def check_line(text: str) -> str:
 
 def check_text(text: str) -> str:
     """Return the text if UTF-8 can encode it. Raises ValueError for an unpaired surrogate, which a JSON string can contain."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"The character at position {error.start} is an unpaired surrogate.") from None
+    if text.isascii():
+        return text
+    for number, piece in enumerate(pieces(text)):
+        try:
+            piece.encode()
+        except UnicodeEncodeError as error:
+            position = number * PIECE_LENGTH + error.start
+            raise ValueError(f"The character at position {position} is an unpaired surrogate.") from None
     return text
 
 

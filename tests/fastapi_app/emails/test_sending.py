@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from fastapi_app.emails.schemas import EmailIn
 from project.accounts.models import User
 from project.api_keys.keys import create_key
+from project.emails.mime.pieces import PIECE_LENGTH
 from project.emails.models import Email, RawMessage
 from project.emails.status import Status
 from project.events.models import Event
@@ -209,6 +210,28 @@ def test_rejects_an_attachment_with_invalid_base64(client: TestClient, headers: 
 
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == ["body", "attachments", 0, "content"]
+
+
+def test_rejects_padding_within_a_long_attachment(client: TestClient, headers: dict[str, str]) -> None:
+    content = "QQ==".rjust(PIECE_LENGTH, "A") + "QQ=="
+
+    response = client.post("/api/emails", json=BODY | {"attachments": [FILE | {"content": content}]}, headers=headers)
+
+    assert response.json()["detail"][0]["loc"] == ["body", "attachments", 0, "content"]
+
+
+@pytest.mark.parametrize("size", [PIECE_LENGTH - 1, PIECE_LENGTH, 3 * PIECE_LENGTH + 1])
+@pytest.mark.parametrize("end", ["", "\r\n"])
+def test_accepts_a_long_attachment(client: TestClient, headers: dict[str, str], size: int, end: str) -> None:
+    content = bytes(range(256)) * (size // 256 + 1)
+    file = FILE | {"content": encodebytes(content[:size]).decode().replace("\n", end)}
+
+    first = client.post("/api/emails", json=BODY | {"attachments": [file]}, headers=headers | {"Idempotency-Key": "1"})
+    again = client.post("/api/emails", json=BODY | {"attachments": [file]}, headers=headers | {"Idempotency-Key": "1"})
+
+    assert first.json() == again.json()
+    (attached,) = message_from_bytes(bytes(RawMessage.objects.get().content), policy=policy.default).iter_attachments()
+    assert attached.get_payload(decode=True) == content[:size]
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])

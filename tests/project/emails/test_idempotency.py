@@ -1,13 +1,17 @@
 """Idempotency keys: a key creates only one email, and a repeated request returns the first result."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
 
 import pytest
 from django.db import IntegrityError
 
 from project.bridge.database.transactions import call_in_transaction
-from project.emails.idempotency import Idempotency, IdempotencyKeyReused
+from project.emails.idempotency import Idempotency, IdempotencyKeyReused, fingerprint_of
+from project.emails.mime.pieces import PIECE_LENGTH
 from project.emails.models import Email
 from project.emails.submission_result import SubmissionResult
 from project.emails.submit import PreparedEmail, prepare_email, submit_batch, submit_emails
@@ -86,3 +90,19 @@ def test_owners_can_use_the_same_key() -> None:
 
     assert [isinstance(result, SubmissionResult) and result.replayed for result in results] == [False, False]
     assert Email.objects.count() == 2
+
+
+@pytest.mark.parametrize("text", ["", "a", 'ж"\\😀\n', "😀" * (PIECE_LENGTH + 1), "ж\n" * PIECE_LENGTH])
+def test_a_fingerprint_is_the_hash_of_the_canonical_json(text: str) -> None:
+    email = {"text": text, "variables": {"z": [1.0, 1.5, None, True, {}], "a": text, "empty": []}, "cc": [], "tags": {}}
+    canonical = {"text": text, "variables": {"z": [1, 1.5, None, True, {}], "a": text, "empty": []}}
+
+    assert fingerprint_of([email, email], is_batch=True) == _hash(canonical, canonical)
+
+
+def _hash(*emails: dict[str, Any]) -> str:
+    """Return the fingerprint in the form that the database of an earlier version may contain."""
+    digest = sha256(b"batch")
+    for email in emails:
+        digest.update(json.dumps(email, sort_keys=True, separators=(",", ":")).encode())
+    return f"v2:{digest.hexdigest()}"[:64]
