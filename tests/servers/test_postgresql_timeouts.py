@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS
 from project.bridge.database.watchdog import CHECK_TIMEOUT_SECONDS, SILENCE_SECONDS
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
@@ -90,6 +91,19 @@ def test_a_stopped_server_delays_requests_until_the_watchdog_closes_their_connec
 
     assert seconds < SILENCE_SECONDS + CHECK_TIMEOUT_SECONDS + MARGIN_SECONDS
     seconds_for(server, key, 202)
+
+
+def test_a_ping_of_an_idle_connection_has_a_limit_too(server: Server, key: dict[str, str], postgresql: PostgreSQL) -> None:
+    assert server.get("/api/events", headers=key).status_code == 200
+    time.sleep(PING_AFTER_IDLE_SECONDS + 0.1)  # from now on, the connection is pinged before it is used
+
+    with postgresql.stopped_processes():
+        started = time.monotonic()
+        response = server.get("/api/events", headers=key)
+        seconds = time.monotonic() - started
+
+    assert (response.status_code, "Retry-After" in response.headers) == (503, True)
+    assert seconds < SILENCE_SECONDS + 2 * CHECK_TIMEOUT_SECONDS + MARGIN_SECONDS  # after the ping, a new connection is tried
 
 
 def test_a_long_statement_of_a_server_that_answers_is_not_interrupted(env: dict[str, str]) -> None:
@@ -203,11 +217,31 @@ with connection.cursor() as cursor:
     finally:
         os.kill(backend, signal.SIGCONT)
 """
+STOPPED_COMMIT = """
+import os, signal
+import django
+django.setup()
+from django.db import OperationalError, connection, transaction
+from project.bridge.database import watchdog
+
+watchdog.SILENCE_SECONDS = watchdog.STATEMENT_TIMEOUT_MARGIN_SECONDS = 0.2
+try:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            [backend] = cursor.fetchone()
+        os.kill(backend, signal.SIGSTOP)
+except OperationalError as error:
+    print(error)
+finally:
+    os.kill(backend, signal.SIGCONT)
+"""
 
 
-def test_a_statement_of_a_stopped_backend_ends_although_the_server_answers(env: dict[str, str]) -> None:
+@pytest.mark.parametrize("code", [STOPPED_BACKEND, STOPPED_COMMIT], ids=["statement", "commit"])
+def test_a_statement_or_commit_of_a_stopped_backend_ends_although_the_server_answers(env: dict[str, str], code: str) -> None:
     environment = {**os.environ, **BASE_ENV, **env, "DATABASE_STATEMENT_TIMEOUT": "0.5"}
-    command = [sys.executable, "-c", STOPPED_BACKEND]
+    command = [sys.executable, "-c", code]
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
 
     assert "server closed the connection unexpectedly" in result.stdout

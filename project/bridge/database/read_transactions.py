@@ -50,10 +50,11 @@ async def run_lookup(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwa
 def _call_in_read_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     with managed_connections():
         connection = connections[DEFAULT_DB_ALIAS]
-        if not connection.in_atomic_block:  # a test's shared connection has an open transaction, which stays writable
-            _make_read_only(connection)
-        with watched(connection), transaction.atomic(durable=True), _reject_writes(connection):
-            return function(*args, **kwargs)
+        with watched(connection):
+            if not connection.in_atomic_block:  # a test's shared connection has an open transaction, which stays writable
+                _make_read_only(connection)
+            with transaction.atomic(durable=True), _reject_writes(connection):
+                return function(*args, **kwargs)
 
 
 def _make_read_only(connection: Any) -> None:

@@ -75,7 +75,8 @@ async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.
 
 def call_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function as one transaction on the calling thread. For management commands, and for threads outside the pool."""
-    with acquire_write_lock(), managed_connections(), watched(connections[DEFAULT_DB_ALIAS]), transaction.atomic(durable=True):
+    # Watched from the beginning, because opening a connection sends a statement that Django's wrappers do not see.
+    with acquire_write_lock(), watched(connections[DEFAULT_DB_ALIAS]), managed_connections(), transaction.atomic(durable=True):
         return function(*args, **kwargs)
 
 

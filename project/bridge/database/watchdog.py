@@ -1,7 +1,8 @@
 """Watchdog for a PostgreSQL server that no longer answers, for example because it is stopped or swapped out.
 
 PostgreSQL's own timeouts do not help then, and the kernel still acknowledges each packet, so a statement would wait forever. The
-watchdog closes the sockets of such statements, and they fail with `OperationalError`.
+watchdog closes the sockets of such statements, and they fail with `OperationalError`. Commits, rollbacks and pings are watched
+like statements.
 """
 
 import contextlib
@@ -11,16 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 STATEMENT_TIMEOUT_SETTING = "STATEMENT_TIMEOUT"  # a key of the database's settings: seconds, the server's `statement_timeout`
 SILENCE_SECONDS = 3.0  # after this time without an answer to a statement, the watchdog checks whether the server still answers
 CHECK_TIMEOUT_SECONDS = 5.0
 CHECK_INTERVAL_SECONDS = 0.5
 STATEMENT_TIMEOUT_MARGIN_SECONDS = 5.0  # the server should have canceled the statement before
+UNWRAPPED_METHODS = ("_commit", "_rollback", "is_usable")  # methods that wait for the server outside of Django's execute wrappers
 
 
 @dataclass(eq=False)
@@ -65,6 +70,16 @@ def watched(connection: BaseDatabaseWrapper) -> Iterator[None]:
 def _watch_statements(*, connection: BaseDatabaseWrapper, **_kwargs: Any) -> None:
     if connection.vendor == "postgresql" and _execute_watched not in connection.execute_wrappers:
         connection.execute_wrappers.insert(0, _execute_watched)  # first, because Django removes the last one
+        for name in UNWRAPPED_METHODS:
+            setattr(connection, name, _watch_method(connection, getattr(connection, name)))
+
+
+def _watch_method(connection: BaseDatabaseWrapper, method: Callable[P, T]) -> Callable[P, T]:
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with watched(connection):
+            return method(*args, **kwargs)
+
+    return call
 
 
 def _execute_watched(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
