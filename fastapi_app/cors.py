@@ -5,7 +5,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID")
+REQUEST_HEADERS = ("Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "X-Request-ID")
 EXPOSED_HEADERS = (
     "Idempotent-Replayed",
     "RateLimit-Limit",
@@ -13,6 +13,7 @@ EXPOSED_HEADERS = (
     "RateLimit-Reset",
     "Retry-After",
     "WWW-Authenticate",
+    "X-Request-ID",
 )
 MAX_AGE_SECONDS = 600  # how long a browser may remember the answer to a preflight request
 

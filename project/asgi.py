@@ -4,9 +4,9 @@
     everything else      Django: the landing page, the admin, static files
     lifespan             FastAPI. Daphne sends no lifespan events, so the bridge sends them.
 
-A request passes these layers, from the outside in: the lifespan, proxy headers, security headers, the router. A request to
-FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Health probes from
-HEALTH_ALLOWED_NETWORKS skip these checks. Django has its own middleware for hosts and HTTPS.
+A request passes these layers, from the outside in: the lifespan, proxy headers, the request id, security headers, the router. A
+request to FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Health
+probes from HEALTH_ALLOWED_NETWORKS skip these checks. Django has its own middleware for hosts and HTTPS.
 """
 
 import os
@@ -28,6 +28,7 @@ from project.bridge.middleware.error_responses import reject_websocket  # noqa: 
 from project.bridge.middleware.health_probes import HealthProbeMiddleware  # noqa: E402
 from project.bridge.middleware.https_only import HTTPSOnlyMiddleware  # noqa: E402
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
+from project.bridge.middleware.request_id import RequestIdMiddleware  # noqa: E402
 from project.bridge.middleware.security_headers import SecurityHeadersMiddleware  # noqa: E402
 from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noqa: E402
 from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
@@ -61,4 +62,4 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 secured = SecurityHeadersMiddleware(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
-application = LifespanUnderDaphne(ProxyHeadersMiddleware(secured, settings.TRUSTED_PROXIES))
+application = LifespanUnderDaphne(ProxyHeadersMiddleware(RequestIdMiddleware(secured), settings.TRUSTED_PROXIES))

@@ -197,17 +197,19 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W021",
 ]
 
+_redacts_logs = EMAIL_BACKEND != MAILBOX_BACKEND  # with the embedded mailbox, emails cannot leave this machine
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "project.config.log_redaction.RedactingFormatter" if EMAIL_BACKEND != MAILBOX_BACKEND else "logging.Formatter",
+        "text": {
+            "()": "project.config.log_redaction.RedactingFormatter" if _redacts_logs else "logging.Formatter",
             "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
-        }
+        },
+        "json": {"()": "project.config.json_logs.create_json_formatter", "redacts": _redacts_logs},
     },
     "filters": {"database_outage": {"()": "project.bridge.database.outage_log.DatabaseOutageFilter"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["database_outage"]}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": ENV.log_format, "filters": ["database_outage"]}},
     "root": {"handlers": ["console"], "level": ENV.log_level},
     "loggers": {
         "daphne": {"level": "WARNING"},

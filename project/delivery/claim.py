@@ -44,6 +44,7 @@ CLAIMED_FIELDS = (
     "lease_expires_at",
     "claimed_by",
     "crashes",
+    "request_id",
 )
 # The fields that skipping recipients changes.
 SKIPPED_FIELDS = (

@@ -5,19 +5,30 @@ import logging
 from project.delivery.decision import DeliveryDecision
 from project.emails.models import Email
 from project.emails.status import Status
-from project.transports.factory import delivers_only_locally
+from project.transports.factory import delivers_only_locally, relay_name
 
 logger = logging.getLogger("project.delivery.sender_pool")  # the sender pool is the only caller
 
 
-def log_decision(email: Email, decision: DeliveryDecision) -> None:
-    """Log what an attempt meant for an email."""
+def log_decision(email: Email, decision: DeliveryDecision, *, seconds: float | None = None) -> None:
+    """Log what an attempt meant for an email. `seconds` is how long sending took, if the relay got the email.
+
+    With LOG_FORMAT=json, the line has the fields of `extra` and the id of the request that submitted the email.
+    """
+    extra = {
+        "email_id": str(email.id),
+        "status": str(decision.status),
+        "attempt": decision.attempts,
+        "relay": relay_name(),
+        "smtp_code": decision.reply.code if decision.reply else None,
+        "seconds": None if seconds is None else round(seconds, 4),
+    }
     if decision.status == Status.SENT:
-        logger.info("Email sent successfully")
+        logger.info("Email sent successfully", extra=extra)
         return
     # The full error may contain email addresses. If emails can leave this machine, only the database and the debug log get it.
     error = decision.error if delivers_only_locally() else _error_class(decision)
-    logger.error("Email %s is %s: %s", email.id, decision.status, error)
+    logger.error("Email %s is %s: %s", email.id, decision.status, error, extra=extra)
     logger.debug("Full error of email %s, now %s: %s", email.id, decision.status, decision.error)
 
 

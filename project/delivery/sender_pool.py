@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
+from project.bridge.middleware.request_id import running_for_request
 from project.delivery.decision import DeliveryDecision
 from project.delivery.delivery_log import describe, log_decision
 from project.delivery.lease import LEASE
@@ -144,25 +145,32 @@ class SenderPool:
     async def _send_loop(self, connection: Connection) -> None:
         while True:
             email = await self._next(connection)
-            if not await self._guard.may_start(email.id):
-                logger.warning("Email %s was taken over by another worker; it is not sent here", email.id)
-                self._forget(email)
-                self._queue.done(email, None)
-                self._on_lost()
-                continue
-            started_at = time.monotonic()
-            result = await self._send(connection, email)
-            if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
-                self._guard.ended(email.id)
-                self._queue.done(email, None)
-                self._queue.put(email)
+            with running_for_request(email.request_id):
+                may_continue = await self._deliver(connection, email)
+            if not may_continue:
                 await asyncio.sleep(CONNECTION_LIMIT_PAUSE_SECONDS)
-                continue
-            is_sent = not result.error or result.failure_kind != FailureKind.RELAY_UNAVAILABLE
-            await self._record(email, result, seconds=time.monotonic() - started_at if is_sent else None)
+
+    async def _deliver(self, connection: Connection, email: Email) -> bool:
+        """Send an email, and store its result. Return False if the relay's connection limit is reached."""
+        if not await self._guard.may_start(email.id):
+            logger.warning("Email %s was taken over by another worker; it is not sent here", email.id)
+            self._forget(email)
+            self._queue.done(email, None)
+            self._on_lost()
+            return True
+        started_at = time.monotonic()
+        result = await self._send(connection, email)
+        if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
+            self._guard.ended(email.id)
+            self._queue.done(email, None)
+            self._queue.put(email)
+            return False
+        is_sent = not result.error or result.failure_kind != FailureKind.RELAY_UNAVAILABLE
+        await self._record(email, result, seconds=time.monotonic() - started_at if is_sent else None)
+        return True
 
     async def _send(self, connection: Connection, email: Email) -> SendResult:
-        logger.info("Sending email %s", describe(email))
+        logger.info("Sending email %s", describe(email), extra={"email_id": str(email.id)})
         self._guard.started(email.id)
         self._sent_at = time.monotonic()
         try:
@@ -206,7 +214,7 @@ class SenderPool:
         except Exception:
             logger.exception("Email %s stays claimed until its lease expires, because its result could not be stored", email.id)
         else:
-            log_decision(email, decision)
+            log_decision(email, decision, seconds=seconds)
         self._forget(email)
         self._queue.done(email, seconds)
         await self._on_result(email, result)

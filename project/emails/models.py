@@ -9,6 +9,7 @@ from django.db import models
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
+from project.bridge.middleware.request_id import MAX_REQUEST_ID_LENGTH
 from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.status import NOT_SENT, RETRYABLE, Status
 from project.emails.subject_words import MAX_WORD_LENGTH
@@ -49,6 +50,8 @@ class Email(models.Model):
     # Final results by recipient: {address: {status, smtp_code, response, finished_at}}. A recipient without
     # an entry has the email's status.
     recipient_results = models.JSONField(default=dict, blank=True)
+    # The id of the request that submitted the email. NULL without a request, and in rows of earlier versions.
+    request_id = models.CharField(max_length=MAX_REQUEST_ID_LENGTH, null=True, blank=True)  # noqa: DJ001
     sent_at = models.DateTimeField(null=True, blank=True)  # when the relay first accepted the email for a recipient
     claimed_by = models.CharField(max_length=32, blank=True)  # id of the delivery worker that is sending the email
     lease_expires_at = models.DateTimeField(null=True, blank=True)  # when the claim ends if the worker stops renewing it

@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 from project.api_keys.quota import QuotaExceeded, consume_quota
 from project.bridge.database.bulk_insert import bulk_insert
+from project.bridge.middleware.request_id import current_request_id
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
 from project.emails.mime.headers import addr_spec, remove_misleading_characters
@@ -85,6 +86,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         tags=dict(new_email.tags),
         template_id=new_email.template_id,
         message_id=message_id_for(email_id, draft.sender),
+        request_id=current_request_id(),
         scheduled_at=new_email.scheduled_at,
         next_attempt_at=new_email.scheduled_at if is_scheduled else None,
     )

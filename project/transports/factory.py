@@ -16,6 +16,13 @@ def delivers_only_locally() -> bool:
     return settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
 
 
+def relay_name() -> str:
+    """Return the host and port of the relay, or the dotted path of the email backend."""
+    if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
+        return f"{settings.RELAY.host}:{settings.RELAY.port}"
+    return str(settings.EMAIL_BACKEND)
+
+
 def create_transport() -> Transport:
     """Return our own SMTP transport for the relay of EMAIL_URL, or a transport that wraps any other Django email backend."""
     if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:

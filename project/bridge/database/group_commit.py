@@ -5,6 +5,7 @@ does not wait for other writes: it is committed at once.
 """
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -75,7 +76,8 @@ class GroupCommit(Generic[Item, Result]):
         self._waiting.append(pending)
         self._waiting_bytes += size
         if self._committing is None or self._committing.done():
-            self._committing = asyncio.create_task(self._commit_all())
+            # An empty context: the transaction belongs to several callers, not to the first one.
+            self._committing = asyncio.create_task(self._commit_all(), context=contextvars.Context())
         return await pending.result if self._limits is None else await _with_timeout(pending.result, self._limits.wait_seconds)
 
     async def _commit_all(self) -> None:

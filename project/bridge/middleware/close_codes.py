@@ -32,6 +32,10 @@ async def _send(protocol: Any, send: Send, message: Message) -> None:
 
 
 def _daphne_protocol(send: Send) -> Any:
-    # Daphne's `send` is partial(Server.handle_reply, protocol).
-    protocol = send.args[0] if isinstance(send, partial) and send.args else None
-    return protocol if hasattr(protocol, "sendCloseFrame") else None
+    # Daphne's `send` is partial(Server.handle_reply, protocol). Middleware may have wrapped it: partial(function, send, …).
+    wrapped: Any = send
+    while isinstance(wrapped, partial) and wrapped.args:
+        wrapped = wrapped.args[0]
+        if hasattr(wrapped, "sendCloseFrame"):
+            return wrapped
+    return None

@@ -9,6 +9,7 @@
 """
 
 import asyncio
+import contextvars
 import gc
 import logging
 import re
@@ -26,7 +27,9 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 
+from ..middleware.request_id import current_client_address
 from ..notifications.local import server_stopping
+from .access_log import AccessLogger, select_access_logger, with_client_address
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
 from .endings import close_after_response, close_unclosed_websocket, send_error_response
 from .http_protocol import ConnectionFactory
@@ -58,9 +61,16 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
     endpoints: list[str]
 
     def __init__(
-        self, *args: Any, shutdown_grace: float = 25.0, limits: ConnectionLimits = DEFAULT_LIMITS, **kwargs: Any
+        self,
+        *args: Any,
+        shutdown_grace: float = 25.0,
+        limits: ConnectionLimits = DEFAULT_LIMITS,
+        access_logger: AccessLogger | None = None,
+        **kwargs: Any,
     ) -> None:
+        """Create a server. `access_logger` replaces Daphne's access log on stdout, but not one in a file."""
         super().__init__(*args, **kwargs)
+        self.action_logger: Any = select_access_logger(kwargs.get("action_logger"), access_logger)
         self.shutdown_grace = shutdown_grace
         self.limits = limits
         self._ports: list[Any] = []
@@ -132,9 +142,12 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         scope["asgi"] = {"version": "3.0"}
         rate = self.limits.messages_per_second
         queue = ReceiveQueue(protocol.read_gate, messages_per_second=rate) if scope["type"] == "websocket" else asyncio.Queue()
-        call = asyncio.ensure_future(self.application(scope, queue.get, partial(self.handle_reply, protocol)))
+        # The end of the call runs in the call's own context, so that a logged error has the request's context variables.
+        context = contextvars.copy_context()
+        application = self.application(scope, queue.get, partial(self.handle_reply, protocol))
+        call = asyncio.get_running_loop().create_task(application, context=context)
         self.connections[protocol]["application_instance"] = call
-        call.add_done_callback(partial(self._application_ended, protocol))
+        call.add_done_callback(partial(self._application_ended, protocol), context=context)
         if self._stopping.is_set():
             close_after_response(protocol)
         return queue
@@ -182,7 +195,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         """Log only the path, without email addresses and credentials. A query could also contain the text of an email."""
         if self.action_logger:
             path = CREDENTIAL_IN_PATH.sub("…", EMAIL_ADDRESS_IN_PATH.sub("…@…", details["path"].partition("?")[0]))
-            super().log_action(protocol, action, {**details, "path": path})
+            super().log_action(protocol, action, with_client_address({**details, "path": path}, current_client_address()))
 
     # Stopping
 

@@ -12,6 +12,7 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from starlette.types import Message
 from twisted.web.http import HTTPChannel
 
+from ..middleware.request_id import HEADER, current_request_id
 from .connection_limits import ConnectionLimits, WriteBackpressure
 from .open_connections import OpenConnections
 from .raw_responses import RequestRejected, error_bytes, http_date, reason_phrase
@@ -40,10 +41,14 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
         super().setResponseCode(code, reason_phrase(code) if message is None else message)
 
     def handle_reply(self, message: Message) -> None:
-        """Send a message of the application, and add the Date header, which Daphne omits."""
+        """Send a message of the application or of Daphne. Add the Date header, and the request id to Daphne's own errors."""
         super().handle_reply(message)
-        if message["type"] == "http.response.start" and not self.responseHeaders.hasHeader(b"date"):
+        if message["type"] != "http.response.start":
+            return
+        if not self.responseHeaders.hasHeader(b"date"):
             self.setHeader(b"date", http_date())
+        if (request_id := current_request_id()) and not self.responseHeaders.hasHeader(HEADER):
+            self.setHeader(HEADER, request_id.encode())
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types

@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from twisted.web.http import datetimeToString
 
+from ..middleware.request_id import new_request_id
+
 # The phrases of RFC 9110 for the statuses that older Python versions name differently.
 _RENAMED = {413: "Content Too Large", 414: "URI Too Long", 416: "Range Not Satisfiable", 422: "Unprocessable Content"}
 REASON_PHRASES = {status.value: status.phrase for status in HTTPStatus} | _RENAMED
@@ -44,6 +46,7 @@ def error_bytes(rejection: RequestRejected) -> bytes:
         b"Content-Type: application/json",
         b"Content-Length: %d" % len(body),
         b"Cache-Control: no-store",
+        b"X-Request-ID: " + new_request_id().encode(),
         b"Connection: close",
     )
     return b"\r\n".join((*head, b"", body))

@@ -13,6 +13,7 @@ from project.config.variables.types import CommaSeparated
 
 BASE_DIR = Path(__file__).resolve().parents[3]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+LogFormat = Literal["text", "json"]
 
 
 class ServerVariables(BaseSettings):
@@ -25,6 +26,7 @@ class ServerVariables(BaseSettings):
     )
     debug: bool = Field(False, description="Show Django's debug pages. For development only.")
     log_level: LogLevel = Field("INFO", description="Minimum level of log messages: DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+    log_format: LogFormat = Field("text", description="Format of log lines: text, or json for one JSON object per line.")
     allowed_hosts: CommaSeparated = Field(
         ["127.0.0.1", "localhost", "[::1]"], description="Host names this server answers to, separated by commas."
     )

@@ -1,6 +1,7 @@
 """`python manage.py serve [--prepare] [Daphne's options]`: Daphne with the bridge's server class."""
 
 import argparse
+import logging
 import signal
 from typing import Any
 
@@ -9,10 +10,13 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.middleware.proxy_headers import parse_proxies
+from project.bridge.server.access_log import log_access
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
 from project.config.database_schema import check_database_at_startup
 from project.transports.factory import CHECK_TAG
+
+logger = logging.getLogger(__name__)
 
 APPLICATION = "project.asgi:application"
 BANNER = """Mailrail:
@@ -47,21 +51,29 @@ class Command(BaseCommand):
             call_command("prepare", stdout=self.stdout)
         if settings.ENV.delivery_worker is None:
             settings.DELIVERY_WORKER = "subprocess"  # must be set before the application is imported
-        daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits())
+        access_logger = None if settings.ENV.log_format == "text" else log_access
+        daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits(), access_logger=access_logger)
         address = _address(daphne.parser.parse_args([*arguments, APPLICATION]))
         check_database_at_startup(self.stderr.write)
         if address is not None:
             host, port = address
             arguments += ["-b", host, "-p", str(port)]
-            banner = f"{BANNER}\n{API_DOCS_BANNER}" if settings.API_DOCS else BANNER
-            self.stdout.write(banner.format(url=f"http://{host}:{port}"))
-            self.stdout.flush()
+            self._announce(f"http://{host}:{port}")
         try:
             daphne.run([*arguments, APPLICATION])
         except StartupFailed as error:
             raise CommandError(f"The application did not start: {error}") from None
         except KeyboardInterrupt:  # Ctrl-C before the server handles signals
             raise SystemExit(EXIT_CODE_SIGINT) from None
+
+    def _announce(self, url: str) -> None:
+        """Print the URLs, or log the URL if the log is for a program."""
+        if settings.ENV.log_format != "text":
+            logger.info("Serving at %s", url)
+            return
+        banner = f"{BANNER}\n{API_DOCS_BANNER}" if settings.API_DOCS else BANNER
+        self.stdout.write(banner.format(url=url))
+        self.stdout.flush()
 
 
 def _limits() -> ConnectionLimits:

@@ -10,6 +10,7 @@ from django.db import IntegrityError, OperationalError
 from project.accounts.models import User
 from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
+from project.bridge.middleware.request_id import current_request_id, running_for_request
 from tests.processes import WAIT_TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.usefixtures("shared_test_connection")
@@ -267,3 +268,12 @@ async def test_an_unavailable_database_fails_all_items_after_two_retries(create_
 
     assert [type(result) for result in results] == [str, *[OperationalError] * 5]
     assert create_users.transactions[2:] == [["a"], ["b"]]
+
+
+@pytest.mark.anyio
+async def test_the_transaction_has_none_of_its_callers_context_variables() -> None:
+    def read(items: Sequence[str]) -> list[str]:
+        return [str(current_request_id()) for _ in items]
+
+    with running_for_request("first"):
+        assert await GroupCommit(read).run("item") == "None"

@@ -42,6 +42,7 @@ def reveal(value: Any) -> Any:
         ("data_dir", BASE_DIR / "var"),
         ("secret_key", None),
         ("debug", False),
+        ("log_format", "text"),
         ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
         ("csrf_trusted_origins", []),
         ("cors_origins", []),

@@ -26,6 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from project.bridge.background.background_tasks import BackgroundRoute, background_tasks_lifespan
 from project.bridge.middleware.close_codes import CloseCodeMiddleware
+from project.bridge.middleware.request_id import RequestIdMiddleware
 from project.bridge.server.lifespan import LifespanUnderDaphne
 
 router = APIRouter(route_class=BackgroundRoute)
@@ -215,7 +216,7 @@ async def _router(scope: Scope, receive: Receive, send: Send) -> None:
     await CloseCodeMiddleware(_app)(scope, receive, send) if scope["type"] == "websocket" else await _app(scope, receive, send)
 
 
-application = LifespanUnderDaphne(_router)
+application = LifespanUnderDaphne(RequestIdMiddleware(_router))
 
 
 if __name__ == "__main__":

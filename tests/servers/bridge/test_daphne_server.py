@@ -173,6 +173,16 @@ def test_sigterm_waits_for_work_after_the_response(start_bridge_app: StartServer
 
 
 @pytest.mark.pitfall("7c")
+def test_a_response_that_the_server_writes_itself_has_a_request_id(start_bridge_app: StartServer) -> None:
+    server = start_bridge_app()
+
+    failed = server.get("/raise", headers={"X-Request-ID": "request-1"})
+    rejected = server.get(f"/{'a' * 20_000}")
+
+    assert (failed.status_code, failed.headers.get_list("X-Request-ID")) == (500, ["request-1"])
+    assert (rejected.status_code, len(rejected.headers["X-Request-ID"])) == (414, 32)
+
+
 def test_an_exception_outside_fastapi_gets_a_500_at_once(start_bridge_app: StartServer) -> None:
     server = start_bridge_app()
     responses = [server.get("/raise") for _ in range(8)]
