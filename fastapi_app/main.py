@@ -34,6 +34,7 @@ from project.bridge.background.shutdown_deadline import ShutdownDeadline
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
 from project.bridge.notifications.local import server_stopping
 from project.config.database_schema import refuse_incompatible_database
+from project.delivery.celery_dispatcher import CeleryDispatcher
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
 from project.emails.admin.bulk_runner import BulkActionRunner
@@ -85,6 +86,8 @@ def create_worker() -> DeliveryWorker:
     folder = settings.ENV.ensure_data_dir() / "workers"
     if settings.DELIVERY_WORKER == "subprocess":
         return WorkerProcess(folder)
+    if settings.DELIVERY_WORKER == "celery":
+        return CeleryDispatcher(folder)
     return DeliveryWorker(folder, is_enabled=settings.DELIVERY_WORKER == "in_process")
 
 

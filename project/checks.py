@@ -98,6 +98,15 @@ def check_email_backend(**_kwargs: Any) -> Messages:
 
 
 @register(CHECK_TAG)
+def check_celery_broker(**_kwargs: Any) -> Messages:
+    """Report DELIVERY_WORKER=celery without a broker: no Celery worker could be woken."""
+    if settings.DELIVERY_WORKER != "celery" or settings.CELERY_BROKER_URL:
+        return []
+    hint = "Set CELERY_BROKER_URL, such as redis://host:6379/1 or amqp://user:password@host/vhost."
+    return [_error("018", "DELIVERY_WORKER=celery needs a broker.", hint)]
+
+
+@register(CHECK_TAG)
 def check_secret_key(**_kwargs: Any) -> Messages:
     """Report a weak SECRET_KEY if email leaves this machine: an attacker who guesses the key can forge any user's session."""
     return _weak_secret_key() if _email_leaves_machine() else []
@@ -118,10 +127,10 @@ def check_ready_for_deployment(**_kwargs: Any) -> Messages:
 def check_channel_layer_is_shared(**_kwargs: Any) -> Messages:
     """Report an in-memory channel layer with an external delivery worker: its messages do not reach other processes."""
     in_memory = settings.CHANNEL_LAYERS["default"]["BACKEND"] == "channels.layers.InMemoryChannelLayer"
-    if settings.DELIVERY_WORKER != "external" or not in_memory:
+    if settings.DELIVERY_WORKER not in ("external", "celery") or not in_memory:
         return []
     hint = "Set REDIS_URL for all processes, or unset DELIVERY_WORKER so that the server starts the delivery worker."
-    return [_error("006", "DELIVERY_WORKER=external needs a channel layer that processes share.", hint)]
+    return [_error("006", f"DELIVERY_WORKER={settings.DELIVERY_WORKER} needs a channel layer that processes share.", hint)]
 
 
 @register(DEPLOYMENT_TAG, deploy=True)

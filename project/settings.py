@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from project.bridge.middleware.security_headers import content_security_policy, security_headers
+from project.config.celery_settings import beat_schedule, broker_tls
 from project.config.database_settings import database_settings
 from project.config.environment import read_environment
 from project.config.rates import parse_rate
@@ -125,6 +126,10 @@ ALLOWED_RELAY_HEADERS = ENV.allowed_relay_headers
 ALLOW_INTERNAL_DOMAINS = ENV.allow_internal_domains
 ALLOW_QUOTED_LOCAL_PARTS = ENV.allow_quoted_local_parts
 DELIVERY_WORKER = ENV.delivery_worker or "in_process"  # the default of `manage.py serve` is "subprocess"
+CELERY_BROKER_URL = ENV.celery_broker_url.get_secret_value() if ENV.celery_broker_url else None
+CELERY_BROKER_USE_SSL = broker_tls(CELERY_BROKER_URL)
+CELERY_BEAT_SCHEDULE = beat_schedule()
+CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.ensure_data_dir() / "celerybeat-schedule")
 if ENV.relay is not None:  # so that Django sends its own emails through the relay too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST = ENV.relay.host

@@ -28,6 +28,7 @@ from project.transports.result import SendResult
 logger = logging.getLogger(__name__)
 
 STALLED_AFTER_SECONDS = 60.0  # a loop whose poll takes longer hangs; the waits of a slow database are shorter
+RECHECK_IN_FLIGHT_SECONDS = 5.0  # between polls of `deliver_due` while emails are in flight
 RECHECK_SECONDS = 0.1  # while claimed emails wait for a connection
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
 
@@ -51,6 +52,8 @@ class DeliveryLoop:
         self._release_lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._is_finishing = False
+        self._has_backlog = False  # the last poll claimed as many emails as it could
+        self.results = 0  # how many emails have a result so far
         self._may_have_more = False  # the last poll claimed emails, so there may be more
         self._claimed_at = -math.inf
         self._progressed_at = time.monotonic()  # when the last poll ended, or the last step of a long poll
@@ -85,19 +88,31 @@ class DeliveryLoop:
         """Poll now, because an email may be due."""
         self._wake_up.set()
 
-    async def deliver_due(self) -> None:
-        """Deliver until no more emails are due or the relay is unavailable."""
-        while True:
+    def stop_claiming(self) -> None:
+        """Claim no more emails. A running `deliver_due` returns soon."""
+        self._is_finishing = True
+        self.wake()
+
+    async def deliver_due(self, *, seconds: float = math.inf, on_backlog: Callable[[], object] = lambda: None) -> None:
+        """Deliver until no more emails are due, the relay is unavailable, or `seconds` have passed.
+
+        Emails in flight go on after that. `on_backlog` is called while more emails are due than this worker can claim.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._is_finishing:
             self._wake_up.clear()
             await self._keeper.sweep()
             await self._queue_sweep.run_if_due()
             await self._claim()
-            if self._breaker.failures:
+            if self._has_backlog:
+                on_backlog()
+            remaining = deadline - time.monotonic()
+            if self._breaker.failures or remaining <= 0:
                 return
             if self._pool.in_flight:
-                await self._wake_up.wait()
+                await _wait(self._wake_up, min(remaining, RECHECK_IN_FLIGHT_SECONDS))
             elif self._keeper.is_observing:  # emails whose worker may have stopped
-                await asyncio.sleep(self._keeper.timing.renewal_seconds)
+                await _wait(self._wake_up, min(remaining, self._keeper.timing.renewal_seconds))
             else:
                 return
 
@@ -170,7 +185,8 @@ class DeliveryLoop:
             await self._release_waiting()  # the breaker opened during the claim
         self._may_have_more = bool(emails)
         previous, self._claimed_at = self._claimed_at, time.monotonic()
-        if emails and len(emails) == limit:
+        self._has_backlog = bool(emails) and len(emails) == limit
+        if self._has_backlog:
             self._budget.adapt(seconds=self._claimed_at - previous)
 
     def _claim_now(self, limit: int) -> tuple[list[Email], bool]:
@@ -198,6 +214,7 @@ class DeliveryLoop:
         return min(max(seconds, 0.0), self._poll_interval)
 
     async def _on_result(self, email: Email, result: SendResult) -> None:
+        self.results += 1
         if update_breaker(self._breaker, email.id, result, now=timezone.now()):
             if self._breaker.next_probe_at is not None:
                 logger.error("The relay is unavailable; next attempt at %s", f"{self._breaker.next_probe_at:%H:%M:%S}")

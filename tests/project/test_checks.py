@@ -144,8 +144,16 @@ def test_deployment_checks_report_the_settings_of_a_trial(settings: Settings) ->
     assert deployment_errors() == ["mailrail.E002", "mailrail.E005"]
 
 
-def test_reports_an_in_memory_channel_layer_with_an_external_worker(settings: Settings) -> None:
-    settings.DELIVERY_WORKER = "external"
+@pytest.mark.parametrize("url", [None, "redis://redis:6379/1"])
+def test_reports_celery_without_a_broker(settings: Settings, url: str | None) -> None:
+    settings.DELIVERY_WORKER, settings.CELERY_BROKER_URL = "celery", url
+
+    assert transport_errors() == ([] if url else ["mailrail.E018"])
+
+
+@pytest.mark.parametrize("worker", ["external", "celery"])
+def test_reports_an_in_memory_channel_layer_with_workers_elsewhere(settings: Settings, worker: str) -> None:
+    settings.DELIVERY_WORKER, settings.CELERY_BROKER_URL = worker, "redis://redis:6379/1"
     settings.ENV = Environment(public_url="http://mail.example.com")
 
     assert deployment_errors() == ["mailrail.E006"]

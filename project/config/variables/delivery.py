@@ -1,5 +1,6 @@
 """Variables of delivery: the relay, the worker and the retries."""
 
+import re
 from datetime import timedelta
 from email.utils import parseaddr
 from typing import Annotated, Literal
@@ -25,10 +26,15 @@ class DeliveryVariables(BaseSettings):
     default_from_email: str = Field(
         "Mailrail <mailrail@localhost>", pattern=r"^[^\r\n\x00]+$", description="From address of emails that do not set one."
     )
-    delivery_worker: Literal["in_process", "subprocess", "external"] | None = Field(
+    delivery_worker: Literal["in_process", "subprocess", "external", "celery"] | None = Field(
         None,
         description="Where emails are delivered. subprocess: in a process that the server starts (default of manage.py serve)."
-        " in_process: inside the server (default of other servers). external: by manage.py deliver, which you run yourself.",
+        " in_process: inside the server (default of other servers). external: by manage.py deliver, which you run yourself."
+        " celery: by Celery workers, which you run yourself.",
+    )
+    celery_broker_url: SecretStr | None = Field(
+        None,
+        description="Broker of Celery with DELIVERY_WORKER=celery, such as redis://host:6379/1 or amqp://user:password@host/vhost.",
     )
     retry_delays: Annotated[tuple[timedelta, ...], NoDecode] = Field(
         DEFAULT_RETRY_DELAYS,
@@ -50,6 +56,14 @@ class DeliveryVariables(BaseSettings):
     @classmethod
     def _parse_delays(cls, value: object) -> object:
         return parse_durations("" if value == "none" else value) if isinstance(value, str) else value
+
+    @field_validator("celery_broker_url")
+    @classmethod
+    def _check_broker_url(cls, value: SecretStr | None) -> SecretStr | None:
+        urls = [] if value is None else value.get_secret_value().split(";")  # Celery connects to the first one that answers
+        if not all(re.fullmatch(r"(redis|amqp)s?://[^\s;]+", url) for url in urls):
+            raise ValueError("it must look like redis://host:6379/1 or amqp://user:password@host/vhost")
+        return value
 
     @field_validator("default_from_email")
     @classmethod

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
 from project.config.database_schema import check_database_at_startup
+from project.delivery.event_loop import loop_factory
 from project.delivery.lease import LEASE, LeaseTiming
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
@@ -45,7 +46,7 @@ class Command(BaseCommand):
             poll_interval=POLL_INTERVAL_SECONDS if options["subprocess"] else UNNOTIFIED_POLL_INTERVAL_SECONDS,
             timing=LeaseTiming(timedelta(seconds=options["lease_seconds"])),
         )
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_closing_threads(deliver(worker)))
 
 
@@ -79,11 +80,3 @@ async def _deliver_until_signal(worker: DeliveryWorker) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with worker.running(grace=settings.SHUTDOWN_GRACE):
         await stopping.wait()
-
-
-def _loop_factory() -> Any:
-    try:
-        import uvloop  # has no build for Windows
-    except ImportError:
-        return None
-    return uvloop.new_event_loop
