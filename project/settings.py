@@ -24,7 +24,7 @@ READY_MAX_QUEUE_AGE = ENV.ready_max_queue_age
 SHUTDOWN_GRACE = ENV.shutdown_grace
 
 INSTALLED_APPS = [
-    "daphne",  # first, so that Daphne's `runserver` replaces Django's
+    "project.apps.DaphneConfig",  # first, so that Daphne's `runserver` replaces Django's
     "project",  # before the admin, so that our admin templates override Django's
     "project.accounts",
     "project.api_keys",
