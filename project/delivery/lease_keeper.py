@@ -42,7 +42,6 @@ class LeaseKeeper:
         self._activity: dict[str, WorkerActivity] = {}  # of all workers, at the last renewal
         self._activity_read_at: datetime | None = None
         self._lost: set[UUID] = set()  # emails in flight that another worker has taken over
-        self._sending: set[UUID] = set()
         self._observer = SilenceObserver(max_gap_seconds=2 * timing.renewal_seconds)
         self.is_observing = False  # whether a worker with an expired lease has not been observed for long enough
 
@@ -86,17 +85,15 @@ class LeaseKeeper:
 
     def started(self, email_id: UUID) -> None:
         """Store that an email is being sent. If the process dies, only such emails are blamed for it."""
-        self._sending.add(email_id)
-        self._write_sending()
+        self._write(self._lock.add_sending, email_id)
 
     def ended(self, email_id: UUID) -> None:
         """Store that an email is no longer being sent."""
-        self._sending.discard(email_id)
-        self._write_sending()
+        self._write(self._lock.remove_sending, email_id)
 
-    def _write_sending(self) -> None:
+    def _write(self, write: Callable[[UUID], None], email_id: UUID) -> None:
         try:
-            self._lock.write_sending(self._sending)
+            write(email_id)
         except OSError as error:  # such as a full disk: then a crash may be blamed on an email that did not cause it
             logger.warning("The emails being sent could not be stored: %s", error)
 

@@ -6,15 +6,17 @@ stopped. Heartbeats show whether such a worker still works (`project.delivery.he
 """
 
 import fcntl
+import mmap
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import UUID, uuid4
 
 STARTUP_GRACE_SECONDS = 3600.0  # an older hidden file was left by a crash, because starting takes only an instant
 UUID_BYTES = 16
+FREE_SLOT = bytes(UUID_BYTES)
 FILE_MODE = 0o600
 
 
@@ -25,16 +27,37 @@ class LivenessLock:
         self.name = name
         self._descriptor = descriptor
         self._is_kept = False
+        self._slots: dict[UUID, int] = {}  # {email: number of its 16 bytes in the file}
+        self._free_slots: list[int] = []
+        self._memory: mmap.mmap
 
     def acquire(self) -> None:
         """Lock the file, which no other process uses yet."""
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
-    def write_sending(self, email_ids: Collection[UUID]) -> None:
-        """Store the emails that are being sent, in case this process dies. Raises `OSError` if the disk is full."""
-        content = b"".join(email_id.bytes for email_id in email_ids)
-        os.pwrite(self._descriptor, content, 0)
-        os.ftruncate(self._descriptor, len(content))
+    def add_sending(self, email_id: UUID) -> None:
+        """Store that an email is being sent, in case this process dies. Raises `OSError` if the disk is full."""
+        if not self._free_slots:
+            self._add_slots()
+        slot = self._slots[email_id] = self._free_slots.pop()
+        self._write(slot, email_id.bytes)
+
+    def remove_sending(self, email_id: UUID) -> None:
+        """Store that an email is no longer being sent."""
+        if (slot := self._slots.pop(email_id, None)) is not None:
+            self._free_slots.append(slot)
+            self._write(slot, FREE_SLOT)
+
+    def _write(self, slot: int, content: bytes) -> None:
+        # Shared memory, because a system call for each email would also make this thread wait for the GIL. The operating system
+        # keeps the memory of a killed process in the file.
+        self._memory[slot * UUID_BYTES : (slot + 1) * UUID_BYTES] = content
+
+    def _add_slots(self) -> None:
+        size = len(self._slots) * UUID_BYTES + mmap.PAGESIZE
+        os.posix_fallocate(self._descriptor, 0, size)  # a write to memory without space on the disk would end the process
+        self._memory = mmap.mmap(self._descriptor, size)
+        self._free_slots = list(range(size // UUID_BYTES - 1, len(self._slots) - 1, -1))
 
     def keep_until_exit(self) -> None:
         """Keep the lock until this process exits, because threads that cannot be stopped still send emails."""
@@ -52,7 +75,7 @@ def hold_liveness_lock(folder: Path) -> Iterator[LivenessLock]:
     folder.mkdir(exist_ok=True)
     name = uuid4().hex
     hidden = folder / f".{name}"
-    lock = LivenessLock(name, os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    lock = LivenessLock(name, os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
     try:
         lock.acquire()
         hidden.rename(folder / name)  # after locking, so that the file is never visible without its lock
@@ -72,8 +95,8 @@ def read_sending(name: str, folder: Path) -> set[UUID] | None:
         content = (folder / name).read_bytes()
     except OSError:
         return None
-    complete = range(0, len(content) - UUID_BYTES + 1, UUID_BYTES)
-    return {UUID(bytes=content[at : at + UUID_BYTES]) for at in complete}
+    slots = (content[at : at + UUID_BYTES] for at in range(0, len(content) - UUID_BYTES + 1, UUID_BYTES))
+    return {UUID(bytes=slot) for slot in slots if slot != FREE_SLOT}
 
 
 def remove_dead(names: Iterable[str], folder: Path) -> None:

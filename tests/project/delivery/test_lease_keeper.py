@@ -167,7 +167,7 @@ async def test_sends_even_if_the_disk_is_full(
     def full(*_args: object) -> NoReturn:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     one.keeper.started(one.email_id)
 
     assert "The emails being sent could not be stored" in caplog.text

@@ -1,6 +1,7 @@
 """Liveness locks: which workers of this machine are dead, and what they were sending."""
 
 import fcntl
+import mmap
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from project.delivery.liveness import (
     STARTUP_GRACE_SECONDS,
+    UUID_BYTES,
     dead_workers,
     hold_liveness_lock,
     read_sending,
@@ -106,14 +108,30 @@ def test_a_kept_lock_outlives_its_context(folder: Path) -> None:
 
 
 def test_the_file_lists_the_emails_that_are_being_sent(folder: Path) -> None:
-    first, second = uuid4(), uuid4()
+    first, second, third = uuid4(), uuid4(), uuid4()
     with hold_liveness_lock(folder) as lock:
         started = read_sending(lock.name, folder)
-        lock.write_sending([first, second])
+        lock.add_sending(first)
+        lock.add_sending(second)
         both = read_sending(lock.name, folder)
-        lock.write_sending([second])
+        lock.remove_sending(first)
+        lock.add_sending(third)
 
-    assert (started, both, read_sending(lock.name, folder)) == (set(), {first, second}, {second})
+        assert (started, both, read_sending(lock.name, folder)) == (set(), {first, second}, {second, third})
+
+
+def test_the_file_has_room_for_any_number_of_emails_and_uses_its_space_again(folder: Path) -> None:
+    emails = {uuid4() for _ in range(2 * mmap.PAGESIZE // UUID_BYTES)}
+    with hold_liveness_lock(folder) as lock:
+        for _round in range(3):
+            for email in emails:
+                lock.add_sending(email)
+            listed = read_sending(lock.name, folder)
+            for email in emails:
+                lock.remove_sending(email)
+
+        assert (listed, read_sending(lock.name, folder)) == (emails, set())
+        assert (folder / lock.name).stat().st_size <= 3 * mmap.PAGESIZE
 
 
 def test_what_a_worker_of_another_machine_was_sending_is_unknown(folder: Path) -> None:
