@@ -6,6 +6,9 @@ from project.delivery.decision import DeliveryDecision
 from project.emails.models import Email
 from project.emails.status import Status
 from project.transports.factory import delivers_only_locally, relay_name
+from project.transports.raw_message import text_of
+
+MAX_LOGGED_BYTES = 64 * 1024  # of a message whose text is logged; parsing a larger message takes too long
 
 logger = logging.getLogger("project.delivery.sender_pool")  # the sender pool is the only caller
 
@@ -44,7 +47,9 @@ def describe(email: Email) -> str:
     """Return how log messages name an email that is being sent."""
     if not delivers_only_locally():
         return f"{email.id}"  # email addresses and texts of real emails are not logged
-    return f"to {', '.join(email.recipients)}: {_escape_controls(email.text)}"
+    content = bytes(email.raw_message.content)
+    text = text_of(content) if len(content) <= MAX_LOGGED_BYTES else f"({len(content)} bytes)"
+    return f"to {', '.join(email.recipients)}: {_escape_controls(text)}"
 
 
 def _escape_controls(text: str) -> str:

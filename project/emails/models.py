@@ -29,6 +29,8 @@ class Email(models.Model):
     reply_to = models.JSONField(default=list, blank=True)
     recipients = models.JSONField()  # the envelope: the bare addresses of to, cc and bcc, without duplicates
     subject = models.CharField(max_length=998)
+    # No longer written, because the raw message contains both texts. A later version drops these two columns, which the
+    # previous version still reads.
     text = models.TextField(blank=True)
     html = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)

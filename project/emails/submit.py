@@ -24,7 +24,7 @@ from project.errors import DomainError
 from project.events.log import append_events, build_event
 
 MAX_MESSAGE_BYTES = 25 * 1024 * 1024  # of an encoded message; Gmail and many relays accept no more
-MAX_BATCH_BYTES = 128 * 1024 * 1024  # of all encoded messages of a batch, with their texts
+MAX_BATCH_BYTES = 128 * 1024 * 1024  # of all encoded messages of a batch
 MAX_DERIVED_SUBJECT_LENGTH = 78  # characters; RFC 5322 section 2.1.1 recommends lines no longer than this
 
 
@@ -58,8 +58,8 @@ class PreparedEmail:
 
     @property
     def size(self) -> int:
-        """Return the bytes of the message, plus the characters of its texts."""
-        return len(self.content) + len(self.email.text) + len(self.email.html)
+        """Return the bytes of the message."""
+        return len(self.content)
 
 
 def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
@@ -81,8 +81,6 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         reply_to=list(draft.reply_to),
         recipients=envelope_recipients(draft),
         subject=draft.subject,
-        text=draft.text or "",
-        html=draft.html or "",
         tags=dict(new_email.tags),
         template_id=new_email.template_id,
         message_id=message_id_for(email_id, draft.sender),

@@ -83,6 +83,11 @@ class RawEmailMessage(EmailMultiAlternatives):
         return mime
 
 
+def text_of(content: bytes) -> str:
+    """Return the plain text of a stored message, or an empty string if the message has none."""
+    return _body(cast("_RawMessage", message_from_bytes(content, _RawMessage, policy=policy.SMTP)))
+
+
 def _rejection(status: str | None, message_id: object) -> tuple[int, bytes] | None:
     # If one address is invalid, Postmark sends to no recipient and reports only that address. The other recipients then have no
     # message id.

@@ -222,4 +222,4 @@ def test_email_ids_are_uuidv7_in_order_of_time(client: TestClient) -> None:
     newest, oldest = Email.objects.all()
     assert isinstance(newest.id, UUID)
     assert newest.id.version == 7
-    assert [oldest.text, newest.text] == ["first", "second"]
+    assert [oldest.subject, newest.subject] == ["first", "second"]

@@ -14,6 +14,7 @@ from project.emails.models import Email
 from project.emails.status import Status
 from project.events.models import Event
 from project.suppressions.store import suppress
+from project.transports.raw_message import text_of
 from project.transports.smtp.replies import Reply
 from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
 from tests.project.transports.fake_relay import new_email, queue
@@ -28,7 +29,7 @@ def claimed(limit: int = 100) -> list[Email]:
 
 def texts(emails: list[Email]) -> list[str]:
     """Return the texts of the emails. In these tests, each email has a different text."""
-    return [email.text for email in emails]
+    return [text_of(bytes(email.raw_message.content)) for email in emails]
 
 
 def events() -> list[str]:

@@ -24,6 +24,7 @@ from project.emails.models import Email
 from project.emails.status import Status
 from project.transports.base import Transport
 from project.transports.factory import SMTP_BACKEND
+from project.transports.raw_message import text_of
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
@@ -75,7 +76,7 @@ class FakeConnection:
     async def send(self, email: Email) -> SendResult:
         """Record the email, wait until the test sets `may_return`, and return the result."""
         transport = self.transport
-        transport.texts.append(email.text)
+        transport.texts.append(text_of(bytes(email.raw_message.content)))
         transport.in_flight += 1
         transport.max_in_flight = max(transport.max_in_flight, transport.in_flight)
         await transport.may_return.wait()
@@ -207,7 +208,7 @@ async def test_withdraws_emails_that_wait_for_a_connection() -> None:
         transport.may_return.set()
         await until(lambda: len(recorder.results) == 2)
 
-    assert ([email.text for email in withdrawn], transport.texts) == (["2", "3", "4"], ["0", "1"])
+    assert ([text_of(bytes(email.raw_message.content)) for email in withdrawn], transport.texts) == (["2", "3", "4"], ["0", "1"])
     assert (pool.in_flight, pool.waiting) == (0, 0)
 
 

@@ -13,11 +13,12 @@ from project.bridge.database.transactions import call_in_transaction, run_in_tra
 from project.emails import submission_service as module
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused
 from project.emails.mime.builder import Attachment
-from project.emails.models import Email
+from project.emails.models import Email, RawMessage
 from project.emails.submission_result import SubmissionResult
 from project.emails.submission_service import MAX_INLINE_SIZE, SubmissionService
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email
 from project.events.models import Event
+from project.transports.raw_message import text_of
 from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.transports.fake_relay import new_email, until
 
@@ -46,7 +47,8 @@ def large(files: int) -> NewEmail:
 
 async def texts() -> list[str]:
     """Return the texts of the stored emails, in order."""
-    return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("text", flat=True)))
+    messages = await run_in_transaction(lambda: list(RawMessage.objects.order_by("pk")))
+    return [text_of(bytes(message.content)) for message in messages]
 
 
 async def test_accepts_an_email(submission: SubmissionService) -> None:

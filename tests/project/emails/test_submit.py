@@ -32,6 +32,7 @@ from project.emails.status import Status
 from project.emails.submit import NewEmail, prepare_email, submit_batch, submit_emails, submit_plain_text_email
 from project.events.log import email_queued
 from project.transports.django_backend import send_through_backend
+from project.transports.raw_message import text_of
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
@@ -108,7 +109,8 @@ def wakeups() -> Iterator[list[None]]:
 def test_stores_the_message_unchanged(submit_email: SubmitEmail) -> None:
     email = submit_email("Hi\n  there ", address="ada@example.com")
 
-    assert (email.status, email.recipients, email.text) == (Status.QUEUED, ["ada@example.com"], "Hi\n  there ")
+    assert (email.status, email.recipients) == (Status.QUEUED, ["ada@example.com"])
+    assert text_of(bytes(email.raw_message.content)) == "Hi\n  there "
     assert (email.attempts, email.claimed_by, email.lease_expires_at, email.sent_at) == (0, "", None, None)
 
 
@@ -132,7 +134,7 @@ def test_derives_the_subject_from_the_first_line(submit_email: SubmitEmail, text
 def test_a_derived_subject_has_no_misleading_characters() -> None:
     email = Email.objects.get(id=submit_plain_text_email(address="ada@example.com", text="\x07\x1b[2KHi\u202e Ada\nBye"))
 
-    assert (email.subject, email.text) == ("[2KHi Ada", "\x07\x1b[2KHi\u202e Ada\nBye")
+    assert (email.subject, text_of(bytes(email.raw_message.content))) == ("[2KHi Ada", "\x07\x1b[2KHi\u202e Ada\nBye")
 
 
 @pytest.mark.django_db
@@ -384,3 +386,14 @@ def test_the_quota_counts_by_the_time_of_the_transaction(submit: Callable[..., A
 
     key.refresh_from_db()
     assert (key.quota_used, key.quota_day) == (10, timezone.now().date())
+
+
+@pytest.mark.django_db
+def test_stores_the_text_and_the_html_only_in_the_message() -> None:
+    draft = replace(new_email(text="Hello").draft, html="<p>Hello</p>", subject="")
+
+    (result,) = submit_batch([prepare_email(NewEmail(draft), now=NOW)])
+
+    row = Email.objects.get(id=result.id)
+    assert (row.text, row.html) == ("", "")
+    assert bytes(row.raw_message.content).count(b"Hello") == 2
