@@ -22,15 +22,14 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-# The fields that sending needs. Loading the other fields too would take about half the time of a claim.
+# The fields that sending needs, without those that the claim itself sets. Loading the other fields too would take about half the
+# time of a claim.
 CLAIMED_FIELDS = (
     "id",
     "owner",
-    "status",
     "sender",
     "recipients",
     "subject",
-    "text",
     "tags",
     "attempts",
     "recipient_results",
@@ -40,9 +39,6 @@ CLAIMED_FIELDS = (
     "retried_at",
     "reason",
     "sent_at",
-    "next_attempt_at",
-    "lease_expires_at",
-    "claimed_by",
     "crashes",
     "request_id",
 )
@@ -126,8 +122,8 @@ def _due_ids(worker: str, limit: int, now: datetime, options: ClaimOptions | Non
 
 def _crashed_before(worker: str, now: datetime) -> list[tuple[UUID, int]]:
     """Return at most one due email that workers crashed on, and none while this worker has such an email in flight."""
-    crashed = Email.objects.filter(crashes__isnull=False)
-    if crashed.filter(status=Status.SENDING, claimed_by=worker).exists():
+    crashed = Email.objects.filter(crashes__isnull=False, status__in=(Status.QUEUED, Status.DELAYED, Status.SENDING))
+    if not crashed.exists() or crashed.filter(status=Status.SENDING, claimed_by=worker).exists():
         return []
     waited = crashed.filter(status=Status.DELAYED, next_attempt_at__lte=now).order_by("next_attempt_at")
     return _ids_and_sizes(waited, 1) or _ids_and_sizes(crashed.filter(status=Status.QUEUED).order_by("id"), 1)
@@ -139,13 +135,12 @@ def _ids_and_sizes(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]
 
 def _claim(ids: Sequence[UUID], worker: str, now: datetime, lease: timedelta) -> list[Email]:
     claim = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + lease, "next_attempt_at": None}
-    Email.objects.filter(id__in=ids).update(attempts=F("attempts") + 1, **claim)
-    emails = list(
-        Email.objects.filter(id__in=ids)
-        .select_related("raw_message")
-        .only(*CLAIMED_FIELDS, "raw_message__content")
-        .order_by(F("crashes").asc(nulls_first=True), "id")  # an email that may cause a crash is sent last
-    )
+    claimed = Email.objects.filter(id__in=ids)
+    claimed.update(attempts=F("attempts") + 1, **claim)
+    emails = list(claimed.select_related("raw_message").only(*CLAIMED_FIELDS, "raw_message__content").order_by("id"))
+    emails.sort(key=lambda email: email.crashes or 0)  # an email that may cause a crash is sent last
+    for email in emails:
+        vars(email).update(claim)
     events = fail_expired(emails, now=now)
     emails = [email for email in emails if email.status == Status.SENDING]
     events += _skip_suppressed(emails, now)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from django.db import connection
@@ -47,11 +47,10 @@ class ClaimOptions:
 
 @dataclass(frozen=True)
 class DueEmail:
-    """A due email: its id, its owner, the time or id that orders it within its lane, and the size of its message in bytes."""
+    """A due email: its id, its owner, and the size of its message in bytes."""
 
     id: UUID
     owner: str
-    age: Any
     size: int
 
 
@@ -65,31 +64,34 @@ class _Lane:
         return due if self.order == "id" else due.filter(next_attempt_at__lte=now)
 
 
-LANES = (_Lane(Status.QUEUED, "id"), _Lane(Status.SCHEDULED, "next_attempt_at"), _Lane(Status.DELAYED, "next_attempt_at"))
-QUEUED, _, DELAYED = LANES
+QUEUED = _Lane(Status.QUEUED, "id")
+SCHEDULED, DELAYED = _Lane(Status.SCHEDULED, "next_attempt_at"), _Lane(Status.DELAYED, "next_attempt_at")
 
 
 def select_due(limit: int, options: ClaimOptions, *, now: datetime) -> list[DueEmail]:
     """Lock and return up to `limit` due emails, in the order in which they are to be claimed."""
-    if options.newest_first and (newest := _locked(QUEUED, QUEUED.due(now).order_by("-id"), limit)):
+    if options.newest_first and (newest := _locked(QUEUED.due(now).order_by("-id"), limit)):
         return newest
+    queued = _select(QUEUED, limit, options, now)
+    if not Email.objects.filter(next_attempt_at__lte=now).exists():  # one query instead of two for most claims
+        return queued
     retries = limit if options.retries is None else min(limit, options.retries)
-    lanes = [_select(lane, retries if lane is DELAYED else limit, options, now) for lane in LANES]
-    return _interleave(lanes)[:limit]
+    scheduled, delayed = _select(SCHEDULED, limit, options, now), _select(DELAYED, retries, options, now)
+    return _interleave([queued, scheduled, delayed])[:limit]
 
 
 def _select(lane: _Lane, limit: int, options: ClaimOptions, now: datetime) -> list[DueEmail]:
     if limit <= 0:
         return []
     due = _avoiding(lane, lane.due(now), options.avoided_domains)
-    oldest = _locked(lane, due.order_by(lane.order), limit)
+    oldest = _locked(due.order_by(lane.order), limit)
     if len(oldest) < limit:
         return oldest  # these are all, so every caller gets its turn
     owners = _next_owners(lane, limit, options.rotation)
     if len(owners) < 2:
         return oldest
     ids = _oldest_ids_of(lane, owners, -(-limit // len(owners)), now)
-    fair = _take_turns(_locked(lane, due.filter(id__in=ids).order_by(lane.order), len(ids)))
+    fair = _take_turns(_locked(due.filter(id__in=ids).order_by(lane.order), len(ids)))
     return list(dict.fromkeys([*fair, *oldest]))[:limit]  # other workers may have locked some of these owners' emails
 
 
@@ -105,8 +107,8 @@ def _interleave(groups: Sequence[Sequence[T]]) -> list[T]:
     return [item for items in zip_longest(*groups) for item in items if item is not None]
 
 
-def _locked(lane: _Lane, emails: QuerySet[Email], limit: int) -> list[DueEmail]:
-    rows = skip_locked(emails).values_list("id", "owner", F(lane.order), Length("raw_message__content"))
+def _locked(emails: QuerySet[Email], limit: int) -> list[DueEmail]:
+    rows = skip_locked(emails).values_list("id", "owner", Length("raw_message__content"))
     return [DueEmail(*row) for row in rows[:limit]]
 
 

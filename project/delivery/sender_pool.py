@@ -198,6 +198,8 @@ class SenderPool:
         return is_open or may_open
 
     async def _next(self, connection: Connection) -> Email:
+        if (email := self._queue.get_nowait()) is not None:  # a timeout for each email would take much of the loop's time
+            return email
         with suppress(TimeoutError):
             async with asyncio.timeout(IDLE_TIMEOUT_SECONDS):
                 return await self._queue.get()

@@ -78,9 +78,18 @@ class WaitingEmails:
         self._emails.clear()
         return emails
 
+    def get_nowait(self) -> Email | None:
+        """Return an email that may be sent now, or None."""
+        for index, waiting in enumerate(self._emails):
+            if self._may_start(waiting.domains):
+                del self._emails[index]
+                self._started[waiting.email.id] = _Started(waiting.domains, self._clock())
+                return waiting.email
+        return None
+
     async def get(self) -> Email:
         """Wait for an email that may be sent now, and return it."""
-        while (email := self._pop()) is None:
+        while (email := self.get_nowait()) is None:
             getter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._getters.append(getter)
             try:
@@ -98,14 +107,6 @@ class WaitingEmails:
             self._remember(started.domains, seconds)
         if self._emails:
             self._wake(len(self._getters))  # more than one blocked email may start now
-
-    def _pop(self) -> Email | None:
-        for index, waiting in enumerate(self._emails):
-            if self._may_start(waiting.domains):
-                del self._emails[index]
-                self._started[waiting.email.id] = _Started(waiting.domains, self._clock())
-                return waiting.email
-        return None
 
     def _may_start(self, domains: Iterable[str]) -> bool:
         unproven = [domain for domain in domains if not self._is_fast(domain)]
