@@ -61,7 +61,7 @@ class Attachment:
     @property
     def media_type(self) -> str:
         """Return the content type, given or derived from the file name."""
-        return self.content_type or content_type_of(self.filename)
+        return self.content_type or content_type_of(self.filename, self.content)
 
 
 @dataclass(frozen=True)

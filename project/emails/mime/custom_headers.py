@@ -21,11 +21,37 @@ _RESERVED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 # Programs read these values. They do not decode encoded words in ids and URLs (RFC 2047 section 5).
-_ID_HEADERS = {"in-reply-to", "references", "list-unsubscribe-post", "auto-submitted", "precedence", "feedback-id"}
-_URL_HEADERS = re.compile("list-.*|archived-at|x-report-abuse")
+_ID_HEADERS = {
+    "in-reply-to",
+    "references",
+    "original-message-id",
+    "supersedes",
+    "obsoletes",
+    "thread-index",
+    "list-unsubscribe-post",
+    "auto-submitted",
+    "precedence",
+    "feedback-id",
+}
+_URL_HEADERS = re.compile("list-.*|archived-at|link|x-report-abuse.*|x-complaints-to|x-abuse-.*|x-csa-complaints")
+# Words that programs read, or phrases between commas. People read only the comments and phrases.
+_WORD_HEADERS = {
+    "accept-language",
+    "importance",
+    "keywords",
+    "priority",
+    "sensitivity",
+    "user-agent",
+    "x-auto-response-suppress",
+    "x-mailer",
+    "x-msmail-priority",
+    "x-priority",
+}
 _ADDRESS_HEADERS = {"disposition-notification-to", "mail-followup-to", "mail-reply-to"}
 _BRACKETS = re.compile("<([^<>]*)>")
 _URL = re.compile("[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_URL_IN_TEXT = re.compile(r'\b(?:https?://|mailto:)[^\s<>"]+', re.IGNORECASE)
+_BETWEEN_URLS = re.compile(r"(,\s+)(?=[a-z][a-z0-9+.-]*:)", re.IGNORECASE)
 # The part of a URL before its host, and the host.
 _AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?|mailto:[^/?#@]*@)([^/?#:,@]*)", re.IGNORECASE)
 
@@ -72,10 +98,10 @@ def _words(name: str, value: str) -> list[str]:
     if key == "list-id":
         return _plain_words(name, _format_pieces(value, text=_encode_phrase, bracketed=_to_ascii_domain))
     if _URL_HEADERS.fullmatch(key):
-        is_url = _URL.match(value)
-        return _plain_words(
-            name, _to_ascii_url(value) if is_url else _format_pieces(value, text=_encode_comments, bracketed=_to_ascii_url)
-        )
+        return _plain_words(name, _format_urls(value))
+    value = _encode_urls_in_text(value)
+    if key in _WORD_HEADERS:
+        return _plain_words(name, _encode_comments(value))
     text = " ".join(value.split()) if value.isascii() else value.strip()
     # A long word may be a URL, in which email clients do not decode encoded words. So a long word stays unencoded if possible.
     return encode_words(name, text, max_length=MAX_LINE_LENGTH)
@@ -90,6 +116,25 @@ def _plain_words(name: str, value: str) -> list[str]:
     return words
 
 
+def _format_urls(value: str) -> str:
+    if _URL.match(value):
+        pieces = _BETWEEN_URLS.split(value)  # every second piece is a comma
+        return "".join(piece if index % 2 else _to_ascii_url(piece) for index, piece in enumerate(pieces))
+    return _format_pieces(_encode_urls_in_text(value), text=_encode_comments, bracketed=_to_ascii_url)
+
+
+def _encode_urls_in_text(value: str) -> str:
+    """Return the text with its URLs percent-encoded, because programs look for URLs in headers of any name."""
+    return value if value.isascii() else _URL_IN_TEXT.sub(_to_ascii_if_valid, value)
+
+
+def _to_ascii_if_valid(url: re.Match[str]) -> str:
+    try:
+        return _to_ascii_url(url[0])
+    except ValueError:  # no URL after all, and so text that is encoded
+        return url[0]
+
+
 def _format_pieces(value: str, *, text: Callable[[str], str], bracketed: Callable[[str], str]) -> str:
     """Return the value with `bracketed` applied to what is in angle brackets, and with `text` applied to the rest."""
     pieces = _BRACKETS.split(value)  # every second piece was in angle brackets
@@ -97,7 +142,10 @@ def _format_pieces(value: str, *, text: Callable[[str], str], bracketed: Callabl
 
 
 def _encode_phrase(text: str) -> str:
-    return text if text.isascii() else " ".join([*format_phrase(text.strip().strip('"')), ""])
+    if text.isascii():
+        return text
+    # White space separates an encoded word from what is before and after it (RFC 2047 section 5).
+    return " ".join([*([""] if text[0] == " " else []), *format_phrase(text.strip().strip('"')), ""])
 
 
 def _encode_comments(text: str) -> str:

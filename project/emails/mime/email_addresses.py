@@ -65,7 +65,7 @@ def _normalize_one(text: str, **rules: bool) -> str:
         return validate_address(text, **rules)
     written, address = match[1].strip(), validate_address(match[2].strip(), **rules)
     quoted = _QUOTED_STRING.fullmatch(written)
-    name = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else written
+    name = re.sub(r"\\(.)", r"\1", quoted[1]).strip() if quoted else written
     check_name(name, address=address, is_quoted=quoted is not None)
     mailbox = f"{_quote(name)} <{address}>" if name else address
     if len(mailbox) > MAX_MAILBOX_LENGTH:  # normalization may add quotes, and writes the domain in ASCII

@@ -5,6 +5,7 @@ lxml reads the HTML as browsers do; docs/decisions/0027-html-to-text.md compares
 
 import re
 from html import unescape
+from urllib.parse import urljoin
 
 from lxml import etree
 
@@ -51,9 +52,14 @@ _LINES = frozenset(
     ]
 )
 _PARAGRAPHS = frozenset(["blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "p"])
+_PREFORMATTED = frozenset(["listing", "pre", "textarea", "xmp"])
 _HIDDEN = re.compile(r"(?:^|;)\s{0,9}display\s{0,9}:\s{0,9}none", re.IGNORECASE)
+_KEEPS_WHITE_SPACE = re.compile(r"(?:^|;)\s{0,9}white-space\s{0,9}:\s{0,9}(?:pre|break-spaces)", re.IGNORECASE)
 _ABSOLUTE_URL = re.compile(r"//|(?!javascript:|vbscript:|data:|cid:|about:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-_HREF = re.compile(r"""\bhref\s{0,9}=\s{0,9}(?:"[^"]*"|'[^']*'|[^\s"'>]+)""", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_HREF_OR_URL = re.compile(
+    r"""\bhref\s{0,9}=\s{0,9}(?:"[^"]*"|'[^']*'|[^\s"'>]+)|\b(?:https?://|www\.)[^\s<>"']+""", re.IGNORECASE
+)
 _BARE_AMPERSAND = re.compile(r"&(?!#?\w{1,32};)")
 _CUT_OFF_TAG = re.compile(r"<[^<>]*\Z")
 _BLOCK_TAG = re.compile(r"<(?:br|div|h[1-6]|li|p|table|tr)\b[^<>]*>", re.IGNORECASE)
@@ -64,7 +70,7 @@ def html_to_text(html: str) -> str:
     """Return the visible text of the first `MAX_HTML_LENGTH` characters of the HTML."""
     start = html if len(html) <= MAX_HTML_LENGTH else _CUT_OFF_TAG.sub("", html[:MAX_HTML_LENGTH])
     try:
-        return _convert(_HREF.sub(_escape_ampersands, start))
+        return _convert(_HREF_OR_URL.sub(_escape_ampersands, start))
     except _TooDeep:
         return _without_tags(start)
 
@@ -84,9 +90,10 @@ def _convert(html: str) -> str:
     return str(parser.close()) if octets else ""
 
 
-def _escape_ampersands(href: re.Match[str]) -> str:
-    # In a URL, `&not_before=` is a parameter. Browsers would read `&not` as a character, since an underscore follows.
-    return _BARE_AMPERSAND.sub("&amp;", href[0])
+def _escape_ampersands(url: re.Match[str]) -> str:
+    # In a URL, `&not_before=` is a parameter. Browsers would read `&not` as a character, since an underscore follows. In text,
+    # outside of `href`, they would also read `&region=` so.
+    return _BARE_AMPERSAND.sub("&amp;", url[0])
 
 
 def _without_tags(html: str) -> str:
@@ -101,22 +108,41 @@ class _Target:
         self.depth = 0
         self._layout = TextLayout()
         self._hidden_since: int | None = None  # the depth of a hidden element
+        self._keeping_white_space: list[int] = []  # the depths of elements whose style keeps white space
+        self._base = ""  # the URL that relative links start from
         self._link: tuple[str, int] | None = None  # the URL, and the position of the link's text
+        self._link_table: int | None = None  # the depth of the table in the link
+        self._cut_off_link = ""  # the URL of a link that just ended without text
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         """Start an element."""
         self.depth += 1
+        style = attributes.get("style", "")
+        if tag == "base" and not self._base:
+            self._base = _url(attributes.get("href", ""), base="")
         if self._hidden_since is not None:
             return
-        if tag in _SKIPPED or "hidden" in attributes or _HIDDEN.search(attributes.get("style", "")):
+        if tag in _SKIPPED or "hidden" in attributes or _HIDDEN.search(style):
             self._hidden_since = self.depth
-        elif tag == "a":
-            self._end_link()  # an `<a>` without an end tag ends at the next one
-            self._link = _url(attributes.get("href", "")), self._layout.position
-        elif tag == "img":
-            self._layout.add_word(attributes.get("alt", ""))
+            return
+        self._continue_link(tag)
+        if tag in {"a", "area", "img"}:
+            self._start_inline(tag, attributes)
         else:
             self._start_block(tag, attributes)
+        if tag not in _PREFORMATTED and _KEEPS_WHITE_SPACE.search(style):
+            self._keeping_white_space.append(self.depth)
+            self._layout.keep_white_space()
+
+    def _start_inline(self, tag: str, attributes: dict[str, str]) -> None:
+        text, url = attributes.get("alt", ""), _url(attributes.get("href", ""), base=self._base)
+        if tag == "a":
+            self._end_link()  # an `<a>` without an end tag ends at the next one
+            self._link = url, self._layout.position
+            return
+        self._layout.add_word(text)
+        if tag == "area" and url:  # a link in an image map
+            self._layout.add_link(url, has_text=bool(text.strip()))
 
     def _start_block(self, tag: str, attributes: dict[str, str]) -> None:
         layout = self._layout
@@ -125,8 +151,8 @@ class _Target:
         elif tag in {"td", "th"}:
             layout.add_space()
         elif tag == "li":
-            layout.start_item()
-        elif tag == "pre":
+            layout.start_item(attributes.get("value"))
+        elif tag in _PREFORMATTED:
             layout.start_preformatted()
         else:
             self._break_lines(tag)
@@ -135,14 +161,16 @@ class _Target:
 
     def end(self, tag: str) -> None:
         """End an element."""
+        self._end_styles()
         self.depth -= 1
         if self._hidden_since is not None:
             self._hidden_since = None if self.depth < self._hidden_since else self._hidden_since
         elif tag == "a":
-            self._end_link()
-        elif tag == "pre":
+            self._end_link(may_continue=True)
+        elif tag in _PREFORMATTED:
             self._layout.end_preformatted()
         else:
+            self._continue_link()
             if tag in {"ul", "ol"}:
                 self._layout.end_list()
             self._break_lines(tag)
@@ -150,10 +178,12 @@ class _Target:
     def data(self, text: str) -> None:
         """Add text."""
         if self._hidden_since is None:
+            self._continue_link()
             self._layout.add_text(text)
 
     def close(self) -> str:
         """Return the text."""
+        self._continue_link()
         self._end_link()
         return self._layout.text()
 
@@ -161,18 +191,44 @@ class _Target:
         if tag in _LINES or tag in _PARAGRAPHS:
             self._layout.break_lines(2 if tag in _PARAGRAPHS else 1)
 
-    def _end_link(self) -> None:
+    def _end_styles(self) -> None:
+        if self._keeping_white_space[-1:] == [self.depth]:
+            self._keeping_white_space.pop()
+            self._layout.end_white_space()
+        if self._link_table == self.depth:
+            self._end_link()
+
+    def _end_link(self, *, may_continue: bool = False) -> None:
+        self._link_table = None
         if self._link is None:
             return
         (url, position), self._link = self._link, None
         text = self._layout.text_since(position)
-        if url and text not in {url, url.partition(":")[2].partition("?")[0]}:
+        if url and not text and may_continue:
+            self._cut_off_link = url
+        elif url and text not in {url, url.partition(":")[2].partition("?")[0]}:
             self._layout.add_link(url, has_text=bool(text))
 
+    def _continue_link(self, tag: str = "") -> None:
+        """Let a link that just ended without text go on in the table that starts, or else write its URL.
 
-def _url(href: str) -> str:
+        libxml2 ends an open `<a>` before a table, as HTML 4 requires, but browsers show the table as a link.
+        """
+        if self._cut_off_link and tag == "table":
+            self._link, self._link_table = (self._cut_off_link, self._layout.position), self.depth
+        elif self._cut_off_link:
+            self._layout.add_link(self._cut_off_link, has_text=False)
+        self._cut_off_link = ""
+
+
+def _url(href: str, *, base: str) -> str:
     """Return the URL without spaces, or an empty string if a reader of plain text could not use it."""
     url = re.sub("[\t\r\n]", "", href).strip().replace(" ", "%20")
+    if base and url and not url.startswith("#") and not _SCHEME.match(url):
+        try:
+            url = urljoin(base, url)
+        except ValueError:  # such as an IPv6 address without its bracket
+            return ""
     if not _ABSOLUTE_URL.match(url):
         return ""
     return f"https:{url}" if url.startswith("//") else url  # an email has no address of its own to take the scheme from

@@ -1,11 +1,17 @@
 """Layout of plain text: words become lines, paragraphs and lists, with white space as browsers show it. Pure."""
 
 import re
+from typing import TypeGuard
 
 MAX_INDENT = 8  # levels of nested lists that are indented
 MAX_LINK_PIECES = 100  # of the text of a link that is compared with its URL
 
 _SPACES = re.compile(r"[ \t\r\n\f]+")
+# Such characters at the end of a line are there for their width only: in the cells that space a table out, and after the text
+# that an inbox shows beside the subject.
+_INVISIBLE = " \t\u00a0\u00ad\u034f\u2007\u200b\u200c\u200d\u2060\ufeff"
+_CLOSING = frozenset(".,;:!?…)]}>'\"’”»、。，；：！？）」』")  # characters that need no space before them
+_OPENING = frozenset("([{<'\"‘“«（「『")
 
 
 class TextLayout:
@@ -17,7 +23,7 @@ class TextLayout:
         self._space = False  # whether a space comes before the next word
         self._at_start = True  # whether the line has no word yet
         self._after_item = False  # whether the line has the marker of a list item and no word yet
-        self._needs_gap = False  # whether a letter or digit needs a space before it, since a link or an image came before
+        self._needs_gap = False  # whether the next word needs a space before it, since a link or an image came before
         self._preformatted = 0  # open elements
         self._at_preformatted_start = False
         self._lists: list[int | None] = []  # the next number of each open list; None for bullets
@@ -51,6 +57,8 @@ class TextLayout:
         if has_text:
             self._pieces.append(f" ({url})")
         else:
+            last = self._pieces[-1][-1:] if self._pieces else ""
+            self._space = self._space or last not in _OPENING
             self._write(url)
         self._needs_gap = True
 
@@ -70,9 +78,11 @@ class TextLayout:
         if not self._after_item:
             self._breaks = max(self._breaks, count)
 
-    def start_item(self) -> None:
-        """Start a list item, on a new line."""
+    def start_item(self, value: str | None = None) -> None:
+        """Start a list item, on a new line. In a list with numbers, it has the number `value`, if any."""
         number = self._lists[-1] if self._lists else None
+        if number is not None and _is_number(value):
+            number = int(value)
         if self._lists and number is not None:
             self._lists[-1] = number + 1
         self._after_item = False
@@ -83,8 +93,7 @@ class TextLayout:
 
     def start_list(self, first_number: str | None) -> None:
         """Start a list with numbers, or with bullets if the first number is None."""
-        is_valid = first_number is not None and re.fullmatch("-?[0-9]{1,9}", first_number)
-        self._lists.append(None if first_number is None else int(first_number) if is_valid else 1)
+        self._lists.append(None if first_number is None else int(first_number) if _is_number(first_number) else 1)
         if self._after_item:  # a list as the first content of an item
             self._after_item, self._breaks = False, 1
 
@@ -105,19 +114,34 @@ class TextLayout:
         self._preformatted = max(self._preformatted - 1, 0)
         self.break_lines(2)
 
+    def keep_white_space(self) -> None:
+        """Keep the white space and the line ends of the text that follows."""
+        self._preformatted += 1
+
+    def end_white_space(self) -> None:
+        """Collapse white space again."""
+        self._preformatted = max(self._preformatted - 1, 0)
+
     def text_since(self, position: int) -> str:
         """Return the text since a position, without white space around it. Of a long text, return the start only."""
         return "".join(self._pieces[position : position + MAX_LINK_PIECES]).strip()
 
     def text(self) -> str:
-        """Return the whole text, without white space at the ends of lines."""
-        return "\n".join(line.rstrip(" \t") for line in "".join(self._pieces).split("\n")).strip("\n")
+        """Return the whole text, without invisible characters at the ends of lines, and without lines of nothing else."""
+        lines = list[str]()
+        for line in "".join(self._pieces).split("\n"):
+            visible = line.rstrip(_INVISIBLE)
+            if visible or not line:
+                lines.append(visible)
+            elif lines and not lines[-1]:
+                lines.pop()
+        return "\n".join(lines).strip("\n")
 
     def _write(self, word: str) -> None:
         if self._breaks and self._pieces:
             self._pieces.append("\n" * self._breaks)
             self._at_start = True
-        elif not self._at_start and (self._space or (self._needs_gap and word[0].isalnum())):
+        elif not self._at_start and (self._space or (self._needs_gap and word[0] not in _CLOSING)):
             self._pieces.append(" ")
         self._pieces.append(word)
         self._breaks, self._space = 0, False
@@ -131,3 +155,7 @@ class TextLayout:
             self._breaks += 1 if number else 0
             if line:
                 self._write(line)
+
+
+def _is_number(text: str | None) -> TypeGuard[str]:
+    return text is not None and re.fullmatch("-?[0-9]{1,9}", text) is not None

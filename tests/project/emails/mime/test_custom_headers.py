@@ -38,6 +38,9 @@ def unfolded(name: str, value: str) -> str:
         ("X-Entity-Ref-ID", "42 ", "42"),
         ("Feedback-ID", " 1:2:3 :shop", "1:2:3 :shop"),
         ("X-Empty", " ", ""),
+        ("Supersedes", "<a@x.example>\t<b@x.example> ", "<a@x.example> <b@x.example>"),
+        ("Importance", "high\t", "high"),
+        ("User-Agent", "Shop/1.0  (Linux)", "Shop/1.0 (Linux)"),
         ("References", REFERENCES, REFERENCES),
     ],
 )
@@ -52,6 +55,7 @@ def test_ascii_is_trimmed_and_never_encoded(name: str, value: str, written: str)
         ("List-Id", '"Über, uns" <news.example.com>', "Über, uns <news.example.com>"),
         ("List-Id", "Neues <news.bücher.example>", "Neues <news.xn--bcher-kva.example>"),
         ("List-Post", "NO (Ankündigungen)", "NO (Ankündigungen )"),
+        ("X-Complaints-To", "Missbrauch für uns <abuse@x.example>", "Missbrauch für uns <abuse@x.example>"),
         ("Disposition-Notification-To", "Zoë <z@x.example>, Ö <o@x.example>", "Zoë <z@x.example>, Ö <o@x.example>"),
         ("X-Note", "Grüße an alle", "Grüße an alle"),
     ],
@@ -80,6 +84,43 @@ def test_text_is_encoded_and_the_structure_around_it_is_not(name: str, value: st
 @pytest.mark.parametrize("name", ["List-Unsubscribe", "list-help", "List-Archive", "Archived-At"])
 def test_a_url_is_percent_encoded(name: str, value: str, written: str) -> None:
     assert unfolded(name, value) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "start"),
+    [
+        ("X-Priority", "1 (Höchste)", "1 (=?utf-8?"),
+        ("Importance", "high (sehr wichtig für uns)", "high (=?utf-8?"),
+        ("X-Auto-Response-Suppress", "OOF, AutoReply (für Büro)", "OOF, AutoReply (=?utf-8?"),
+        ("Keywords", "orders, Straße", "orders, =?utf-8?"),
+        ("X-Mailer", "Shop/1.0 (für Müller)", "Shop/1.0 (=?utf-8?"),
+    ],
+)
+def test_the_words_that_programs_read_stay_ascii(name: str, value: str, start: str) -> None:
+    raw = unfolded(name, value)
+
+    assert raw.startswith(start)
+    assert str(make_header(decode_header(raw))).replace(" )", ")") == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "written"),
+    [
+        ("X-Confirm", "https://x.example/ü?a=1&b=2", "https://x.example/%C3%BC?a=1&b=2"),
+        ("X-Unsubscribe-Web", "<https://bücher.example/ü>", "<https://xn--bcher-kva.example/%C3%BC>"),
+        ("Link", '<https://x.example/ü>; rel="x"', '<https://x.example/%C3%BC>; rel="x"'),
+        ("X-Report-Abuse", "Report at https://x.example/ü  please", "Report at https://x.example/%C3%BC please"),
+        ("List-Unsubscribe", "https://x.example/ü, mailto:u@x.example", "https://x.example/%C3%BC, mailto:u@x.example"),
+    ],
+)
+def test_a_url_in_any_header_is_percent_encoded(name: str, value: str, written: str) -> None:
+    assert unfolded(name, value) == written
+
+
+def test_text_that_only_looks_like_a_url_is_encoded() -> None:
+    raw = unfolded("X-Note", "siehe https://☃..example/ü")
+
+    assert str(make_header(decode_header(raw))) == "siehe https://☃..example/ü"
 
 
 @pytest.mark.parametrize(
@@ -126,7 +167,7 @@ def test_allows_other_headers(name: str) -> None:
         ("X-A", "a\0", "NUL"),
         ("X-A", SURROGATE, "surrogate"),
         *(("X-A", f"a{character}b", r"U\+") for character in "\x07\x1b\x7f\x9b\u202e\u2066"),
-        ("References", "<ü@x.example>", "must be ASCII"),
+        *((name, "<ü@x.example>", "must be ASCII") for name in ("References", "Supersedes", "Original-Message-ID")),
         ("References", f"<{'a' * 990}@x.example>", "too long for a line"),
         ("List-Id", "News <a\u00adü..example>", r"."),
         ("Mail-Followup-To", "Team: a@x.example;", "Groups"),

@@ -32,6 +32,7 @@ BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
         ("  Ada  Lovelace  < ada@EXAMPLE.com > ", "Ada  Lovelace <ada@example.com>"),
         ("Ada<ada@example.com>", "Ada <ada@example.com>"),
         ('"Ada" <ada@example.com>', "Ada <ada@example.com>"),
+        ('" " <ada@example.com>', "ada@example.com"),
         ("Lovelace, Ada <ada@example.com>", '"Lovelace, Ada" <ada@example.com>'),
         ("<Ada> <ada@example.com>", '"<Ada>" <ada@example.com>'),
     ],

@@ -46,6 +46,14 @@ NAMED = [
         ('<meta charset="windows-1252">é漢🎉', "é漢🎉"),
         ("<pre>\nline 1\n  line 2\n\n\n\nline 5\n</pre>after", "line 1\n  line 2\n\n\n\nline 5\n\nafter"),
         ("<pre>a<br>b  <b>c</b></pre>", "a\nb  c"),
+        ("<ul><li><pre>a\r\n b</pre></ul>", "- a\n b"),
+        ("<textarea>a\n  b</textarea>c", "a\n  b\n\nc"),
+        ('<p style="white-space: pre-wrap">a\n  b</p>c\n d', "a\n  b\n\nc d"),
+        ('x <span style="color:red;white-space:pre">a\n b</span> c\n d', "x a\n b c d"),
+        ("<ol><li>a<li value=7>b<li>c</ol>", "1. a\n7. b\n8. c"),
+        ("<p>a</p><p>&nbsp;</p><p>b</p>", "a\n\nb"),
+        ("<table><tr><td>a<tr><td>&nbsp;<tr><td>&zwnj;<tr><td>b</table>", "a\nb"),
+        ("<p>Hi &zwnj;&nbsp;&#847;&shy; &zwnj;</p>می&zwnj;خواهم", "Hi\n\nمی\u200cخواهم"),
     ],
 )
 def test_shows_what_a_reader_sees(html: str, text: str) -> None:
@@ -68,6 +76,20 @@ def test_shows_what_a_reader_sees(html: str, text: str) -> None:
         ('<a href="https://x.example/" title="a < b > c">go</a> on', "go (https://x.example/) on"),
         ("<a href='https://x.example/'><div>Button</div></a><p>x", "Button (https://x.example/)\n\nx"),
         ('<a href="https://x.example/"><img src="cid:x"></a>', "https://x.example/"),
+        (
+            "a<a href=https://x.example/><img></a>/b (<a href=https://y.example></a>)",
+            "a https://x.example/ /b (https://y.example)",
+        ),
+        ("<a href=https://x.example><table><tr><td>Buy</table></a><p>now", "Buy (https://x.example)\n\nnow"),
+        (
+            "<a href=https://x.example> <table><tr><td><a href=https://y.example>Y</a></table>",
+            "https://x.example Y (https://y.example)",
+        ),
+        ("<a href=https://x.example></a><p>x", "https://x.example\n\nx"),
+        (
+            "<map><area href=https://x.example alt=Shop><area href=https://y.example></map>",
+            "Shop (https://x.example) https://y.example",
+        ),
     ],
 )
 def test_keeps_the_urls_of_links(html: str, text: str) -> None:
@@ -80,6 +102,31 @@ def test_a_parameter_with_the_name_of_a_character_stays(parameter: str, quote: s
     url = f"https://x.example/?a=1&{parameter}&b={parameter}"
 
     assert html_to_text(f"<a title='a < b' HREF = {quote}{url}{quote}>go</a>") == f"go ({url})"
+
+
+@pytest.mark.parametrize("parameter", NAMED)
+def test_a_parameter_of_a_url_in_the_text_stays(parameter: str) -> None:
+    url = f"https://x.example/?a=1&{parameter}&b={parameter}"
+
+    assert html_to_text(f"<p>Visit {url} <a href='{url}'>{url}</a></p>") == f"Visit {url} {url}"
+
+
+@pytest.mark.parametrize(
+    ("base", "href", "url"),
+    [
+        ("https://x.example/shop/", "cart?a=1&region=2", "https://x.example/shop/cart?a=1&region=2"),
+        ("https://x.example/shop/", "/cart", "https://x.example/cart"),
+        ("//x.example", "cart", "https://x.example/cart"),
+        ("https://x.example", "https://y.example", "https://y.example"),
+        ("https://x.example", "#top", ""),
+        ("https://x.example", "//[cart", ""),
+        ("/shop/", "cart", ""),
+    ],
+)
+def test_a_relative_link_starts_from_the_base(base: str, href: str, url: str) -> None:
+    html = f'<head><base href="{base}"></head><a href="{href}">go</a>'
+
+    assert html_to_text(html) == (f"go ({url})" if url else "go")
 
 
 @pytest.mark.parametrize(
@@ -116,6 +163,12 @@ def test_shows_the_descriptions_of_images(html: str, text: str) -> None:
         "<td>" * 60_000,
         " " * 250_000 + "x",
         "<pre>" + "\n" * 250_000,
+        "<p style=white-space:pre>" * 10_000,
+        "<area href=//x>" * 15_000,
+        "<base href=//x>" + "<a href=y>" * 20_000,
+        "<a href=//x><table>" * 10_000,
+        "&nbsp;<br>" * 20_000,
+        "https://x?" + "&reg" * 60_000,
         "style=';display:" + " " * 200_000,
         "&" * 250_000,
     ],
