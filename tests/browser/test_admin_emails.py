@@ -9,7 +9,7 @@ import pytest
 from tests.browser import admin_pages
 from tests.browser.chromium import Page, expect
 from tests.browser.page_errors import PageErrors
-from tests.processes import Server
+from tests.processes import Server, wait_for
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 HTML = """<style>h1 { color: rgb(0, 128, 128) }</style><h1>Parcel 4711</h1><img id="logo" src="cid:logo" alt="our logo">
@@ -79,6 +79,22 @@ def test_cancels_a_scheduled_email(logged_in: Page, server: Server) -> None:
     expect(logged_in.locator(".messagelist")).to_have_text("“Much later”: Canceled.")
     expect(logged_in.locator(".message-status .status")).to_have_text("canceled")
     expect(logged_in.get_by_role("button", name="Cancel")).to_have_count(0)
+
+
+def test_shows_emails_that_are_delayed_again_after_a_retry(logged_in: Page, server: Server) -> None:
+    for _ in range(2):
+        send(logged_in, server, to="defer@simulator.test", tags={"again": "yes"})
+
+    def both_are_delayed() -> bool:
+        logged_in.goto("/admin/emails/email/?tag=again:yes&status=delayed")
+        return logged_in.locator("input.action-select").count() == 2
+
+    wait_for(both_are_delayed, "both emails are delayed")
+    logged_in.get_by_label("Select all objects on this page").check()
+    logged_in.get_by_label("Action:").select_option(label="Retry now")
+    logged_in.get_by_title("Run the selected action").click()
+
+    expect(logged_in.locator(".summary")).to_have_text("0 of 2 done: 2 delayed.")
 
 
 def test_cancels_the_emails_of_all_pages_in_the_background(logged_in: Page, server: Server) -> None:

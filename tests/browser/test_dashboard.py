@@ -62,6 +62,15 @@ def test_shows_a_new_email_without_a_reload(dashboard: Page, server: Server) -> 
     assert dashboard.evaluate("window.notReloaded")
 
 
+@pytest.mark.usefixtures("no_periodic_refresh")
+def test_shows_each_result_with_its_recipients(dashboard: Page, server: Server) -> None:
+    send(dashboard, server.url, subject="Partly", to=["ada@example.com", "bounce@simulator.test", "defer@simulator.test"])
+
+    results = dashboard.locator("#events li").filter(has=dashboard.get_by_role("link", name="Partly"))
+    for status, address in (("sent", "ada@example.com"), ("bounced", "bounce@simulator.test"), ("delayed", "defer@simulator.test")):
+        expect(results.filter(has=dashboard.locator(f".status-{status}")).locator(".quiet")).to_have_text(address)
+
+
 def test_shows_an_email_sent_with_a_new_key(dashboard: Page, server: Server) -> None:
     dashboard.goto("/admin/api_keys/apikey/add/")
     dashboard.get_by_label("Name:").fill("shop")

@@ -97,17 +97,18 @@ function showFailures(failures) {
   document.getElementById("no-failures").hidden = rows.length > 0;
 }
 
-function showEvent({ id, created_at, data }, ...classes) {
+// An event of a partly sent email is about some of its recipients only.
+function showEvent({ id, type, created_at, data }, ...classes) {
   const item = createElement("li");
   item.dataset.event = id;
   item.classList.add(...classes);
   const subject = createElement("a", data.subject || "No subject");
   subject.href = `${dashboard.dataset.emails}${data.email_id}/change/`;
-  const to = createElement("span", data.to.length > 1 ? `${data.to[0]} and ${data.to.length - 1} more` : data.to[0], "quiet");
+  const [first, ...others] = data.recipients ?? data.to;
+  const to = createElement("span", others.length ? `${first} and ${others.length} more` : first, "quiet");
   const time = createElement("time", clockTime(created_at));
   time.dateTime = created_at;
-  const rejected = data.status === "sent" ? Object.keys(data.refused ?? {}).length : 0;
-  item.append(time, statusBadge(data.status, rejected && `${rejected} rejected`), subject, to);
+  item.append(time, statusBadge(type.replace("email.", "")), subject, to);
   eventList.prepend(item);
   while (eventList.children.length > MAX_EVENTS) eventList.lastElementChild.remove();
   document.getElementById("no-events").hidden = true;

@@ -9,11 +9,14 @@ const bar = page.querySelector("progress");
 const summary = page.querySelector("[role=status].summary");
 const rows = new Map([...page.querySelectorAll("[data-email]")].map((row) => [row.dataset.email, row]));
 
+// A delayed email is not done, but the attempt that the user asked for has failed, and the next one may be hours away.
 function updateSummary() {
-  const done = [...rows.values()].map((row) => row.dataset.status).filter((status) => FINAL_STATUSES.has(status));
-  const counts = [...new Set(done)].sort().map((status) => `${done.filter((each) => each === status).length} ${status}`);
-  bar.value = done.length;
-  summary.textContent = `${done.length} of ${rows.size} done${counts.length ? `: ${counts.join(", ")}` : ""}.`;
+  const statuses = [...rows.values()].map((row) => row.dataset.status);
+  const count = (status) => statuses.filter((each) => each === status).length;
+  const shown = [...new Set(statuses)].filter((status) => FINAL_STATUSES.has(status) || status === "delayed").sort();
+  const counts = shown.map((status) => `${count(status)} ${status}`);
+  bar.value = statuses.filter((status) => FINAL_STATUSES.has(status)).length;
+  summary.textContent = `${bar.value} of ${rows.size} done${counts.length ? `: ${counts.join(", ")}` : ""}.`;
 }
 
 new LiveEvents({
