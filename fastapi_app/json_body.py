@@ -8,6 +8,7 @@ JSON module's Python code, which lets other threads run. It reads long strings i
 import codecs
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from json.decoder import (  # type: ignore[attr-defined]  # not in typeshed
@@ -19,12 +20,14 @@ from json.decoder import (  # type: ignore[attr-defined]  # not in typeshed
 )
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]  # not in typeshed
 from types import FunctionType
+from typing import Any
 
 MAX_VALUES = 250_000  # in one body; every string, number, list and object counts, and every name of a field
 MAX_VALUES_AT_ONCE = 5_000  # parsed without letting other threads run
 MAX_BYTES_AT_ONCE = 1024 * 1024
 MAX_NAME_LENGTH = 10_000  # characters of a field's name, in a body that is not parsed at once
 MAX_NUMBER_LENGTH = 100  # digits; the time to parse an integer is quadratic
+MAX_SHOWN_NAME_LENGTH = 100  # characters
 PIECE_BYTES = 256 * 1024
 
 # The lookbehind lets a match start only at the first digit. Otherwise, many shorter numbers would take quadratic time.
@@ -37,16 +40,20 @@ class JsonTooComplex(ValueError):
     """The JSON has too many values, or a number that is too long."""
 
 
+class DuplicateName(ValueError):
+    """An object has two fields with the same name. One of them would silently win (RFC 8259 section 4)."""
+
+
 def parse_json(body: bytes) -> object:
     """Return the value of a JSON text in UTF-8.
 
-    Raises `JsonTooComplex`, or what `json.loads` raises: `ValueError` (also in the form of `json.JSONDecodeError` and
-    `UnicodeDecodeError`) and `RecursionError`.
+    Raises `JsonTooComplex` and `DuplicateName`, or what `json.loads` raises: `ValueError` (also in the form of
+    `json.JSONDecodeError` and `UnicodeDecodeError`) and `RecursionError`.
     """
     count = count_values(body)
     text = _decode(body)
     if count <= MAX_VALUES_AT_ONCE and len(body) <= MAX_BYTES_AT_ONCE:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_build_object)
     return _InterruptibleDecoder().decode(text, _skip_white_space)
 
 
@@ -64,6 +71,14 @@ def count_values(body: bytes) -> int:
         if _LONG_NUMBER.search(outside):
             raise JsonTooComplex(f"A number has more than {MAX_NUMBER_LENGTH} digits.")
     return count + 1
+
+
+def _build_object(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(fields)
+    if len(value) < len(fields):
+        name = next(name for name, number in Counter(name for name, _ in fields).items() if number > 1)
+        raise DuplicateName(f"An object has more than one field with the name {name[:MAX_SHOWN_NAME_LENGTH]!r}.")
+    return value
 
 
 def _check(count: int) -> None:
@@ -130,7 +145,7 @@ _parse_object = FunctionType(
 
 class _InterruptibleDecoder(json.JSONDecoder):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(object_pairs_hook=_build_object)
         self.parse_object, self.parse_array = _parse_object, partial(JSONArray, _w=_skip_white_space)
         self.parse_string = _scan_string
         self.scan_once = py_make_scanner(self)

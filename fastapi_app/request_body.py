@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from fastapi_app.body_limit import MAX_REQUEST_BYTES
-from fastapi_app.json_body import JsonTooComplex, count_values, parse_json
+from fastapi_app.json_body import DuplicateName, JsonTooComplex, count_values, parse_json
 from project.bridge.background.thread_pool import ThreadPool
 
 DEFAULT_MAX_BYTES = 64 * 1024
@@ -90,6 +90,8 @@ def _load(body: bytes, field: ModelField) -> tuple[Any, list[Any]]:
         parsed = parse_json(body)
     except JsonTooComplex as error:
         return None, [{"type": "json_too_complex", "loc": ("body",), "msg": str(error)}]
+    except DuplicateName as error:
+        return None, [{"type": "json_duplicate_name", "loc": ("body",), "msg": str(error)}]
     except JSONDecodeError as error:
         return None, [{"type": "json_invalid", "loc": ("body", error.pos), "msg": "JSON decode error"}]
     except (ValueError, RecursionError):

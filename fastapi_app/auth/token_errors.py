@@ -19,6 +19,7 @@ ERROR_BY_CODE: dict[str, OAuthError] = {
     "locked_out": "invalid_grant",
     "invalid_scope": "invalid_scope",
     "rate_limited": "temporarily_unavailable",
+    "login_busy": "temporarily_unavailable",
     "database_unavailable": "temporarily_unavailable",
 }
 HANDLED_ERRORS = tuple(error for error in EXCEPTION_HANDLERS if isinstance(error, type) and error is not Exception)

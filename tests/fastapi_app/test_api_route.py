@@ -51,6 +51,28 @@ def test_rejects_an_unknown_query_parameter(client: TestClient, key: str, path: 
     assert {problem["type"] for problem in response.json()["detail"]} == {"extra_forbidden"}
 
 
+@pytest.mark.parametrize(
+    ("path", "repeated"),
+    [
+        ("/api/add?x=1&y=2&x=3", ["x"]),
+        ("/api/emails?status=sent&status=failed&to=a@b.example&to=c@d.example", ["status", "to"]),
+        ("/api/templates?limit=5&limit=5", ["limit"]),
+        ("/api/events?after=1&after=2&types=email.sent&types=email.failed", ["after", "types"]),
+    ],
+)
+def test_rejects_a_repeated_query_parameter_with_one_value(client: TestClient, key: str, path: str, repeated: list[str]) -> None:
+    response = client.get(path, headers=bearer(key))
+
+    assert response.status_code == 422
+    assert [(problem["loc"], problem["type"]) for problem in response.json()["detail"]] == [
+        (["query", name], "repeated") for name in repeated
+    ]
+
+
+def test_accepts_a_repeated_query_parameter_with_several_values(client: TestClient) -> None:
+    assert client.get("/api/greet?name=Ada&name=Bob&pause=0").status_code == 200
+
+
 def test_names_the_known_query_parameters(client: TestClient) -> None:
     (problem,) = client.get("/api/add?x=1&y=2&z=3").json()["detail"]
 

@@ -11,6 +11,7 @@ from fastapi_app.json_body import (
     MAX_NUMBER_LENGTH,
     MAX_VALUES,
     MAX_VALUES_AT_ONCE,
+    DuplicateName,
     JsonTooComplex,
     count_values,
     parse_json,
@@ -98,4 +99,13 @@ def test_rejects_json_that_takes_long_to_parse(text: str) -> None:
 @pytest.mark.parametrize("body", [b'"\xff"', '"ж"'.encode("utf-16"), '"ж"'.encode()[:-2] + b'"'])
 def test_accepts_only_utf_8(body: bytes) -> None:
     with pytest.raises(UnicodeDecodeError):
+        parse_json(body)
+
+
+@pytest.mark.parametrize("body", [b'{"to": 1, "cc": 2, "to": 3}', b'[{"a": {"to": 1, "to": 1}}]', b'{"to": 1, "\\u0074o": 2}'])
+@pytest.mark.parametrize("at_once", [100, 0])
+def test_rejects_two_fields_with_the_same_name(monkeypatch: pytest.MonkeyPatch, body: bytes, at_once: int) -> None:
+    monkeypatch.setattr(json_body, "MAX_VALUES_AT_ONCE", at_once)
+
+    with pytest.raises(DuplicateName, match="'to'"):
         parse_json(body)

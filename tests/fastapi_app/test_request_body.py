@@ -140,6 +140,16 @@ def test_a_body_with_many_values_is_rejected(client: TestClient, key: str) -> No
     assert problem["type"] == "json_too_complex"
 
 
+def test_two_fields_with_the_same_name_are_rejected(client: TestClient, key: str) -> None:
+    body = json.dumps(EMAIL)[:-1].encode() + b', "to": "bob@example.com"}'
+
+    response = client.post("/api/emails", content=body, headers=bearer(key) | {"Content-Type": "application/json"})
+
+    (problem,) = response.json()["detail"]
+    assert (response.status_code, problem["type"]) == (422, "json_duplicate_name")
+    assert "'to'" in problem["msg"]
+
+
 @pytest.mark.parametrize("size", [1, 10_000, 100_000])
 def test_invalid_json_is_a_422_for_any_size(client: TestClient, key: str, size: int) -> None:
     body = json.dumps(EMAIL | {"text": "x" * size})[:-1].encode()

@@ -11,6 +11,7 @@ from django.contrib.sessions.models import Session
 from pytest_django import Settings
 from starlette.testclient import TestClient
 
+from project.accounts import hashing
 from project.accounts.models import User
 from project.auth.access_tokens import LIFETIME_SECONDS
 from project.auth.scopes import SCOPES
@@ -385,3 +386,10 @@ def test_an_error_has_the_fields_of_oauth(client: TestClient, owner: User, form:
     assert body["error_description"].isascii()
     assert {'"', "\\"}.isdisjoint(body["error_description"])
     assert {"detail"} < body.keys()
+
+
+def test_a_busy_server_is_temporarily_unavailable(client: TestClient, owner: User) -> None:
+    with patch("django.contrib.auth.hashers.MD5PasswordHasher.verify", side_effect=hashing._busy()):
+        response = client.post("/api/token", data={"username": "owner", "password": PASSWORD})
+
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
