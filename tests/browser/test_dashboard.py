@@ -67,7 +67,8 @@ def test_shows_each_result_with_its_recipients(dashboard: Page, server: Server) 
     send(dashboard, server.url, subject="Partly", to=["ada@example.com", "bounce@simulator.test", "defer@simulator.test"])
 
     results = dashboard.locator("#events li").filter(has=dashboard.get_by_role("link", name="Partly"))
-    for status, address in (("sent", "ada@example.com"), ("bounced", "bounce@simulator.test"), ("delayed", "defer@simulator.test")):
+    expected = {"sent": "ada@example.com", "bounced": "bounce@simulator.test", "delayed": "defer@simulator.test"}
+    for status, address in expected.items():
         expect(results.filter(has=dashboard.locator(f".status-{status}")).locator(".quiet")).to_have_text(address)
 
 
