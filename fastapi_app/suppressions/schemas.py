@@ -8,14 +8,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fastapi_app.fields import EXAMPLE_TIME, Storable
 from fastapi_app.pagination import CursorPage
 from fastapi_app.request_model import RequestModel
-from project.emails.mime.headers import check_text
+from project.emails.mime.headers import check_displayed
 from project.suppressions.store import MAX_REASON_LENGTH
 
 
 class SuppressionIn(RequestModel):
     """The reason why an address is suppressed."""
 
-    reason: Annotated[Storable, Field(max_length=MAX_REASON_LENGTH), AfterValidator(check_text)] = Field(
+    reason: Annotated[Storable, Field(max_length=MAX_REASON_LENGTH), AfterValidator(check_displayed)] = Field(
         "", examples=["Unsubscribed by phone"]
     )
 

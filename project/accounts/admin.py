@@ -18,14 +18,14 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from project.accounts.delegation import grantable_groups, manageable_users, permissions_held_by
 from project.accounts.models import User
 from project.accounts.reauthentication import ReauthenticationAdmin, reauthenticate_first
-from project.admin.input_validation import RestrictedLookupsAdmin
+from project.admin.input_validation import DisplayedTextAdmin, RestrictedLookupsAdmin
 
 PRIVILEGE_ERRORS = {
     "invalid_choice": "You can only grant permissions that you have, and only to users who have no permission beyond yours."
 }
 
 
-class PrivilegeRestrictedAdmin(ReauthenticationAdmin):
+class PrivilegeRestrictedAdmin(DisplayedTextAdmin, ReauthenticationAdmin):
     """Admin that makes rows beyond the user's own privileges read-only."""
 
     def manageable_by(self, user: User) -> QuerySet[Any]:

@@ -1,14 +1,18 @@
-"""Rejects malformed input to the admin with status 400, because Django would pass it to the database unchecked."""
+"""Rejects malformed input to the admin, because Django would store it or pass it to the database unchecked."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import BadRequest, ValidationError
+from django.db.models import Field
 from django.http import HttpRequest
 from django.utils.deprecation import MiddlewareMixin
+
+from project.config.displayed_text import reject_misleading_characters
 
 ALLOWED_LOOKUPS = ("__exact", "__isnull")  # used by the admin's filters; `in`, `year` and `regex` raise for malformed values
 
@@ -48,3 +52,22 @@ class RestrictedLookupsAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         """Return whether the lookup belongs to one of the list's filters."""
         return lookup.partition("__")[0] in self.list_filter
+
+
+class DisplayedTextAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Admin whose single-line text fields reject characters that could make a name look like another name."""
+
+    def formfield_for_dbfield(self, db_field: "Field[Any, Any]", request: HttpRequest, **kwargs: Any) -> forms.Field | None:
+        """Return Django's form field. A text field also checks its characters."""
+        field: forms.Field | None = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(field, forms.CharField):
+            field.validators = [*field.validators, validate_displayed_text]
+        return field
+
+
+def validate_displayed_text(text: str) -> None:
+    """Raise `ValidationError` for text with characters that could make it look like other text."""
+    try:
+        reject_misleading_characters(text)
+    except ValueError as error:
+        raise ValidationError(str(error)) from error

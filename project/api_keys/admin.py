@@ -18,7 +18,7 @@ from django.utils.text import slugify
 
 from project.accounts.models import User
 from project.accounts.reauthentication import reauthenticate_first
-from project.admin.input_validation import RestrictedLookupsAdmin
+from project.admin.input_validation import DisplayedTextAdmin, RestrictedLookupsAdmin
 from project.api_keys.curl_example import curl_command
 from project.api_keys.forms import ApiKeyForm, RotateKeyForm, scopes_field
 from project.api_keys.keys import KEY_PREFIX, KeyNotActive, revoke_key, rotate_key, save_new_key
@@ -34,7 +34,7 @@ DETAIL_FIELDS = (
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(RestrictedLookupsAdmin):
+class ApiKeyAdmin(DisplayedTextAdmin, RestrictedLookupsAdmin):
     """Creates, shows, rotates and revokes API keys."""
 
     form = ApiKeyForm

@@ -24,6 +24,7 @@ from project.api_keys.models import ApiKey, KeyState
 from project.auth.principal import AuthFailureReason, NotAuthenticated, Principal
 from project.auth.scopes import require_known_scopes
 from project.auth.sender_patterns import normalize_pattern
+from project.config.displayed_text import reject_misleading_characters
 from project.config.durations import MAX_DURATION
 from project.errors import DomainError
 
@@ -139,9 +140,11 @@ def key_label(key: ApiKey) -> str:
 def _validate_name(name: str) -> str:
     """Return the name without surrounding spaces. Raises ValueError if the admin's form would reject it."""
     try:
-        return str(ApiKey._meta.get_field("name").clean(name.strip(), None))
+        return reject_misleading_characters(str(ApiKey._meta.get_field("name").clean(name.strip(), None)))
     except ValidationError as error:
         raise ValueError(f"name: {' '.join(error.messages)}") from None
+    except ValueError as error:
+        raise ValueError(f"name: {error}") from None
 
 
 def _find_key(text: str) -> tuple[ApiKey, bool]:

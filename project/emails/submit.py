@@ -13,9 +13,10 @@ from uuid_utils.compat import uuid7
 from project.api_keys.quota import QuotaExceeded, consume_quota
 from project.bridge.database.bulk_insert import bulk_insert
 from project.bridge.middleware.request_id import current_request_id
+from project.config.displayed_text import remove_misleading_characters
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
-from project.emails.mime.headers import addr_spec, remove_misleading_characters
+from project.emails.mime.headers import addr_spec
 from project.emails.models import Email, RawMessage, Recipient, SubjectWord, Tag
 from project.emails.status import Status
 from project.emails.subject_words import split_words

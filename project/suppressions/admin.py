@@ -22,6 +22,7 @@ from django.utils.html import format_html
 
 from project.accounts.models import User
 from project.admin.changelist import KeysetAdmin
+from project.admin.input_validation import DisplayedTextAdmin
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.csv import ImportResult, export_csv, import_csv
 from project.suppressions.models import Suppression
@@ -56,7 +57,7 @@ class ImportForm(forms.Form):
 
 
 @admin.register(Suppression)
-class SuppressionAdmin(KeysetAdmin):
+class SuppressionAdmin(DisplayedTextAdmin, KeysetAdmin):
     """Admin of the suppression list."""
 
     form = SuppressionForm

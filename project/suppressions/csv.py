@@ -11,6 +11,7 @@ from itertools import islice
 from django.dispatch import Signal
 
 from project.bridge.database.transactions import call_in_transaction
+from project.config.displayed_text import remove_misleading_characters
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.models import Suppression
 from project.suppressions.store import NewSuppression, suppress_all
@@ -44,8 +45,8 @@ class ImportResult:
 def import_csv(file: Iterable[bytes], *, now: datetime) -> ImportResult:
     """Add the email addresses of a CSV file to the suppression list.
 
-    The file is UTF-8, and has one `address,reason` per line, with or without a header. The delimiter may also be a semicolon
-    or a tab.
+    The file is UTF-8 (or else Windows-1252), and has one `address,reason` per line, with or without a header. The delimiter may
+    also be a semicolon or a tab.
 
     `file` yields lines, like an open file or an upload. Invalid lines are skipped and reported; they do not stop the import.
     Lines are parsed outside of transactions and written in batches, so a long file does not block other writers.
@@ -87,13 +88,20 @@ def _parse_lines(file: Iterable[bytes]) -> Iterator[NewSuppression | InvalidLine
         if number == 1 and octets.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             yield InvalidLine(number, "The file is encoded in UTF-16. Save it as UTF-8.")
             return
-        line = octets.decode("utf-8-sig" if number == 1 else "utf-8", "replace")
+        line = _decode(octets).removeprefix("\ufeff" if number == 1 else "")
         if not line.strip() or (number <= 2 and _is_header(line)):
             continue
         try:
             yield _parse_line(line)
         except (ValueError, csv.Error) as error:
             yield InvalidLine(number, str(error))
+
+
+def _decode(octets: bytes) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("cp1252", "replace")  # Excel's "CSV" without "UTF-8" in western languages
 
 
 def _is_header(line: str) -> bool:
@@ -112,7 +120,9 @@ def _parse_line(line: str) -> NewSuppression:
     address, reason = (_unescape_formula(cell) for cell in [*next(csv.reader([line], delimiter=_delimiter(line))), ""][:2])
     if "\x00" in reason:
         raise ValueError("The reason contains a NUL character.")
-    return NewSuppression(normalize_address(address.strip()), reason.strip())
+    # An address must not be lost because of its reason, so misleading characters are removed. Tabs stay.
+    parts = map(remove_misleading_characters, reason.strip().split("\t"))
+    return NewSuppression(normalize_address(address.strip()), "\t".join(parts))
 
 
 def _escape_formula(cell: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from email.charset import Charset
 from functools import lru_cache
 
+from project.config.displayed_text import reject_misleading_characters
 from project.emails.mime.pieces import PIECE_LENGTH, pieces
 
 MAX_LINE_LENGTH = 998  # characters; RFC 5322 section 2.1.1
@@ -17,7 +18,6 @@ MAX_UNENCODED_NAME = 60  # characters; a longer display name or file name is enc
 UTF8 = Charset("utf-8")
 
 ASCII_WORDS = re.compile(r"[!-~]+(?: [!-~]+)*")
-_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _ATOMS = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?: [\w!#$%&'*+/=?^`{|}~-]+)*", re.ASCII)
 ENCODED_WORD = re.compile(r"=\?[^?]*\?[bq]\?.*?\?=", re.IGNORECASE)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -46,19 +46,8 @@ def check_text(text: str) -> str:
 
 
 def check_displayed(text: str) -> str:
-    """Return the text if it is a single line without characters that could make it look like other text.
-
-    Raises ValueError for control characters and for characters that change the direction of all following text. The marks
-    (U+200E, U+200F) and the joiners (U+200C, U+200D) have no such effect, and many languages and emoji need them.
-    """
-    if character := _MISLEADING.search(check_line(text)):
-        raise ValueError(f"The text contains the character U+{ord(character[0]):04X}, which can change how the text looks.")
-    return text
-
-
-def remove_misleading_characters(text: str) -> str:
-    """Return the text without the characters that `check_displayed` rejects."""
-    return _MISLEADING.sub("", text)
+    """Return the text if it is a single line without characters that could make it look like other text. Raises ValueError."""
+    return reject_misleading_characters(check_line(text))
 
 
 def fold(name: str, words: Iterable[str]) -> str:

@@ -52,6 +52,13 @@ def test_the_reason_is_optional(client: TestClient, headers: dict[str, str], bod
     assert (response.status_code, response.json()["reason"]) == (200, "")
 
 
+@pytest.mark.parametrize("reason", ["a\u202eb", "a\nb", "a\u2028b", "a\x07b"])
+def test_rejects_a_reason_that_could_look_like_another(client: TestClient, headers: dict[str, str], reason: str) -> None:
+    response = client.put("/api/suppressions/ada@example.com", json={"reason": reason}, headers=headers)
+
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "reason"])
+
+
 def test_suppressing_again_changes_the_reason(client: TestClient, headers: dict[str, str], suppressed: list[str]) -> None:
     response = client.put(f"/api/suppressions/{suppressed[0].upper()}", json={"reason": "complained"}, headers=headers)
 

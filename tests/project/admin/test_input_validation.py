@@ -1,5 +1,7 @@
 """Malformed input to the admin: the admin rejects or reports it, and never responds with a server error."""
 
+import time
+
 import pytest
 from django.contrib.admin.sites import site
 from django.test import Client
@@ -116,3 +118,45 @@ def test_rejects_a_login_with_an_impossible_username(username: str) -> None:
     response = Client(raise_request_exception=False).post("/admin/login/", {"username": username, "password": "guess"})
 
     assert response.status_code == 200
+
+
+MISLEADING = ["ab\u202ec", "ab\u2066c", "ab\x07c", "ab\u2028c"]
+
+
+@pytest.fixture
+def recently_authenticated(owner: User) -> Client:
+    """Return a client whose user has just entered the password."""
+    client = Client()
+    client.force_login(owner)
+    session = client.session
+    session["reauthenticated_at"] = int(time.time())
+    session.save()
+    return client
+
+
+@pytest.mark.parametrize("text", MISLEADING)
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("api_keys/apikey", "name"),
+        ("suppressions/suppression", "reason"),
+        ("auth/group", "name"),
+        ("otp_totp/totpdevice", "name"),
+        ("accounts/user", "username"),
+    ],
+)
+def test_a_name_that_could_look_like_another_is_rejected(
+    recently_authenticated: Client, path: str, field: str, text: str
+) -> None:
+    response = recently_authenticated.post(f"/admin/{path}/add/", {field: text})
+
+    assert field in response.context["adminform"].form.errors
+
+
+@pytest.mark.parametrize("text", MISLEADING)
+def test_the_name_of_a_person_that_could_look_like_another_is_rejected(
+    recently_authenticated: Client, owner: User, text: str
+) -> None:
+    response = recently_authenticated.post(f"/admin/accounts/user/{owner.pk}/change/", {"first_name": text, "last_name": text})
+
+    assert {"first_name", "last_name"} <= response.context["adminform"].form.errors.keys()

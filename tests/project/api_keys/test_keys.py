@@ -153,7 +153,13 @@ def test_create_api_key_names_an_invalid_option(option: str, value: str, reason:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"), [("", "name: .*blank"), (" \t", "name: .*blank"), ("x" * 101, "name: .*at most 100 characters")]
+    ("name", "reason"),
+    [
+        ("", "name: .*blank"),
+        (" \t", "name: .*blank"),
+        ("x" * 101, "name: .*at most 100 characters"),
+        ("shop\u202e", "name: .*U\\+202E"),
+    ],
 )
 def test_create_api_key_rejects_a_name_that_the_admin_would_reject(name: str, reason: str) -> None:
     with pytest.raises(CommandError, match=reason):

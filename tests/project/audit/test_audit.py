@@ -215,3 +215,9 @@ def test_requires_the_permission_to_view_the_audit_trail(teammate: User) -> None
     browser.force_login(teammate)
 
     assert browser.get("/admin/audit/auditevent/").status_code == 403
+
+
+def test_the_name_of_an_actor_cannot_look_like_another(visitor: Client) -> None:
+    visitor.post("/admin/login/", {"username": "nimda\u202e\u2066\x07", "password": "wrong"})
+
+    assert entries() == [("rejected", "nimda", CLIENT_IP)]

@@ -221,7 +221,7 @@ def test_skips_and_reports_invalid_lines() -> None:
 
     result = import_csv(BytesIO(file), now=NOW)
 
-    assert reasons_by_address() == {"ada@example.com": "", "bob@example.com": "", "carl@example.com": "\ufffd"}
+    assert reasons_by_address() == {"ada@example.com": "", "bob@example.com": "", "carl@example.com": "ÿ"}
     assert result.imported == 3
     assert [line.number for line in result.invalid] == [3, 4, 6, 7]
     assert "@-sign" in result.invalid[0].reason
@@ -296,3 +296,15 @@ def test_export_does_not_load_the_whole_list_into_memory() -> None:
 
     assert rows == 20_001
     assert peak < 5_000_000  # the list has more than 10 MB of data
+
+
+def test_an_import_removes_characters_that_could_look_like_other_text() -> None:
+    result = import_csv(BytesIO("ada@example.com,\u202eleft\u2066\x07\tnow".encode()), now=NOW)
+
+    assert (result.imported, reasons_by_address()) == (1, {"ada@example.com": "left\tnow"})
+
+
+def test_an_import_reads_the_encoding_of_excel() -> None:
+    import_csv(BytesIO("address;reason\r\nada@example.com;für immer\r\n".encode("cp1252")), now=NOW)
+
+    assert reasons_by_address() == {"ada@example.com": "für immer"}
