@@ -4,6 +4,7 @@ from django.apps import AppConfig, apps
 
 from project.bridge.database.watchdog import watch_connections
 from project.config.migration_timeouts import adapt_timeouts_to_migrations
+from project.metrics.resources import observe_bridge
 
 
 class ProjectConfig(AppConfig):
@@ -16,6 +17,7 @@ class ProjectConfig(AppConfig):
         """Register the system checks, and the signal receivers of authentication, migrations and database connections."""
         adapt_timeouts_to_migrations(sender=apps.get_app_config("accounts"))  # the first app with models
         watch_connections()
+        observe_bridge()
         from project import checks  # noqa: F401  # imported here, because the checks need the settings
         from project.auth import credential_changes  # noqa: F401  # imported here, because the receivers need the models
 

@@ -4,9 +4,9 @@
     everything else      Django: the landing page, the admin, static files
     lifespan             FastAPI. Daphne sends no lifespan events, so the bridge sends them.
 
-A request passes these layers, from the outside in: the lifespan, proxy headers, the request id, security headers, the router. A
-request to FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes. Health
-probes from HEALTH_ALLOWED_NETWORKS skip these checks. Django has its own middleware for hosts and HTTPS.
+A request passes these layers, from the outside in: the lifespan, proxy headers, the request id, metrics, security headers, the
+router. A request to FastAPI then passes HTTPS only, allowed hosts and the Origin check, and a WebSocket also passes close codes.
+Health probes from HEALTH_ALLOWED_NETWORKS skip these checks. Django has its own middleware for hosts and HTTPS.
 """
 
 import os
@@ -33,6 +33,7 @@ from project.bridge.middleware.security_headers import SecurityHeadersMiddleware
 from project.bridge.middleware.trusted_hosts import TrustedHostMiddleware  # noqa: E402
 from project.bridge.middleware.websocket_origin import WebSocketOriginMiddleware  # noqa: E402
 from project.bridge.server.lifespan import LifespanUnderDaphne  # noqa: E402
+from project.metrics.http import HttpMetricsMiddleware  # noqa: E402
 
 HEALTH_PATHS = ("/api/health/live", "/api/health/ready")  # need neither TLS nor an allowed host for probes
 LOCAL_PATHS = (*HEALTH_PATHS, "/api/metrics")  # need no TLS for requests from this machine
@@ -62,4 +63,5 @@ async def router(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 secured = SecurityHeadersMiddleware(router, settings.SECURITY_HEADERS, hsts_seconds=settings.SECURE_HSTS_SECONDS)
-application = LifespanUnderDaphne(ProxyHeadersMiddleware(RequestIdMiddleware(secured), settings.TRUSTED_PROXIES))
+measured: ASGIApp = HttpMetricsMiddleware(secured, static_prefix=settings.STATIC_URL)
+application = LifespanUnderDaphne(ProxyHeadersMiddleware(RequestIdMiddleware(measured), settings.TRUSTED_PROXIES))

@@ -7,6 +7,7 @@ from django.core.management import execute_from_command_line
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.config.database_schema import UnusableDatabase, error_reason
 from project.config.environment import read_environment
+from project.metrics.directory import share_metrics
 
 TRACEBACK_OPTION = "--traceback"  # Django's option to show the full traceback
 
@@ -16,6 +17,7 @@ def main(arguments: list[str]) -> None:
 
     `serve` and `deliver` start even if the database is unavailable, because it may become available later.
     """
+    share_metrics(arguments)
     try:
         execute_from_command_line(arguments)
     except (*DATABASE_UNAVAILABLE_ERRORS, UnusableDatabase, OSError) as error:

@@ -1,8 +1,6 @@
-"""Prometheus metrics: the counters of this process, and the current state of the queue."""
+"""Access to the Prometheus metrics, and the state of the queue for them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+import asyncio
 from hmac import compare_digest
 from typing import Annotated
 
@@ -10,13 +8,14 @@ from django.conf import settings
 from fastapi import Depends, Response
 from fastapi.requests import HTTPConnection
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from fastapi_app.dependencies import identify_caller, session_scheme
 from project.auth.principal import InsufficientScope, NotAuthenticated
-from project.delivery.queue_stats import QueueStats
+from project.bridge.database.read_transactions import run_in_read_transaction
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
+from project.delivery.queue_stats import QueueStats, read_queue_stats
+
+READ_TIMEOUT_SECONDS = 5.0  # shorter than the usual timeout of a scrape, which is ten seconds
 
 metrics_scheme = HTTPBearer(
     scheme_name="metrics_token",
@@ -48,31 +47,10 @@ def _is_metrics_token(credentials: str) -> bool:
     return token is not None and compare_digest(credentials.encode(), token.get_secret_value().encode())
 
 
-@dataclass(frozen=True, eq=False)  # a registry uses the collector as a dict key
-class QueueCollector(Collector):
-    """Gauges of the queue at one moment."""
-
-    stats: QueueStats
-    subscribers: int
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauges."""
-        emails = GaugeMetricFamily("mailrail_emails", "Emails by status, except sent ones", labels=["status"])
-        for status, count in self.stats.counts_by_status.items():
-            emails.add_metric([status], count)
-        oldest = self.stats.oldest_due_at
-        age = 0.0 if oldest is None else max(0.0, (datetime.now(UTC) - oldest).total_seconds())
-        paused = int(self.stats.is_relay_paused)
-        yield emails
-        yield GaugeMetricFamily(
-            "mailrail_queue_age_seconds", "Time since when the email that has waited longest is due", value=age
-        )
-        yield GaugeMetricFamily("mailrail_relay_paused", "1 while the relay is unavailable and delivery is paused", value=paused)
-        yield GaugeMetricFamily("mailrail_event_subscribers", "Open WebSockets and streams of events", value=self.subscribers)
-
-
-def render_metrics(collector: QueueCollector) -> bytes:
-    """Return all metrics in Prometheus' text format, including the metrics of the process."""
-    registry = CollectorRegistry()
-    registry.register(collector)
-    return generate_latest(REGISTRY) + generate_latest(registry)
+async def find_queue_stats() -> QueueStats | None:
+    """Return the state of the queue, or None if the database is unavailable: then the other metrics are needed most."""
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_SECONDS):
+            return await run_in_read_transaction(read_queue_stats)
+    except (TimeoutError, *DATABASE_UNAVAILABLE_ERRORS):
+        return None

@@ -7,14 +7,14 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from fastapi_app.api_route import ApiRoute
-from fastapi_app.dependencies import EventStreamDep
 from fastapi_app.error_responses import openapi_non_json_errors
-from fastapi_app.health.metrics import QueueCollector, render_metrics, require_metrics_access
+from fastapi_app.health.metrics import find_queue_stats, require_metrics_access
 from fastapi_app.health.readiness import ReadinessChecks
 from fastapi_app.health.schemas import Liveness, Readiness
 from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
-from project.bridge.database.read_transactions import run_in_read_transaction
-from project.delivery.queue_stats import read_queue_stats
+from project.bridge.database.transactions import run_in_thread
+from project.delivery.queue_collector import QueueCollector
+from project.metrics.exposition import render_metrics
 
 router = APIRouter(route_class=ApiRoute, tags=["health"])
 
@@ -64,7 +64,8 @@ async def ready(readiness: ReadinessDep, response: Response) -> Readiness:
     response_class=PlainTextResponse,
     responses={200: METRICS_RESPONSE, **openapi_non_json_errors(401, 403)},
 )
-async def metrics(event_stream: EventStreamDep) -> Response:
-    """Return Prometheus metrics: emails by status, the queue's age, deliveries, failures, open streams, and the process."""
-    collector = QueueCollector(await run_in_read_transaction(read_queue_stats), event_stream.subscriber_count)
-    return Response(render_metrics(collector), headers={"Content-Type": CONTENT_TYPE_LATEST})
+async def metrics() -> Response:
+    """Return Prometheus metrics: the queue, deliveries, failures, requests, connections, the database and the processes."""
+    stats = await find_queue_stats()
+    text = await run_in_thread(render_metrics, QueueCollector(lambda: stats))  # reads a file of each process
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -43,6 +43,11 @@ class Relay:
     ehlo_name: str = ""
 
     @property
+    def name(self) -> str:
+        """The host and the port, for logs and metrics."""
+        return f"{self.host}:{self.port}"
+
+    @property
     def uses_tls(self) -> bool:
         """Return whether the connection is encrypted."""
         return self.starttls or self.implicit_tls

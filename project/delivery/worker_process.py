@@ -17,6 +17,7 @@ from project.config.variables.server import BASE_DIR
 from project.delivery.worker import DeliveryWorker, wake_on_local_signal
 from project.events.log import events_committed
 from project.metrics.counters import EventCounts, add_counts, events_counted, merge_counts
+from project.metrics.exposition import is_shared
 
 COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "deliver", "--subprocess"]
 PUBLISH_INTERVAL_SECONDS = 0.02  # events committed in this time share one message, because each message interrupts the server
@@ -99,5 +100,6 @@ async def report_metrics(server: ControlPipe) -> AsyncIterator[None]:
 
 
 def _receive_counts(line: str) -> None:
-    add_counts(EventCounts(*json.loads(line)))
+    if not is_shared():  # otherwise the subprocess has already added them
+        add_counts(EventCounts(*json.loads(line)))
     events_committed.send()

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -23,6 +25,7 @@ from project.emails.subject_words import split_words
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 from project.events.log import append_events, build_event
+from project.metrics.counters import accepted_total
 
 MAX_MESSAGE_BYTES = 25 * 1024 * 1024  # of an encoded message; Gmail and many relays accept no more
 MAX_BATCH_BYTES = 128 * 1024 * 1024  # of all encoded messages of a batch
@@ -156,6 +159,7 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
     bulk_insert(SubjectWord, words)
     append_events([build_event(email, now=email.created_at) for email in emails])
+    transaction.on_commit(partial(accepted_total.inc, len(emails)), robust=True)
 
 
 def _recipient_rows(email: Email) -> list[dict[str, Any]]:

@@ -106,7 +106,10 @@ def build_event(  # noqa: PLR0913  # the fields of an event
 
 
 def _count(events: Sequence[NewEvent]) -> None:
-    count_events(StatusChange(_status(event), event.data["smtp_code"], _seconds_since_due(event)) for event in events)
+    count_events(
+        StatusChange(_status(event), event.data["smtp_code"], _seconds_since_due(event), event.data["response"])
+        for event in events
+    )
 
 
 def _status(event: NewEvent) -> str:

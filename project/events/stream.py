@@ -19,6 +19,7 @@ from project.bridge.notifications.local import server_stopping
 from project.events.log import EVENTS_TOPIC, events_committed
 from project.events.models import Event
 from project.events.selectors import EventFilter, events_after, last_event_id, waits_for_writer
+from project.metrics.counters import event_subscribers
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +116,6 @@ class EventStream:
                     polling.cancel()
                     await asyncio.gather(polling, return_exceptions=True)
 
-    @property
-    def subscriber_count(self) -> int:
-        """The number of subscribers."""
-        return len(self._subscribers)
-
     def stop(self) -> None:
         """End all subscriptions after they have received every committed event."""
         self.is_stopping = True
@@ -139,6 +135,7 @@ class EventStream:
             self._cursor = max(self._cursor, after)  # no subscriber needs the events up to `after`
         subscriber.after = after
         self._subscribers.add(subscriber)
+        event_subscribers.set(len(self._subscribers))
         self._wake.set()
         if self.is_stopping:
             subscriber.end()
@@ -146,6 +143,7 @@ class EventStream:
     def remove(self, subscriber: Subscriber) -> None:
         """Stop passing events to a subscriber."""
         self._subscribers.discard(subscriber)
+        event_subscribers.set(len(self._subscribers))
 
     async def _poll(self) -> None:
         pause = POLL_INTERVAL_SECONDS

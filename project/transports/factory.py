@@ -19,7 +19,7 @@ def delivers_only_locally() -> bool:
 def relay_name() -> str:
     """Return the host and port of the relay, or the dotted path of the email backend."""
     if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
-        return f"{settings.RELAY.host}:{settings.RELAY.port}"
+        return settings.RELAY.name
     return str(settings.EMAIL_BACKEND)
 
 

@@ -15,10 +15,14 @@ from functools import partial
 from queue import SimpleQueue
 from typing import ParamSpec, TypeVar
 
+from ..notifications.local import LocalSignal
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Job = tuple["Future[object]", Callable[[], object]]
+_Job = tuple["Future[object]", Callable[[], object], float]  # the call, and when it was submitted
+
+thread_waits = LocalSignal[[str, float]]()  # a pool's name, and the seconds that a call has waited; sent on the pool's thread
 
 
 class ThreadPool:
@@ -61,7 +65,7 @@ class ThreadPool:
                 except RuntimeError:  # the system's limit on threads is reached
                     if not self._threads:
                         raise
-            self._jobs.put((future, call))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
+            self._jobs.put((future, call, time.perf_counter()))  # type: ignore[arg-type]  # Future is invariant; only this method reads the result
         return await (asyncio.wrap_future(future) if self._max_wait is None else self._wait_for_start(future, self._max_wait))
 
     async def _wait_for_start(self, future: "Future[T]", max_wait: float) -> T:
@@ -106,10 +110,12 @@ class ThreadPool:
 
     def _work(self, jobs: "SimpleQueue[_Job | None]", idle: threading.Semaphore) -> None:
         while (job := jobs.get()) is not None:
-            set_result = _run_job(*job)
+            future, call, submitted_at = job
+            thread_waits.send(self.name, time.perf_counter() - submitted_at)
+            set_result = _run_job(future, call)
             idle.release()  # before the result is set, so that the caller's next call can already use this thread
             set_result()
-            del job, set_result  # an idle thread must not keep arguments and results alive
+            del job, future, call, set_result  # an idle thread must not keep arguments and results alive
         self._on_thread_exit()
 
 

@@ -36,7 +36,7 @@ async def run_in_read_transaction(function: Callable[P, T], /, *args: P.args, **
 
     The threads are separate from those of `run_in_transaction`, so slow reads do not delay writes.
     """
-    return await _read_threads.run(_call_in_read_transaction, function, *args, **kwargs)
+    return await _read_threads.run(call_in_read_transaction, function, *args, **kwargs)
 
 
 async def run_lookup(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,10 +44,11 @@ async def run_lookup(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwa
 
     For reads of few rows by an index that many requests depend on, such as the check of a credential.
     """
-    return await _lookup_threads.run(_call_in_read_transaction, function, *args, **kwargs)
+    return await _lookup_threads.run(call_in_read_transaction, function, *args, **kwargs)
 
 
-def _call_in_read_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+def call_in_read_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a function as one read-only transaction on the calling thread. For threads outside the pools."""
     with managed_connections():
         connection = connections[DEFAULT_DB_ALIAS]
         with watched(connection):

@@ -15,6 +15,7 @@ from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transacti
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from ..background.thread_pool import ThreadPool
+from ..notifications.local import LocalSignal
 from .outage_log import UNAVAILABLE_ERRORS, record_success
 from .watchdog import watched
 from .write_lock import write_lock
@@ -30,6 +31,8 @@ MAX_THREAD_WAIT_SECONDS = 10.0  # a call that waits for a thread for longer fail
 CLOSE_TIMEOUT_SECONDS = 5.0
 PING_AFTER_IDLE_SECONDS = 1.0  # a connection idle for longer is pinged before a transaction uses it
 
+
+commits = LocalSignal[[float]]()  # the seconds that a commit took, with its callbacks; sent on the transaction's thread
 
 _pools: list[ThreadPool] = []
 _last_use = threading.local()
@@ -76,8 +79,12 @@ async def run_in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.
 def call_in_transaction(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function as one transaction on the calling thread. For management commands, and for threads outside the pool."""
     # Watched from the beginning, because opening a connection sends a statement that Django's wrappers do not see.
-    with acquire_write_lock(), watched(connections[DEFAULT_DB_ALIAS]), managed_connections(), transaction.atomic(durable=True):
-        return function(*args, **kwargs)
+    with acquire_write_lock(), watched(connections[DEFAULT_DB_ALIAS]), managed_connections():
+        with transaction.atomic(durable=True):
+            result = function(*args, **kwargs)
+            ended_at = time.perf_counter()
+        commits.send(time.perf_counter() - ended_at)
+        return result
 
 
 def ping_database() -> None:

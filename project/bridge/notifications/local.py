@@ -40,3 +40,5 @@ class LocalSignal(Generic[P]):
 # Sent in the server's event loop when the drain begins. Streams and WebSockets subscribe to it, because they would not end by
 # themselves. The drain waits for their end, and the lifespan ends after the drain.
 server_stopping = LocalSignal[[]]()
+
+connection_counts = LocalSignal[[int]]()  # the number of open connections, sent by the server whenever the number changes

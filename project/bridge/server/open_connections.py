@@ -11,6 +11,7 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
 from ..middleware.proxy_headers import Network, is_trusted_proxy
+from ..notifications.local import connection_counts
 from .connection_limits import ConnectionLimits
 from .open_files import LogThrottle
 
@@ -47,6 +48,7 @@ class OpenConnections:
         """Add an idle connection, and close idle connections above a limit. Return False if the address has too many."""
         network = self._network_of(transport)
         self._networks[transport] = network
+        connection_counts.send(len(self._networks))
         if network is not None:
             self._per_network[network] += 1
             if self._per_network[network] > self._max_per_network and not self._close_first(self._idle_of[network]):
@@ -71,6 +73,7 @@ class OpenConnections:
         """Remove a closed connection. It may have been removed already."""
         self.set_idle(transport, is_idle=False)
         network = self._networks.pop(transport, None)
+        connection_counts.send(len(self._networks))
         if network is not None:
             self._per_network[network] -= 1
             if not self._per_network[network]:

@@ -68,6 +68,14 @@ class ServerVariables(BaseSettings):
         None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."
     )
 
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics port.")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port where this command serves the metrics of its processes at /metrics, without a credential.",
+    )
+
     @field_validator(
         "allowed_hosts", "csrf_trusted_origins", "cors_origins", "trusted_proxies", "health_allowed_networks", mode="before"
     )

@@ -14,6 +14,8 @@ from project.bridge.server.access_log import log_access
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
 from project.config.database_schema import check_database_at_startup
+from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
+from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Command(BaseCommand):
         daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits(), access_logger=access_logger)
         address = _address(daphne.parser.parse_args([*arguments, APPLICATION]))
         check_database_at_startup(self.stderr.write)
+        serve_metrics(QueueCollector(read_queue_stats_in_thread))
         if address is not None:
             host, port = address
             arguments += ["-b", host, "-p", str(port)]

@@ -6,6 +6,7 @@ reply to each command before it sends the next command. That takes four round tr
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,6 +43,7 @@ class SmtpConnection(asyncio.Protocol):
         self, transport: asyncio.Transport, *, timeout: float, data_done_timeout: float, pipelining: bool, size: bool
     ) -> None:
         self.content_started = False  # for the current email: if True, the relay may have accepted it
+        self.reply_seconds: float | None = None  # how long the relay took to reply to the current email's content
         self._transport = transport
         self._timeout = timeout
         self._data_done_timeout = data_done_timeout
@@ -73,7 +75,7 @@ class SmtpConnection(asyncio.Protocol):
         Raises `MessageRejected`, or an error of aiosmtplib: SMTPSenderRefused; SMTPRecipientsRefused if all recipients are
         rejected; SMTPResponseException for a 421; SMTPServerDisconnected; or SMTPReadTimeoutError.
         """
-        self._transcript, self.content_started = [], False
+        self._transcript, self.content_started, self.reply_seconds = [], False, None
         size = f" SIZE={len(content)}" if self._size else ""
         envelope = [f"MAIL FROM:<{sender}>{size}", *(f"RCPT TO:<{address}>" for address in recipients), "DATA"]
         if unsafe := [command for command in envelope if not _SAFE_COMMAND.fullmatch(command)]:
@@ -83,7 +85,9 @@ class SmtpConnection(asyncio.Protocol):
         self.content_started = True
         self._transcript.append(f"C: ({len(content)} bytes)")
         await self._write(_dot_stuff(content))
+        written_at = time.perf_counter()
         reply = await self._read_reply(self._data_done_timeout)
+        self.reply_seconds = time.perf_counter() - written_at
         if not 200 <= reply[0] < 300:  # the first digit is decisive (RFC 5321 section 4.2.1)
             raise MessageRejected(*reply, rejected)
         return rejected, reply

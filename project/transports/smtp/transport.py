@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+import time
 from functools import partial
 from typing import cast
 from uuid import UUID
@@ -12,6 +13,7 @@ from project.config.email_url import Relay
 from project.config.relay_options import TokenSource
 from project.emails.mime.headers import addr_spec
 from project.emails.models import Email
+from project.metrics.smtp import connect_failures_total, connect_seconds, reply_seconds
 from project.transports.base import failed_result
 from project.transports.result import SendResult
 from project.transports.smtp.access_token import read_access_token
@@ -83,6 +85,7 @@ class SmtpRelayConnection:
         try:
             smtp = await self._connected()
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            connect_failures_total.labels(self._relay.name).inc()
             return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
         try:
             rejected, reply = await smtp.send(addr_spec(email.sender), email.pending_recipients, bytes(email.raw_message.content))
@@ -92,13 +95,18 @@ class SmtpRelayConnection:
             if not isinstance(error, Exception):
                 raise
             return failed_result(error, classify_error(error), smtp_transcript=smtp.transcript)
+        finally:
+            if smtp.reply_seconds is not None:
+                reply_seconds.labels(self._relay.name).observe(smtp.reply_seconds)
         return SendResult(reply=Reply(*reply), rejections=rejections_from(rejected), smtp_transcript=smtp.transcript)
 
     async def _connected(self) -> SmtpConnection:
         if self._smtp is None or not self.is_open:
             self._smtp, self.is_connecting = None, True
+            started_at = time.perf_counter()
             try:
                 self._smtp = await _connect(self._relay, self._tls)
+                connect_seconds.labels(self._relay.name).observe(time.perf_counter() - started_at)
             finally:
                 self.is_connecting = False
         return self._smtp

@@ -4,15 +4,18 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import OperationalError
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from pytest_django import Settings
 from starlette.testclient import TestClient
 
+from fastapi_app.health import metrics
 from project.accounts.models import User
 from project.api_keys.keys import create_key
 from project.delivery.claim import claim_emails
+from project.delivery.heartbeat import beat
 from project.delivery.models import RelayOutage
 from project.delivery.record_results import Attempt, record_results
 from project.emails.mime.builder import Draft
@@ -150,3 +153,68 @@ def test_the_queue_age_counts_from_when_the_email_was_due(client: TestClient, va
 @pytest.mark.parametrize("name", ["process_resident_memory_bytes", "process_open_fds", "python_gc_collections_total"])
 def test_metrics_report_the_process(client: TestClient, name: str) -> None:
     assert name in {key[0] for key in read(client)}
+
+
+def test_metrics_report_the_email_that_is_being_sent_for_the_longest_time(client: TestClient) -> None:
+    for seconds in (90, 30):
+        submit_plain_text_email(address="ada@example.com", text="Hi")
+        claim_emails(WORKER, limit=1, now=timezone.now() - timedelta(seconds=seconds))
+
+    assert 90 <= read(client)["mailrail_sending_age_seconds",] < 120
+
+
+@pytest.mark.parametrize(("seconds", "workers"), [(0, 1), (20, 1), (60, 0)])
+def test_metrics_count_workers_with_a_recent_heartbeat(client: TestClient, seconds: int, workers: int) -> None:
+    beat(WORKER, interval_seconds=5, now=timezone.now() - timedelta(seconds=seconds))
+
+    assert read(client)["mailrail_delivery_workers",] == workers
+
+
+def test_metrics_are_returned_without_the_database(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OperationalError("no connection")
+
+    monkeypatch.setattr(metrics, "read_queue_stats", fail)
+
+    shown = read(client)
+
+    assert shown["mailrail_database_up",] == 0
+    assert ("process_open_fds",) in shown
+    assert ("mailrail_emails", "queued") not in shown
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (BLOCKED, "rejected"),
+        (SendResult("550 5.1.1 No such user", FailureKind.PERMANENT, Reply(550, "5.1.1 No such user")), "bad_address"),
+        (SendResult("ValueError: broken", FailureKind.PERMANENT), "no_reply"),
+        (SendResult("451 4.7.1 Later", FailureKind.TEMPORARY, Reply(451, "4.7.1 Later")), "deferred"),
+    ],
+)
+def test_metrics_count_final_failures_by_a_class_of_reasons(result: SendResult, reason: str, settings: Settings) -> None:
+    from project.asgi import application
+
+    settings.RETRY_DELAYS = []
+    client = TestClient(application)
+    before = read(client)
+
+    attempt(result)
+
+    after = read(client)
+    increase = {key: after[key] - before.get(key, 0) for key in after}
+    assert increase["mailrail_emails_failed_total", reason] == increase["mailrail_emails_accepted_total",] == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_email_that_is_too_old_counts_as_expired(settings: Settings) -> None:
+    from project.asgi import application
+
+    submit_plain_text_email(address="ada@example.com", text="Hi")
+    client = TestClient(application)
+    before = read(client).get(("mailrail_emails_failed_total", "expired"), 0)
+
+    claim_emails(WORKER, limit=1, now=timezone.now() + settings.MAX_EMAIL_AGE)
+
+    assert read(client)["mailrail_emails_failed_total", "expired"] == before + 1

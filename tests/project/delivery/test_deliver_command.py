@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -9,10 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import StartServer
-from tests.processes import BASE_ENV, ROOT, Server, wait_for
+from tests.processes import BASE_ENV, ROOT, Server, free_port, wait_for
 from tests.smtp import smtp_sink
 
 SUBMIT = """
@@ -120,3 +122,24 @@ def test_a_server_with_an_external_worker_accepts_emails_but_is_unready_until_on
     assert (health.status_code, health.json()["checks"]["delivery"]) == (503, "no delivery worker is running")
     assert (statuses(data), drained.stderr.count("Email sent successfully")) == (["sent"], 1)
     assert "Email sent successfully" not in server.log
+
+
+def test_serves_its_own_metrics(data: Path, start_deliver: Callable[..., Server]) -> None:
+    queue_emails(data, 1)
+    port = free_port()
+    process = start_deliver(METRICS_PORT=str(port))
+    process.wait_for_log("Email sent successfully")
+
+    lines = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text.splitlines()
+
+    assert 'mailrail_events_total{type="email.sent"} 1.0' in lines
+    assert "mailrail_delivery_workers 1.0" in lines
+
+
+def test_a_metrics_port_in_use_stops_the_start(data: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        result = manage(data, "deliver", "--drain", METRICS_PORT=str(port))
+
+    assert result.returncode == 1
+    assert f"METRICS_PORT: cannot listen on 127.0.0.1, port {port}: Address already in use" in result.stderr

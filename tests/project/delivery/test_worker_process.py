@@ -62,17 +62,18 @@ async def test_merges_the_counts_of_an_interval_without_loss(monkeypatch: pytest
     server_end, child_end = socket.socketpair()
     server, child = await ControlPipe.open(server_end), await ControlPipe.open(child_end)
     async with report_metrics(child):
-        events_counted.send(EventCounts({"email.sending": 1}, [], []))
+        events_counted.send(EventCounts({"email.sending": 1}, [], [], {}))
         first = await anext(server.lines())
         for seconds in (0.5, 1.5):
-            events_counted.send(EventCounts({"email.sent": 2, "email.bounced": 1}, [("bounced", 550)], [seconds]))
+            types, reasons = {"email.sent": 2, "email.bounced": 1}, {"bad_address": 1}
+            events_counted.send(EventCounts(types, [("bounced", 550)], [seconds], reasons))
     child.finish()
 
     last = [line async for line in server.lines()]
 
-    assert json.loads(first) == [{"email.sending": 1}, [], []]
+    assert json.loads(first) == [{"email.sending": 1}, [], [], {}]
     assert [json.loads(line) for line in last] == [
-        [{"email.sent": 4, "email.bounced": 2}, [["bounced", 550], ["bounced", 550]], [0.5, 1.5]]
+        [{"email.sent": 4, "email.bounced": 2}, [["bounced", 550], ["bounced", 550]], [0.5, 1.5], {"bad_address": 2}]
     ]
     server.close()
     child.close()

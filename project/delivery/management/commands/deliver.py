@@ -15,9 +15,11 @@ from project.bridge.notifications.cross_process import publish_on
 from project.config.database_schema import check_database_at_startup
 from project.delivery.event_loop import loop_factory
 from project.delivery.lease import LEASE, LeaseTiming
+from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
 from project.events.log import EVENTS_TOPIC, events_committed
+from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
 UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without REDIS_URL, other processes cannot wake this process
@@ -40,6 +42,7 @@ class Command(BaseCommand):
         """Run the worker, on uvloop if it is installed."""
         if not options["subprocess"]:  # the server has already checked the database, and waits for this process to start
             check_database_at_startup(self.stderr.write, must_connect=options["drain"])
+        serve_metrics(QueueCollector(read_queue_stats_in_thread))
         deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
         worker = DeliveryWorker(
             settings.ENV.ensure_data_dir() / "workers",
