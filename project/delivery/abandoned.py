@@ -18,6 +18,7 @@ from project.emails.failure_reason import failure_reason
 from project.emails.models import Email
 from project.emails.status import Status
 from project.events.log import append_events, build_event
+from project.events.models import NewEvent
 
 MAX_REQUEUED = 500  # emails in one transaction; the next sweep continues
 # How long an outage row is kept after its next probe was due. By then, a live worker has probed the relay again,
@@ -76,10 +77,12 @@ def requeue_abandoned(verdict: Verdict, *, now: datetime, sending: Mapping[str, 
     emails = list(found.only(*REQUEUED_FIELDS)[:MAX_REQUEUED])
     blamed = [email for email in emails if email.id in sending.get(email.claimed_by, [email.id])]
     blamed_ids = {email.id for email in blamed}
-    _requeue([email for email in emails if email.id not in blamed_ids])
+    innocent = [email for email in emails if email.id not in blamed_ids]
+    _requeue(innocent)
+    events = [build_event(email, now=now) for email in innocent]
     for crashes, group in groupby(sorted(blamed, key=_crashes), key=_crashes):
-        _record_crash(list(group), crashes + 1, now)
-    append_events([build_event(email, now=now) for email in emails])
+        events += _record_crash(list(group), crashes + 1, now)
+    append_events(events)
     if len(emails) < MAX_REQUEUED:
         remove_heartbeats(verdict.ended)
     RelayOutage.objects.filter(Q(worker__in=verdict.ended) | Q(next_probe_at__lt=now - OUTAGE_RETENTION)).delete()
@@ -95,19 +98,23 @@ def _requeue(emails: Collection[Email]) -> None:
     _update(emails, Status.QUEUED)
 
 
-def _record_crash(emails: Collection[Email], crashes: int, now: datetime) -> None:
-    """Delay emails after a crash, or let them fail after too many."""
+def _record_crash(emails: Collection[Email], crashes: int, now: datetime) -> list[NewEvent]:
+    """Delay emails after a crash, or let them fail after too many. Return the events to append."""
     next_attempt_at = next_attempt_after_crash(crashes, now=now)
     if next_attempt_at is not None:
         _update(emails, Status.DELAYED, crashes=crashes, next_attempt_at=next_attempt_at, **_failure(CRASH_ERROR))
-        return
+        return [build_event(email, now=now) for email in emails]
+    pending = {email.id: email.pending_recipients for email in emails}
     _update(emails, Status.FAILED, crashes=crashes, **_failure(TOO_MANY_CRASHES_ERROR))
     for email in emails:
-        if email.recipient_results:  # other recipients got the email in an earlier attempt
-            email.recipient_results |= dict.fromkeys(email.pending_recipients, recipient_result(Status.FAILED))
+        if email.recipient_results:  # some recipients got the email, or were rejected, in an earlier attempt
+            email.recipient_results |= dict.fromkeys(pending[email.id], recipient_result(Status.FAILED, at=now))
             email.status = overall_status(email.recipient_results)
-            email.sent_at = now if email.status == Status.SENT else None
-            email.save(update_fields=["recipient_results", "status", "sent_at"])
+            email.save(update_fields=["recipient_results", "status"])
+    return [
+        build_event(email, now=now, result=Status.FAILED, recipients=pending[email.id], response=TOO_MANY_CRASHES_ERROR)
+        for email in emails
+    ]
 
 
 def _failure(error: str) -> dict[str, str]:

@@ -114,14 +114,20 @@ def test_an_email_fails_alone_after_too_many_crashes(claim: Claim) -> None:
 @pytest.mark.usefixtures("shared_test_connection")
 def test_too_many_crashes_fail_only_the_recipients_that_have_no_result() -> None:
     queue(new_email("ada@example.com", "bob@example.com"))
-    Email.objects.update(recipient_results={"ada@example.com": recipient_result(Status.SENT)}, crashes=MAX_CRASHES - 1)
+    accepted_at = NOW - timedelta(hours=1)
+    results = {"ada@example.com": recipient_result(Status.SENT)}
+    Email.objects.update(recipient_results=results, sent_at=accepted_at, crashes=MAX_CRASHES - 1)
     claim_emails("dead", limit=1, now=NOW)
 
     requeue_abandoned(DEAD, now=NOW)
 
-    email = Email.objects.get()
-    assert (email.status, email.sent_at) == (Status.SENT, NOW)
+    email, event = Email.objects.get(), Event.objects.order_by("id").last()
+    assert event is not None
+    assert (email.status, email.sent_at) == (Status.SENT, accepted_at)
     assert [each["status"] for each in email.recipient_statuses] == [Status.SENT, Status.FAILED]
+    assert email.recipient_results["bob@example.com"]["finished_at"] == NOW.isoformat()
+    assert (event.type, event.data["recipients"], event.data["status"]) == ("email.failed", ["bob@example.com"], "sent")
+    assert event.data["response"] == TOO_MANY_CRASHES_ERROR
 
 
 def test_a_completed_attempt_resets_the_crashes(claim: Claim) -> None:
