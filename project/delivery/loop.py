@@ -55,9 +55,10 @@ class DeliveryLoop:
         self._has_backlog = False  # the last poll claimed as many emails as it could
         self.results = 0  # how many emails have a result so far
         self._may_have_more = False  # the last poll claimed emails, so there may be more
+        self._is_unfinished = False  # the last poll ended early, so that other work gets its turn; the next one follows at once
         self._claimed_at = -math.inf
-        self._progressed_at = time.monotonic()  # when the last poll ended, or the last step of a long poll
-        self._queue_sweep = QueueSweep(self._note_progress)
+        self._progressed_at = time.monotonic()  # when the last poll ended
+        self._queue_sweep = QueueSweep()
 
     @property
     def is_running(self) -> bool:
@@ -76,9 +77,6 @@ class DeliveryLoop:
     def _is_progressing(self) -> bool:
         is_polling = self._task is None or self._task.done() or time.monotonic() < self._progressed_at + STALLED_AFTER_SECONDS
         return is_polling and not self._pool.is_stuck
-
-    def _note_progress(self) -> None:
-        self._progressed_at = time.monotonic()
 
     def start(self) -> None:
         """Start to poll for due emails. Polling ends with `finish`."""
@@ -101,14 +99,14 @@ class DeliveryLoop:
         deadline = time.monotonic() + seconds
         while not self._is_finishing:
             self._wake_up.clear()
-            await self._keeper.sweep()
-            await self._queue_sweep.run_if_due()
-            await self._claim()
+            await self._sweep_and_claim()
             if self._has_backlog:
                 on_backlog()
             remaining = deadline - time.monotonic()
             if self._breaker.failures or remaining <= 0:
                 return
+            if self._is_unfinished:
+                continue
             if self._pool.in_flight:
                 await _wait(self._wake_up, min(remaining, RECHECK_IN_FLIGHT_SECONDS))
             elif self._keeper.is_observing:  # emails whose worker may have stopped
@@ -160,25 +158,27 @@ class DeliveryLoop:
 
     async def _poll(self) -> None:
         try:
-            await self._keeper.sweep()
-            await self._queue_sweep.run_if_due()
-            await self._claim()
+            await self._sweep_and_claim()
         except Exception:
-            self._may_have_more = False
+            self._may_have_more = self._is_unfinished = False
             logger.exception("The delivery worker could not poll the queue; trying again in %g s", self._poll_interval)
-        self._note_progress()
+        self._progressed_at = time.monotonic()
 
-    async def _claim(self) -> None:
-        """Claim as many emails as there is room for, and start sending them."""
+    async def _sweep_and_claim(self) -> None:
+        """Take a limited part of each kind of work: emails of other workers, emails to fail or repair, and emails to send."""
+        await self._keeper.sweep()
+        await self._queue_sweep.run_if_due()
+        has_more = await self._claim()
+        self._is_unfinished = has_more or self._queue_sweep.is_unfinished
+
+    async def _claim(self) -> bool:
+        """Claim and submit as many emails as fit. Return whether all were suppressed or too old, but more are due."""
         if not self._budget.has_room:
-            return
+            return False
         if self._breaker.next_probe_at is not None:
             self._breaker.probe_by(await run_in_transaction(requested_probe, self._name))
-        in_flight = self._pool.in_flight
-        limit = self._breaker.capacity(self._budget.room, in_flight=in_flight, now=timezone.now())
+        limit = self._breaker.capacity(self._budget.room, in_flight=self._pool.in_flight, now=timezone.now())
         emails, has_more = await run_in_transaction(self._claim_now, limit) if limit else ([], False)
-        while has_more and not emails:  # suppressed emails; other transactions can run between two rounds
-            emails, has_more = await run_in_transaction(self._claim_now, limit)
         self._keeper.claimed([email.id for email in emails])
         self._pool.submit(emails)
         if not self._breaker.capacity(1, in_flight=0, now=timezone.now()):
@@ -188,6 +188,7 @@ class DeliveryLoop:
         self._has_backlog = bool(emails) and len(emails) == limit
         if self._has_backlog:
             self._budget.adapt(seconds=self._claimed_at - previous)
+        return has_more and not emails
 
     def _claim_now(self, limit: int) -> tuple[list[Email], bool]:
         """Claim emails. Return them, and whether more emails may be due.
@@ -201,6 +202,8 @@ class DeliveryLoop:
 
     async def _seconds_until_next_poll(self) -> float:
         """Return the seconds until the next email or probe is due, but at most the poll interval."""
+        if self._is_unfinished:
+            return 0.0
         due = self._breaker.next_probe_at
         if due is not None and due <= timezone.now():
             due = None  # the pause is over; only emails can be waited for

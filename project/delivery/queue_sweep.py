@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 
 from django.utils import timezone
@@ -11,25 +12,35 @@ from project.delivery.expiry import expire_emails, repair_due_times
 from project.emails.search_rows import complete_search_rows
 
 QUEUE_SWEEP_INTERVAL_SECONDS = 60.0
-MAX_SWEEP_ROUNDS = 1000  # transactions of one sweep; each changes a limited number of emails
+MAX_SWEEP_ROUNDS = 1000  # transactions of one step in one sweep; each changes a limited number of emails
+STEPS: tuple[Callable[..., int], ...] = (expire_emails, repair_due_times, complete_search_rows)
 
 
 class QueueSweep:
-    """Sweeps the queue for one delivery loop."""
+    """Sweeps the queue for one delivery loop. A sweep may take minutes, so the loop claims emails between its transactions."""
 
-    def __init__(self, on_progress: Callable[[], None]) -> None:
-        """Create a sweep that is due. `on_progress` is called after each transaction, because a sweep may take minutes."""
-        self._on_progress = on_progress
+    def __init__(self) -> None:
+        """Create a sweep that is due."""
+        self._steps: deque[Callable[..., int]] = deque()
+        self._rounds = 0  # of the current step
         self._swept_at = -math.inf
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Return whether a sweep has begun and not ended, so that `run_if_due` has more to do."""
+        return bool(self._steps)
+
     async def run_if_due(self) -> None:
-        """Sweep if the last sweep is long enough ago."""
-        if time.monotonic() < self._swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
-            return
-        for sweep in (expire_emails, repair_due_times, complete_search_rows):
-            for _ in range(MAX_SWEEP_ROUNDS):
-                changed = await run_in_transaction(sweep, now=timezone.now())
-                self._on_progress()
-                if not changed:
-                    break
+        """Begin a sweep if the last one is long enough ago, or continue it. Returns after a transaction that changed emails."""
+        if not self._steps:
+            if time.monotonic() < self._swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
+                return
+            self._steps.extend(STEPS)
+        while self._steps:
+            changed = await run_in_transaction(self._steps[0], now=timezone.now())
+            self._rounds += 1
+            if changed and self._rounds < MAX_SWEEP_ROUNDS:
+                return
+            self._steps.popleft()
+            self._rounds = 0
         self._swept_at = time.monotonic()

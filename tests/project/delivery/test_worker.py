@@ -187,6 +187,24 @@ async def test_slow_recipients_do_not_hold_all_connections(worker: DeliveryWorke
     assert while_slow == 20
 
 
+async def test_sends_the_emails_of_one_caller_while_many_old_emails_of_another_fail(
+    worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def queue_emails_of_two_callers() -> None:
+        queue(*[new_email("ada@example.com") for _ in range(400)])
+        Email.objects.update(owner="key:1", created_at=timezone.now() - timedelta(days=40_000))
+        submit_plain_text_email(address="ada@example.com", text="New")
+
+    monkeypatch.setattr("project.delivery.expiry.BATCH_SIZE", 1)
+    await run_in_transaction(queue_emails_of_two_callers)
+
+    await worker.wake_or_deliver()
+
+    types = await run_in_transaction(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
+    assert (types.count("email.failed"), types.count("email.sent")) == (400, 1)
+    assert "email.failed" in types[types.index("email.sent") :]
+
+
 async def test_is_healthy_while_it_runs(worker: DeliveryWorker) -> None:
     before = worker.is_healthy
     async with worker.running(grace=GRACE):
