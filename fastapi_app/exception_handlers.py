@@ -25,7 +25,7 @@ from project.auth.principal import InsufficientScope, NotAuthenticated, SenderNo
 from project.auth.scopes import InvalidScope
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.bridge.sessions import CsrfFailed
-from project.emails.actions import EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable, NotOwner
+from project.emails.actions import EmailBodyDeleted, EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable, NotOwner
 from project.emails.idempotency import IdempotencyKeyReused
 from project.emails.resend import EmailNotResendable
 from project.emails.selectors import EmailNotFound
@@ -49,6 +49,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     EmailNotFound: 404,
     SuppressionNotFound: 404,
     TemplateNotFound: 404,
+    EmailBodyDeleted: 409,
     EmailNotCancelable: 409,
     EmailNotReschedulable: 409,
     EmailNotResendable: 409,

@@ -123,6 +123,11 @@ EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAY = ENV.relay
 RETRY_DELAYS = ENV.retry_delays
 MAX_EMAIL_AGE = ENV.max_email_age
+# Finished emails, messages in the mailbox and audit entries are deleted after these periods: project.retention
+KEEP_BODIES = ENV.keep_bodies
+KEEP_EMAILS = ENV.keep_emails
+KEEP_MAILBOX = ENV.keep_mailbox
+AUDIT_RETENTION_DAYS = ENV.audit_retention_days
 ALLOWED_RELAY_HEADERS = ENV.allowed_relay_headers
 ALLOW_INTERNAL_DOMAINS = ENV.allow_internal_domains
 ALLOW_QUOTED_LOCAL_PARTS = ENV.allow_quoted_local_parts
@@ -157,7 +162,6 @@ LOGIN_MAX_FAILURES_PER_USER = ENV.login_max_failures_per_user
 LOGIN_MAX_FAILURES_PER_ADDRESS = ENV.login_max_failures_per_address
 LOGIN_LOCKOUT = timedelta(seconds=ENV.login_lockout_seconds)
 
-AUDIT_RETENTION_DAYS = ENV.audit_retention_days
 REQUIRE_2FA = ENV.require_2fa
 OTP_TOTP_ISSUER = "Mailrail"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True

@@ -71,10 +71,3 @@ def forgive_attempt(limits: Sequence[AttemptLimit]) -> None:
 def reset_failures(limit: AttemptLimit) -> None:
     """Forget all failed attempts that were counted against the limit."""
     LoginCounter.objects.filter(key=limit.key).update(failures=0)
-
-
-def delete_expired_counters(*, now: datetime, batch_size: int) -> bool:
-    """Delete one batch of expired counters. Return whether more may be left."""
-    expired = LoginCounter.objects.filter(expires_at__lt=now - timedelta(days=1)).order_by("expires_at")
-    deleted, _ = LoginCounter.objects.filter(pk__in=list(expired.values_list("pk", flat=True)[:batch_size])).delete()
-    return deleted == batch_size

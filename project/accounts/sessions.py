@@ -3,7 +3,7 @@
 import logging
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY
@@ -119,13 +119,6 @@ def end_all_sessions(user: User) -> None:
     Session.objects.filter(session_key__in=keys).delete()
     UserSession.objects.filter(user=user).delete()
     sessions_ended.send(sender=UserSession, user=user)
-
-
-def delete_ended_sessions(*, now: datetime, batch_size: int) -> bool:
-    """Delete one batch of rows that were not used for a month. Return whether more may be left."""
-    unused = UserSession.objects.filter(last_seen_at__lt=now - timedelta(days=30)).order_by("last_seen_at")
-    deleted, _ = UserSession.objects.filter(pk__in=list(unused.values_list("pk", flat=True)[:batch_size])).delete()
-    return deleted == batch_size
 
 
 @receiver(user_logged_in)

@@ -15,11 +15,14 @@ from project.config.variables.accounts import AccountVariables
 from project.config.variables.content import ContentVariables
 from project.config.variables.delivery import DeliveryVariables
 from project.config.variables.limits import LimitVariables
+from project.config.variables.retention import RetentionVariables
 from project.config.variables.server import ServerVariables
 from project.config.variables.storage import StorageVariables
 
 
-class Environment(AccountVariables, LimitVariables, ContentVariables, DeliveryVariables, StorageVariables, ServerVariables):
+class Environment(
+    RetentionVariables, AccountVariables, LimitVariables, ContentVariables, DeliveryVariables, StorageVariables, ServerVariables
+):
     """All environment variables that Mailrail reads. Their names are in upper case: `HOST`, `PORT`, …"""
 
     model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", hide_input_in_errors=True)

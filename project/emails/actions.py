@@ -43,6 +43,12 @@ class EmailNotReschedulable(DomainError):
     code = "email_not_reschedulable"
 
 
+class EmailBodyDeleted(DomainError):
+    """The message of the email was deleted after its retention period (`KEEP_BODIES`), so the email cannot be sent."""
+
+    code = "email_body_deleted"
+
+
 PARTICIPLES: dict[type[DomainError], str] = {
     EmailNotCancelable: "canceled",
     EmailNotRetryable: "retried",
@@ -74,10 +80,11 @@ def cancel_emails(emails: Sequence[Email], *, principal: Principal, now: datetim
 
 
 def retry_email(email_id: UUID, *, principal: Principal, now: datetime) -> Email:
-    """Queue a failed or delayed email now and reset its attempts. Raises `EmailNotFound`, `NotOwner`, `EmailNotRetryable`.
+    """Queue a failed or delayed email now and reset its attempts.
 
     An email that was sent to only some of its recipients is queued for the recipients for which it failed. A delayed email keeps
-    the final results of its recipients, because the relay may already have accepted it for some of them.
+    the final results of its recipients, because the relay may already have accepted it for some of them. Raises `EmailNotFound`,
+    `NotOwner`, `EmailNotRetryable`, `EmailBodyDeleted`.
     """
     if kept := _results_without_failures(email_id, principal):
         retried = QUEUED | {"recipient_results": Value(kept, JSONField()), "retried_at": now}
@@ -122,6 +129,12 @@ def require_change_permission(email_id: UUID, *, principal: Principal) -> Email:
     return email
 
 
+def require_body(email: Email) -> None:
+    """Raise `EmailBodyDeleted` if the message of the email was deleted."""
+    if not RawMessage.objects.filter(email=email).exists():
+        raise EmailBodyDeleted("The message of this email was deleted after its retention period.")
+
+
 def _change_all(emails: Sequence[Email], principal: Principal, now: datetime, **changes: Any) -> None:
     """Apply `changes` to emails that the caller's transaction has locked."""
     changed = changeable_by(principal).filter(id__in=[email.id for email in emails])
@@ -137,6 +150,8 @@ def _change(
     email = require_change_permission(email_id, principal=principal)
     if not changed:
         raise rejection(f"This email cannot be {PARTICIPLES[rejection]} because its status is {email.status}.")
+    if changes.get("status") == Status.QUEUED:
+        require_body(email)
     if "status" in changes:
         record_status_events([email], now=now)
     return email

@@ -7,7 +7,7 @@ from uuid import UUID
 from uuid_utils.compat import uuid7
 
 from project.auth.principal import Principal
-from project.emails.actions import require_change_permission
+from project.emails.actions import require_body, require_change_permission
 from project.emails.idempotency import Idempotency, find_earlier_response
 from project.emails.mime.builder import with_date, with_message_id
 from project.emails.mime.headers import addr_spec
@@ -30,13 +30,15 @@ def resend_email(
     """Queue a copy of an email with a final status, as a new email of the principal. Return the new email's result.
 
     The principal's rules for From addresses and its quota apply. Suppressed recipients are checked again when the copy is sent.
-    Raises `EmailNotFound`, `NotOwner`, `EmailNotResendable`, `SenderNotAllowed`, `QuotaExceeded`, `IdempotencyKeyReused`.
+    Raises `EmailNotFound`, `NotOwner`, `EmailNotResendable`, `EmailBodyDeleted`, `SenderNotAllowed`, `QuotaExceeded`,
+    `IdempotencyKeyReused`.
     """
     original = require_change_permission(email_id, principal=principal)
     if idempotency is not None and (earlier := find_earlier_response(principal.owner_id, idempotency, now=now)):
         return earlier[0]
     if original.status not in FINAL:
         raise EmailNotResendable(f"This email cannot be sent again because its status is {original.status}.")
+    require_body(original)
     principal.require_sender(addr_spec(original.sender))
     (result,) = submit_batch([copy_email(original, principal=principal, now=now)], idempotency=idempotency)
     return result

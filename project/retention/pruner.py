@@ -1,23 +1,19 @@
-"""Deletes data past its retention period: the audit trail (`AUDIT_RETENTION_DAYS`), failed logins, sessions."""
+"""Deletes data past its retention period once an hour, or with `manage.py prune`."""
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 
-from project.accounts.login_counters import delete_expired_counters
-from project.accounts.sessions import delete_ended_sessions
-from project.audit.models import AuditEvent
 from project.bridge.database.transactions import run_in_transaction
+from project.retention.expired_data import KINDS, ExpiredData
 
 logger = logging.getLogger(__name__)
 
 PRUNE_INTERVAL_SECONDS = 3600.0
-BATCH_SIZE = 1000  # rows deleted in one transaction
 
 
 class RetentionPruner:
@@ -38,24 +34,26 @@ class RetentionPruner:
             try:
                 await prune()
             except Exception:
-                logger.exception("Old audit entries could not be deleted; trying again in %g s", PRUNE_INTERVAL_SECONDS)
+                logger.exception("Expired data could not be deleted; trying again in %g s", PRUNE_INTERVAL_SECONDS)
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
 
 
 async def prune() -> None:
     """Delete everything that is past its retention period, batch by batch."""
-    while await run_in_transaction(delete_expired_audit_events, now=timezone.now()):
-        pass
-    while await run_in_transaction(delete_expired_counters, now=timezone.now(), batch_size=BATCH_SIZE):
-        pass
-    while await run_in_transaction(delete_ended_sessions, now=timezone.now(), batch_size=BATCH_SIZE):
-        pass
+    for kind in KINDS:
+        deleted = 0
+        async for number in delete_expired(kind):
+            deleted += number
+        if deleted:
+            logger.info("Deleted %d %s that were past their retention period", deleted, kind.label)
 
 
-def delete_expired_audit_events(*, now: datetime) -> bool:
-    """Delete one batch of expired audit entries, the oldest first. Return whether more may be left."""
-    if not settings.AUDIT_RETENTION_DAYS:
-        return False
-    expired = AuditEvent.objects.filter(created_at__lt=now - timedelta(days=settings.AUDIT_RETENTION_DAYS)).order_by("created_at")
-    deleted, _ = AuditEvent.objects.filter(pk__in=list(expired.values_list("pk", flat=True)[:BATCH_SIZE])).delete()
-    return deleted == BATCH_SIZE
+async def delete_expired(kind: ExpiredData) -> AsyncIterator[int]:
+    """Delete the expired rows of one kind. Yield after each batch how many rows it deleted."""
+    after: Any = None
+    while True:
+        batch = await run_in_transaction(kind.delete_batch, now=timezone.now(), after=after)
+        yield batch.deleted
+        if batch.after is None:
+            return
+        after = batch.after

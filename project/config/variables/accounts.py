@@ -49,7 +49,6 @@ class AccountVariables(BaseSettings):
     )
     login_lockout_seconds: int = Field(300, gt=0, description="Duration of the lockout, in seconds.")
     require_2fa: bool = Field(False, description="Require two-factor login for all users who have a permission.")
-    audit_retention_days: int = Field(400, ge=0, le=36_500, description="Days to keep audit entries. 0 means forever.")
     admin_username: str = Field("admin", min_length=1, description="Username of the first administrator, created on first start.")
     admin_password: SecretStr | None = Field(
         None, min_length=1, description="Password of the first administrator. Generated and shown once if not set."

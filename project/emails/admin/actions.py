@@ -22,6 +22,7 @@ class Action:
     apply_to_all: Callable[..., object]  # to emails with an allowed status, locked by the caller's transaction
     batch_size: int  # emails that one transaction changes
     permissions: tuple[str, ...] = ("emails.change_email",)
+    needs_body: bool = True  # whether the email is sent, which needs its message
 
     def is_allowed(self, email: Email) -> bool:
         """Return whether the email's status allows the action. Failed recipients of a sent email can be retried too."""
@@ -30,7 +31,7 @@ class Action:
 
 ACTIONS = {
     "retry": Action("Retry now", "Queued again.", "retried", RETRYABLE, retry_email, retry_emails, 200),
-    "cancel": Action("Cancel", "Canceled.", "canceled", CANCELABLE, cancel_email, cancel_emails, 200),
+    "cancel": Action("Cancel", "Canceled.", "canceled", CANCELABLE, cancel_email, cancel_emails, 200, needs_body=False),
     "resend": Action(
         "Send again",
         "Sent again as a new email.",
@@ -46,5 +47,6 @@ ACTIONS = {
 
 def possible_actions(email: Email, permitted: Sequence[str]) -> list[dict[str, str]]:
     """Return the names and labels of those permitted actions that the email's status allows."""
-    names = [name for name in permitted if ACTIONS[name].is_allowed(email)]
+    has_body = hasattr(email, "raw_message")
+    names = [name for name in permitted if ACTIONS[name].is_allowed(email) and (has_body or not ACTIONS[name].needs_body)]
     return [{"name": name, "label": ACTIONS[name].label} for name in names]

@@ -26,12 +26,13 @@ from project.auth.session_principal import session_principal
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
 from project.emails.admin.actions import ACTIONS, Action
 from project.emails.admin.bulk_actions import bulk_action_started
-from project.emails.models import BulkAction, BulkState, Email
+from project.emails.models import BulkAction, BulkState, Email, RawMessage
 
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_SECONDS = 5.0  # finds bulk actions that another process started and did not finish
 ROUND_PAUSE_SECONDS = 0.02  # lets other writers in between two rounds
+BODY_DELETED = "The message was deleted after its retention period."
 MAX_ROUND_BYTES = 16 * 1024 * 1024  # of the messages in one round
 
 
@@ -112,7 +113,7 @@ def _next_ids(job: BulkAction, action: Action) -> list[UUID]:
     ids: list[UUID] = []
     total_bytes = 0
     for email_id, size in emails.values_list("pk", Length("raw_message__content"))[: action.batch_size]:
-        total_bytes += size
+        total_bytes += size or 0
         if ids and total_bytes > MAX_ROUND_BYTES:
             break
         ids.append(email_id)
@@ -131,13 +132,20 @@ def matching_emails(user: User, filters: str) -> QuerySet[Email]:
 
 def _process(job: BulkAction, action: Action, ids: Sequence[UUID], now: datetime) -> None:
     emails = list(Email.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
-    allowed = [email for email in emails if action.is_allowed(email)]
-    refused = Counter(email.status for email in emails if not action.is_allowed(email))
-    for status, number in refused.items():
-        reason = f"Cannot be {action.failure} because the status is {status}."
+    with_body = set(RawMessage.objects.filter(pk__in=ids).values_list("pk", flat=True)) if action.needs_body else set(ids)
+    refusals = {email.pk: reason for email in emails if (reason := _refusal(email, action, has_body=email.pk in with_body))}
+    allowed = [email for email in emails if email.pk not in refusals]
+    for reason, number in Counter(refusals.values()).items():
         job.skipped[reason] = job.skipped.get(reason, 0) + number
     job.changed, job.last = job.changed + len(allowed), ids[-1]
     job.save(update_fields=["changed", "skipped", "last"])
     LogEntry.objects.log_actions(job.user.pk, allowed, CHANGE, action.success)
     if allowed:
         action.apply_to_all(allowed, principal=session_principal(job.user), now=now)  # last, because it appends events
+
+
+def _refusal(email: Email, action: Action, *, has_body: bool) -> str:
+    """Return why the action cannot be applied to the email, or an empty string."""
+    if not action.is_allowed(email):
+        return f"Cannot be {action.failure} because the status is {email.status}."
+    return "" if has_body else BODY_DELETED

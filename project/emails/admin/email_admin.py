@@ -87,7 +87,7 @@ class EmailAdmin(EmailActionsAdmin):
 
     def raw_message(self, row: Email) -> bytes:
         """Return the message as it is sent to the relay."""
-        return bytes(row.raw_message.content)
+        return bytes(row.raw_message.content) if hasattr(row, "raw_message") else b""
 
     # Columns
 

@@ -19,7 +19,7 @@ class StoredMessageAdmin(ReadOnlyAdmin):
     fields = ("subject",)  # Django's own form is not shown
 
     def raw_message(self, row: Any) -> bytes:
-        """Return the raw message of one row."""
+        """Return the raw message of one row, or nothing if it was deleted after its retention period."""
         raise NotImplementedError
 
     def get_urls(self) -> list[URLPattern]:
@@ -48,7 +48,10 @@ class StoredMessageAdmin(ReadOnlyAdmin):
     def source_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Return the raw message as a download."""
         row = self.get_row_or_404(request, object_id)
-        response = HttpResponse(self.raw_message(row), content_type="message/rfc822")
+        content = self.raw_message(row)
+        if not content:
+            raise Http404
+        response = HttpResponse(content, content_type="message/rfc822")
         response["Content-Disposition"] = f'attachment; filename="{row.pk}.eml"'
         return response
 
@@ -56,10 +59,12 @@ class StoredMessageAdmin(ReadOnlyAdmin):
         """Render Django's change page with the parsed message in its context."""
         row: Any = kwargs.get("obj")
         if row is not None:
+            content = self.raw_message(row)
             context |= {
+                "message_deleted": not content,
                 "title": row.subject or "No subject",
                 "subtitle": None,
-                "parsed_message": parse_message(self.raw_message(row)),
+                "parsed_message": parse_message(content),
                 "images": "?images=1" if "images" in request.GET else "",
                 "html_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_html",
                 "source_url": f"admin:{self.opts.app_label}_{self.opts.model_name}_source",

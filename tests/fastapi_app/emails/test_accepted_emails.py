@@ -185,6 +185,18 @@ def test_a_failed_email_can_be_retried(client: TestClient, headers: dict[str, st
     assert Event.objects.order_by("-id").values_list("type", flat=True)[0] == "email.sent"
 
 
+@pytest.mark.parametrize("action", ["retry", "resend"])
+def test_an_email_whose_body_was_deleted_is_not_sent(client: TestClient, headers: dict[str, str], action: str) -> None:
+    email_id = client.post("/api/emails", json=BODY | {"scheduled_at": soon()}, headers=headers).json()["id"]
+    Email.objects.update(status=Status.FAILED, next_attempt_at=None)
+    RawMessage.objects.all().delete()
+
+    response = client.post(f"/api/emails/{email_id}/{action}", headers=headers)
+
+    assert (response.status_code, response.json()["code"]) == (409, "email_body_deleted")
+    assert Email.objects.get().status == Status.FAILED
+
+
 def test_a_sent_email_is_retried_only_for_the_recipients_for_which_it_failed(client: TestClient, headers: dict[str, str]) -> None:
     copies = ["bob@example.com", "eve@example.com"]
     email_id = client.post("/api/emails", json=BODY | {"cc": copies, "scheduled_at": soon()}, headers=headers).json()["id"]

@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 
 from project.accounts import sessions
 from project.accounts.models import User, UserSession
-from project.accounts.sessions import delete_ended_sessions
 from project.accounts.user_agents import describe_user_agent
 from project.audit.models import AuditAction, AuditEvent
 from tests.conftest import PASSWORD
@@ -224,16 +223,6 @@ def test_cannot_end_the_session_of_another_user(owner: User, teammate: User) -> 
 
 def test_the_list_requires_a_login(db: None) -> None:
     assert Client().get(SESSIONS).headers["Location"] == f"/admin/login/?next={SESSIONS}"
-
-
-def test_deletes_rows_that_were_not_used_for_a_month(owner: User) -> None:
-    logged_in(owner)
-    now = timezone.now()
-
-    assert not delete_ended_sessions(now=now, batch_size=10)
-    assert UserSession.objects.exists()
-    delete_ended_sessions(now=now + timedelta(days=31), batch_size=10)
-    assert not UserSession.objects.exists()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from pytest_django import Settings
 
 from project.audit.models import AuditAction, AuditEvent
 from project.bridge.database.transactions import run_in_transaction
-from project.retention import pruner
+from project.retention import expired_data, pruner
 from tests.project.delivery.test_worker import wait_until
 
 
@@ -17,7 +17,7 @@ from tests.project.delivery.test_worker import wait_until
 async def test_deletes_audit_entries_that_are_past_their_retention_period(
     days: int, remaining: list[str], shared_test_connection: None, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruner, "BATCH_SIZE", 1)
+    monkeypatch.setattr(expired_data, "BATCH_SIZE", 1)
     settings.AUDIT_RETENTION_DAYS = days
     await run_in_transaction(_three_events)
 

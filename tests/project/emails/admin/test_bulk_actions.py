@@ -13,7 +13,7 @@ from project.accounts.models import User
 from project.admin.changelist import KeysetAdmin
 from project.emails.admin.actions import ACTIONS, Action
 from project.emails.admin.bulk_runner import fail_oldest, run_round
-from project.emails.models import BulkAction, Email, Tag
+from project.emails.models import BulkAction, Email, RawMessage, Tag
 from tests.project.conftest import SubmitEmail
 
 LIST = "/admin/emails/email/"
@@ -145,6 +145,27 @@ def test_leaves_out_emails_that_are_submitted_later(browser: Client, failed: lis
     run_to_the_end()
 
     assert statuses()["later"] == "queued"
+
+
+@pytest.mark.parametrize("action", ["retry", "resend"])
+def test_skips_emails_whose_body_was_deleted(browser: Client, failed: list[Email], action: str) -> None:
+    RawMessage.objects.filter(pk__in=[email.pk for email in failed[:3]]).delete()
+
+    start(browser, action, f"reason={REASON}")
+    run_to_the_end()
+
+    job = BulkAction.objects.get()
+    assert (job.state, job.changed, job.skipped) == ("finished", 2, {"The message was deleted after its retention period.": 3})
+
+
+def test_cancels_emails_whose_body_was_deleted(browser: Client, failed: list[Email]) -> None:
+    Email.objects.update(status="delayed")
+    RawMessage.objects.all().delete()
+
+    start(browser, "cancel", "")
+    run_to_the_end()
+
+    assert BulkAction.objects.get().changed == 6
 
 
 def test_can_be_stopped(browser: Client, failed: list[Email]) -> None:

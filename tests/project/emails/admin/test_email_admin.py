@@ -305,6 +305,18 @@ def test_a_button_on_the_page_applies_the_action(browser: Client, create_email: 
     assert [str(entry.user) for entry in LogEntry.objects.filter(object_id=failed.pk)] == ["owner"]
 
 
+def test_shows_that_the_body_was_deleted(browser: Client, create_email: CreateEmail) -> None:
+    email = create_email("an email", status="failed")
+    email.raw_message.delete()
+
+    page = browser.get(f"/admin/emails/email/{email.pk}/change/")
+
+    text = page.content.decode()
+    assert "The message was deleted after its retention period." in text
+    assert ("Download source" in text, page.context["possible_actions"]) == (False, [])
+    assert browser.get(f"/admin/emails/email/{email.pk}/source/").status_code == 404
+
+
 def test_shows_only_buttons_for_possible_actions(browser: Client, create_email: CreateEmail) -> None:
     emails = {status: create_email("an email", status=status) for status in ("failed", "queued", "delayed", "sent", "sending")}
     pages = {status: browser.get(f"{LIST}{email.pk}/change/") for status, email in emails.items()}
