@@ -12,20 +12,25 @@ NO_REPLY = "No reply"
 _MAX_ERROR_LENGTH = 1000  # characters that are read
 _PYTHON_SMTP_ERROR = re.compile(r"\((\d{3}), b?(['\"])(.*?)\2\)")  # an SMTP reply as Python prints it in an exception
 # SMTP codes, enhanced codes (RFC 3463) and HTTP statuses are kept. All other parts that identify one email, recipient, server or
-# moment are replaced: URLs, email addresses, IP addresses, host names, numbers, and queue ids (long words with a digit).
+# moment are replaced: URLs, email addresses, IP addresses, host names, times, numbers, and queue ids (long words with a digit).
+_MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_TIME_OF_DAY = r"\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:\ ?(?:Z|[A-Z]{3,4}|[+-]\d\d:?\d\d))?(?!\w)"
 _PARTS = re.compile(
-    r"""(?P<kept>
-        ^\d{3}(?![\w.])
-      | (?<![\w.])[245]\d\d(?=[ -]\#?[245]\.\d{1,3}\.\d{1,3}(?![\w.]))
-      | (?<![\w.])[245]\.\d{1,3}\.\d{1,3}(?![\w.]*\w)
-      | \b(?:said:\ ?|HTTP\ |status\ |code\ |error\ )\d{3}(?!\w)
+    rf"""(?P<kept>
+        ^\d{{3}}(?![\w.])
+      | (?<![\w.])[245]\d\d(?=[ -]\#?[245]\.\d{{1,3}}\.\d{{1,3}}(?![\w.]))
+      | (?<![\w.])[245]\.\d{{1,3}}\.\d{{1,3}}(?![\w.]*\w)
+      | \b(?:said:\ ?|HTTP\ |status\ |code\ |error\ )\d{{3}}(?!\w)
     )
+      | \b\d{{4}}-\d\d-\d\d[T ]{_TIME_OF_DAY}
+      | \b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),?\ )?\d{{1,2}}[ -](?:{_MONTHS})[ -]\d{{4}}(?:\ {_TIME_OF_DAY})?(?!\w)
+      | \b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\ )?(?:{_MONTHS})\ +\d{{1,2}}\ {_TIME_OF_DAY}(?:\ \d{{4}})?(?!\w)
       | \bhttps?://[^\s<>()"]+
-      | <?(?:"[^"]*"|[^\s<>()\[\]{}"':;,=]+)@[^\s<>()\[\]{}"':;,]+>?
-      | \[(?:IPv6:)?[0-9a-f.:]{3,}\]
-      | (?<![\w:])(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}(?![\w:])
-      | (?:[\w-]+\.)+[a-z]{2,}(?!\w)\.?
-      | (?=[\w=+/#.-]*\d)[\w=+/#.-]{7,}\w
+      | <?(?:"[^"]*"|[^\s<>()\[\]{{}}"':;,=]+)@[^\s<>()\[\]{{}}"':;,]+>?
+      | \[(?:IPv6:)?[0-9a-f.:]{{3,}}\]
+      | (?<![\w:])(?:[0-9a-f]{{0,4}}:){{2,7}}[0-9a-f]{{0,4}}(?![\w:])
+      | (?:[\w-]+\.)+[a-z]{{2,}}(?!\w)\.?
+      | (?=[\w=+/#.-]*\d)[\w=+/#.-]{{7,}}\w
       | (?<![\w-])\d+(?:[.,]\d+)*(?!\w)
     """,
     re.VERBOSE | re.IGNORECASE,

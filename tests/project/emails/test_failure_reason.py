@@ -19,6 +19,13 @@ GMAIL = "550-5.1.1 No such account. See https://support.google.com/mail/?p=NoSuc
         ("554 5.7.1 Host [192.0.2.7] blocked using zen.spamhaus.org", "554 5.7.1 Host … blocked using …"),
         ("550 5.7.1 Messages from 2001:db8::1 refused", "550 5.7.1 Messages from … refused"),
         ("421 4.7.0 mx12.example.com busy at 12:30:05", "421 4.7.0 … busy at …"),
+        (
+            "550 5.4.1 Access denied. [DB5EUR01FT044.eop-EUR01.prod.protection.outlook.com 2026-11-28T10:00:00.123Z 08DE1A2B3C4D5E6F]",
+            "550 5.4.1 Access denied. […]",
+        ),
+        ("451 Deferred since Sat, 28 Nov 2026 13:18:16 +0000, try later", "451 Deferred since …, try later"),
+        ("450 Queued at Nov  3 13:18:16 2026", "450 Queued at …"),
+        ("450 Next try 2026-11-28 13:18 UTC", "450 Next try …"),
         ("451 4.7.1 Greylisted, try again in 287 seconds", "451 4.7.1 Greylisted, try again in … seconds"),
         ("host mx.a.example[192.0.2.1] said: 550 5.1.1 <x@a.example> unknown", "host … said: 550 5.1.1 … unknown"),
         ("AnymailAPIError: Sending to ada@example.com failed HTTP 401", "AnymailAPIError: Sending to … failed HTTP 401"),
