@@ -20,7 +20,7 @@ GMAIL = "550-5.1.1 No such account. See https://support.google.com/mail/?p=NoSuc
         ("550 5.7.1 Messages from 2001:db8::1 refused", "550 5.7.1 Messages from … refused"),
         ("421 4.7.0 mx12.example.com busy at 12:30:05", "421 4.7.0 … busy at …"),
         (
-            "550 5.4.1 Access denied. [DB5EUR01FT044.eop-EUR01.prod.protection.outlook.com 2026-11-28T10:00:00.123Z 08DE1A2B3C4D5E6F]",
+            "550 5.4.1 Access denied. [AM7EUR03FT011.eop-EUR03.prod.outlook.com 2026-11-28T10:00:00.123Z 08DE1A2B3C4D5E6F]",
             "550 5.4.1 Access denied. […]",
         ),
         ("451 Deferred since Sat, 28 Nov 2026 13:18:16 +0000, try later", "451 Deferred since …, try later"),
