@@ -21,7 +21,7 @@ from project.accounts.models import LoginCounter, User
 from project.asgi import application
 from project.config.rates import parse_rate
 from tests.conftest import PASSWORD
-from tests.project.accounts.test_two_factor import current_code, incorrect_code
+from tests.project.accounts.two_factor_steps import current_code, incorrect_code
 
 ADA, EVE = "198.51.100.7", "198.51.100.8"
 LOGIN, TWO_FACTOR, NEW_PASSWORD = "/admin/login/", "/admin/two-factor/", "/admin/password_change/"

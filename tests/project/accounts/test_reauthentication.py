@@ -13,7 +13,7 @@ from project.api_keys.keys import create_key
 from project.api_keys.models import ApiKey
 from project.audit.models import AuditAction, AuditEvent
 from tests.conftest import PASSWORD
-from tests.project.accounts.test_two_factor import current_code, incorrect_code
+from tests.project.accounts.two_factor_steps import current_code, incorrect_code
 
 REAUTHENTICATE = "/admin/reauthenticate/"
 CLIENT_IP = "198.51.100.7"

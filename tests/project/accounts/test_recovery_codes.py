@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from project.accounts.models import User
 from project.accounts.recovery_codes import create_recovery_codes
 from project.audit.models import AuditAction, AuditEvent
-from tests.project.accounts.test_two_factor import (
+from tests.project.accounts.two_factor_steps import (
     CLIENT_IP,
     LOCAL,
     SETUP_URL,
