@@ -1,7 +1,7 @@
 """Idempotency of requests that send emails: the header, and the fingerprint of the body."""
 
 from hashlib import sha256
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Header
 
@@ -9,6 +9,7 @@ from fastapi_app.emails.schemas import EmailBatch, EmailIn
 from project.bridge.database.transactions import run_in_thread
 from project.emails.idempotency import Idempotency, fingerprint_of
 
+NEW_FIELDS = {"priority"}
 MAX_INLINE_LENGTH = 64 * 1024  # characters; hashing a shorter email takes less time than passing it to a thread
 
 IdempotencyKey = Annotated[
@@ -29,7 +30,13 @@ async def read_idempotency(key: str | None, body: EmailIn | EmailBatch) -> Idemp
         return None
     is_short = isinstance(body, EmailIn) and _is_short(body)
     fingerprint = _fingerprint(body) if is_short else await run_in_thread(_fingerprint, body)
-    return Idempotency(key, fingerprint, lambda: sha256(body.model_dump_json().encode()).hexdigest())
+    return Idempotency(key, fingerprint, lambda: _earlier_fingerprint(body))
+
+
+def _earlier_fingerprint(body: EmailIn | EmailBatch) -> str:
+    """Return the fingerprint that an earlier version stored. It did not know priorities."""
+    new_fields: Any = {"emails": {"__all__": NEW_FIELDS}} if isinstance(body, EmailBatch) else NEW_FIELDS
+    return sha256(body.model_dump_json(exclude=new_fields).encode()).hexdigest()
 
 
 def _fingerprint(body: EmailIn | EmailBatch) -> str:

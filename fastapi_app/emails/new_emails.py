@@ -19,6 +19,7 @@ def new_email(email: EmailIn, rendered: RenderedEmail, principal: Principal, ide
         tags=email.tags,
         template_id=rendered.template_id,
         scheduled_at=email.scheduled_at,
+        priority=email.priority,
         idempotency=idempotency,
         quota_key=principal.quota_key,
     )

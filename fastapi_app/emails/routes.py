@@ -36,6 +36,7 @@ from project.emails.failure_reason import MAX_REASON_LENGTH
 from project.emails.idempotency import Idempotency, find_earlier_response
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.mime.headers import addr_spec
+from project.emails.priority import Priority
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
 from project.emails.status import Status
 from project.emails.submission_result import SubmissionResult
@@ -135,6 +136,7 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
     to: Annotated[RecipientAddress | None, Query(description="Only emails with this recipient, as a bare address")] = None,
     tag: Annotated[TagFilter | None, Query(description="Only emails with this tag (`key:value`)", examples=["order:42"])] = None,
     reason: Annotated[Reason | None, Query(description="Only emails with this `reason`", examples=[EXAMPLE_REASON])] = None,
+    priority: Annotated[Priority | None, Query(description="Only emails with this priority")] = None,
     after: Annotated[UUID | None, Query(description="The `next` of the previous page")] = None,
     limit: Limit = 20,
 ) -> EmailPage:
@@ -142,7 +144,7 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
 
     Staff users with the permission to view emails see the emails of all API keys and users.
     """
-    filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None, reason=reason)
+    filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None, reason=reason, priority=priority)
     emails = await run_in_read_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
     return EmailPage.of(emails, limit, cursor=lambda email: email.id)
 

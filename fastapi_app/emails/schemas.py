@@ -28,6 +28,7 @@ from fastapi_app.problems import EACH_ITEM, max_items, max_keys
 from fastapi_app.request_model import RequestModel
 from fastapi_app.templates.schemas import Slug, Variables
 from project.emails.mime.builder import Attachment, Draft
+from project.emails.priority import Priority
 from project.emails.status import Status
 
 MAX_HEADERS = MAX_TAGS = 50
@@ -115,6 +116,9 @@ class EmailIn(RequestModel):
     scheduled_at: ScheduledTime | None = Field(
         None, description="Time to send the email, up to 30 days ahead. If omitted, it is sent now.", examples=[EXAMPLE_TIME]
     )
+    priority: Priority = Field(
+        Priority.NORMAL, description="Emails that wait are sent by priority. If omitted, it is `normal`.", examples=["high"]
+    )
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
@@ -201,6 +205,7 @@ class EmailOut(BaseModel):
 
     id: UUID = Field(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])
     status: Status = Field(examples=["sent"])
+    priority: Priority = Field(examples=["normal"])
     created_at: datetime = Field(examples=[EXAMPLE_TIME])
     sender: str = Field(serialization_alias="from", examples=["Shop <shop@example.com>"])
     to: list[str] = Field(examples=[["ada@example.com"]])

@@ -4,6 +4,7 @@ Delivery is at-least-once: the lease of a worker that dies expires, and another 
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
 from project.delivery.fair_order import ClaimOptions, select_due, skip_locked
 from project.delivery.lease import LEASE
+from project.delivery.owner_rotation import OwnerRotation
+from project.delivery.priority_turns import PriorityTurns
 from project.emails.failure_reason import SUPPRESSED
 from project.emails.models import Email
 from project.emails.status import WAITING_UNTIL_DUE, Status
@@ -27,6 +30,7 @@ from project.suppressions.store import find_suppressed
 CLAIMED_FIELDS = (
     "id",
     "owner",
+    "priority",
     "sender",
     "recipients",
     "subject",
@@ -71,7 +75,8 @@ def claim_emails(
 
 def has_due_emails(worker: str, *, now: datetime, options: ClaimOptions | None = None) -> bool:
     """Return whether an email is due that `worker` may claim and no other transaction has locked."""
-    return bool(_due_ids(worker, 1, now, options))
+    looking = replace(options or ClaimOptions(), turns=PriorityTurns(), rotation=OwnerRotation())  # this takes no turn
+    return bool(_due_ids(worker, 1, now, looking))
 
 
 def renew_leases(worker: str, email_ids: Collection[UUID], *, now: datetime, lease: timedelta = LEASE) -> set[UUID]:

@@ -1,98 +1,125 @@
-"""The order in which due emails are claimed: interleaved by lane, by caller and by age (decision 0025).
+"""The order in which due emails are claimed: interleaved by priority, by lane, by caller and by age (decisions 0025 and 0035).
 
-New, scheduled and delayed emails are three lanes, each with its own index. If a lane has more due emails than a claim takes, the
-claim takes emails of several callers in turn, so that the thousands of emails of one caller do not hold up the others. Within a
-lane and a caller, the oldest email is first. A priority would be one more lane here.
+A lane contains the due emails of one priority and one status. If a lane has more due emails than a claim takes, the claim takes
+emails of several callers in turn, so that the thousands of emails of one caller do not hold up the others. Within a lane and a
+caller, the oldest email is first.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import zip_longest
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet, TextField
 from django.db.models.functions import Cast, Length
 
+from project.delivery.lanes import ALL_PRIORITIES, Lane, lanes_with_due_emails
+from project.delivery.owner_rotation import OwnerRotation, next_owners, oldest_ids_of
+from project.delivery.priority_turns import PriorityTurns
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.emails.status import Status
 
 # While domains are avoided, this many of the oldest and newest emails of a lane are searched for emails to other domains.
 OLDEST_WINDOW, NEWEST_WINDOW = 2000, 500
+MAX_SEARCHED_OWNERS = 40  # that share the window of the oldest emails
 
 T = TypeVar("T")
 
 
-@dataclass
-class OwnerRotation:
-    """For each lane, the last owner of the previous search for owners. None: start with the first owner."""
-
-    after: dict[Status, str | None] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class ClaimOptions:
-    """Limits of a claim: up to `retries` delayed emails (None: any number), and no emails to the `avoided_domains`.
+    """Limits of a claim: only these `priorities`, up to `retries` delayed emails (None: any number), and no emails to the
+    `avoided_domains`.
 
     With `newest_first`, the newest queued email is taken first, so that probes do not depend on the oldest emails alone.
     """
 
+    priorities: Collection[Priority] = ALL_PRIORITIES
     retries: int | None = None
     avoided_domains: frozenset[str] = frozenset()
     newest_first: bool = False
     rotation: OwnerRotation = field(default_factory=OwnerRotation)
+    turns: PriorityTurns = field(default_factory=PriorityTurns)
 
 
 @dataclass(frozen=True)
 class DueEmail:
-    """A due email: its id, its owner, and the size of its message in bytes."""
+    """A due email: its id, its owner, the time or id that orders it within its lane, and the size of its message in bytes."""
 
     id: UUID
     owner: str
+    age: Any
     size: int
-
-
-@dataclass(frozen=True)
-class _Lane:
-    status: Status
-    order: str
-
-    def due(self, now: datetime) -> QuerySet[Email]:
-        due = Email.objects.filter(status=self.status, crashes=None)
-        return due if self.order == "id" else due.filter(next_attempt_at__lte=now)
-
-
-QUEUED = _Lane(Status.QUEUED, "id")
-SCHEDULED, DELAYED = _Lane(Status.SCHEDULED, "next_attempt_at"), _Lane(Status.DELAYED, "next_attempt_at")
+    is_retry: bool = False
 
 
 def select_due(limit: int, options: ClaimOptions, *, now: datetime) -> list[DueEmail]:
     """Lock and return up to `limit` due emails, in the order in which they are to be claimed."""
-    if options.newest_first and (newest := _locked(QUEUED.due(now).order_by("-id"), limit)):
+    if options.newest_first and (newest := _newest(limit, options)):
         return newest
-    queued = _select(QUEUED, limit, options, now)
-    if not Email.objects.filter(next_attempt_at__lte=now).exists():  # one query instead of two for most claims
-        return queued
-    retries = limit if options.retries is None else min(limit, options.retries)
-    scheduled, delayed = _select(SCHEDULED, limit, options, now), _select(DELAYED, retries, options, now)
-    return _interleave([queued, scheduled, delayed])[:limit]
+    by_priority: dict[Priority, list[DueEmail]] = {}
+    lanes = lanes_with_due_emails(now=now, priorities=options.priorities)
+    for priority in Priority:
+        lists = [_select(lane, limit, options, now) for lane in lanes if lane.priority == priority]
+        by_priority[priority] = _interleave(lists)
+    return _take_priority_turns(by_priority, limit, options)
 
 
-def _select(lane: _Lane, limit: int, options: ClaimOptions, now: datetime) -> list[DueEmail]:
+def _newest(limit: int, options: ClaimOptions) -> list[DueEmail]:
+    queued = Email.objects.filter(status=Status.QUEUED, crashes=None, priority__in=options.priorities)
+    return _locked(queued.order_by("-id"), "id", limit)
+
+
+def _take_priority_turns(by_priority: Mapping[Priority, Sequence[DueEmail]], limit: int, options: ClaimOptions) -> list[DueEmail]:
+    """Return up to `limit` emails, among them up to `options.retries` retries."""
+    retries = limit if options.retries is None else options.retries
+    left = {priority: list(reversed(emails)) for priority, emails in by_priority.items() if emails}
+    chosen: list[DueEmail] = []
+    while left and len(chosen) < limit:
+        priority = options.turns.next(left.keys())
+        email = left[priority].pop()
+        if not left[priority]:
+            del left[priority]
+        if email.is_retry:
+            retries -= 1
+        if not email.is_retry or retries >= 0:
+            chosen.append(email)
+    return chosen
+
+
+def _select(lane: Lane, limit: int, options: ClaimOptions, now: datetime) -> list[DueEmail]:
+    if lane.status == Status.DELAYED and options.retries is not None:
+        limit = min(limit, options.retries)
     if limit <= 0:
         return []
-    due = _avoiding(lane, lane.due(now), options.avoided_domains)
-    oldest = _locked(due.order_by(lane.order), limit)
-    if len(oldest) < limit:
-        return oldest  # these are all, so every caller gets its turn
-    owners = _next_owners(lane, limit, options.rotation)
+    if options.avoided_domains:
+        return _select_avoiding(lane, limit, options, now)
+    first = _locked_in(lane, lane.due(now).order_by(*lane.index_order), limit)
+    if len(first) < limit:
+        return sorted(first, key=lambda email: email.age)  # these are all, so every caller gets its turn
+    owners = next_owners(lane, limit, options.rotation)
     if len(owners) < 2:
-        return oldest
-    ids = _oldest_ids_of(lane, owners, -(-limit // len(owners)), now)
-    fair = _take_turns(_locked(due.filter(id__in=ids).order_by(lane.order), len(ids)))
-    return list(dict.fromkeys([*fair, *oldest]))[:limit]  # other workers may have locked some of these owners' emails
+        return first
+    ids = oldest_ids_of(lane, owners, 2 * -(-limit // len(owners)), now)  # some owners may have fewer emails than their share
+    fair = _take_turns(_locked_in(lane, lane.due(now).filter(id__in=ids).order_by(lane.age), len(ids)))
+    return list(dict.fromkeys([*fair, *first]))[:limit]  # other workers may have locked some of these owners' emails
+
+
+def _select_avoiding(lane: Lane, limit: int, options: ClaimOptions, now: datetime) -> list[DueEmail]:
+    """Leave out emails to some domains. Only a limited number of emails is searched, because no index finds other domains."""
+    owners = next_owners(lane, MAX_SEARCHED_OWNERS, options.rotation)
+    oldest = oldest_ids_of(lane, owners, -(-OLDEST_WINDOW // max(1, len(owners))), now)
+    # The index of queued emails by age contains all priorities.
+    recent = lane.due(now) if lane.waits_until_due else Email.objects.filter(status=lane.status)
+    newest = recent.order_by(F(lane.age).desc()).values("id")[:NEWEST_WINDOW]
+    others = lane.due(now).filter(Q(id__in=oldest) | Q(id__in=newest)).alias(addresses=Cast("recipients", TextField()))
+    for domain in options.avoided_domains:
+        others = others.exclude(addresses__icontains=f'@{domain}"')
+    return _take_turns(_locked_in(lane, others.order_by(lane.age), 2 * limit))[:limit]
 
 
 def _take_turns(emails: Iterable[DueEmail]) -> list[DueEmail]:
@@ -107,9 +134,13 @@ def _interleave(groups: Sequence[Sequence[T]]) -> list[T]:
     return [item for items in zip_longest(*groups) for item in items if item is not None]
 
 
-def _locked(emails: QuerySet[Email], limit: int) -> list[DueEmail]:
-    rows = skip_locked(emails).values_list("id", "owner", Length("raw_message__content"))
-    return [DueEmail(*row) for row in rows[:limit]]
+def _locked_in(lane: Lane, emails: QuerySet[Email], limit: int) -> list[DueEmail]:
+    return _locked(emails, lane.age, limit, is_retry=lane.status == Status.DELAYED)
+
+
+def _locked(emails: QuerySet[Email], age: str, limit: int, *, is_retry: bool = False) -> list[DueEmail]:
+    rows = skip_locked(emails).values_list("id", "owner", F(age), Length("raw_message__content"))
+    return [DueEmail(id_, owner, by, size, is_retry) for id_, owner, by, size in rows[:limit]]
 
 
 def skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
@@ -117,69 +148,3 @@ def skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:
     if connection.features.has_select_for_update_skip_locked:
         return emails.select_for_update(skip_locked=True, of=("self",))
     return emails
-
-
-def _avoiding(lane: _Lane, due: QuerySet[Email], domains: frozenset[str]) -> QuerySet[Email]:
-    """Leave out emails to some domains. Only a limited number of emails is searched, because no index finds other domains."""
-    if not domains:
-        return due
-    oldest = due.order_by(lane.order).values("id")[:OLDEST_WINDOW]
-    newest = due.order_by(F(lane.order).desc()).values("id")[:NEWEST_WINDOW]
-    others = due.filter(Q(id__in=oldest) | Q(id__in=newest)).alias(addresses=Cast("recipients", TextField()))
-    for domain in domains:
-        others = others.exclude(addresses__icontains=f'@{domain}"')
-    return others
-
-
-# A loose index scan: each step finds the next owner in an index that begins with the owner, whatever the number of emails.
-_OWNERS = """
-WITH RECURSIVE owners (owner, number) AS (
-    SELECT (SELECT owner FROM {table} WHERE {lane} AND owner {after} %s ORDER BY owner LIMIT 1), 1
-    UNION ALL
-    SELECT (SELECT next.owner FROM {table} AS next WHERE {next_lane} AND next.owner > owners.owner ORDER BY next.owner LIMIT 1),
-        owners.number + 1
-    FROM owners WHERE owners.owner IS NOT NULL AND owners.number < %s
-)
-SELECT owner FROM owners WHERE owner IS NOT NULL
-"""
-
-
-def _next_owners(lane: _Lane, limit: int, rotation: OwnerRotation) -> list[str]:
-    """Return up to `limit` owners with emails in the lane. If there are more, the next call returns the owners after these."""
-    after = rotation.after.get(lane.status)
-    owners = _owners_after(lane, after, limit)
-    if after is not None and len(owners) < limit:
-        owners += [owner for owner in _owners_after(lane, None, limit - len(owners)) if owner not in owners]
-    rotation.after[lane.status] = owners[-1] if len(owners) >= limit else None
-    return owners
-
-
-def _owners_after(lane: _Lane, after: str | None, limit: int) -> list[str]:
-    sql = _OWNERS.format(
-        table=Email._meta.db_table,
-        lane=_lane_condition(lane, ""),
-        next_lane=_lane_condition(lane, "next."),
-        after=">=" if after is None else ">",
-    )
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [after or "", limit])
-        return [owner for (owner,) in cursor.fetchall()]
-
-
-def _lane_condition(lane: _Lane, prefix: str) -> str:
-    """Return the condition of the lane's partial index, with constants, because SQLite must see that the condition is implied."""
-    waiting = "" if lane.order == "id" else f" AND {prefix}next_attempt_at IS NOT NULL"
-    return f"{prefix}status = '{lane.status.value}' AND {prefix}crashes IS NULL{waiting}"
-
-
-def _oldest_ids_of(lane: _Lane, owners: Sequence[str], each: int, now: datetime) -> list[UUID]:
-    """Return the ids of the oldest due emails of each of the owners."""
-    due = "" if lane.order == "id" else " AND next_attempt_at <= %s"
-    select = (
-        f"SELECT id FROM (SELECT id FROM {Email._meta.db_table} WHERE {_lane_condition(lane, '')}"  # noqa: S608  # only constants
-        f" AND owner = %s{due} ORDER BY {lane.order} LIMIT {each}) AS oldest"
-    )
-    time = [] if lane.order == "id" else [connection.ops.adapt_datetimefield_value(now)]
-    with connection.cursor() as cursor:
-        cursor.execute(" UNION ALL ".join([select] * len(owners)), [value for owner in owners for value in (owner, *time)])
-        return [UUID(str(email_id)) for (email_id,) in cursor.fetchall()]

@@ -21,9 +21,11 @@ from project.bridge.middleware.request_id import running_for_request
 from project.delivery.decision import DeliveryDecision
 from project.delivery.delivery_log import describe, log_decision
 from project.delivery.lease import LEASE
+from project.delivery.priority_turns import FROM_HIGH_TO_LOW
 from project.delivery.record_results import Attempt, LeaseLost, record_results
 from project.delivery.waiting_emails import WaitingEmails
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.transports.base import Connection, Transport, failed_result
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
@@ -60,6 +62,7 @@ class SenderPool:
     def __init__(self, transport: Transport, on_result: OnResult, *, guard: ClaimGuard, on_lost: Callable[[], None]) -> None:
         self.max_connections = transport.max_connections
         self.in_flight_ids: set[UUID] = set()  # emails that were submitted and whose results are not stored yet
+        self._priorities: dict[UUID, Priority] = {}  # of the emails in flight
         self._retry_ids: set[UUID] = set()  # emails in flight that had an attempt before
         self._retried_ids: set[UUID] = set()  # emails in flight that failed while other connections were being opened
         self._transport = transport
@@ -95,6 +98,10 @@ class SenderPool:
         """Return how many emails in flight had an attempt before."""
         return len(self._retry_ids)
 
+    def count_urgent(self, priority: Priority) -> int:
+        """Return how many emails in flight have this priority or a higher one."""
+        return sum(FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority) for each in self._priorities.values())
+
     @property
     def blocked_domains(self) -> frozenset[str]:
         """Return the domains of emails that wait because their recipients respond slowly, if these are many."""
@@ -122,6 +129,7 @@ class SenderPool:
         for email in emails:
             if email.id not in self.in_flight_ids:
                 self.in_flight_ids.add(email.id)
+                self._priorities[email.id] = Priority(email.priority)
                 self._queue.put(email)
                 if email.attempts > 1:
                     self._retry_ids.add(email.id)
@@ -129,9 +137,8 @@ class SenderPool:
     def withdraw(self) -> list[Email]:
         """Remove and return the emails that wait for a connection. They are not sent."""
         emails = self._queue.take_all()
-        self.in_flight_ids.difference_update(email.id for email in emails)
-        self._retried_ids.difference_update(email.id for email in emails)
-        self._retry_ids.difference_update(email.id for email in emails)
+        for email in emails:
+            self._discard(email.id)
         return emails
 
     async def stop(self) -> None:
@@ -180,10 +187,13 @@ class SenderPool:
             return failed_result(error, FailureKind.TEMPORARY)
 
     def _forget(self, email: Email) -> None:
-        self.in_flight_ids.discard(email.id)
-        self._retried_ids.discard(email.id)
-        self._retry_ids.discard(email.id)
+        self._discard(email.id)
         self._guard.ended(email.id)
+
+    def _discard(self, email_id: UUID) -> None:
+        self._priorities.pop(email_id, None)
+        for ids in (self.in_flight_ids, self._retried_ids, self._retry_ids):
+            ids.discard(email_id)
 
     def _is_connection_limit(self, email: Email) -> bool:
         """Return whether the error may only mean that the relay's connection limit is reached.

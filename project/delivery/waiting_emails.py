@@ -1,21 +1,27 @@
-"""Claimed emails that wait for a connection. Recipients that respond slowly do not get all connections.
+"""Claimed emails that wait for a connection: the most urgent first, and slow recipients do not get all connections.
 
 A domain that responded slowly to its last email, or has not responded to any email yet, gets at most three quarters of the
-connections. So do all slow domains together. The other connections stay free for emails to other domains.
+connections. So do all slow domains together. The other connections stay free for emails to other domains, and for emails of high
+priority. Some connections also stay free of emails of a lower priority (see `connection_shares`).
 """
 
 import asyncio
+import math
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from uuid import UUID
 
+from project.delivery.priority_turns import FROM_HIGH_TO_LOW, PriorityTurns, connection_shares
 from project.emails.models import Email
+from project.emails.priority import Priority
 
 SLOW_SECONDS = 2.0  # an email that takes longer occupies a connection for the time of many other emails
 MAX_REMEMBERED_DOMAINS = 1000
 MAX_BLOCKED_DOMAINS = 20  # domains that a claim avoids
+HIGH_EXPECTED_SECONDS = 3600.0  # so long after an email of high priority, a connection is kept free for the next one
 
 
 def share_of(connections: int) -> int:
@@ -27,11 +33,13 @@ def share_of(connections: int) -> int:
 class _Waiting:
     email: Email
     domains: frozenset[str]
+    priority: Priority
 
 
 @dataclass
 class _Started:
     domains: frozenset[str]
+    priority: Priority = Priority.NORMAL
     at: float = field(default_factory=time.monotonic)
 
 
@@ -40,52 +48,68 @@ class WaitingEmails:
 
     def __init__(self, connections: int, clock: Callable[[], float] = time.monotonic) -> None:
         """Create an empty queue. `clock` returns seconds."""
+        self._connections = connections
         self._share = share_of(connections)
         self._unknown_share = connections - connections // 4  # of a domain that has not responded yet; all, if there are few
         self._clock = clock
-        self._emails: deque[_Waiting] = deque()
+        self._emails: dict[Priority, deque[_Waiting]] = {priority: deque() for priority in Priority}
+        self._turns = PriorityTurns()
+        self._high_expected_until = -math.inf
+        self._started_priorities: Counter[Priority] = Counter()
         self._getters: deque[asyncio.Future[None]] = deque()
         self._started: dict[UUID, _Started] = {}  # emails that are being sent
         self._seconds: OrderedDict[str, float] = OrderedDict()  # for each domain, how long its last email took
 
     def __len__(self) -> int:
         """Return the number of emails that wait."""
-        return len(self._emails)
+        return sum(map(len, self._emails.values()))
 
     @property
     def blocked(self) -> int:
         """Return how many emails wait only because their domains occupy their share. 0 if the first email may start."""
-        if not self._emails or self._may_start(self._emails[0].domains):
+        first = next(self._all_waiting(), None)
+        if first is None or self._is_within_share(first):
             return 0
-        return sum(not self._may_start(waiting.domains) for waiting in self._emails)
+        return sum(not self._is_within_share(waiting) for waiting in self._all_waiting())
 
     @property
     def blocked_domains(self) -> frozenset[str]:
         """Return the domains of blocked emails that have no fast response yet."""
-        blocked = (waiting.domains for waiting in self._emails if not self._may_start(waiting.domains))
+        blocked = (waiting.domains for waiting in self._all_waiting() if not self._is_within_share(waiting))
         slow = dict.fromkeys(domain for domains in blocked for domain in sorted(domains) if not self._is_fast(domain))
         return frozenset(list(slow)[:MAX_BLOCKED_DOMAINS])
 
     def put(self, email: Email) -> None:
         """Add an email."""
         domains = frozenset(address.rpartition("@")[2].lower() for address in email.pending_recipients)
-        self._emails.append(_Waiting(email, domains))
+        priority = Priority(email.priority)
+        if priority == Priority.HIGH:
+            self._high_expected_until = self._clock() + HIGH_EXPECTED_SECONDS
+        self._emails[priority].append(_Waiting(email, domains, priority))
         self._wake(1)
 
     def take_all(self) -> list[Email]:
         """Remove and return all emails that wait."""
-        emails = [waiting.email for waiting in self._emails]
-        self._emails.clear()
+        emails = [waiting.email for waiting in self._all_waiting()]
+        for queue in self._emails.values():
+            queue.clear()
         return emails
+
+    def _all_waiting(self) -> Iterator[_Waiting]:
+        return chain.from_iterable(self._emails.values())
 
     def get_nowait(self) -> Email | None:
         """Return an email that may be sent now, or None."""
-        for index, waiting in enumerate(self._emails):
-            if self._may_start(waiting.domains):
-                del self._emails[index]
-                self._started[waiting.email.id] = _Started(waiting.domains, self._clock())
-                return waiting.email
-        return None
+        indexes = {priority: self._first_that_may_start(priority) for priority in Priority}
+        found = {priority: index for priority, index in indexes.items() if index is not None}
+        if not found:
+            return None
+        priority = self._turns.next(found.keys())
+        waiting = self._emails[priority][found[priority]]
+        del self._emails[priority][found[priority]]
+        self._started[waiting.email.id] = _Started(waiting.domains, priority, self._clock())
+        self._started_priorities[priority] += 1
+        return waiting.email
 
     async def get(self) -> Email:
         """Wait for an email that may be sent now, and return it."""
@@ -103,20 +127,42 @@ class WaitingEmails:
     def done(self, email: Email, seconds: float | None) -> None:
         """Free the connection of an email. `seconds` is how long sending took, or None if the relay did not get the email."""
         started = self._started.pop(email.id, None)
+        if started is not None:
+            self._started_priorities[started.priority] -= 1
         if started is not None and seconds is not None:
             self._remember(started.domains, seconds)
-        if self._emails:
+        if len(self):
             self._wake(len(self._getters))  # more than one blocked email may start now
 
-    def _may_start(self, domains: Iterable[str]) -> bool:
-        unproven = [domain for domain in domains if not self._is_fast(domain)]
+    def _first_that_may_start(self, priority: Priority) -> int | None:
+        if not self._emails[priority] or not self._has_connection_for(priority):
+            return None
+        return next((index for index, waiting in enumerate(self._emails[priority]) if self._is_within_share(waiting)), None)
+
+    def _has_connection_for(self, priority: Priority) -> bool:
+        """Return whether a connection is left for this priority, and not kept free for a higher one."""
+        started, shares = 0, connection_shares(self._connections, high_expected=self._clock() < self._high_expected_until)
+        for each in reversed(FROM_HIGH_TO_LOW):  # each share is of the emails of this priority and of all lower ones
+            started += self._started_priorities[each]
+            if started >= shares[each] and FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority):
+                return False
+        return True
+
+    def _is_within_share(self, waiting: _Waiting) -> bool:
+        """Return whether the domains of an email occupy less than their share of the connections.
+
+        High priority may use all connections but one for slow domains, so it does not wait for slow emails of lower priority.
+        """
+        is_high = waiting.priority == Priority.HIGH
+        unproven = [domain for domain in waiting.domains if not self._is_fast(domain)]
         if not unproven:
             return True
-        if any(self._count_to(domain) >= self._unknown_share for domain in unproven):
+        share, unknown_share = (max(1, self._connections - 1),) * 2 if is_high else (self._share, self._unknown_share)
+        if any(self._count_to(domain) >= unknown_share for domain in unproven):
             return False
         if not any(map(self._is_slow, unproven)):
             return True
-        return sum(any(map(self._is_slow, started.domains)) for started in self._started.values()) < self._share
+        return sum(any(map(self._is_slow, started.domains)) for started in self._started.values()) < share
 
     def _count_to(self, domain: str) -> int:
         return sum(domain in started.domains for started in self._started.values())

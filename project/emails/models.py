@@ -11,7 +11,9 @@ from uuid_utils.compat import uuid7
 
 from project.bridge.middleware.request_id import MAX_REQUEST_ID_LENGTH
 from project.emails.failure_reason import MAX_REASON_LENGTH
-from project.emails.status import NOT_SENT, RETRYABLE, Status
+from project.emails.indexes import EMAIL_INDEXES
+from project.emails.priority import Priority
+from project.emails.status import RETRYABLE, Status
 from project.emails.subject_words import MAX_WORD_LENGTH
 
 
@@ -22,6 +24,13 @@ class Email(models.Model):
     owner = models.CharField(max_length=40, blank=True)  # Principal.owner_id; empty if submitted without a credential
     created_at = models.DateTimeField(default=timezone.now)
     status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in Status], default=Status.QUEUED)
+    # With a default in the database, because processes of the previous version insert rows without a priority.
+    priority = models.CharField(
+        max_length=6,
+        choices=[(p.value, p.value) for p in Priority],
+        default=Priority.NORMAL.value,
+        db_default=Priority.NORMAL.value,
+    )
     sender = models.CharField(max_length=320)  # the From address, with its display name
     to = models.JSONField(default=list)  # to, cc, bcc and reply_to contain addresses as submitted, with display names
     cc = models.JSONField(default=list, blank=True)
@@ -60,31 +69,7 @@ class Email(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-id"]  # ids are UUIDv7: they sort by time of creation
-        indexes: ClassVar = [
-            models.Index(fields=["owner", "-id"], name="email_owner"),
-            models.Index(fields=["owner", "status", "-id"], name="email_owner_status"),
-            # Conditioned on IS NOT NULL, because SQLite uses a partial index only if the query visibly implies its condition,
-            # and the bound parameters of `status IN (…)` do not.
-            models.Index(fields=["next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_waiting"),
-            models.Index(fields=["owner", "reason", "-id"], condition=models.Q(reason__isnull=False), name="email_owner_reason"),
-            models.Index(fields=["reason", "-id"], condition=models.Q(reason__isnull=False), name="email_reason"),
-            models.Index(fields=["-id"], condition=models.Q(status=Status.SENT, reason__isnull=False), name="email_partly_sent"),
-            models.Index(fields=["resent_from"], condition=models.Q(resent_from__isnull=False), name="email_resent_from"),
-            # For the few emails that workers have crashed on, which are claimed one at a time.
-            models.Index(fields=["status", "next_attempt_at"], condition=models.Q(crashes__isnull=False), name="email_crashed"),
-            # For the fair order of the queue: the due emails of a status, of all owners and of one owner.
-            models.Index(
-                fields=["status", "next_attempt_at"], condition=models.Q(next_attempt_at__isnull=False), name="email_due"
-            ),
-            models.Index(
-                fields=["status", "owner", "next_attempt_at"],
-                condition=models.Q(next_attempt_at__isnull=False),
-                name="email_due_owner",
-            ),
-            models.Index(fields=["owner", "id"], condition=models.Q(status=Status.QUEUED), name="email_queued_owner"),
-            # One partial index per status that few emails have, to find them among a million sent emails.
-            *(models.Index(fields=["-id"], condition=models.Q(status=status), name=f"email_{status}") for status in NOT_SENT),
-        ]
+        indexes: ClassVar = EMAIL_INDEXES
 
     def __str__(self) -> str:
         return f"{self.subject or 'No subject'} ({self.status})"

@@ -67,4 +67,7 @@ def copy_email(original: Email, *, principal: Principal, now: datetime) -> Prepa
     return PreparedEmail(copy, with_date(with_message_id(content, copy.message_id), now), None, principal.quota_key)
 
 
-COPIED_FIELDS = ("sender", "to", "cc", "bcc", "reply_to", "recipients", "subject", "tags", "template_id")
+COPIED_FIELDS = (
+    *("priority", "sender", "to", "cc", "bcc", "reply_to", "recipients"),
+    *("subject", "tags", "template_id"),
+)

@@ -8,7 +8,9 @@ from uuid import UUID
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from project.auth.principal import Principal
+from project.emails.indexes import NOT_NORMAL
 from project.emails.models import Email, Recipient, Tag
+from project.emails.priority import Priority
 from project.errors import DomainError
 from project.events.models import Event
 
@@ -40,6 +42,7 @@ class EmailFilter:
     to: str | None = None
     tag: tuple[str, ...] | None = None
     reason: str | None = None
+    priority: Priority | None = None
 
     def conditions(self, owner: str | None) -> "list[_Condition]":
         """Return the conditions of this filter on the emails of one owner, or of all owners if it is None."""
@@ -53,6 +56,8 @@ class EmailFilter:
             conditions.append(_Condition(Recipient.objects.filter(address=self.to.lower(), **by_owner), "email_id"))
         if self.reason is not None:
             conditions.append(_Condition(emails.filter(reason=self.reason), "pk"))
+        if self.priority is not None:
+            conditions.append(_Condition(with_priority(emails, self.priority), "pk"))
         if self.status is not None:
             conditions.append(_Condition(emails.filter(status=self.status), "pk"))
         return conditions or [_Condition(emails, "pk")]
@@ -78,6 +83,12 @@ class _Condition:
         found = Subquery(self.rows.filter(**{self.id_field: OuterRef(id_field)}).values(self.id_field)[:1])
         restricted: QuerySet[Any] = rows.alias(found=found).filter(found__isnull=False)
         return restricted
+
+
+def with_priority(emails: QuerySet[Email], priority: Priority) -> QuerySet[Email]:
+    """Return the emails of a priority. The index of high and low emails is used only if the query has the index's condition."""
+    found = emails.filter(priority=priority)
+    return found if priority == Priority.NORMAL else found.filter(NOT_NORMAL)
 
 
 def visible_to(principal: Principal) -> QuerySet[Email]:

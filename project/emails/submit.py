@@ -20,6 +20,7 @@ from project.emails.idempotency import Idempotency, IdempotencyKeyReused, releas
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
 from project.emails.mime.headers import addr_spec
 from project.emails.models import Email, RawMessage, Recipient, SubjectWord, Tag
+from project.emails.priority import Priority
 from project.emails.status import Status
 from project.emails.subject_words import split_words
 from project.emails.submission_result import SubmissionResult
@@ -40,13 +41,14 @@ class EmailTooLarge(DomainError):
 
 @dataclass(frozen=True)
 class NewEmail:
-    """An email to submit: its content, its owner and the time to send it."""
+    """An email to submit: its content, its owner, its priority and the time to send it."""
 
     draft: Draft
     owner_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     template_id: int | None = None  # the template version that the draft was rendered from
     scheduled_at: datetime | None = None
+    priority: Priority = Priority.NORMAL
     idempotency: Idempotency | None = None
     quota_key: int | None = None  # primary key of the API key whose daily quota this email counts against
 
@@ -78,6 +80,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         owner=new_email.owner_id,
         created_at=now,
         status=Status.SCHEDULED if is_scheduled else Status.QUEUED,
+        priority=new_email.priority,
         sender=draft.sender,
         to=list(draft.to),
         cc=list(draft.cc),

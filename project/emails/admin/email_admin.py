@@ -18,9 +18,10 @@ from project.admin.changelist import KeysetChangeList
 from project.api_keys.models import ApiKey
 from project.emails.admin.actions import possible_actions
 from project.emails.admin.email_actions import EmailActionsAdmin
-from project.emails.admin.filters import DayFilter, OwnerFilter, ReasonFilter, StatusFilter, TagFilter
+from project.emails.admin.filters import DayFilter, OwnerFilter, PriorityFilter, ReasonFilter, StatusFilter, TagFilter
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.emails.search import search_emails
 from project.events.selectors import last_event_id
 
@@ -61,9 +62,9 @@ class EmailChangeList(KeysetChangeList):
 class EmailAdmin(EmailActionsAdmin):
     """Submitted emails."""
 
-    list_display = ("subject_line", "status_badge", "to_line", "reason_line", "created")
+    list_display = ("subject_line", "status_badge", "priority_line", "to_line", "reason_line", "created")
     list_display_links = ("subject_line",)
-    list_filter = (StatusFilter, ReasonFilter, OwnerFilter, DayFilter, TagFilter)
+    list_filter = (StatusFilter, PriorityFilter, ReasonFilter, OwnerFilter, DayFilter, TagFilter)
     search_fields = ("id",)
     search_help_text = "Words of the subject, the beginning of a recipient's address, an email ID or a Message-ID."
     change_form_template = "admin/emails/email/email_detail.html"
@@ -106,6 +107,11 @@ class EmailAdmin(EmailActionsAdmin):
     def status_badge(self, email: Email) -> str:
         """Return the status as a colored badge, with the statuses of recipients that differ: "sent · 1 bounced"."""
         return render_to_string("admin/emails/email/status_badge.html", {"email": email})
+
+    @admin.display(description="priority", empty_value="")
+    def priority_line(self, email: Email) -> str | None:
+        """Return the priority, but not `normal`, so that other priorities stand out."""
+        return None if email.priority == Priority.NORMAL else email.priority
 
     @admin.display(description="reason", empty_value="")
     def reason_line(self, email: Email) -> str | None:

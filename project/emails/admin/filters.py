@@ -15,6 +15,8 @@ from project.admin.changelist import AFTER_PARAMETER
 from project.api_keys.models import ApiKey
 from project.emails.ids import first_id_at
 from project.emails.models import Email
+from project.emails.priority import Priority
+from project.emails.selectors import with_priority
 from project.emails.status import Status
 from project.emails.top_reasons import top_reasons
 
@@ -38,6 +40,22 @@ class StatusFilter(admin.SimpleListFilter):
         if status == PARTLY_SENT:
             return queryset.filter(status=Status.SENT, reason__isnull=False)
         return queryset if status is None else queryset.filter(status=status)
+
+
+class PriorityFilter(admin.SimpleListFilter):
+    """Filter by priority."""
+
+    title = "priority"
+    parameter_name = "priority"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Choices:
+        """Return all priorities."""
+        return [(priority.value, priority.value) for priority in Priority]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
+        """Return the emails with the chosen priority."""
+        priority = self.value()
+        return with_priority(queryset, Priority(priority)) if priority in set(Priority) else queryset
 
 
 class OwnerFilter(admin.SimpleListFilter):

@@ -239,6 +239,39 @@ def test_a_delayed_email_can_be_canceled(client: TestClient, headers: dict[str, 
     assert response.json()["next_attempt_at"] is None
 
 
+def test_returns_and_lists_by_priority(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
+    bodies = [BODY | {"priority": priority} for priority in ("high", "low", "high", "normal")]
+    ids = [client.post("/api/emails", json=body, headers=headers).json()["id"] for body in [*bodies, BODY]]
+    stranger_id = client.post("/api/emails", json=bodies[0], headers=stranger_headers).json()["id"]
+
+    mine = client.get("/api/emails?priority=high", headers=stranger_headers).json()["data"]
+    found = {
+        priority: [email["id"] for email in client.get(f"/api/emails?priority={priority}", headers=headers).json()["data"]]
+        for priority in ("high", "normal", "low")
+    }
+
+    assert found == {"high": [stranger_id, ids[2], ids[0]], "normal": [ids[4], ids[3]], "low": [ids[1]]}
+    assert [email["id"] for email in mine] == [stranger_id]
+    assert client.get(f"/api/emails/{ids[1]}", headers=headers).json()["priority"] == "low"
+
+
+def test_a_batch_may_have_several_priorities(client: TestClient, headers: dict[str, str]) -> None:
+    emails = [BODY | {"priority": "low"}, BODY, BODY | {"priority": None}]
+    client.post("/api/emails/batch", json={"emails": emails}, headers=headers)
+
+    listed = client.get("/api/emails", headers=headers).json()["data"]
+
+    assert [email["priority"] for email in listed] == ["normal", "normal", "low"]
+
+
+@pytest.mark.parametrize("priority", ["urgent", "HIGH", "", 1, ["high"]])
+def test_refuses_an_unknown_priority(client: TestClient, headers: dict[str, str], priority: object) -> None:
+    response = client.post("/api/emails", json=BODY | {"priority": priority}, headers=headers)
+
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "priority"])
+    assert client.get("/api/emails?priority=urgent", headers=headers).status_code == 422
+
+
 def test_lists_by_reason(client: TestClient, headers: dict[str, str], stranger_headers: dict[str, str]) -> None:
     failing = [BODY | {"to": f"bounce+{name}@simulator.test"} for name in ("a", "b")]
     ids = [client.post("/api/emails", json=body, headers=headers).json()["id"] for body in [*failing, BODY]]

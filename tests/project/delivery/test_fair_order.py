@@ -10,8 +10,11 @@ from django.test.utils import CaptureQueriesContext
 
 from project.delivery import fair_order
 from project.delivery.claim import claim_emails
-from project.delivery.fair_order import ClaimOptions, OwnerRotation
+from project.delivery.fair_order import ClaimOptions
+from project.delivery.lanes import LANES, Lane, lanes_with_due_emails
+from project.delivery.owner_rotation import OwnerRotation, next_owners, oldest_ids_of
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.emails.status import Status
 from tests.project.conftest import NOW, WORKER
 from tests.project.transports.fake_relay import new_email, queue
@@ -141,22 +144,91 @@ def explain(sql: str) -> str:
         return "; ".join(row[-1] for row in cursor.fetchall())
 
 
-PLANS = [
-    ("QUEUED", "email_queued_owner"),
-    ("SCHEDULED", "email_due_owner"),
-    ("DELAYED", "email_due_owner"),
-]
+PLANS = [(lane, "email_due_priority_owner" if lane.waits_until_due else "email_queued_turn") for lane in LANES]
 
 
-@pytest.mark.parametrize(("name", "index"), PLANS)
-def test_the_search_for_owners_uses_an_index_that_begins_with_the_owner(name: str, index: str) -> None:
+@pytest.mark.parametrize(("lane", "index"), PLANS)
+def test_the_search_for_owners_uses_the_index_of_the_lane(lane: Lane, index: str) -> None:
     queue_for("key:1", 3, status=Status.SENT)
-    lane = next(lane for lane in (fair_order.QUEUED, fair_order.SCHEDULED, fair_order.DELAYED) if lane.status == Status[name])
     with CaptureQueriesContext(connection) as queries:
-        fair_order._next_owners(lane, 5, OwnerRotation())
-        fair_order._oldest_ids_of(lane, ["key:1", "key:2"], 3, NOW)
+        next_owners(lane, 5, OwnerRotation())
+        oldest_ids_of(lane, ["key:1", "key:2"], 3, NOW)
 
     owners_plan, emails_plan = (explain(query["sql"]) for query in queries)
     assert owners_plan.count(index) == 2
     assert emails_plan.count("owner=?") == 2
     assert "SCAN emails_email" not in owners_plan + emails_plan
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_the_search_for_due_emails_uses_the_index_of_the_lane(lane: Lane) -> None:
+    index = "email_due_priority" if lane.waits_until_due else "email_queued_turn"
+    with CaptureQueriesContext(connection) as queries:
+        lanes_with_due_emails(now=NOW, priorities=[lane.priority])
+        fair_order._select(lane, 5, ClaimOptions(), NOW)
+
+    exists_plan, emails_plan = (explain(query["sql"]) for query in queries)
+    assert exists_plan.count("SCAN emails_email USING") == 0
+    assert index in exists_plan
+    assert f"emails_email USING INDEX {index} " in emails_plan
+    assert "TEMP B-TREE" not in emails_plan
+
+
+def queue_each(count: int, *priorities: Priority, **fields: object) -> None:
+    """Queue as many emails of each of these priorities."""
+    for priority in priorities:
+        queue_for("key:1", count, priority=priority, **fields)
+
+
+def priorities(limit: int, options: ClaimOptions | None = None) -> Counter[str]:
+    """Claim emails, and return how many of each priority."""
+    return Counter(email.priority for email in claim_emails(WORKER, limit=limit, now=NOW, options=options))
+
+
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.SCHEDULED, Status.DELAYED])
+def test_an_email_of_high_priority_is_claimed_before_older_ones(status: Status) -> None:
+    queue_each(30, Priority.LOW, Priority.NORMAL)
+    queue_for("key:1", 1, priority=Priority.HIGH, status=status, next_attempt_at=None if status == Status.QUEUED else NOW)
+
+    assert priorities(1) == {"high": 1}
+
+
+def test_lower_priorities_get_a_share_while_higher_ones_wait() -> None:
+    queue_each(30, *Priority)
+
+    assert priorities(20) == {"high": 14, "normal": 4, "low": 2}
+
+
+def test_small_claims_of_one_worker_together_take_the_shares() -> None:
+    queue_each(30, *Priority)
+    options = ClaimOptions()
+
+    claims = [priorities(1, options) for _ in range(20)]
+
+    assert sum(claims, Counter()) == {"high": 14, "normal": 4, "low": 2}
+
+
+def test_one_priority_gets_what_the_others_leave() -> None:
+    queue_each(30, Priority.LOW)
+
+    assert priorities(20) == {"low": 20}
+
+
+def test_claims_only_the_requested_priorities() -> None:
+    queue_each(3, *Priority)
+
+    assert priorities(20, ClaimOptions(priorities={Priority.HIGH, Priority.LOW})) == {"high": 3, "low": 3}
+
+
+def test_retries_of_all_priorities_share_their_limit() -> None:
+    queue_each(9, *Priority, status=Status.DELAYED, next_attempt_at=PAST)
+
+    assert priorities(20, ClaimOptions(retries=10)).total() == 10
+
+
+def test_finds_emails_to_other_domains_of_each_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fair_order, "NEWEST_WINDOW", 1)
+    queue_for("key:1", 2, "ada@example.com", priority=Priority.HIGH)
+    queue_for("key:1", 5, "ada@slow.example", priority=Priority.LOW)
+
+    assert priorities(20, ClaimOptions(avoided_domains=frozenset({"slow.example"}))) == {"high": 2}

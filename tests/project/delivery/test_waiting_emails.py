@@ -1,11 +1,13 @@
 """Emails that wait for a connection: slow recipients do not get all connections."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from project.delivery.waiting_emails import SLOW_SECONDS, WaitingEmails, share_of
 from project.emails.models import Email
+from project.emails.priority import Priority
 from tests.project.transports.fake_relay import unsaved_email
 
 pytestmark = pytest.mark.anyio
@@ -35,10 +37,10 @@ async def started(waiting: WaitingEmails, limit: int = 100) -> list[Email]:
     return emails
 
 
-def put(waiting: WaitingEmails, count: int, *to: str) -> None:
+def put(waiting: WaitingEmails, count: int, *to: str, priority: Priority = Priority.NORMAL) -> None:
     """Put emails to these recipients."""
     for _ in range(count):
-        waiting.put(unsaved_email(*to))
+        waiting.put(unsaved_email(*to, priority=priority))
 
 
 async def respond(waiting: WaitingEmails, address: str, seconds: float) -> None:
@@ -127,6 +129,66 @@ async def test_a_getter_that_gives_up_passes_its_wake_up_on() -> None:
     first.cancel()
 
     assert (await second).recipients == ["ada@example.com"]
+
+
+async def prioritized(connections: int, *counts: int) -> WaitingEmails:
+    """Return a queue with as many emails of low, normal and high priority, to a domain that responds fast."""
+    waiting = WaitingEmails(connections)
+    await respond(waiting, "a@example.com", FAST)
+    for priority, count in zip(reversed(Priority), counts, strict=True):
+        put(waiting, count, "ada@example.com", priority=priority)
+    return waiting
+
+
+async def test_the_most_urgent_email_is_first() -> None:
+    waiting = await prioritized(3, 1, 1, 1)
+
+    assert [email.priority for email in await started(waiting)] == ["high", "normal", "low"]
+
+
+async def test_emails_of_low_priority_leave_connections_free() -> None:
+    waiting = await prioritized(4, 50, 0, 0)
+    before = await started(waiting)
+    put(waiting, 1, "ada@example.com", priority=Priority.HIGH)
+
+    assert [email.priority for email in before] == ["low"] * 3
+    assert [email.priority for email in await started(waiting)] == ["high"]
+
+
+async def test_emails_of_low_priority_that_wait_are_not_blocked_by_their_recipients() -> None:
+    waiting = await prioritized(4, 50, 0, 0)
+    await started(waiting)
+
+    assert (waiting.blocked, waiting.blocked_domains) == (0, frozenset())
+
+
+@pytest.mark.parametrize(("highs", "normals"), [(0, 4), (1, 3)])
+async def test_emails_of_normal_priority_leave_a_connection_free_if_high_priority_is_used(highs: int, normals: int) -> None:
+    waiting = await prioritized(4, 0, 0, highs)
+    for email in await started(waiting):
+        waiting.done(email, FAST)
+    put(waiting, 9, "ada@example.com")
+
+    assert len(await started(waiting)) == normals
+
+
+async def test_emails_of_low_priority_get_a_share_of_the_turns() -> None:
+    waiting = await prioritized(100, 20, 20, 20)
+
+    assert Counter(email.priority for email in await started(waiting, 20)) == {"high": 14, "normal": 4, "low": 2}
+
+
+@pytest.mark.parametrize("seconds", [SLOW, None])
+async def test_an_email_of_high_priority_passes_slow_ones_to_the_same_domain(seconds: float | None) -> None:
+    waiting = WaitingEmails(4)
+    if seconds is not None:
+        await respond(waiting, "a@slow.example", seconds)
+    put(waiting, 9, "ada@slow.example")
+    before = await started(waiting)
+    put(waiting, 2, "ada@slow.example", priority=Priority.HIGH)
+    waiting.done(before[0], None)
+
+    assert [email.priority for email in await started(waiting)] == ["high"]
 
 
 async def test_forgets_the_speed_of_the_domains_that_it_has_not_used_for_longest(monkeypatch: pytest.MonkeyPatch) -> None:

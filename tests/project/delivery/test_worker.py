@@ -29,6 +29,7 @@ from project.delivery.models import RelayOutage, WorkerHeartbeat
 from project.delivery.worker import DeliveryWorker
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.emails.status import Status
 from project.emails.submit import NewEmail, submit_plain_text_email
 from project.events.log import email_queued
@@ -152,6 +153,11 @@ async def outages() -> list[int]:
     return await run_in_transaction(lambda: list(RelayOutage.objects.values_list("failures", flat=True)))
 
 
+async def is_available() -> bool:
+    """Return whether no outage is stored."""
+    return await outages() == []
+
+
 async def statuses() -> list[tuple[str, int]]:
     """Return the status and the number of attempts of every email."""
     return await run_in_transaction(lambda: list(Email.objects.order_by("id").values_list("status", "attempts")))
@@ -203,6 +209,25 @@ async def test_sends_the_emails_of_one_caller_while_many_old_emails_of_another_f
     types = await run_in_transaction(lambda: list(Event.objects.order_by("id").values_list("type", flat=True)))
     assert (types.count("email.failed"), types.count("email.sent")) == (400, 1)
     assert "email.failed" in types[types.index("email.sent") :]
+
+
+@pytest.mark.parametrize("lower", [Priority.LOW, Priority.NORMAL])
+async def test_an_urgent_email_passes_those_that_were_claimed_before_it(
+    worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch, lower: Priority
+) -> None:
+    transport = SlowRecipientTransport()
+    monkeypatch.setattr("project.delivery.loop.create_transport", lambda: transport)
+    await run_in_transaction(queue, new_email(priority=Priority.HIGH), *[new_email("ada@slow.example", priority=lower)] * 60)
+    urgent = Email.objects.filter(status=Status.SENT, priority=Priority.HIGH)
+    async with worker.running(grace=GRACE):
+        await wait_until(lambda: run_in_transaction(lambda: Email.objects.filter(status=Status.SENDING).count() >= 16))
+        await run_in_transaction(queue, *[new_email(priority=Priority.HIGH)] * 20)
+        await wait_until(lambda: run_in_transaction(lambda: urgent.count() == 21))
+        others = await run_in_transaction(Email.objects.filter(status=Status.SENT, priority=lower).count)
+        transport.may_return.set()
+        await wait_until(all_sent)
+
+    assert others == 0
 
 
 async def test_is_healthy_while_it_runs(worker: DeliveryWorker) -> None:
@@ -282,7 +307,7 @@ async def test_survives_an_unavailable_database(
 ) -> None:
     await queue_emails()
     with monkeypatch.context() as patched:
-        patched.setattr("project.delivery.loop.claim_emails", raise_operational_error)
+        patched.setattr("project.delivery.relay_delivery.claim_emails", raise_operational_error)
         async with worker.running(grace=GRACE):
             pass
     during = await statuses()
@@ -414,8 +439,8 @@ async def test_a_paused_worker_tries_the_relay_when_it_is_asked_to(
             email_queued.send()  # as after a commit in this process; notifications do the same for other processes
             await until(lambda: len(relay.messages) == 1)
 
+        await wait_until(is_available)
         assert (paused, await run_in_transaction(request_probe, now=timezone.now())) == (1, 0)
-        assert await outages() == []
 
 
 async def test_deletes_its_outage_when_it_stops(worker: DeliveryWorker, send_to: SendTo) -> None:
@@ -457,10 +482,10 @@ async def test_does_not_send_emails_whose_claim_was_running_when_the_breaker_ope
     worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def claim_after_failure(*args: Any, **kwargs: Any) -> list[Email]:
-        loop._breaker.record_failure("no route", now=timezone.now())
+        loop._delivery.breaker.record_failure("no route", now=timezone.now())
         return claim_emails(*args, **kwargs)
 
-    monkeypatch.setattr("project.delivery.loop.claim_emails", claim_after_failure)
+    monkeypatch.setattr("project.delivery.relay_delivery.claim_emails", claim_after_failure)
     await queue_emails(3)
     async with fake_relay() as relay:
         send_to(relay.relay())
@@ -592,7 +617,7 @@ async def test_the_time_of_a_claim_is_taken_after_the_wait_for_the_write_lock(tm
         loop = DeliveryLoop(lock, tmp_path, poll_interval=3600.0)
         async with loop.running(lambda: GRACE):
             with _shared_connection_lock:  # as if another transaction held the write lock
-                claiming = asyncio.ensure_future(loop._claim())
+                claiming = asyncio.ensure_future(loop._delivery.claim())
                 await asyncio.sleep(0)  # the claim now waits for the lock
                 released_at = timezone.now()
             await claiming

@@ -19,6 +19,22 @@ def migrate(data: Path, *target: str) -> None:
     subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0", *target], cwd=ROOT, env=env, check=True)
 
 
+def test_emails_of_the_previous_version_have_normal_priority(tmp_path: Path) -> None:
+    migrate(tmp_path, "emails", "0012")
+    with closing(sqlite3.connect(tmp_path / "mailrail.sqlite3")) as database, database:
+        insert(database, "emails_email", id=uuid4().hex)
+        columns = ", ".join(f'"{name}"' for _, name, *_ in database.execute("PRAGMA table_info(emails_email)") if name != "id")
+
+    migrate(tmp_path, "emails")
+
+    with closing(sqlite3.connect(tmp_path / "mailrail.sqlite3")) as database, database:
+        database.execute(  # a process of the previous version, which knows no priority
+            f"INSERT INTO emails_email (id, {columns}) SELECT '{uuid4().hex}', {columns} FROM emails_email"  # noqa: S608
+        )
+        priorities = database.execute("SELECT priority FROM emails_email").fetchall()
+    assert priorities == [("normal",), ("normal",)]
+
+
 def insert(database: sqlite3.Connection, table: str, **values: object) -> None:
     """Insert a row. Other columns that need a value get an empty list, which is valid as a text and as JSON."""
     columns = database.execute(f"PRAGMA table_info({table})").fetchall()

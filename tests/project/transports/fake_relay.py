@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from project.config.email_url import Relay
 from project.emails.mime.builder import Draft
 from project.emails.models import Email, RawMessage
+from project.emails.priority import Priority
 from project.emails.submit import NewEmail, prepare_email, submit_batch
 from project.transports.smtp.replies import Reply
 from project.transports.smtp.transport import SmtpRelayConnection, SmtpTransport
@@ -175,14 +176,15 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-def new_email(*to: str, text: str = "Hi") -> NewEmail:
+def new_email(*to: str, text: str = "Hi", priority: Priority = Priority.NORMAL) -> NewEmail:
     """Return a new email to these recipients, or to Ada if there are none."""
-    return NewEmail(Draft("Shop <shop@example.com>", to=to or ("ada@example.com",), subject=text[:20], text=text))
+    draft = Draft("Shop <shop@example.com>", to=to or ("ada@example.com",), subject=text[:20], text=text)
+    return NewEmail(draft, priority=priority)
 
 
-def unsaved_email(*to: str, text: str = "Hi") -> Email:
+def unsaved_email(*to: str, text: str = "Hi", priority: Priority = Priority.NORMAL) -> Email:
     """Return an email in the form in which the delivery worker claims it, but without storing it in the database."""
-    prepared = prepare_email(new_email(*to, text=text), now=NOW)
+    prepared = prepare_email(new_email(*to, text=text, priority=priority), now=NOW)
     prepared.email.raw_message = RawMessage(email=prepared.email, content=prepared.content)
     return prepared.email
 

@@ -16,6 +16,7 @@ from project.admin.changelist import KeysetAdmin
 from project.api_keys.models import ApiKey
 from project.emails.admin.filters import first_id_of_day, parse_day_range
 from project.emails.models import Email, Recipient, Tag
+from project.emails.priority import Priority
 from project.emails.status import Status
 from tests.project.conftest import SubmitEmail
 
@@ -208,6 +209,17 @@ def test_a_list_counts_no_rows_and_needs_no_query_per_email(browser: Client, cre
     assert len(queries()) <= len(queries_for_one) + 1  # the extra query gets the names of all keys
     assert "COUNT" not in "".join(queries_for_one)
     assert '"html"' not in "".join(queries_for_one)
+
+
+def test_shows_and_filters_by_priority(browser: Client, create_email: CreateEmail) -> None:
+    for priority in Priority:
+        create_email(f"{priority} email", priority=priority)
+
+    listed = {link: browser.get(f"{LIST}{link}") for link in ("", "?priority=high", "?priority=normal", "?priority=urgent")}
+
+    assert [len(page.context["cl"].result_list) for page in listed.values()] == [3, 1, 1, 3]
+    assert '<td class="field-priority_line">high</td>' in listed["?priority=high"].content.decode()
+    assert '<td class="field-priority_line"></td>' in listed["?priority=normal"].content.decode()
 
 
 def test_links_to_older_emails_and_back_to_the_first_page(
