@@ -4,13 +4,16 @@ Only these commands, and a server that publishes wakes, import this module: the 
 """
 
 import os
+import sys
 from typing import Any
 
 from celery import Celery, signals
 from kombu import Exchange, Queue
 
 from project.config.celery_settings import BULK_QUEUE, QUEUES, WAKE_EXPIRES_SECONDS
+from project.config.metrics_directory import share_metrics_of_celery
 
+share_metrics_of_celery(sys.argv)
 os.umask(0o077)  # new files are readable only by their owner; manage.py sets the same umask
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 

@@ -7,7 +7,7 @@ from django.core.management import execute_from_command_line
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.config.database_schema import UnusableDatabase, error_reason
 from project.config.environment import read_environment
-from project.metrics.directory import share_metrics
+from project.config.metrics_directory import share_metrics
 
 TRACEBACK_OPTION = "--traceback"  # Django's option to show the full traceback
 

@@ -11,10 +11,13 @@ from typing import Any
 from celery import bootsteps, signals
 from django.conf import settings
 from django.core.checks import ERROR, run_checks
+from django.core.management.base import CommandError
 
 from project.config.database_schema import UnusableDatabase, check_database_at_startup
+from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
 from project.delivery.wake_publisher import WakePublisher
 from project.delivery.woken_worker import WokenWorker
+from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
 GREENLET_POOLS = ("gevent", "eventlet")
@@ -118,7 +121,11 @@ def start_in_pool_process(**_kwargs: Any) -> None:
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def start_in_worker_process(sender: Any, **_kwargs: Any) -> None:
-    """Start the delivery worker of a Celery worker whose pool has no processes."""
+    """Serve the metrics of the worker and its pool, and start the delivery worker if the pool has no processes."""
+    try:
+        serve_metrics(QueueCollector(read_queue_stats_in_thread))
+    except CommandError as error:  # the port is in use
+        raise SystemExit(str(error)) from None
     if not type(sender.pool).__module__.endswith(".prefork"):
         _process.worker()
 

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from project.metrics.directory import VARIABLE
+from project.config.metrics_directory import VARIABLE
 
 # Of these metrics, the sum over several processes means nothing.
 MINIMUM_OF_PROCESSES = frozenset({"process_start_time_seconds", "process_max_fds"})

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from prometheus_client import start_http_server
 from prometheus_client.registry import Collector
 
-from project.metrics.directory import is_first_process
+from project.config.metrics_directory import is_first_process
 from project.metrics.exposition import create_registry
 
 

@@ -1,12 +1,13 @@
 """The folder through which the processes of one command share their metrics.
 
-`manage.py serve` and `manage.py deliver` create it before prometheus-client is imported, because the library then decides where
-it stores its values. The processes that the command starts inherit the variable, and write to the same folder.
+`manage.py serve`, `manage.py deliver` and Celery workers create it before prometheus-client is imported, because the library then
+decides where it stores its values. The processes that the command starts inherit the variable, and write to the same folder.
 """
 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,13 @@ _owner_id: int | None = None  # id of the process that created the folder
 def share_metrics(arguments: Sequence[str]) -> None:
     """Create the folder if this is the command line of a command that starts other processes, and no parent has created it."""
     if arguments[1:2] and arguments[1] in COMMANDS and not os.environ.get(VARIABLE):
+        create_directory()
+
+
+def share_metrics_of_celery(arguments: Sequence[str]) -> None:
+    """Create the folder if this is the command line of a Celery worker, whose pool may have several processes."""
+    is_too_late = "prometheus_client" in sys.modules  # a server that publishes wakes, not a worker
+    if "worker" in arguments[1:] and not is_too_late and not os.environ.get(VARIABLE):
         create_directory()
 
 

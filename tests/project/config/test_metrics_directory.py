@@ -1,12 +1,13 @@
 """Which commands share their metrics, and with which processes."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from project.metrics import directory
-from project.metrics.directory import VARIABLE, create_directory, is_first_process, share_metrics
+from project.config import metrics_directory as directory
+from project.config.metrics_directory import VARIABLE, create_directory, is_first_process, share_metrics, share_metrics_of_celery
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,19 @@ def test_other_commands_create_no_folder(arguments: list[str]) -> None:
     share_metrics(arguments)
 
     assert (os.environ[VARIABLE], is_first_process()) == ("", False)
+
+
+def test_a_celery_worker_shares_metrics_only_if_the_library_is_not_imported_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["celery", "-A", "project", "worker"]
+    share_metrics_of_celery(command)  # pytest has imported the library
+    assert not is_first_process()
+
+    monkeypatch.delitem(sys.modules, "prometheus_client")
+    share_metrics_of_celery(["celery", "-A", "project", "beat"])
+    assert not is_first_process()
+
+    share_metrics_of_celery(command)
+    assert is_first_process()
 
 
 def test_a_child_process_uses_the_folder_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
