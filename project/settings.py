@@ -1,6 +1,7 @@
 """Django's settings, derived from environment variables (project.config.environment)."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from project.bridge.middleware.security_headers import content_security_policy, security_headers
@@ -22,6 +23,7 @@ TRUSTED_PROXIES = ENV.trusted_proxies  # for Django and FastAPI: see project.bri
 HEALTH_ALLOWED_NETWORKS = ENV.health_allowed_networks
 READY_MAX_QUEUE_AGE = ENV.ready_max_queue_age
 SHUTDOWN_GRACE = ENV.shutdown_grace
+SHARED_COUNTERS: Path | None = None  # `manage.py serve --processes` sets it in its server processes
 
 INSTALLED_APPS = [
     "project.apps.DaphneConfig",  # first, so that Daphne's `runserver` replaces Django's
@@ -99,6 +101,7 @@ PASSWORD_HASHERS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+DATABASE_NOTIFY_URL = ENV.database_notify_url.get_secret_value() if ENV.database_notify_url else None
 REDIS_URL = ENV.redis_url.get_secret_value() if ENV.redis_url else None
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 if REDIS_URL is not None:  # for notifications between processes: docs/decisions/0018-cross-process-notifications.md

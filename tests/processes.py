@@ -20,6 +20,7 @@ BASE_ENV = {"DJANGO_SETTINGS_MODULE": "project.settings", "PYTHONUNBUFFERED": "1
 
 SERVERS = {
     "serve": ["manage.py", "serve", "-b", "127.0.0.1", "-p", "{port}"],
+    "processes": ["manage.py", "serve", "-b", "127.0.0.1", "-p", "{port}", "--processes", "2"],
     "daphne": ["-m", "daphne", "-b", "127.0.0.1", "-p", "{port}", "project.asgi:application"],
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", "project.asgi:application"],
     "hypercorn": ["-m", "hypercorn", "--bind", "127.0.0.1:{port}", "project.asgi:application"],

@@ -1,7 +1,7 @@
 """Announces that credentials may have changed: an API key, a user, permissions, a session. Open streams then re-authenticate.
 
-Changes made by this process are announced after the commit. Changes made by other processes are found by polling a version number
-that every change increments.
+Changes made by this process are announced after the commit, here and to the other server processes. Changes of which no
+notification arrives, such as those of management commands, are found by polling a version number that every change increments.
 """
 
 import asyncio
@@ -20,14 +20,17 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from project.accounts.models import CredentialsVersion, User
 from project.bridge.database.read_transactions import run_lookup
+from project.bridge.notifications.cross_process import publish_on, subscribe
 from project.bridge.notifications.local import LocalSignal
 
 logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_SECONDS = 0.5  # polls only while there are subscribers
+CREDENTIALS_TOPIC = "credentials"
 
-caches_stale = LocalSignal[[]]()  # sent when polling finds a change: caches of credentials must be cleared
+caches_stale = LocalSignal[[]]()  # sent when another process made a change: caches of credentials must be cleared
 credentials_changed = LocalSignal[[]]()  # sent on any thread, after the commit
+_changed_here = LocalSignal[[]]()  # the same, but only for the changes made by this process
 
 
 @asynccontextmanager
@@ -35,10 +38,16 @@ async def poll_credential_changes() -> AsyncIterator[None]:
     """Announce changes made by other processes too, while this context is open. The application's lifespan uses it."""
     task = asyncio.create_task(_poll())
     try:
-        yield
+        async with subscribe(CREDENTIALS_TOPIC, _announce_here), publish_on(_changed_here, topic=CREDENTIALS_TOPIC):
+            yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _announce_here() -> None:
+    caches_stale.send()
+    credentials_changed.send()
 
 
 async def _poll() -> None:
@@ -57,8 +66,7 @@ async def _poll() -> None:
         is_failing = False
         if version != last_version:
             last_version = version
-            caches_stale.send()
-            credentials_changed.send()
+            _announce_here()
 
 
 def _current_version() -> int:
@@ -78,3 +86,4 @@ def _announce(update_fields: frozenset[str] | None = None, **_kwargs: Any) -> No
         return
     CredentialsVersion.objects.update_or_create(pk=1, defaults={"version": F("version") + 1}, create_defaults={})
     transaction.on_commit(credentials_changed.send, robust=True)
+    transaction.on_commit(_changed_here.send, robust=True)

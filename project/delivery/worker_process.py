@@ -12,14 +12,17 @@ from pathlib import Path
 
 from project.bridge.background.shutdown_deadline import Grace
 from project.bridge.processes.control_pipe import ControlPipe
+from project.bridge.processes.message_relay import MessageRelay
 from project.bridge.processes.supervised_process import SupervisedProcess, connect_to_supervisor
 from project.config.variables.server import BASE_DIR
 from project.delivery.worker import DeliveryWorker, wake_on_local_signal
-from project.events.log import events_committed
+from project.events.log import EVENTS_TOPIC, QUEUE_TOPIC, events_committed
 from project.metrics.counters import EventCounts, add_counts, events_counted, merge_counts
 from project.metrics.exposition import is_shared
 
 COMMAND = [sys.executable, str(BASE_DIR / "manage.py"), "deliver", "--subprocess"]
+# Without a server that publishes the events to other hosts, the worker publishes them.
+SHARED_COMMAND = [*COMMAND, "--publish-events"]
 PUBLISH_INTERVAL_SECONDS = 0.02  # events committed in this time share one message, because each message interrupts the server
 ORPHAN_GRACE_SECONDS = 5.0  # for emails in flight after the server was killed; the next server's worker may wait for them
 
@@ -50,6 +53,28 @@ class WorkerProcess(DeliveryWorker):
         async with self._process.running(grace=grace):
             with wake_on_local_signal(self._process.send):
                 yield
+
+
+class SharedWorkerProcess(SupervisedProcess):
+    """The worker's process beside several server processes. Runs in their supervisor."""
+
+    def __init__(self, relay: MessageRelay) -> None:
+        super().__init__(SHARED_COMMAND, self._publish_events)
+        self._relay = relay
+
+    @asynccontextmanager
+    async def running(self, *, grace: Grace) -> AsyncIterator[None]:
+        """Keep the process running while this context is open, and wake it when a server process has queued an email."""
+        with self._relay.connected(self._wake):
+            async with super().running(grace=grace):
+                yield
+
+    def _wake(self, message: str) -> None:
+        if message == QUEUE_TOPIC:
+            self.send()
+
+    def _publish_events(self, _counts: str) -> None:
+        self._relay.publish(EVENTS_TOPIC)  # the worker has already added its counts to the metrics that all processes share
 
 
 async def run_as_subprocess(worker: DeliveryWorker, *, grace: float) -> None:

@@ -1,10 +1,15 @@
-"""Rate limits. Requests are counted in this process, or in Redis so that several processes share the counts."""
+"""Rate limits. Requests are counted in Redis if it is configured, else together with the other processes of the supervisor.
+
+A process without either, and a process that cannot use them, counts alone.
+"""
 
 import logging
+import sqlite3
 from asyncio import AbstractEventLoop, get_running_loop, timeout
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from pathlib import Path
 from time import monotonic, time
 from typing import Literal
 
@@ -16,10 +21,11 @@ from limits.errors import StorageError
 
 from project.errors import RetryLater
 from project.limits.memory_storage import BoundedMemoryStorage
+from project.limits.shared_storage import SharedStorage
 
 CallerKind = Literal["key", "user", "anonymous", "login"]
 REDIS_TIMEOUT_SECONDS = 1.0  # for all commands of one request
-REDIS_RETRY_INTERVAL_SECONDS = 5.0  # while Redis is unavailable
+RETRY_INTERVAL_SECONDS = 5.0  # while the shared counters are unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +62,11 @@ async def hit(kind: CallerKind, name: str) -> RateLimitStatus | None:
     rate = settings.RATE_LIMITS[kind]
     if rate is None:
         return None
-    limiters = _limiters(get_running_loop(), settings.REDIS_URL)
-    if limiters.redis is not None and limiters.breaker.may_try(monotonic()):
+    limiters = _limiters(get_running_loop(), settings.REDIS_URL, settings.SHARED_COUNTERS)
+    if limiters.shared is not None and limiters.breaker.may_try(monotonic()):
         try:
             async with timeout(REDIS_TIMEOUT_SECONDS):
-                status = await _hit_limiter(limiters.redis, rate, kind, name)
+                status = await _hit_limiter(limiters.shared, rate, kind, name)
         except (StorageError, TimeoutError) as error:
             limiters.breaker.record_failure(error)
         else:
@@ -69,42 +75,47 @@ async def hit(kind: CallerKind, name: str) -> RateLimitStatus | None:
     return _accept(await _hit_limiter(limiters.memory, rate, kind, name), rate)
 
 
-class RedisBreaker:
-    """Circuit breaker for Redis: after a failure, requests are counted in memory, and one request per interval tries Redis."""
+class SharedCountersBreaker:
+    """Circuit breaker for Redis and other shared counters.
 
-    def __init__(self) -> None:
-        self._retry_at: float | None = None  # on the monotonic clock; None while Redis works
+    After a failure, requests are counted in memory, and one request per interval tries the shared counters.
+    """
+
+    def __init__(self, name: str) -> None:
+        """`name` is what the log calls the shared counters, such as "Redis"."""
+        self._name = name
+        self._retry_at: float | None = None  # on the monotonic clock; None while the shared counters work
 
     def may_try(self, now: float) -> bool:
-        """Return whether a request may use Redis. While Redis is unavailable, this is one request per interval."""
+        """Return whether a request may use the shared counters. During an outage, this is one request per interval."""
         if self._retry_at is None:
             return True
         if now < self._retry_at:
             return False
-        self._retry_at = now + REDIS_RETRY_INTERVAL_SECONDS
+        self._retry_at = now + RETRY_INTERVAL_SECONDS
         return True
 
     def record_failure(self, error: Exception) -> None:
-        """Stop using Redis for an interval. The first failure of an outage is logged."""
+        """Stop using the shared counters for an interval. The first failure of an outage is logged."""
         if self._retry_at is None:
             reason = str(error) or type(error).__name__
-            logger.warning("Redis is unavailable, so each process counts its requests alone: %s", reason)
-        self._retry_at = monotonic() + REDIS_RETRY_INTERVAL_SECONDS
+            logger.warning("%s is unavailable, so each process counts its requests alone: %s", self._name, reason)
+        self._retry_at = monotonic() + RETRY_INTERVAL_SECONDS
 
     def record_success(self) -> None:
-        """Use Redis again. The end of an outage is logged."""
+        """Use the shared counters again. The end of an outage is logged."""
         if self._retry_at is not None:
-            logger.warning("Redis is available again, so all processes count their requests together")
+            logger.warning("%s is available again, so all processes count their requests together", self._name)
         self._retry_at = None
 
 
 @dataclass(frozen=True)
 class _Limiters:
-    """The limiters, which count in Redis, if it is configured, and in this process's memory."""
+    """The limiters, which count together with other processes, if possible, and in this process's memory."""
 
-    redis: FixedWindowRateLimiter | None
+    shared: FixedWindowRateLimiter | None
     memory: FixedWindowRateLimiter
-    breaker: RedisBreaker
+    breaker: SharedCountersBreaker
 
 
 @dataclass(frozen=True)
@@ -127,11 +138,21 @@ async def _hit_limiter(limiter: FixedWindowRateLimiter, rate: RateLimitItem, kin
 
 
 @lru_cache(maxsize=1)  # connections belong to an event loop, and a process has one event loop
-def _limiters(_loop: AbstractEventLoop, redis_url: str | None) -> _Limiters:
-    memory, breaker = FixedWindowRateLimiter(BoundedMemoryStorage()), RedisBreaker()
-    if redis_url is None:
-        return _Limiters(None, memory, breaker)
-    redis = RedisStorage(
+def _limiters(_loop: AbstractEventLoop, redis_url: str | None, shared_counters: Path | None) -> _Limiters:
+    memory = FixedWindowRateLimiter(BoundedMemoryStorage())
+    if redis_url is not None:
+        return _Limiters(FixedWindowRateLimiter(_redis_storage(redis_url)), memory, SharedCountersBreaker("Redis"))
+    breaker = SharedCountersBreaker("The database of shared counters")
+    if shared_counters is not None:
+        try:
+            return _Limiters(FixedWindowRateLimiter(SharedStorage(shared_counters)), memory, breaker)
+        except sqlite3.Error as error:
+            breaker.record_failure(error)
+    return _Limiters(None, memory, breaker)
+
+
+def _redis_storage(redis_url: str) -> RedisStorage:
+    return RedisStorage(
         f"async+{redis_url}",
         wrap_exceptions=True,
         implementation="redispy",
@@ -139,4 +160,3 @@ def _limiters(_loop: AbstractEventLoop, redis_url: str | None) -> _Limiters:
         socket_timeout=REDIS_TIMEOUT_SECONDS,
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
     )
-    return _Limiters(FixedWindowRateLimiter(redis), memory, breaker)

@@ -14,7 +14,7 @@ import pytest
 from fastapi_app.json_body import MAX_VALUES
 from project.api_keys.keys import create_key
 from project.asgi import application
-from project.bridge.server.daphne_server import GC_THRESHOLDS, GIL_SWITCH_INTERVAL_SECONDS
+from project.bridge.server.interpreter_tuning import GC_THRESHOLDS, GIL_SWITCH_INTERVAL_SECONDS
 from project.delivery.worker import DeliveryWorker
 
 EMAIL = '"from": "shop@example.com", "to": "ada@example.com", "text": "Hi"'

@@ -102,10 +102,11 @@ def test_serve_refuses_an_unprepared_database(tmp_path: Path) -> None:
     assert result.stderr.startswith("The database is not prepared for this version: run `manage.py prepare`")
 
 
-def test_serve_help_is_the_help_of_daphne(tmp_path: Path) -> None:
+def test_serve_help_has_its_own_options_and_those_of_daphne(tmp_path: Path) -> None:
     result = manage("serve", "--help", data=tmp_path)
 
     assert result.returncode == 0
+    assert "--processes N" in result.stdout
     assert "--unix-socket" in result.stdout
 
 

@@ -1,5 +1,6 @@
-"""Notifications between processes, through Django's channel layer. A notification carries no data.
+"""Notifications between processes. A notification carries no data.
 
+They pass through Django's channel layer and, if the processes have a supervisor, through its pipes (`process_messages`).
 Notifications may be lost, so a subscriber must also poll, at longer intervals. Senders never wait for delivery.
 """
 
@@ -13,6 +14,7 @@ from uuid import uuid4
 from channels.layers import get_channel_layer
 
 from .local import LocalSignal
+from .process_messages import incoming, outgoing
 
 logger = logging.getLogger(__name__)
 
@@ -59,11 +61,19 @@ _outage = _Outage()
 @asynccontextmanager
 async def publish_on(signal: LocalSignal[[]], *, topic: str) -> AsyncIterator[None]:
     """Notify subscribers of `topic` in other processes each time `signal` is sent, while this context is open."""
-    loop, pending = asyncio.get_running_loop(), asyncio.Event()
-    with signal.subscribed(lambda: loop.call_soon_threadsafe(pending.set)):
-        async with _running_task(_publish_loop(pending, topic)):
+    loop, pending, is_due = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+
+    def set_events() -> None:
+        pending.set()
+        is_due.set()
+
+    with signal.subscribed(lambda: loop.call_soon_threadsafe(set_events)):
+        async with _running_task(_publish_loop(pending, topic)), _running_task(_send_outgoing_loop(is_due, topic)):
             yield
-    if pending.is_set():  # the signal was sent at the very end, and the loop has not published it
+    # If an event is set, the signal was sent at the very end, and its loop has not published it.
+    if is_due.is_set():
+        outgoing.send(topic)
+    if pending.is_set():
         await _send(topic)
     _outage.discard(_send_key(topic))
 
@@ -74,8 +84,14 @@ async def subscribe(topic: str, listener: Callable[[], object]) -> AsyncIterator
 
     `listener` is also called after each connection and reconnection, because earlier notifications may have been missed.
     """
-    async with _running_task(_receive_loop(topic, listener)):
-        yield
+
+    def on_incoming(received: str) -> None:
+        if received == topic:
+            listener()
+
+    with incoming.subscribed(on_incoming):
+        async with _running_task(_receive_loop(topic, listener)):
+            yield
     _outage.discard(topic)
 
 
@@ -102,6 +118,14 @@ async def _publish_loop(pending: asyncio.Event, topic: str) -> None:
         else:
             pending.set()
             await asyncio.sleep(RETRY_DELAY_SECONDS)
+
+
+async def _send_outgoing_loop(is_due: asyncio.Event, topic: str) -> None:
+    while True:
+        await is_due.wait()
+        is_due.clear()
+        outgoing.send(topic)  # apart from the channel layer, which may hang
+        await asyncio.sleep(PUBLISH_INTERVAL_SECONDS)
 
 
 async def _send(topic: str) -> bool:

@@ -13,8 +13,9 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..background.shutdown_deadline import Grace, seconds_left
@@ -33,15 +34,26 @@ class ProcessDidNotStart(RuntimeError):
     """The process exited before its first heartbeat. See its standard error output for the reason."""
 
 
+@dataclass(frozen=True)
+class ChildCommand:
+    """A command line, and the attributes of the process that runs it. `niceness` is added to the supervisor's nice value."""
+
+    argv: Sequence[str]
+    env: Mapping[str, str] | None = None  # None means the supervisor's environment
+    inherited_fds: Sequence[int] = ()
+    niceness: int = NICENESS
+    start_timeout: float | None = None  # for the first heartbeat; by default `HEARTBEAT_TIMEOUT_SECONDS`
+
+
 class SupervisedProcess:
     """The child process, as the server sees it. Create one per application, and use `running` in the lifespan."""
 
-    def __init__(self, command: Sequence[str], on_message: Callable[[str], object]) -> None:
+    def __init__(self, command: Sequence[str] | ChildCommand, on_message: Callable[[str], object]) -> None:
         """Prepare to run `command`, with its end of the socket pair as standard input.
 
         `on_message` is called in the event loop with each line that is not a heartbeat.
         """
-        self._command = command
+        self._command = command if isinstance(command, ChildCommand) else ChildCommand(command)
         self._on_message = on_message
         self._pipe: ControlPipe | None = None  # while a process runs
         self._process: subprocess.Popen[bytes] | None = None
@@ -64,7 +76,7 @@ class SupervisedProcess:
     async def running(self, *, grace: Grace) -> AsyncIterator[None]:
         """Keep the process running while this context is open. Then the process has until the end of `grace` to exit.
 
-        Waits up to `HEARTBEAT_TIMEOUT_SECONDS` for the first heartbeat. Raises `ProcessDidNotStart` if the process exits
+        Waits for the first heartbeat, at most for the command's `start_timeout`. Raises `ProcessDidNotStart` if the process exits
         before the first heartbeat.
         """
         self._stopping, self._started, self.is_supervised = asyncio.Event(), asyncio.Event(), True
@@ -85,17 +97,15 @@ class SupervisedProcess:
             await supervision
 
     async def _wait_for_start(self, supervision: "asyncio.Task[None]") -> None:
-        starting = asyncio.create_task(self._started.wait())
+        starting, timeout = asyncio.create_task(self._started.wait()), self._command.start_timeout or HEARTBEAT_TIMEOUT_SECONDS
         try:
-            done, _ = await asyncio.wait(
-                {starting, supervision}, timeout=HEARTBEAT_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED
-            )
+            done, _ = await asyncio.wait({starting, supervision}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             starting.cancel()
         if supervision in done:
             supervision.result()
         if not done:
-            logger.error("%s sent no heartbeat in %g s", self._name, HEARTBEAT_TIMEOUT_SECONDS)
+            logger.error("%s sent no heartbeat in %g s", self._name, timeout)
             self._started.set()  # the server starts anyway, and restarts the process if it exits
 
     async def _supervise(self) -> None:
@@ -166,7 +176,7 @@ class SupervisedProcess:
 
     @property
     def _name(self) -> str:
-        return " ".join(Path(part).name for part in self._command)
+        return " ".join(Path(part).name for part in self._command.argv)
 
 
 @asynccontextmanager
@@ -184,15 +194,17 @@ async def connect_to_supervisor() -> AsyncIterator[ControlPipe]:
         pipe.close()
 
 
-def _spawn(command: Sequence[str]) -> "tuple[subprocess.Popen[bytes], socket.socket]":
+def _spawn(command: ChildCommand) -> "tuple[subprocess.Popen[bytes], socket.socket]":
     our_end, their_end = socket.socketpair()
     with their_end:
         try:
             # The child has its own process group, so Ctrl-C reaches only the server, which stops the child. It stays in the
             # server's session: Linux divides CPU time among sessions first, and nice values count only within one (see sched(7)).
-            process = subprocess.Popen(command, stdin=their_end.fileno(), process_group=0)  # noqa: S603
+            process = subprocess.Popen(  # noqa: S603
+                command.argv, stdin=their_end.fileno(), process_group=0, env=command.env, pass_fds=command.inherited_fds
+            )
         except OSError:
             our_end.close()
             raise
-    os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
+    os.setpriority(os.PRIO_PROCESS, process.pid, os.getpriority(os.PRIO_PROCESS, 0) + command.niceness)
     return process, our_end

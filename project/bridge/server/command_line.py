@@ -1,5 +1,7 @@
 """Daphne's command line with the bridge's server class."""
 
+import socket
+from collections.abc import Sequence
 from functools import partial
 
 from daphne.cli import CommandLineInterface
@@ -7,14 +9,23 @@ from daphne.cli import CommandLineInterface
 from .access_log import AccessLogger
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits
 from .daphne_server import DaphneServer
+from .shared_socket_server import SharedSocketServer
 
 
 class DaphneCommandLine(CommandLineInterface):  # type: ignore[misc]  # Daphne has no types
     """Daphne's command line with `DaphneServer` as its server class. Sends no Server header, which only helps attackers."""
 
     def __init__(
-        self, *, shutdown_grace: float, limits: ConnectionLimits = DEFAULT_LIMITS, access_logger: AccessLogger | None = None
+        self,
+        *,
+        shutdown_grace: float,
+        limits: ConnectionLimits = DEFAULT_LIMITS,
+        access_logger: AccessLogger | None = None,
+        sockets: Sequence[socket.socket] = (),
+        is_supervised: bool = False,
     ) -> None:
+        """With `sockets`, listen on them instead of the addresses in Daphne's options. `is_supervised`: by a `Supervisor`."""
         super().__init__()
         self.parser.set_defaults(server_name="")
-        self.server_class = partial(DaphneServer, shutdown_grace=shutdown_grace, limits=limits, access_logger=access_logger)
+        server_class = partial(SharedSocketServer, sockets=sockets, is_supervised=is_supervised) if sockets else DaphneServer
+        self.server_class = partial(server_class, shutdown_grace=shutdown_grace, limits=limits, access_logger=access_logger)

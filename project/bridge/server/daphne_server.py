@@ -10,11 +10,9 @@
 
 import asyncio
 import contextvars
-import gc
 import logging
 import re
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from functools import partial
@@ -33,6 +31,7 @@ from .access_log import AccessLogger, select_access_logger, with_client_address
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
 from .endings import close_after_response, close_unclosed_websocket, send_error_response
 from .http_protocol import ConnectionFactory
+from .interpreter_tuning import tune_interpreter
 from .lifespan import run_lifespan
 from .open_connections import OpenConnections
 from .open_files import log_accept_failures, max_connections, raise_open_files_limit
@@ -40,12 +39,6 @@ from .websocket_protocol import WebSocketConnection
 
 logger = logging.getLogger(__name__)
 
-# Reference counting frees nearly all objects of a finished request. Reference cycles are rare, and each run of the cyclic garbage
-# collector delays all requests, so the collector runs less often than by default (700, 10, 10).
-GC_THRESHOLDS = (50_000, 20, 20)
-# After this time, a running thread releases the GIL to a waiting thread. With Python's default of 5 ms, the event loop would wait
-# for 5 ms several times per response while a database thread works.
-GIL_SWITCH_INTERVAL_SECONDS = 0.0002
 WEBSOCKET_CLOSE_TIMEOUT_SECONDS = 1.0  # for WebSockets that close themselves after `server_stopping`
 # Matches an email address: plain, percent-encoded once or several times, or quoted by Django's admin.
 EMAIL_ADDRESS_IN_PATH = re.compile(
@@ -94,8 +87,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
                 if not self._stopping.is_set():  # if it is set, a signal has already stopped the reactor
                     reactor.stop()
             else:
-                _tune_garbage_collector()
-                sys.setswitchinterval(GIL_SWITCH_INTERVAL_SECONDS)
+                tune_interpreter()
                 await self._stopping.wait()
                 await self._drain()
 
@@ -114,10 +106,14 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         reactor.startRunning(installSignalHandlers=self.signal_handlers)
         if self.signal_handlers and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup ignores SIGHUP
             signal.signal(signal.SIGHUP, reactor.sigTerm)  # SIGHUP is sent when the terminal is closed
+        self.open_ports(endpoints)
+        self.abort_start = self._listen_failed
+
+    def open_ports(self, endpoints: Iterable[str]) -> None:
+        """Listen on Daphne's endpoints."""
         for endpoint in endpoints:
             listening = serverFromString(reactor, endpoint).listen(self.http_factory)
             listening.addCallback(self.listen_success).addErrback(self.listen_error)
-        self.abort_start = self._listen_failed
 
     def listen_success(self, port: Any) -> None:
         """Store the listening port, which the drain will close first."""
@@ -216,6 +212,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             await asyncio.wait(calls, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
         for protocol in list(self.connections):
             close_after_response(protocol)
+        await self.drain_idle_connections()
         while (calls := self._calls()) and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(calls, timeout=left)
         for call in calls:
@@ -223,6 +220,9 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         await asyncio.gather(*calls, return_exceptions=True)
         if calls:
             logger.warning("Closed %d unfinished requests or WebSockets after %g s of grace", len(calls), self.shutdown_grace)
+
+    async def drain_idle_connections(self) -> None:
+        """Let idle connections send another request. By default, they are closed when the process exits."""
 
     def _calls(self, protocols: Iterable[Any] | None = None) -> "list[asyncio.Task[None]]":
         details = (self.connections[protocol] for protocol in (self.connections if protocols is None else protocols))
@@ -236,9 +236,3 @@ def _split_body(message: Message) -> Iterable[Message]:
     more = message.get("more_body", False)
     starts = range(0, len(body), MAX_WRITE_BYTES)
     return ({**message, "body": body[at : at + MAX_WRITE_BYTES], "more_body": more or at != starts[-1]} for at in starts)
-
-
-def _tune_garbage_collector() -> None:
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLDS)

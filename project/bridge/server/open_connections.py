@@ -69,6 +69,16 @@ class OpenConnections:
         if not self._idle_of[network]:
             del self._idle_of[network]  # otherwise there would be an entry for every network
 
+    @property
+    def has_idle(self) -> bool:
+        """Return whether any connection waits for its next request."""
+        return bool(self._idle)
+
+    def close_idle(self) -> None:
+        """Close all connections that wait for their next request."""
+        for transport in list(self._idle):
+            transport.loseConnection()
+
     def remove(self, transport: Any) -> None:
         """Remove a closed connection. It may have been removed already."""
         self.set_idle(transport, is_idle=False)

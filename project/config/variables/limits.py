@@ -30,8 +30,8 @@ class LimitVariables(BaseSettings):
     max_streams_per_caller: int = Field(
         1000,
         ge=0,
-        description="Maximum open WebSockets and event streams per API key, per user, or per IP address without a credential, in"
-        " each process. 0 means unlimited.",
+        description="Maximum open WebSockets and event streams per API key, per user, or per IP address without a credential."
+        " 0 means unlimited.",
     )
     rate_limit_key: str = Field(
         UNLIMITED, description="Maximum requests per API key, such as 100/second or 6000/minute. off means unlimited."

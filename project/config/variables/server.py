@@ -21,6 +21,12 @@ class ServerVariables(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on. 0 means any free port.")
+    web_concurrency: str | None = Field(
+        None,
+        pattern=r"^(auto|[1-9][0-9]{0,2})$",
+        description="Number of server processes of manage.py serve, or auto for one per CPU core. The option --processes"
+        " overrides this variable. Defaults to one process without a supervisor.",
+    )
     data_dir: Path = Field(
         BASE_DIR / "var", description="Directory of the database, the secret key and the static files. Created if it is missing."
     )

@@ -1,8 +1,11 @@
-"""`python manage.py serve [--prepare] [Daphne's options]`: Daphne with the bridge's server class."""
+"""`python manage.py serve [--prepare] [--processes N] [Daphne's options]`: Daphne with the bridge's server class."""
 
 import argparse
 import logging
+import os
 import signal
+import socket
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -10,11 +13,14 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.middleware.proxy_headers import parse_proxies
+from project.bridge.processes.listening_sockets import inherit_sockets, take_systemd_sockets
 from project.bridge.server.access_log import log_access
 from project.bridge.server.connection_limits import ConnectionLimits
 from project.bridge.server.lifespan import StartupFailed
 from project.config.database_schema import check_database_at_startup
 from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
+from project.management import server_processes
+from project.management.serve_options import ServeOptions, parse_serve_options
 from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
@@ -27,13 +33,12 @@ BANNER = """Mailrail:
 API_DOCS_BANNER = "  {url}/api/docs  API documentation"
 MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 EXIT_CODE_SIGINT = 128 + signal.SIGINT  # the exit code that shells use after Ctrl-C
-PREPARE_OPTION = "--prepare"  # runs the command `prepare` first, in this process, because two processes take twice as long
 
 
 class Command(BaseCommand):
     """Serves until SIGTERM or Ctrl-C."""
 
-    help = "Serve Django and FastAPI with Daphne. Accepts --prepare and Daphne's own options: see `daphne --help`."
+    help = "Serve Django and FastAPI with Daphne. Accepts --prepare, --processes and Daphne's own options: see `daphne --help`."
     requires_system_checks = (CHECK_TAG,)  # all checks together take longer than the startup; `prepare` and `check` run them
 
     def run_from_argv(self, argv: list[str]) -> None:
@@ -45,23 +50,50 @@ class Command(BaseCommand):
         parser.add_argument("daphne", nargs="*", help="Daphne's options, such as -b 0.0.0.0 -p 80")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run Daphne on HOST and PORT, unless Daphne's options name another endpoint."""
-        from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
-
-        arguments = [option for option in options["daphne"] if option != PREPARE_OPTION]
-        if PREPARE_OPTION in options["daphne"]:
+        """Run Daphne on HOST and PORT, unless Daphne's options or systemd name another endpoint."""
+        serve_options = parse_serve_options(options["daphne"], default_processes=settings.ENV.web_concurrency)
+        if serve_options.prepare:
             call_command("prepare", stdout=self.stdout)
         if settings.ENV.delivery_worker is None:
             settings.DELIVERY_WORKER = "subprocess"  # must be set before the application is imported
-        access_logger = None if settings.ENV.log_format == "text" else log_access
-        daphne = DaphneCommandLine(shutdown_grace=settings.SHUTDOWN_GRACE, limits=_limits(), access_logger=access_logger)
-        address = _address(daphne.parser.parse_args([*arguments, APPLICATION]))
+        if serve_options.inherited_fds:
+            settings.SHARED_COUNTERS = serve_options.shared_counters
+            self._serve(serve_options.daphne, inherit_sockets(serve_options.inherited_fds), is_supervised=True)
+        else:
+            self._start(serve_options)
+
+    def _start(self, options: ServeOptions) -> None:
+        """Find out where to listen, log it, and serve."""
+        from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
+
+        daphne_options = DaphneCommandLine(shutdown_grace=0).parser.parse_args([*options.daphne, APPLICATION])
         check_database_at_startup(self.stderr.write)
         serve_metrics(QueueCollector(read_queue_stats_in_thread))
+        sockets, arguments = take_systemd_sockets(os.environ), options.daphne
+        address = None if sockets else _address(daphne_options)
+        if options.processes is not None and not sockets:
+            sockets = server_processes.open_sockets(daphne_options, address)
         if address is not None:
             host, port = address
-            arguments += ["-b", host, "-p", str(port)]
+            port = sockets[0].getsockname()[1] if sockets else port  # PORT=0 means any free port
+            arguments = [*arguments, "-b", host, "-p", str(port)]
             self._announce(f"http://{host}:{port}")
+        if options.processes is None:
+            self._serve(arguments, sockets)
+        else:
+            server_processes.run(arguments, sockets, count=options.processes, grace=settings.SHUTDOWN_GRACE)
+
+    def _serve(self, arguments: Sequence[str], sockets: Sequence[socket.socket], *, is_supervised: bool = False) -> None:
+        """Serve in this process. If `sockets` is empty, listen on the addresses in Daphne's arguments."""
+        from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
+
+        daphne = DaphneCommandLine(
+            shutdown_grace=settings.SHUTDOWN_GRACE,
+            limits=_limits(),
+            access_logger=None if settings.ENV.log_format == "text" else log_access,
+            sockets=sockets,
+            is_supervised=is_supervised,
+        )
         try:
             daphne.run([*arguments, APPLICATION])
         except StartupFailed as error:

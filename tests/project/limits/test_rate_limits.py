@@ -15,7 +15,7 @@ from project.api_keys.quota import QuotaExceeded, consume_quota, emails_counted_
 from project.config.rates import parse_rate
 from project.limits import rate_limits
 from project.limits.client_network import rate_limit_network
-from project.limits.rate_limits import REDIS_RETRY_INTERVAL_SECONDS, RateLimited, RedisBreaker, hit
+from project.limits.rate_limits import RETRY_INTERVAL_SECONDS, RateLimited, SharedCountersBreaker, hit
 from tests.processes import free_port
 
 NOON = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -138,12 +138,12 @@ async def test_waits_only_once_for_a_redis_that_does_not_answer(
 
 
 def test_one_request_per_interval_tries_redis_during_an_outage(caplog: pytest.LogCaptureFixture) -> None:
-    breaker = RedisBreaker()
+    breaker = SharedCountersBreaker("Redis")
     before = breaker.may_try(0)
     breaker.record_failure(ConnectionError("no route"))
-    later = monotonic() + REDIS_RETRY_INTERVAL_SECONDS
+    later = monotonic() + RETRY_INTERVAL_SECONDS
 
-    during = [breaker.may_try(now) for now in (monotonic(), later, later + 1, later + REDIS_RETRY_INTERVAL_SECONDS)]
+    during = [breaker.may_try(now) for now in (monotonic(), later, later + 1, later + RETRY_INTERVAL_SECONDS)]
     breaker.record_failure(ConnectionError("no route"))
     breaker.record_success()
 
