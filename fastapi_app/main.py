@@ -28,7 +28,7 @@ from fastapi_app.suppressions import routes as suppressions
 from fastapi_app.templates import routes as templates
 from fastapi_app.websocket_errors import WEBSOCKET_ERROR_HANDLERS
 from project.audit.writer import AuditWriter
-from project.auth.credential_changes import poll_credential_changes
+from project.auth.credential_changes import CREDENTIALS_TOPIC, poll_credential_changes
 from project.bridge.background.background_tasks import background_tasks_lifespan
 from project.bridge.background.shutdown_deadline import ShutdownDeadline
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
@@ -39,6 +39,8 @@ from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
 from project.emails.admin.bulk_runner import BulkActionRunner
 from project.emails.submission_service import SubmissionService
+from project.events.database_notifications import database_notifications
+from project.events.log import EVENTS_TOPIC, QUEUE_TOPIC
 from project.events.stream import EventStream
 from project.retention.pruner import RetentionPruner
 
@@ -66,6 +68,7 @@ async def _running_parts(app: FastAPI, deadline: ShutdownDeadline) -> AsyncItera
         app.state.audit_writer.running(),
         app.state.retention_pruner.running(),
         app.state.bulk_action_runner.running(),
+        database_notifications(EVENTS_TOPIC, QUEUE_TOPIC, CREDENTIALS_TOPIC),
         poll_credential_changes(),
         app.state.event_stream.running(),
         app.state.delivery_worker.running(grace=deadline),

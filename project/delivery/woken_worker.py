@@ -21,6 +21,7 @@ from project.delivery.event_loop import loop_factory
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.liveness import hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
+from project.events.database_notifications import database_notifications
 from project.events.log import EVENTS_TOPIC, events_committed
 
 logger = logging.getLogger(__name__)
@@ -115,7 +116,11 @@ class WokenWorker:
             return
         with hold_liveness_lock(self._folder) as lock:
             loop = DeliveryLoop(lock, self._folder, poll_interval=UNWOKEN_POLL_SECONDS, timing=self._timing)
-            async with publish_on(events_committed, topic=EVENTS_TOPIC), loop.running(lambda: settings.SHUTDOWN_GRACE):
+            async with (
+                database_notifications(),
+                publish_on(events_committed, topic=EVENTS_TOPIC),
+                loop.running(lambda: settings.SHUTDOWN_GRACE),
+            ):
                 self._delivery = loop
                 self._on_notification()  # a stop, or a request, of before
                 while not self._stopping.is_set():

@@ -27,9 +27,21 @@ class StorageVariables(BaseSettings):
     database_statement_timeout: float = Field(
         30.0, ge=0, le=MAX_TIMEOUT, description="Seconds that one statement may take in PostgreSQL, such as 30"
     )
-    redis_url: SecretStr | None = Field(
-        None, description="Redis server, such as redis://host:6379: processes share rate limits and notify each other through it."
+    database_notify_url: SecretStr | None = Field(
+        None,
+        description="postgres:// URL of a direct connection for LISTEN and NOTIFY, if DATABASE_URL leads to PgBouncer; off"
+        " disables them.",
     )
+    redis_url: SecretStr | None = Field(
+        None, description="Redis server, such as redis://host:6379: hosts share rate limits and notify each other through it."
+    )
+
+    @field_validator("database_notify_url")
+    @classmethod
+    def _check_notify_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"off$|postgres(ql)?://.", value.get_secret_value()):
+            raise ValueError("it must look like postgres://user:password@host/name, or be off")
+        return value
 
     @field_validator("redis_url")
     @classmethod

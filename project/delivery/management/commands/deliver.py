@@ -18,11 +18,12 @@ from project.delivery.lease import LEASE, LeaseTiming
 from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
 from project.delivery.worker import POLL_INTERVAL_SECONDS, DeliveryWorker
 from project.delivery.worker_process import run_as_subprocess
-from project.events.log import EVENTS_TOPIC, events_committed
+from project.events.database_notifications import database_notifications
+from project.events.log import EVENTS_TOPIC, QUEUE_TOPIC, events_committed
 from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
-UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without REDIS_URL, other processes cannot wake this process
+UNNOTIFIED_POLL_INTERVAL_SECONDS = 1.0  # without Redis and PostgreSQL, other processes cannot wake this process
 
 
 class Command(BaseCommand):
@@ -37,25 +38,28 @@ class Command(BaseCommand):
         until.add_argument("--drain", action="store_true", help="deliver what is due now, then exit")
         parser.add_argument("--lease-seconds", type=float, default=LEASE.total_seconds(), help=argparse.SUPPRESS)  # for tests
         until.add_argument("--subprocess", action="store_true", help="internal: started by a server (DELIVERY_WORKER=subprocess)")
+        parser.add_argument("--publish-events", action="store_true", help=argparse.SUPPRESS)  # for `serve --processes`
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run the worker, on uvloop if it is installed."""
         if not options["subprocess"]:  # the server has already checked the database, and waits for this process to start
             check_database_at_startup(self.stderr.write, must_connect=options["drain"])
         serve_metrics(QueueCollector(read_queue_stats_in_thread))
-        deliver = _drain if options["drain"] else _run_as_subprocess if options["subprocess"] else _deliver
+        as_subprocess = _run_as_publishing_subprocess if options["publish_events"] else _run_as_subprocess
+        deliver = _drain if options["drain"] else as_subprocess if options["subprocess"] else _deliver
         worker = DeliveryWorker(
             settings.ENV.ensure_data_dir() / "workers",
             poll_interval=POLL_INTERVAL_SECONDS if options["subprocess"] else UNNOTIFIED_POLL_INTERVAL_SECONDS,
             timing=LeaseTiming(timedelta(seconds=options["lease_seconds"])),
         )
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(_closing_threads(deliver(worker)))
+            runner.run(_with_notifications(deliver(worker)))
 
 
-async def _closing_threads(delivery: Coroutine[Any, Any, None]) -> None:
+async def _with_notifications(delivery: Coroutine[Any, Any, None]) -> None:
     try:
-        await delivery
+        async with database_notifications(QUEUE_TOPIC):
+            await delivery
     finally:
         close_threads()
 
@@ -72,6 +76,11 @@ async def _deliver(worker: DeliveryWorker) -> None:
 
 async def _run_as_subprocess(worker: DeliveryWorker) -> None:
     await run_as_subprocess(worker, grace=settings.SHUTDOWN_GRACE)
+
+
+async def _run_as_publishing_subprocess(worker: DeliveryWorker) -> None:
+    async with publish_on(events_committed, topic=EVENTS_TOPIC):
+        await _run_as_subprocess(worker)
 
 
 async def _deliver_until_signal(worker: DeliveryWorker) -> None:
