@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,23 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge.database import transactions
-from tests.processes import BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running, start_processes_with_default_signals
+from tests.processes import BASE_ENV, BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running, start_processes_with_default_signals
 from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
 
 PASSWORD = "correct horse battery staple"
+API_KEYS = 16  # keys of the installation: at most this many tests of a module may use the fixture `api_key`
+API_SCOPES = ("emails:send", "emails:read", "events:read")
+# One process does everything, because the start of a process takes longer than the work.
+PREPARE_AND_CREATE_KEYS = """
+import sys, django
+django.setup()
+from django.core.management import call_command
+call_command("prepare")
+for number in range(int(sys.argv[1])):
+    call_command("create_api_key", f"key {number}", *sys.argv[2:])
+"""
 
 
 def pytest_configure() -> None:
@@ -73,13 +84,40 @@ def sink() -> Iterator[Sink]:
         yield sink
 
 
+def prepare_installation(env: dict[str, str], keys: int = 1) -> list[str]:
+    """Run `manage.py prepare`, and return new API keys. The administrator `admin` has the password PASSWORD."""
+    env = {**os.environ, **BASE_ENV, "ADMIN_PASSWORD": PASSWORD, **env}
+    command = [sys.executable, "-c", PREPARE_AND_CREATE_KEYS, str(keys), *(f"--scope={scope}" for scope in API_SCOPES)]
+    return subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
+
+
 @pytest.fixture(scope="session")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the data directory of a new installation, which tests copy. The administrator `admin` has the password PASSWORD."""
+def _installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("installation")
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(folder), "ADMIN_PASSWORD": PASSWORD}
-    subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=env, check=True)
-    return folder
+    return folder, prepare_installation({"DATA_DIR": str(folder)}, API_KEYS)
+
+
+@pytest.fixture(scope="session")
+def installation(_installed: tuple[Path, list[str]]) -> Path:
+    """Return the data directory of a new installation, which tests copy. The administrator `admin` has the password PASSWORD."""
+    return _installed[0]
+
+
+@pytest.fixture(scope="session")
+def api_keys(_installed: tuple[Path, list[str]]) -> list[str]:
+    """Return the API keys of the installation. Each key has the scopes API_SCOPES."""
+    return _installed[1]
+
+
+@pytest.fixture(scope="module")
+def _unused_api_keys(api_keys: list[str]) -> Iterator[str]:
+    return iter(api_keys)
+
+
+@pytest.fixture
+def api_key(_unused_api_keys: Iterator[str]) -> str:
+    """Return an API key of the installation that no other test of the module uses, so that the tests can share a server."""
+    return next(_unused_api_keys)
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +127,25 @@ def server_kind() -> str:
 
 
 @pytest.fixture(scope="module")
-def server(server_kind: str, installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server_env() -> dict[str, str]:
+    """Return environment variables for the fixture `server`. A test module may override this fixture."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def server(
+    server_kind: str, server_env: dict[str, str], installation: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """Run Mailrail for all tests of a module, and check at the end that the server's log has no traceback."""
-    folder = tmp_path_factory.mktemp(server_kind)
+    with run_server(server_kind, server_env, installation, tmp_path_factory.mktemp(server_kind)) as server:
+        yield server
+
+
+@contextmanager
+def run_server(kind: str, env: dict[str, str], installation: Path, folder: Path) -> Iterator[Server]:
+    """Run Mailrail with a copy of the installation, and check at the end that the server's log has no traceback."""
     data = shutil.copytree(installation, folder / "data")
-    with running(SERVERS[server_kind], log=folder / "log", env={"DATA_DIR": str(data)}) as server:
+    with running(SERVERS[kind], log=folder / "log", env={"DATA_DIR": str(data), **env}) as server:
         yield server
         assert "Traceback" not in server.log
 

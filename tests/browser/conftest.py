@@ -6,11 +6,12 @@ Playwright is imported inside the fixtures. If Playwright is missing, the browse
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, run_server
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def browser() -> Iterator[Browser]:
         pytest.skip("chromium is not installed")
     with launched() as chromium:
         yield chromium
+
+
+@pytest.fixture(scope="package")
+def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run one Mailrail for all tests of this package. The tests find their own data among that of other tests."""
+    with run_server("serve", {}, installation, tmp_path_factory.mktemp("serve")) as server:
+        yield server
 
 
 @pytest.fixture

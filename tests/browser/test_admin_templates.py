@@ -11,7 +11,7 @@ from tests.conftest import PASSWORD
 def form(page: Page) -> Page:
     """Return the form of a new template, filled in."""
     log_in(page, PASSWORD, "/admin/mail_templates/template/add/")
-    page.locator("#id_slug").fill("welcome")
+    page.locator("#id_slug").fill("greeting")
     page.locator("#id_subject").fill("Welcome, {{ name }}")
     page.locator("#id_html").fill("<style>h1 { color: rgb(0, 128, 128) }</style>\n<h1>Hi {{ name }}</h1>")
     return page
@@ -26,7 +26,7 @@ def test_previews_an_unsaved_template(form: Page) -> None:
     expect(preview.locator(".preview-subject")).to_have_text("Welcome, Ada <3")
     heading = preview.frame_locator("iframe").get_by_role("heading", name="Hi Ada <3")
     expect(heading).to_have_css("color", "rgb(0, 128, 128)")
-    expect(form.locator("#id_slug")).to_have_value("welcome")  # the preview has not replaced the form
+    expect(form.locator("#id_slug")).to_have_value("greeting")  # the preview has not replaced the form
 
 
 def test_the_preview_shows_where_an_error_is(form: Page) -> None:
@@ -42,6 +42,6 @@ def test_saving_creates_the_next_version(form: Page) -> None:
     form.locator("#id_subject").fill("Hello, {{ name }}")
     form.get_by_role("button", name="Save and continue editing").click()
 
-    expect(form.get_by_role("heading", name="welcome, version 2")).to_be_visible()
+    expect(form.get_by_role("heading", name="greeting, version 2")).to_be_visible()
     expect(form.get_by_role("row", name="2, shown here (current) Hello")).to_be_visible()
     expect(form.get_by_role("link", name="1", exact=True)).to_be_visible()

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from tests.browser.admin_pages import accessibility_violations, post, send
+from tests.browser.admin_pages import accessibility_violations, call_api, post, send
 from tests.browser.chromium import Page, expect
 from tests.processes import Server
 
@@ -15,13 +15,16 @@ def open_email(page: Page, email_id: str) -> None:
 
 
 def test_the_timeline_updates_without_a_reload(logged_in: Page, server: Server) -> None:
-    email_id = send(logged_in, server.url, to="slow+10@simulator.test")  # long enough to see `sending` on a busy machine
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    email_id = send(logged_in, server.url, to="slow+4@simulator.test", scheduled_at=tomorrow)
     open_email(logged_in, email_id)
+
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    call_api(logged_in, server.url, "PATCH", f"/api/emails/{email_id}", {"scheduled_at": soon})
     expect(logged_in.locator(".message-status .status")).to_have_text("sending")
 
     events = logged_in.locator("#timeline .status")
-
-    expect(events).to_have_text(["email.queued", "email.sending", "email.sent"])
+    expect(events).to_have_text(["email.scheduled", "email.sending", "email.sent"])
     expect(logged_in.locator(".message-status .status")).to_have_text("sent")
     expect(logged_in.get_by_text("Sent", exact=True)).to_be_visible()
     assert logged_in.evaluate("window.notReloaded")

@@ -2,15 +2,26 @@
 
 import time
 from base64 import b32decode
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from django_otp.oath import TOTP
 
 from tests.browser.admin_pages import accessibility_violations
 from tests.browser.chromium import Page, expect
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, run_server
+from tests.processes import Server
 
 TOTP_PERIOD_SECONDS = 30  # each code works only once; the next code is accepted one period early
 CODE_LABEL = "Code from your authenticator app"
+
+
+@pytest.fixture(scope="module")
+def server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run Mailrail for this module only, because the other tests log in without a code."""
+    with run_server("serve", {}, installation, tmp_path_factory.mktemp("serve")) as server:
+        yield server
 
 
 def log_in(page: Page, code: str = "") -> None:

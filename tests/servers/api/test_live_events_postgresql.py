@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PASSWORD
+from tests.conftest import prepare_installation
 from tests.postgresql import PostgreSQL, cluster, program
 from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running
 from tests.servers.api.test_live_events import EMAIL, bearer, list_event_ids, open_event_socket, receive_events
@@ -69,19 +69,15 @@ def postgresql() -> Iterator[PostgreSQL]:
 @pytest.fixture(scope="module")
 def env(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the environment of an installation without a delivery worker."""
-    data = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
+    data = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "DATABASE_URL": postgresql.url}
     return {**BASE_ENV, "PATH": "", **data, "DELIVERY_WORKER": "external"}
 
 
 @pytest.fixture(scope="module")
 def key(env: dict[str, str]) -> str:
     """Create the tables, and an API key that may send emails and read events."""
-    create_key = ["create_api_key", "shop", "--scope", "emails:send", "--scope", "events:read"]
-    for command in (["prepare"], create_key):
-        result = subprocess.run(
-            [sys.executable, "manage.py", *command], cwd=ROOT, env=env, check=True, capture_output=True, text=True
-        )
-    return result.stdout.strip()
+    [key] = prepare_installation(env)
+    return key
 
 
 @pytest.fixture(scope="module")
