@@ -1,8 +1,5 @@
 """Fixtures of the crash tests: the load generator, and `manage.py deliver` processes."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,20 +7,19 @@ from pathlib import Path
 import pytest
 
 from tests.crash.load_generator import LoadGenerator
-from tests.processes import BASE_ENV, ROOT, Server
+from tests.processes import Server
 
 StartLoad = Callable[..., LoadGenerator]
 StartDeliver = Callable[..., Server]
 
 
 @pytest.fixture
-def load(data: Path) -> Iterator[StartLoad]:
-    """Return a function that starts to send `goal` emails. Environment variables select the installation's database."""
+def load(api_keys: list[str]) -> Iterator[StartLoad]:
+    """Return a function that starts to send `goal` emails, by default with a key of the installation."""
     with ExitStack() as loads:
 
-        def start_load(goal: int, **env: str) -> LoadGenerator:
-            command = ["manage.py", "create_api_key", "load", "--scope", "emails:send", "--scope", "emails:read"]
-            load = LoadGenerator(_output(command, DATA_DIR=str(data), **env), goal)
+        def start_load(goal: int, key: str = api_keys[0]) -> LoadGenerator:
+            load = LoadGenerator(key, goal)
             loads.callback(load.stop)
             return load
 
@@ -48,9 +44,3 @@ def _delivering(log: Path, **env: str) -> Iterator[Server]:
         yield process
     finally:
         process.terminate()
-
-
-def _output(command: list[str], **env: str) -> str:
-    environment = {**os.environ, **BASE_ENV, **env}
-    completed = subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-    return completed.stdout.strip()

@@ -64,37 +64,37 @@ class LoadGenerator:
         """Wait until all emails have a final status. Return all emails of the API, including emails whose 202 was lost."""
         count_to(self.goal, self.count, "emails are accepted")
         self.stop()
-        while self._unfinished():
-            attempts = sink.attempts.total()
-            wait_for(
-                _either(_is_more(sink.attempts.total, attempts), self._is_done),
-                "each email is finished",
-                lambda: str(self._unfinished()),
-            )
-        emails = self._all()
+        with httpx.Client(headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS) as client:
+            # An unfinished email is read alone, and a finished email is not read again: each reading of all emails would
+            # slow down their delivery.
+            for email in self._all(client):
+                self._wait_until_finished(client, email, sink)
+            emails = self._all(client)
         assert {email["id"] for email in emails} >= self.accepted.keys()
+        assert {email["status"] for email in emails}.isdisjoint(UNFINISHED_STATUSES)
         return emails
 
-    def _is_done(self) -> bool:
-        return not self._unfinished()
+    def _wait_until_finished(self, client: httpx.Client, email: dict[str, Any], sink: Sink) -> None:
+        """Wait until one email has a final status, as long as the sink receives emails."""
+        last = [email]
 
-    def _unfinished(self) -> list[str]:
-        # Each email is read once. One request per status would miss an email that changes its status between two requests.
-        unfinished = [email for email in self._all() if email["status"] in UNFINISHED_STATUSES]
-        return [f"{email['id']} {email['status']} {email['last_error']}" for email in unfinished]
+        def is_finished() -> bool:
+            if last[0]["status"] in UNFINISHED_STATUSES:
+                last[0] = client.get(f"{self._url}/{email['id']}").raise_for_status().json()
+            return last[0]["status"] not in UNFINISHED_STATUSES
 
-    def _all(self) -> list[dict[str, Any]]:
-        page = self._get()
-        emails: list[dict[str, Any]] = page["data"]
-        while page["next"]:
-            page = self._get(after=page["next"])
+        while not is_finished():
+            received = _is_more(sink.attempts.total, sink.attempts.total())
+            wait_for(_either(is_finished, received), "the email is finished", lambda: str(last[0]))
+
+    def _all(self, client: httpx.Client) -> list[dict[str, Any]]:
+        emails: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next": None}
+        while not emails or page["next"]:
+            query = {"limit": "100"} | ({"after": page["next"]} if page["next"] else {})
+            page = client.get(self._url, params=query).raise_for_status().json()
             emails += page["data"]
         return emails
-
-    def _get(self, **query: str) -> dict[str, Any]:
-        response = httpx.get(self._url, params={"limit": "100", **query}, headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS)
-        page: dict[str, Any] = response.raise_for_status().json()
-        return page
 
     def _send(self) -> None:
         with httpx.Client(headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS) as client:

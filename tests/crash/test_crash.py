@@ -7,7 +7,6 @@ short run. `CRASH_SEED` selects other moments.
 import math
 import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from project.config.email_url import DEFAULT_CONNECTIONS
-from tests.conftest import PASSWORD, StartServer
+from tests.conftest import StartServer, prepare_installation
 from tests.crash.conftest import StartDeliver, StartLoad
 from tests.crash.load_generator import LoadGenerator, arrived, count_to, has_one_message_id_each, number_of
 from tests.postgresql import cluster, program
-from tests.processes import BASE_ENV, ROOT, Server
+from tests.processes import Server
 from tests.smtp import ACCEPT, ACCEPT_AND_DROP, DROP, NO_SUCH_USER, STALL, Sink
 
 EMAILS = int(os.environ.get("CRASH_EMAILS", "300"))
@@ -79,9 +78,8 @@ def test_a_killed_server_loses_no_email_on_postgresql(
     start: StartServer, load: StartLoad, sink: Sink, moments: Iterator[int], data: Path
 ) -> None:
     with cluster() as postgresql:
-        env = {**BASE_ENV, "DATA_DIR": str(data), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
-        subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env={**os.environ, **env}, check=True)
-        generator = load(EMAILS, DATABASE_URL=postgresql.url)
+        [key] = prepare_installation({"DATA_DIR": str(data), "DATABASE_URL": postgresql.url})
+        generator = load(EMAILS, key)
 
         server = _kill_the_server(lambda: start(EMAIL_URL=sink.url, DATABASE_URL=postgresql.url), generator, sink, moments)
 
