@@ -27,6 +27,7 @@ class AuditAction(models.TextChoices):
     SUPPRESSION_ADDED = "suppression added"
     SUPPRESSION_REMOVED = "suppression removed"
     SUPPRESSIONS_IMPORTED = "suppressions imported"
+    PERSON_ERASED = "person erased"
 
 
 class AuditEvent(models.Model):
