@@ -18,6 +18,7 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.utils.module_loading import import_string
 
 from project.bridge.middleware.proxy_headers import parse_proxies
+from project.config.email_url import Relay
 from project.transports.factory import CHECK_TAG, SMTP_BACKEND, delivers_only_locally
 from project.transports.mailbox_backend import MailboxBackend
 from project.transports.smtp.transport import create_tls_context
@@ -60,30 +61,18 @@ def check_anonymous_sending(**_kwargs: Any) -> Messages:
 @register(CHECK_TAG)
 def check_relay_login_uses_tls(**_kwargs: Any) -> Messages:
     """Report a relay login without TLS, unless the relay is on this machine."""
-    relay = settings.RELAY
-    if relay is None or not relay.username or relay.starttls or relay.implicit_tls or _is_loopback(relay.host):
-        return []
     hint = "Use smtp+starttls:// or smtps:// in EMAIL_URL."
-    return [_error("004", "The relay's password would be sent over the network unencrypted.", hint)]
+    return [
+        _error("004", f"The password of the relay {relay.name} would be sent over the network unencrypted.", hint)
+        for relay in settings.RELAYS
+        if relay.username and not relay.uses_tls and not _is_loopback(relay.host)
+    ]
 
 
 @register(CHECK_TAG)
 def check_relay_files(**_kwargs: Any) -> Messages:
     """Report a CA file or token command that cannot be used: no connection to the relay would succeed."""
-    relay = settings.RELAY
-    if relay is None:
-        return []
-    errors = []
-    try:
-        if relay.ca_file:
-            create_tls_context(relay)
-    except OSError as error:
-        hint = "Name a readable file with CA certificates in PEM format."
-        errors.append(_error("016", f"ca_file of EMAIL_URL cannot be used: {error.strerror or error}.", hint))
-    command = relay.token_source.command if relay.token_source else ()
-    if command and not (Path(command[0]).is_file() and os.access(command[0], os.X_OK)):
-        errors.append(_error("016", "token_command of EMAIL_URL is not an executable file.", "Check its path and permissions."))
-    return errors
+    return [error for relay in settings.RELAYS for error in _unusable_files(relay)]
 
 
 @register(CHECK_TAG)
@@ -189,11 +178,28 @@ def check_login_lockout(**_kwargs: Any) -> Messages:
 @register(DEPLOYMENT_TAG, deploy=True)
 def check_relay_is_verified(**_kwargs: Any) -> Messages:
     """Report verify=false: an attacker between this server and the relay could read all emails and the login."""
-    relay = settings.RELAY
-    if relay is None or relay.verify or _is_loopback(relay.host):
-        return []
     hint = "Remove verify=false. If a private CA signed the certificate, or the relay itself, set ca_file."
-    return [_error("017", "EMAIL_URL has verify=false, so any server can pretend to be the relay.", hint)]
+    return [
+        _error("017", f"EMAIL_URL has verify=false, so any server can pretend to be the relay {relay.name}.", hint)
+        for relay in settings.RELAYS
+        if not relay.verify and not _is_loopback(relay.host)
+    ]
+
+
+def _unusable_files(relay: Relay) -> Messages:
+    errors = []
+    try:
+        if relay.ca_file:
+            create_tls_context(relay)
+    except OSError as error:
+        hint = "Name a readable file with CA certificates in PEM format."
+        message = f"ca_file of the relay {relay.name} in EMAIL_URL cannot be used: {error.strerror or error}."
+        errors.append(_error("016", message, hint))
+    command = relay.token_source.command if relay.token_source else ()
+    if command and not (Path(command[0]).is_file() and os.access(command[0], os.X_OK)):
+        message = f"token_command of the relay {relay.name} in EMAIL_URL is not an executable file."
+        errors.append(_error("016", message, "Check its path and permissions."))
+    return errors
 
 
 def _matches_whole_tld(host: str, wildcard: str) -> bool:
@@ -202,8 +208,8 @@ def _matches_whole_tld(host: str, wildcard: str) -> bool:
 
 
 def _email_leaves_machine() -> bool:
-    relay = settings.RELAY if settings.EMAIL_BACKEND == SMTP_BACKEND else None
-    return not delivers_only_locally() and not (relay is not None and _is_loopback(relay.host))
+    relays = settings.RELAYS if settings.EMAIL_BACKEND == SMTP_BACKEND else ()
+    return not delivers_only_locally() and not (relays and all(_is_loopback(relay.host) for relay in relays))
 
 
 def _wildcard_hosts() -> Messages:

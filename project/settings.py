@@ -123,7 +123,7 @@ if REDIS_URL is not None:  # for notifications between processes: docs/decisions
 MAILBOX_BACKEND = "project.transports.mailbox_backend.MailboxBackend"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
 EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
-RELAY = ENV.relay
+RELAYS = ENV.relays
 RETRY_DELAYS = ENV.retry_delays
 MAX_EMAIL_AGE = ENV.max_email_age
 # Finished emails, messages in the mailbox and audit entries are deleted after these periods: project.retention
@@ -139,15 +139,15 @@ CELERY_BROKER_URL = ENV.celery_broker_url.get_secret_value() if ENV.celery_broke
 CELERY_BROKER_USE_SSL = broker_tls(CELERY_BROKER_URL)
 CELERY_BEAT_SCHEDULE = beat_schedule()
 CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.ensure_data_dir() / "celerybeat-schedule")
-if ENV.relay is not None:  # so that Django sends its own emails through the relay too
+if RELAYS:  # so that Django sends its own emails through the first relay too
     EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST = ENV.relay.host
-    EMAIL_PORT = ENV.relay.port
-    EMAIL_HOST_USER = ENV.relay.username
-    EMAIL_HOST_PASSWORD = ENV.relay.password
-    EMAIL_USE_TLS = ENV.relay.starttls
-    EMAIL_USE_SSL = ENV.relay.implicit_tls
-    EMAIL_TIMEOUT = ENV.relay.timeout
+    EMAIL_HOST = RELAYS[0].host
+    EMAIL_PORT = RELAYS[0].port
+    EMAIL_HOST_USER = RELAYS[0].username
+    EMAIL_HOST_PASSWORD = RELAYS[0].password
+    EMAIL_USE_TLS = RELAYS[0].starttls
+    EMAIL_USE_SSL = RELAYS[0].implicit_tls
+    EMAIL_TIMEOUT = RELAYS[0].timeout
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

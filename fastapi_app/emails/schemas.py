@@ -116,9 +116,7 @@ class EmailIn(RequestModel):
     scheduled_at: ScheduledTime | None = Field(
         None, description="Time to send the email, up to 30 days ahead. If omitted, it is sent now.", examples=[EXAMPLE_TIME]
     )
-    priority: Priority = Field(
-        Priority.NORMAL, description="Emails that wait are sent by priority. If omitted, it is `normal`.", examples=["high"]
-    )
+    priority: Priority = Field(Priority.NORMAL, description="Emails are sent by priority, `normal` if omitted", examples=["high"])
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
@@ -223,6 +221,7 @@ class EmailOut(BaseModel):
     )
     attempts: int = Field(description="Number of delivery attempts so far", examples=[1])
     last_error: str = Field(description="Error of the last finished attempt. Empty if there was no error.", examples=[""])
+    relay: str | None = Field(description="The relay of the last finished attempt", examples=["relay.example.com:587"])
     reason: str | None = Field(
         description="Cause of the last failure: the relay's reply, with `…` for addresses, host names, numbers and ids. "
         "Emails that failed for the same cause have the same reason.",

@@ -32,6 +32,7 @@ class EventData(BaseModel):
     attempt: int = Field(description="Number of delivery attempts so far", examples=[1])
     smtp_code: int | None = Field(description="The relay's reply code, if it replied", examples=[250])
     response: str | None = Field(description="The text of the relay's reply", examples=["2.0.0 Ok: queued as 4D2C11"])
+    relay: str | None = Field(None, description="Relay that the attempt used. Missing without a result", examples=["smtp1:25"])
     recipients: list[str] = Field(
         [], description="The recipients that the event is about. Missing if it is about all recipients", examples=[[]]
     )

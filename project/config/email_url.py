@@ -1,4 +1,4 @@
-"""Parses EMAIL_URL: the SMTP server that emails are sent to, and its options. Pure functions, no I/O."""
+"""Parses EMAIL_URL: the SMTP servers that emails are sent to, and their options. Pure functions, no I/O."""
 
 import math
 import re
@@ -17,7 +17,10 @@ DEFAULT_DATA_DONE_TIMEOUT = 600.0
 MAX_TIMEOUT = 600.0
 DEFAULT_CONNECTIONS = 20
 MAX_CONNECTIONS = 500
-OPTIONS = relay_options.OPTIONS | {"timeout", "data_done_timeout", "connections"}
+MAX_RELAYS = 10
+# Neither separator can be a part of a URL: white space must be percent-encoded, and so must the slashes of a password.
+_SEPARATOR = re.compile(r",?\s+|,(?=[a-z+]+://)")
+OPTIONS = relay_options.OPTIONS | {"timeout", "data_done_timeout", "connections", "name"}
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,45 @@ class Relay:
     verify: bool = True
     token_source: TokenSource | None = None
     ehlo_name: str = ""
+    given_name: str = ""
 
     @property
     def name(self) -> str:
-        """The host and the port, for logs and metrics."""
-        return f"{self.host}:{self.port}"
+        """The option `name`, or the host and the port. For logs, metrics, events and pages, so it contains no login."""
+        return self.given_name or (f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}")
 
     @property
     def uses_tls(self) -> bool:
         """Return whether the connection is encrypted."""
         return self.starttls or self.implicit_tls
+
+
+def parse_email_urls(text: str) -> tuple[Relay, ...]:
+    """Return the relays in failover order, or none for `mailbox://`. The URLs are separated by white space or commas.
+
+    Raises `ValueError`, with a message that never contains a password.
+    """
+    urls = [url for url in _SEPARATOR.split(text.strip()) if url]
+    if len(urls) < 2:
+        relay = parse_email_url(text.strip())
+        return () if relay is None else (relay,)
+    if len(urls) > MAX_RELAYS:
+        raise ValueError(f"there are {len(urls)} URLs; at most {MAX_RELAYS} are allowed")
+    relays = [_parse_numbered(number, url) for number, url in enumerate(urls, 1)]
+    names = [relay.name for relay in relays]
+    if duplicate := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"two relays are called {duplicate}; give each a name with the option name")
+    return tuple(relays)
+
+
+def _parse_numbered(number: int, url: str) -> Relay:
+    try:
+        relay = parse_email_url(url)
+    except ValueError as error:
+        raise ValueError(f"URL {number}: {error}") from None
+    if relay is None:
+        raise ValueError(f"URL {number}: {MAILBOX_URL} cannot be combined with other URLs")
+    return relay
 
 
 def parse_email_url(url: str) -> Relay | None:
@@ -88,6 +120,7 @@ def parse_email_url(url: str) -> Relay | None:
         verify=relay_options.parse_verify(options, uses_tls=uses_tls),
         token_source=relay_options.parse_token_source(options, has_username=bool(username), has_password=bool(password)),
         ehlo_name=relay_options.parse_ehlo_name(options),
+        given_name=relay_options.parse_name(options),
     )
 
 

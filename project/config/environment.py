@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from project.config.data_dir import restrict_database_permissions, write_if_missing
-from project.config.email_url import Relay, parse_email_url
+from project.config.email_url import Relay, parse_email_urls
 from project.config.secret_files import SUFFIX, SecretFileError, SecretFilesSource, comes_from_file
 from project.config.variables.accounts import AccountVariables
 from project.config.variables.content import ContentVariables
@@ -40,9 +40,9 @@ class Environment(
         return init_settings, SecretFilesSource(settings_cls), env_settings, dotenv_settings, file_secret_settings
 
     @cached_property
-    def relay(self) -> Relay | None:
-        """The SMTP server of `EMAIL_URL`, or None for the embedded mailbox."""
-        return parse_email_url(self.email_url.get_secret_value())
+    def relays(self) -> tuple[Relay, ...]:
+        """The SMTP servers of `EMAIL_URL` in failover order. None for the embedded mailbox."""
+        return parse_email_urls(self.email_url.get_secret_value())
 
     @cached_property
     def public_host(self) -> str | None:

@@ -21,6 +21,14 @@ class TokenSource:
     command: tuple[str, ...] = field(default=(), repr=False)  # the arguments may contain a secret
 
 
+def parse_name(options: Mapping[str, str]) -> str:
+    """Return the relay's name, or "" to call it by its host and port."""
+    name = options.get("name", "")
+    if "name" in options and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+        raise ValueError("name must have 1 to 63 letters, digits, dots, hyphens and underscores")
+    return name
+
+
 def parse_ca_file(options: Mapping[str, str], *, uses_tls: bool) -> str:
     """Return the path of the file with the trusted CAs, or "" to trust those of the system."""
     if "ca_file" not in options:

@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.utils import timezone
@@ -11,12 +10,12 @@ from django.utils import timezone
 from project.bridge.database.transactions import call_in_transaction
 from project.dashboard.email_counts import RESOLUTIONS, count_emails, final_rates
 from project.dashboard.stats import latest_events, read_latency, read_queue_depths, relay_outages
-from project.delivery.circuit_breaker import request_probe
+from project.delivery.circuit_breaker import is_delivery_paused, request_probe
 from project.delivery.models import RelayOutage
 from project.emails.top_reasons import top_reasons
 from project.events.models import Event
 from project.events.selectors import last_event_id
-from project.transports.factory import delivers_only_locally
+from project.transports.factory import delivers_only_locally, relay_names
 
 VIEW_PERMISSION = "emails.view_email"  # required to see the dashboard
 MANAGE_PERMISSION = "emails.change_email"  # required to let paused workers try the relay now
@@ -43,7 +42,7 @@ def stats_view(request: HttpRequest) -> JsonResponse:
         "queue": asdict(read_queue_depths()),
         "latency": asdict(read_latency(now=now)),
         "failures": [{"reason": each.reason, "emails": each.label} for each in top_reasons()],
-        "transport": {"name": transport_name(), "outages": [_outage_json(outage) for outage in relay_outages()]},
+        "transport": _transport_json(),
         "events": [_event_json(event) for event in latest_events(up_to=cursor)],
     }
     return JsonResponse(stats, headers={"Cache-Control": "no-store"})
@@ -59,16 +58,21 @@ def probe_relay_view(request: HttpRequest) -> HttpResponse:
 
 
 def transport_name() -> str:
-    """Return "Embedded mailbox", the relay's host and port, or the dotted path of another Django email backend."""
+    """Return "Embedded mailbox", the names of the relays, or the dotted path of another Django email backend."""
     if delivers_only_locally():
         return "Embedded mailbox"
-    if settings.RELAY is not None:
-        return f"{settings.RELAY.host}:{settings.RELAY.port}"
-    return str(settings.EMAIL_BACKEND)
+    return ", ".join(relay_names())
+
+
+def _transport_json() -> dict[str, Any]:
+    outages = relay_outages()
+    is_paused = bool(outages) and is_delivery_paused(len(relay_names()))
+    return {"name": transport_name(), "is_paused": is_paused, "outages": [_outage_json(outage) for outage in outages]}
 
 
 def _outage_json(outage: RelayOutage) -> dict[str, Any]:
     return {
+        "relay": outage.relay,
         "started_at": outage.started_at,
         "next_probe_at": outage.next_probe_at,
         "failures": outage.failures,

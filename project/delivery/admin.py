@@ -15,9 +15,9 @@ from project.delivery.models import RelayOutage
 
 @admin.register(RelayOutage)
 class RelayOutageAdmin(ReadOnlyAdmin):
-    """Lists the workers that are paused because the relay is unavailable."""
+    """Lists the workers that pass over a relay because it is unavailable."""
 
-    list_display = ("worker", "started_at", "next_probe_at", "failures", "error")
+    list_display = ("relay", "worker", "started_at", "next_probe_at", "failures", "error")
     actions = ("try_now",)
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -29,7 +29,8 @@ class RelayOutageAdmin(ReadOnlyAdmin):
         return request.user.has_perm("emails.change_email")
 
     @admin.action(description="Try now", permissions=["manage"])
-    def try_now(self, request: HttpRequest, _outages: QuerySet[Any]) -> None:
-        """Let all paused workers try the relay now, because they share one relay."""
-        call_in_transaction(request_probe, now=timezone.now())
-        self.message_user(request, "The relay is tried again now.", messages.SUCCESS)
+    def try_now(self, request: HttpRequest, outages: QuerySet[Any]) -> None:
+        """Let all workers try the relays of the selected outages now, because the workers share the relays."""
+        relays = sorted(set(outages.values_list("relay", flat=True)))
+        call_in_transaction(request_probe, relays, now=timezone.now())
+        self.message_user(request, f"Tried again now: {', '.join(relays)}.", messages.SUCCESS)

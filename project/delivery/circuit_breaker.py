@@ -8,8 +8,10 @@ reason that may be the relay's, such as a 421 to every MAIL. These failures coun
 different emails are tried again, so emails that cause their failures themselves hold up no others for long (decision 0024).
 """
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from datetime import datetime, timedelta
+
+from django.db.models import Count
 
 from project.delivery.models import RelayOutage
 from project.delivery.retry_policy import MAX_PAUSE, pause_after
@@ -92,26 +94,35 @@ def update_breaker(breaker: CircuitBreaker, email_id: Hashable, result: SendResu
     return breaker.record_success()
 
 
-def save_outage(worker: str, breaker: CircuitBreaker, *, now: datetime) -> None:
-    """Store, for the dashboard, whether this worker's breaker is open."""
+def save_outage(worker: str, relay: str, breaker: CircuitBreaker, *, now: datetime) -> None:
+    """Store, for the dashboard, whether this worker's breaker of a relay is open."""
     if breaker.next_probe_at is None:
-        RelayOutage.objects.filter(worker=worker).delete()
+        RelayOutage.objects.filter(worker=worker, relay=relay).delete()
         return
     state = {"next_probe_at": breaker.next_probe_at, "failures": breaker.failures, "error": breaker.error}
-    RelayOutage.objects.update_or_create(worker=worker, defaults=state, create_defaults={"started_at": now, **state})
+    RelayOutage.objects.update_or_create(worker=worker, relay=relay, defaults=state, create_defaults={"started_at": now, **state})
 
 
-def request_probe(*, now: datetime) -> int:
-    """Let all paused workers probe the relay now, in whichever process they run. Return the number of paused workers.
+def request_probe(relays: Collection[str] | None = None, *, now: datetime) -> int:
+    """Let all workers that pass over these relays, or any relay, probe them now. Return the number of such outages.
 
-    Each worker reads its row when it is woken, and at the latest at its next poll.
+    Each worker, in whichever process, reads its rows when it is woken, and at the latest at its next poll.
     """
-    paused = RelayOutage.objects.filter(next_probe_at__gt=now).update(next_probe_at=now)
+    outages = RelayOutage.objects.filter(next_probe_at__gt=now)
+    if relays is not None:
+        outages = outages.filter(relay__in=relays)
+    paused = outages.update(next_probe_at=now)
     if paused:
         wake_worker_on_commit()
     return paused
 
 
-def requested_probe(worker: str) -> datetime | None:
+def requested_probe(worker: str, relay: str) -> datetime | None:
     """Return when the worker is to probe the relay, according to its row, or None without a row."""
-    return RelayOutage.objects.filter(worker=worker).values_list("next_probe_at", flat=True).first()
+    return RelayOutage.objects.filter(worker=worker, relay=relay).values_list("next_probe_at", flat=True).first()
+
+
+def is_delivery_paused(number_of_relays: int) -> bool:
+    """Return whether any worker finds all of its relays unavailable."""
+    counts = RelayOutage.objects.values("worker").annotate(relays=Count("id"))
+    return counts.filter(relays__gte=number_of_relays).exists()

@@ -5,7 +5,7 @@ import logging
 from project.delivery.decision import DeliveryDecision
 from project.emails.models import Email
 from project.emails.status import Status
-from project.transports.factory import delivers_only_locally, relay_name
+from project.transports.factory import delivers_only_locally
 from project.transports.raw_message import text_of
 
 MAX_LOGGED_BYTES = 64 * 1024  # of a message whose text is logged; parsing a larger message takes too long
@@ -13,8 +13,8 @@ MAX_LOGGED_BYTES = 64 * 1024  # of a message whose text is logged; parsing a lar
 logger = logging.getLogger("project.delivery.sender_pool")  # the sender pool is the only caller
 
 
-def log_decision(email: Email, decision: DeliveryDecision, *, seconds: float | None = None) -> None:
-    """Log what an attempt meant for an email. `seconds` is how long sending took, if the relay got the email.
+def log_decision(email: Email, decision: DeliveryDecision, *, relay: str, seconds: float | None = None) -> None:
+    """Log what an attempt through a relay meant for an email. `seconds` is how long sending took, if the relay got the email.
 
     With LOG_FORMAT=json, the line has the fields of `extra` and the id of the request that submitted the email.
     """
@@ -22,7 +22,7 @@ def log_decision(email: Email, decision: DeliveryDecision, *, seconds: float | N
         "email_id": str(email.id),
         "status": str(decision.status),
         "attempt": decision.attempts,
-        "relay": relay_name(),
+        "relay": relay,
         "smtp_code": decision.reply.code if decision.reply else None,
         "seconds": None if seconds is None else round(seconds, 4),
     }

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from django.utils import timezone
 
-from project.delivery.circuit_breaker import CircuitBreaker, save_outage
 from project.delivery.claim import next_due_at, release_claims
 from project.delivery.heartbeat import remove_heartbeats
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.lease_keeper import LeaseKeeper
 from project.delivery.liveness import LivenessLock
 from project.delivery.queue_sweep import QueueSweep
-from project.delivery.relay_delivery import RelayDelivery, try_query
-from project.transports.factory import create_transport
+from project.delivery.relay_delivery import try_query
+from project.delivery.relay_failover import RelayFailover
+from project.transports.factory import create_transports
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +31,12 @@ class DeliveryLoop:
     """One run of a worker, within `running`: either `start`, or `deliver_due`."""
 
     def __init__(self, lock: LivenessLock, folder: Path, *, poll_interval: float, timing: LeaseTiming = DEFAULT_TIMING) -> None:
-        """Create the transport and its sender pool. `folder` contains the liveness locks; `poll_interval` is in seconds."""
+        """Create the transports and their sender pools. `folder` contains the liveness locks; `poll_interval` is in seconds."""
         self._name = lock.name
         self._lock = lock
         self._poll_interval = poll_interval
-        self._keeper = LeaseKeeper(lock, folder, lambda: self._pool.in_flight_ids, timing=timing)
-        self._delivery = RelayDelivery(lock.name, create_transport(), self._keeper, wake=self.wake)
-        self._pool = self._delivery.pool
+        self._keeper = LeaseKeeper(lock, folder, lambda: self._relays.in_flight_ids, timing=timing)
+        self._relays = RelayFailover(lock.name, create_transports(), self._keeper, wake=self.wake)
         self._wake_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_finishing = False
@@ -53,7 +52,7 @@ class DeliveryLoop:
     @property
     def results(self) -> int:
         """Return how many emails have a result so far."""
-        return self._delivery.results
+        return self._relays.results
 
     @asynccontextmanager
     async def running(self, grace: Callable[[], float]) -> AsyncIterator[None]:
@@ -66,7 +65,7 @@ class DeliveryLoop:
 
     def _is_progressing(self) -> bool:
         is_polling = self._task is None or self._task.done() or time.monotonic() < self._progressed_at + STALLED_AFTER_SECONDS
-        return is_polling and not self._pool.is_stuck
+        return is_polling and not self._relays.is_stuck
 
     def start(self) -> None:
         """Start to poll for due emails. Polling ends with `finish`."""
@@ -82,7 +81,7 @@ class DeliveryLoop:
         self.wake()
 
     async def deliver_due(self, *, seconds: float = math.inf, on_backlog: Callable[[], object] = lambda: None) -> None:
-        """Deliver until no more emails are due, the relay is unavailable, or `seconds` have passed.
+        """Deliver until no more emails are due, all relays are unavailable, or `seconds` have passed.
 
         Emails in flight go on after that. `on_backlog` is called while more emails are due than this worker can claim.
         """
@@ -90,14 +89,14 @@ class DeliveryLoop:
         while not self._is_finishing:
             self._wake_up.clear()
             await self._sweep_and_claim()
-            if self._delivery.has_backlog:
+            if self._relays.has_backlog:
                 on_backlog()
             remaining = deadline - time.monotonic()
-            if self._delivery.breaker.failures or remaining <= 0:
+            if self._relays.are_all_unavailable or remaining <= 0:
                 return
             if self._is_unfinished:
                 continue
-            if self._pool.in_flight:
+            if self._relays.in_flight:
                 await _wait(self._wake_up, min(remaining, RECHECK_IN_FLIGHT_SECONDS))
             elif self._keeper.is_observing:  # emails whose worker may have stopped
                 await _wait(self._wake_up, min(remaining, self._keeper.timing.renewal_seconds))
@@ -112,25 +111,23 @@ class DeliveryLoop:
         if self._task is not None:
             await asyncio.wait({self._task}, timeout=grace)
             self._task.cancel()
-        while self._pool.in_flight and (remaining := deadline - time.monotonic()) > 0:
+        while self._relays.in_flight and (remaining := deadline - time.monotonic()) > 0:
             self._wake_up.clear()
             await _wait(self._wake_up, remaining)
-        await self._delivery.release_waiting()
-        if self._pool.in_flight:
+        await self._relays.release_waiting()
+        if self._relays.in_flight:
             logger.error(
                 "%d emails still in flight after the grace period of %g s; the next start sends them again",
-                self._pool.in_flight,
+                self._relays.in_flight,
                 grace,
             )
-        await self._pool.stop()
-        if self._delivery.breaker.failures:
-            await try_query(save_outage, self._name, CircuitBreaker(), now=timezone.now())
+        await self._relays.stop()
         await self._end_claims()
 
     async def _end_claims(self) -> None:
         """Release the claims on emails whose sending was aborted. Keep those on emails that a thread still sends."""
-        still_sending = self._pool.still_sending_ids
-        if aborted := self._pool.in_flight_ids - set(still_sending):
+        still_sending = self._relays.still_sending_ids
+        if aborted := self._relays.in_flight_ids - still_sending:
             await try_query(release_claims, self._name, aborted, now=timezone.now())
         if still_sending:
             self._lock.keep_until_exit()  # as soon as this process exits, another worker sends these emails again
@@ -142,15 +139,16 @@ class DeliveryLoop:
             self._wake_up.clear()
             await self._poll()
             await _wait(self._wake_up, await self._seconds_until_next_poll())
-            if not self._delivery.may_have_more:
-                await asyncio.sleep(MIN_POLL_INTERVAL_SECONDS - self._delivery.seconds_since_claim)
+            if not self._relays.may_have_more:
+                await asyncio.sleep(MIN_POLL_INTERVAL_SECONDS - self._relays.seconds_since_claim)
         await self._poll()  # emails queued just before the shutdown are still sent
 
     async def _poll(self) -> None:
         try:
             await self._sweep_and_claim()
         except Exception:
-            self._delivery.may_have_more = self._is_unfinished = False
+            self._relays.expect_more(expected=False)
+            self._is_unfinished = False
             logger.exception("The delivery worker could not poll the queue; trying again in %g s", self._poll_interval)
         self._progressed_at = time.monotonic()
 
@@ -158,23 +156,25 @@ class DeliveryLoop:
         """Take a limited part of each kind of work: emails of other workers, emails to fail or repair, and emails to send."""
         await self._keeper.sweep()
         await self._queue_sweep.run_if_due()
-        has_more = await self._delivery.claim()
+        has_more = await self._relays.claim()
         self._is_unfinished = has_more or self._queue_sweep.is_unfinished
 
     async def _seconds_until_next_poll(self) -> float:
         """Return the seconds until the next email or probe is due, but at most the poll interval."""
         if self._is_unfinished:
             return 0.0
-        due = self._delivery.breaker.next_probe_at
-        if due is not None and due <= timezone.now():
-            due = None  # the pause is over; only emails can be waited for
-        if self._delivery.may_have_more and self._pool.waiting:  # perhaps only because their recipients are slow
-            return min(self._delivery.recheck_seconds, self._poll_interval)
-        if due is None and not self._delivery.may_have_more:
+        if self._relays.may_have_more and self._relays.waiting:  # perhaps only because their recipients are slow
+            return min(self._relays.recheck_seconds, self._poll_interval)
+        now = timezone.now()
+        probe_at = self._relays.next_probe_at(now=now)
+        due = None
+        if not self._relays.may_have_more and not (probe_at and self._relays.are_all_unavailable):
             due = await try_query(next_due_at)
-        seconds = self._poll_interval if due is None else (due - timezone.now()).total_seconds()
-        if seconds <= 0 and self._pool.in_flight:  # due, but not claimed: the next results make room for these emails
-            self._delivery.may_have_more, seconds = True, self._poll_interval
+        times = [time for time in (probe_at, due) if time is not None]
+        seconds = min((time - timezone.now()).total_seconds() for time in times) if times else self._poll_interval
+        if seconds <= 0 and self._relays.in_flight:  # due, but not claimed: the next results make room for these emails
+            self._relays.expect_more(expected=True)
+            seconds = self._poll_interval
         return min(max(seconds, 0.0), self._poll_interval)
 
 

@@ -1,5 +1,7 @@
 """Tables of delivery: heartbeats of the workers, relay outages that they have detected, and the readiness check's probe."""
 
+from typing import ClassVar
+
 from django.db import models
 
 
@@ -18,13 +20,18 @@ class WorkerHeartbeat(models.Model):
 
 
 class RelayOutage(models.Model):
-    """An outage of the relay that a worker has detected. The row is deleted as soon as the relay works again."""
+    """An outage of a relay that a worker has detected. The row is deleted as soon as the relay works again."""
 
-    worker = models.CharField(max_length=32, primary_key=True)
+    worker = models.CharField(max_length=32)
+    relay = models.CharField(max_length=255, blank=True)  # its name, or its host and port
     started_at = models.DateTimeField()
     next_probe_at = models.DateTimeField()
     failures = models.PositiveIntegerField()  # consecutive failed attempts to use the relay
     error = models.TextField()
+
+    class Meta:
+        db_table = "delivery_outage"  # the previous version's processes still use its table
+        constraints: ClassVar = [models.UniqueConstraint(fields=["worker", "relay"], name="unique_worker_relay")]
 
     def __str__(self) -> str:
         return self.error

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta
 from django.db.models import Max
 from django.utils import timezone
 
-from project.delivery.models import RelayOutage, WorkerHeartbeat
+from project.delivery.circuit_breaker import is_delivery_paused
+from project.delivery.models import WorkerHeartbeat
 from project.delivery.readiness import MISSED_BEATS, oldest_due_at
 from project.emails.models import Email
 from project.emails.status import NOT_SENT, Status
 from project.events.models import Event
+from project.transports.factory import relay_names
 
 MAX_SENDING_EMAILS = 500  # whose events are read
 CLOCK_TOLERANCE = timedelta(seconds=5)  # a worker on another machine writes the times of its heartbeats by its own clock
@@ -37,7 +39,7 @@ def read_queue_stats() -> QueueStats:
     counts = {status.value: Email.objects.filter(status=status).count() for status in NOT_SENT}
     now = timezone.now()
     return QueueStats(
-        counts, oldest_due_at(now=now), RelayOutage.objects.exists(), _oldest_sending_at(), _count_live_workers(now)
+        counts, oldest_due_at(now=now), is_delivery_paused(len(relay_names())), _oldest_sending_at(), _count_live_workers(now)
     )
 
 

@@ -32,16 +32,17 @@ RELEASED: dict[str, Any] = {"claimed_by": "", "lease_expires_at": None, "crashes
 
 @dataclass(frozen=True)
 class Attempt:
-    """A finished attempt: the email as it was claimed, and the result. `jitter` in [0, 1) spreads retries."""
+    """A finished attempt through a relay: the email as it was claimed, and the result. `jitter` in [0, 1) spreads retries."""
 
     email: Email
     result: SendResult
     at: datetime
     jitter: float = 0.5
+    relay: str | None = None
 
 
 def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
-    """Store the results of attempts of one worker, and append their events.
+    """Store the results of attempts of one worker through one relay, and append their events.
 
     Raises `LeaseLost` if the worker no longer holds the claim on one of the emails.
     """
@@ -65,7 +66,10 @@ def _decide(attempt: Attempt) -> DeliveryDecision:
 
 
 def _events(attempt: Attempt, decision: DeliveryDecision) -> list[NewEvent]:
-    return result_events(attempt.email, _state(attempt.email), attempt.result, decision, now=attempt.at)
+    events = result_events(attempt.email, _state(attempt.email), attempt.result, decision, now=attempt.at)
+    for event in events:
+        event.data["relay"] = attempt.relay
+    return events
 
 
 def _update_sent(attempts: Sequence[Attempt]) -> None:
@@ -75,7 +79,8 @@ def _update_sent(attempts: Sequence[Attempt]) -> None:
     emails = [attempt.email for attempt in attempts]
     claimed = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
     sent_at = Coalesce(F("sent_at"), Value(attempts[-1].at, DateTimeField()))  # a retried email may have been sent to others
-    if claimed.update(status=Status.SENT, sent_at=sent_at, last_error="", reason=None, **RELEASED) < len(emails):
+    changes = {"status": Status.SENT, "sent_at": sent_at, "last_error": "", "reason": None, "relay": attempts[0].relay}
+    if claimed.update(**changes, **RELEASED) < len(emails):
         raise LeaseLost
 
 
@@ -86,6 +91,7 @@ def _update(attempt: Attempt, decision: DeliveryDecision) -> None:
         attempts=decision.attempts,
         last_error=decision.error,
         reason=_reason(attempt.email, decision),
+        relay=attempt.relay,
         recipient_results=_timed_results(attempt, decision),
         next_attempt_at=decision.next_attempt_at,
         sent_at=Coalesce(F("sent_at"), _accepted_at(attempt, decision)),

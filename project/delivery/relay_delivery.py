@@ -4,8 +4,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import ParamSpec, TypeVar
+from uuid import UUID
 
 from django.utils import timezone
 
@@ -33,9 +34,22 @@ T = TypeVar("T")
 class RelayDelivery:
     """Delivers emails of the queue through one transport, for one worker."""
 
-    def __init__(self, worker: str, transport: Transport, keeper: LeaseKeeper, *, wake: Callable[[], None]) -> None:
-        """Create the sender pool of the transport. `wake` is called when a claim may find room for more emails."""
+    def __init__(
+        self,
+        worker: str,
+        transport: Transport,
+        keeper: LeaseKeeper,
+        *,
+        wake: Callable[[], None],
+        in_flight_ids: Callable[[], Collection[UUID]],
+    ) -> None:
+        """Create the sender pool of the transport. `wake` is called when a claim may find room for more emails.
+
+        `in_flight_ids` returns the emails in flight of this worker through any transport.
+        """
         self._worker = worker
+        self._relay = transport.name
+        self._in_flight_ids = in_flight_ids
         self._keeper = keeper
         self._wake = wake
         self.pool = SenderPool(transport, self._on_result, guard=keeper, on_lost=wake)
@@ -67,12 +81,13 @@ class RelayDelivery:
         if request is None or (request.overtakes and not await self._has_urgent_emails(request)):
             return False
         if self.breaker.next_probe_at is not None:
-            self.breaker.probe_by(await run_in_transaction(requested_probe, self._worker))
+            self.breaker.probe_by(await run_in_read_transaction(requested_probe, self._worker, self._relay))
         limit = self.breaker.capacity(request.limit, in_flight=self.pool.in_flight, now=timezone.now())
         request = ClaimRequest(limit, request.priorities)
         emails, has_more = await run_in_transaction(self._claim_now, request) if limit else ([], False)
+        in_flight = self._in_flight_ids()  # an email that was taken over and claimed again may still be sent here
         self._keeper.claimed([email.id for email in emails])
-        self.pool.submit(emails)
+        self.pool.submit(email for email in emails if email.id not in in_flight)
         if not self.breaker.capacity(1, in_flight=0, now=timezone.now()):
             await self.release_waiting()  # the breaker opened during the claim
         if not request.overtakes:
@@ -109,9 +124,10 @@ class RelayDelivery:
         self.results += 1
         if update_breaker(self.breaker, email.id, result, now=timezone.now()):
             if self.breaker.next_probe_at is not None:
-                logger.error("The relay is unavailable; next attempt at %s", f"{self.breaker.next_probe_at:%H:%M:%S}")
+                next_attempt = f"{self.breaker.next_probe_at:%H:%M:%S}"
+                logger.error("The relay is unavailable: %s; next attempt at %s", self._relay, next_attempt)
                 await self.release_waiting()
-            await try_query(save_outage, self._worker, self.breaker, now=timezone.now())
+            await try_query(save_outage, self._worker, self._relay, self.breaker, now=timezone.now())
             self._wake()
         if not self.pool.in_flight or (self.may_have_more and self._budget.has_room):
             self._wake()
@@ -121,6 +137,11 @@ class RelayDelivery:
         async with self._release_lock:  # the loop must wait for a release in progress before it cancels the task that runs it
             if emails := self.pool.withdraw():
                 await try_query(release_claims, self._worker, [email.id for email in emails], now=timezone.now())
+
+    async def forget_outage(self) -> None:
+        """Delete the stored outage of this worker, because the worker stops."""
+        if self.breaker.failures:
+            await try_query(save_outage, self._worker, self._relay, CircuitBreaker(), now=timezone.now())
 
 
 async def try_query(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:

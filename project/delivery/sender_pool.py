@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
-from typing import Protocol
 from uuid import UUID
 
 from django.utils import timezone
@@ -18,6 +17,7 @@ from django.utils import timezone
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.bridge.middleware.request_id import running_for_request
+from project.delivery.claim_guard import ClaimGuard
 from project.delivery.decision import DeliveryDecision
 from project.delivery.delivery_log import describe, log_decision
 from project.delivery.lease import LEASE
@@ -39,19 +39,6 @@ STUCK_AFTER_SECONDS = 900.0  # longer than an email service takes to answer
 CONNECTION_LIMIT_PAUSE_SECONDS = 5.0  # before a connection beyond the relay's limit tries again
 
 OnResult = Callable[[Email, SendResult], Awaitable[None]]
-
-
-class ClaimGuard(Protocol):
-    """Checks claims, and stores which emails are being sent."""
-
-    async def may_start(self, email_id: UUID) -> bool:
-        """Return whether the worker still holds its claim on an email that it is about to send."""
-
-    def started(self, email_id: UUID) -> None:
-        """Record that an email is being sent."""
-
-    def ended(self, email_id: UUID) -> None:
-        """Record that an email is no longer being sent."""
 
 
 class SenderPool:
@@ -218,7 +205,8 @@ class SenderPool:
 
     async def _record(self, email: Email, result: SendResult, *, seconds: float | None) -> None:
         """Store a result. `seconds` is how long sending took, or None if the relay did not get the email."""
-        attempt = Attempt(email, result, timezone.now(), jitter=random.random())  # noqa: S311  # not for security
+        relay, jitter = self._transport.name, random.random()  # noqa: S311  # not for security
+        attempt = Attempt(email, result, timezone.now(), jitter, relay)
         try:
             decision = await self._commit(attempt)
         except LeaseLost:
@@ -226,7 +214,7 @@ class SenderPool:
         except Exception:
             logger.exception("Email %s stays claimed until its lease expires, because its result could not be stored", email.id)
         else:
-            log_decision(email, decision, seconds=seconds)
+            log_decision(email, decision, relay=relay, seconds=seconds)
         self._forget(email)
         self._queue.done(email, seconds)
         await self._on_result(email, result)

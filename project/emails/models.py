@@ -63,6 +63,8 @@ class Email(models.Model):
     recipient_results = models.JSONField(default=dict, blank=True)
     # The id of the request that submitted the email. NULL without a request, and in rows of earlier versions.
     request_id = models.CharField(max_length=MAX_REQUEST_ID_LENGTH, null=True, blank=True)  # noqa: DJ001
+    # The relay of the last attempt that has a result: its name, or its host and port. NULL before it.
+    relay = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     sent_at = models.DateTimeField(null=True, blank=True)  # when the relay first accepted the email for a recipient
     claimed_by = models.CharField(max_length=32, blank=True)  # id of the delivery worker that is sending the email
     lease_expires_at = models.DateTimeField(null=True, blank=True)  # when the claim ends if the worker stops renewing it

@@ -29,8 +29,9 @@ class Connection(Protocol):
 
 
 class Transport(Protocol):
-    """Sends emails over up to `max_connections` connections at the same time."""
+    """Sends emails over up to `max_connections` connections at the same time. `name` is the relay's name, without a password."""
 
+    name: str
     max_connections: int
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
@@ -31,6 +32,7 @@ class DjangoBackendTransport:
     """Sends through the backend of Django's settings, on up to `max_connections` threads."""
 
     def __init__(self, max_connections: int) -> None:
+        self.name = backend_name()
         self.max_connections = max_connections
         self.sending_ids = set[UUID]()  # changed by the threads
         self._threads = ThreadPool("sender", max_connections, on_thread_exit=connections.close_all)
@@ -67,6 +69,11 @@ class DjangoBackendConnection:
 
     async def close(self) -> None:
         """Do nothing: no connection is kept open."""
+
+
+def backend_name() -> str:
+    """Return "mailbox" for the embedded mailbox, or the dotted path of another email backend."""
+    return "mailbox" if settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND else str(settings.EMAIL_BACKEND)
 
 
 def send_through_backend(email: Email) -> SendResult:

@@ -1,9 +1,9 @@
-"""Creates the transport that Django's settings select."""
+"""Creates the transports that Django's settings select."""
 
 from django.conf import settings
 
 from project.transports.base import Transport
-from project.transports.django_backend import DjangoBackendTransport
+from project.transports.django_backend import DjangoBackendTransport, backend_name
 from project.transports.smtp.transport import SmtpTransport
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -16,15 +16,17 @@ def delivers_only_locally() -> bool:
     return settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
 
 
-def relay_name() -> str:
-    """Return the host and port of the relay, or the dotted path of the email backend."""
-    if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
-        return settings.RELAY.name
-    return str(settings.EMAIL_BACKEND)
+def relay_names() -> list[str]:
+    """Return the names of the relays in failover order, or of the email backend."""
+    return [relay.name for relay in settings.RELAYS] if _uses_relays() else [backend_name()]
 
 
-def create_transport() -> Transport:
-    """Return our own SMTP transport for the relay of EMAIL_URL, or a transport that wraps any other Django email backend."""
-    if settings.EMAIL_BACKEND == SMTP_BACKEND and settings.RELAY is not None:
-        return SmtpTransport(settings.RELAY)
-    return DjangoBackendTransport(BACKEND_THREADS)
+def create_transports() -> list[Transport]:
+    """Return our own SMTP transport for each relay of EMAIL_URL, or a transport that wraps any other Django email backend."""
+    if _uses_relays():
+        return [SmtpTransport(relay) for relay in settings.RELAYS]
+    return [DjangoBackendTransport(BACKEND_THREADS)]
+
+
+def _uses_relays() -> bool:
+    return settings.EMAIL_BACKEND == SMTP_BACKEND and bool(settings.RELAYS)

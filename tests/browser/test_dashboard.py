@@ -101,8 +101,9 @@ def test_shows_the_most_frequent_rejections(dashboard: Page, server: Server) -> 
 
 def test_a_paused_relay_can_be_tried_now(dashboard: Page) -> None:
     stats = dashboard.evaluate("fetch('/admin/dashboard/stats').then((response) => response.json())")
-    outage = {"started_at": stats["now"], "next_probe_at": stats["now"], "failures": 3, "error": "Connection refused"}
-    stats["transport"]["outages"] = [outage]
+    outage = {"relay": "smtp1:25", "failures": 3, "error": "Connection refused"}
+    outage |= {"started_at": stats["now"], "next_probe_at": stats["now"]}
+    stats["transport"] |= {"is_paused": True, "outages": [outage]}
     dashboard.route("**/dashboard/stats*", lambda route: route.fulfill(json=stats))
     dashboard.reload()
     expect(dashboard.locator("[data-stat=transport]")).to_have_text("Paused")

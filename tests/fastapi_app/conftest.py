@@ -106,5 +106,5 @@ def real_transport(settings: Settings) -> None:
 def relay(real_transport: None, sink: Sink, settings: Settings) -> Sink:
     """Run an SMTP server and configure it as the relay."""
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
-    settings.RELAY = Relay("127.0.0.1", sink.port)
+    settings.RELAYS = [Relay("127.0.0.1", sink.port)]
     return sink

@@ -11,7 +11,7 @@ import pytest
 from django.core.checks import run_checks
 from pytest_django import Settings
 
-from project.config.email_url import parse_email_url
+from project.config.email_url import parse_email_urls
 from project.config.environment import Environment
 from project.transports.factory import CHECK_TAG
 from tests.processes import ROOT
@@ -61,7 +61,7 @@ def test_reports_an_invalid_email_backend(settings: Settings, name: str) -> None
 
 
 def test_a_relay_with_default_settings_passes(relayed: Settings) -> None:
-    relayed.RELAY = parse_email_url("smtp://relay.example.com")
+    relayed.RELAYS = parse_email_urls("smtp://relay.example.com")
 
     assert transport_errors() == []
 
@@ -97,7 +97,7 @@ def test_reports_a_mailbox_backend_that_sends(relayed: Settings) -> None:
     ],
 )
 def test_reports_a_relay_login_without_tls(relayed: Settings, url: str, errors: list[str]) -> None:
-    relayed.RELAY = parse_email_url(url)
+    relayed.RELAYS = parse_email_urls(url)
 
     assert transport_errors() == errors
 
@@ -115,18 +115,34 @@ def test_reports_a_relay_login_without_tls(relayed: Settings, url: str, errors: 
     ],
 )
 def test_reports_files_of_the_relay_that_cannot_be_used(relayed: Settings, options: str, errors: list[str]) -> None:
-    relayed.RELAY = parse_email_url(f"smtps://ada@relay.example.com?{options}")
+    relayed.RELAYS = parse_email_urls(f"smtps://ada@relay.example.com?{options}")
 
     assert transport_errors() == errors
 
 
 @pytest.mark.parametrize(("host", "is_reported"), [("relay.example.com", True), ("127.0.0.1", False)])
 def test_reports_a_relay_whose_certificate_is_not_verified(relayed: Settings, host: str, is_reported: bool) -> None:
-    relayed.RELAY = parse_email_url(f"smtps://{host}?verify=false")
+    relayed.RELAYS = parse_email_urls(f"smtps://{host}?verify=false")
 
     assert ("mailrail.E017" in deployment_errors()) == is_reported
-    relayed.RELAY = parse_email_url(f"smtps://{host}")
+    relayed.RELAYS = parse_email_urls(f"smtps://{host}")
     assert "mailrail.E017" not in deployment_errors()
+
+
+def test_checks_each_relay(relayed: Settings) -> None:
+    relayed.RELAYS = parse_email_urls(
+        "smtp://127.0.0.1 smtp://ada:pw@b.example smtps://c.example?verify=false smtps://d.example?ca_file=/no/such/file"
+    )
+
+    assert transport_errors() == ["mailrail.E004", "mailrail.E016"]
+    assert "mailrail.E017" in deployment_errors()
+
+
+@pytest.mark.parametrize(("urls", "leaves"), [("smtp://127.0.0.1 smtp://localhost", False), ("smtp://localhost smtp://b", True)])
+def test_email_stays_on_the_machine_only_if_all_relays_are_on_it(relayed: Settings, urls: str, leaves: bool) -> None:
+    relayed.RELAYS, relayed.DEBUG = parse_email_urls(urls), True
+
+    assert ("mailrail.E001" in transport_errors()) == leaves
 
 
 @pytest.mark.parametrize("key", ["k3y" * 10, "a1" * 30, "django-insecure-" + "abcdefghij" * 4, "Change me, abcdefghij" * 3])

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode
 
 from project.config.durations import DEFAULT_RETRY_DELAYS, parse_duration, parse_durations
-from project.config.email_url import MAILBOX_URL, parse_email_url
+from project.config.email_url import MAILBOX_URL, parse_email_urls
 
 
 class DeliveryVariables(BaseSettings):
@@ -18,7 +18,7 @@ class DeliveryVariables(BaseSettings):
     email_url: Annotated[SecretStr, NoDecode] = Field(
         SecretStr(MAILBOX_URL),
         description="Where emails are sent. mailbox:// stores them on this machine; smtp://, smtp+starttls:// or"
-        " smtps://user:password@host:port sends them to a relay.",
+        " smtps://user:password@host:port sends them to a relay. Several relays, separated by spaces, are used in this order.",
     )
     email_backend: str | None = Field(
         None, pattern=r"^\w+(\.\w+)+$", description="Dotted path of a Django email backend, used instead of EMAIL_URL."
@@ -75,5 +75,5 @@ class DeliveryVariables(BaseSettings):
     @field_validator("email_url")
     @classmethod
     def _check_email_url(cls, value: SecretStr) -> SecretStr:
-        parse_email_url(value.get_secret_value())
+        parse_email_urls(value.get_secret_value())
         return value

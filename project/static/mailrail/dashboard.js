@@ -65,12 +65,12 @@ function showStats({ now, queue, latency, failures, transport, rates, time_span 
   showFailures(failures);
 }
 
-function showTransport({ name, outages }) {
+function showTransport({ name, is_paused: isPaused, outages }) {
   dashboard.querySelector(".transport").dataset.state = outages.length ? "paused" : "operational";
-  setStat("transport", outages.length ? "Paused" : "Operational");
+  setStat("transport", isPaused ? "Paused" : outages.length ? "Failover" : "Operational");
   const details = outages.map(
-    ({ failures, next_probe_at, error }) =>
-      `${formatCount(failures, "failure")}, next try at ${clockTime(next_probe_at)} UTC: ${error}`,
+    ({ relay, failures, next_probe_at, error }) =>
+      `${relay ? `${relay}: ` : ""}${formatCount(failures, "failure")}, next try at ${clockTime(next_probe_at)} UTC: ${error}`,
   );
   setStat("relay", [name, ...details].join(" · "));
   if (tryNow) tryNow.hidden = outages.length === 0;

@@ -37,6 +37,7 @@ class SmtpTransport:
 
     def __init__(self, relay: Relay) -> None:
         self.relay = relay
+        self.name = relay.name
         self.max_connections = relay.connections
         self.sending_ids = frozenset[UUID]()  # always empty: canceling `send` closes the connection
         self._tls = create_tls_context(relay) if relay.uses_tls else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from project.config.email_url import Relay, parse_email_url
+from project.config.email_url import MAX_RELAYS, Relay, parse_email_url, parse_email_urls
 
 SECRET = "hunter2"
 
@@ -127,3 +127,48 @@ def test_the_repr_of_a_relay_hides_its_password() -> None:
     relay = parse_email_url(f"smtp://ada:{SECRET}@relay")
 
     assert SECRET not in repr(relay)
+
+
+FIRST, SECOND = Relay("first", 25), Relay("second", 587, starttls=True)
+
+
+@pytest.mark.parametrize("separator", [" ", "  ", "\n", "\r\n\t", ", ", ",\n", ","])
+def test_parses_several_relays_in_order(separator: str) -> None:
+    assert parse_email_urls(f" smtp://first{separator}smtp+starttls://second\n") == (FIRST, SECOND)
+
+
+@pytest.mark.parametrize(("text", "relays"), [("mailbox://", ()), (" mailbox:// ", ()), ("smtp://first", (FIRST,))])
+def test_parses_a_single_url(text: str, relays: tuple[Relay, ...]) -> None:
+    assert parse_email_urls(text) == relays
+
+
+def test_a_comma_in_a_password_does_not_separate() -> None:
+    assert parse_email_urls("smtps://ada:a,smtp:b,@first") == (Relay("first", 465, "ada", "a,smtp:b,", implicit_tls=True),)
+
+
+def test_a_relay_is_called_by_its_name_or_its_host_and_port() -> None:
+    relays = parse_email_urls(f"smtps://ada:{SECRET}@first smtp://ada:{SECRET}@first:465?name=backup-1 smtp://[::1]:25")
+
+    assert [relay.name for relay in relays] == ["first:465", "backup-1", "[::1]:25"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("smtp://first mailbox://", "URL 2: mailbox:// cannot be combined with other URLs"),
+        ("smtp://first http://second", "URL 2: http:// is not one of mailbox, smtp, smtp\\+starttls, smtps"),
+        (f"smtp://ada:{SECRET}@first:x smtp://second", "URL 1: the host or port is malformed"),
+        ("smtp://first smtp://first", "two relays are called first:25; give each a name with the option name"),
+        ("smtp://a?name=x smtp://b?name=x", "two relays are called x"),
+        (" ".join(f"smtp://relay{number}" for number in range(MAX_RELAYS + 1)), "there are 11 URLs; at most 10 are allowed"),
+        ("smtp://first?name=", "name must have 1 to 63 letters"),
+        ("smtp://first?name=a%0Ab", "name must have 1 to 63 letters"),
+        (f"smtp://first?name={'a' * 64}", "name must have 1 to 63 letters"),
+        ("", "no:// is not one of mailbox"),
+    ],
+)
+def test_refuses_several_urls_that_cannot_be_used(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as raised:
+        parse_email_urls(text)
+
+    assert SECRET not in str(raised.value)

@@ -292,20 +292,20 @@ def test_the_repr_hides_secrets(name: str, secret: str, monkeypatch: pytest.Monk
     environment = read_environment()
 
     assert reveal(getattr(environment, name.lower())) == secret
-    assert "hunter2" not in f"{environment!r} {environment.relay!r}"
+    assert "hunter2" not in f"{environment!r} {environment.relays!r}"
 
 
 # Derived values
 
 
 def test_there_is_no_relay_by_default() -> None:
-    assert read_environment().relay is None
+    assert read_environment().relays == ()
 
 
 def test_the_relay_is_taken_from_email_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMAIL_URL", "smtp://127.0.0.1:2525")
 
-    assert read_environment().relay == Relay("127.0.0.1", 2525)
+    assert read_environment().relays == (Relay("127.0.0.1", 2525),)
 
 
 @pytest.mark.parametrize(

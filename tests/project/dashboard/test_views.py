@@ -26,7 +26,7 @@ def test_returns_stats_with_the_latest_events_and_a_cursor(owner: User, submit_e
 
     assert (stats["cursor"], [each["id"] for each in stats["events"]]) == (event.pk, [event.pk])
     assert stats["queue"]["depths"]["queued"] == 1
-    assert stats["transport"] == {"name": "Embedded mailbox", "outages": []}
+    assert stats["transport"] == {"name": "Embedded mailbox", "is_paused": False, "outages": []}
 
 
 def test_responds_404_to_an_unknown_resolution(owner: User) -> None:
@@ -89,8 +89,13 @@ def test_try_now_requires_the_permission_to_change_emails(teammate: User) -> Non
 
 def test_the_list_of_outages_has_the_action_try_now(browser: Client) -> None:
     later = timezone.now() + timedelta(minutes=5)
-    RelayOutage.objects.create(worker="e", started_at=NOW, next_probe_at=later, failures=3, error="Connection refused")
+    for relay in ("first", "second"):
+        RelayOutage.objects.create(
+            worker="e", relay=relay, started_at=NOW, next_probe_at=later, failures=3, error="Connection refused"
+        )
+    selected = RelayOutage.objects.get(relay="second")
 
-    browser.post("/admin/delivery/relayoutage/", {"action": "try_now", "_selected_action": ["e"]})
+    browser.post("/admin/delivery/relayoutage/", {"action": "try_now", "_selected_action": [selected.pk]})
 
-    assert RelayOutage.objects.get().next_probe_at <= timezone.now()
+    assert RelayOutage.objects.get(relay="first").next_probe_at == later
+    assert RelayOutage.objects.get(relay="second").next_probe_at <= timezone.now()

@@ -5,7 +5,14 @@ from uuid import UUID
 
 import pytest
 
-from project.delivery.circuit_breaker import CircuitBreaker, save_outage, update_breaker
+from project.delivery.circuit_breaker import (
+    CircuitBreaker,
+    is_delivery_paused,
+    request_probe,
+    requested_probe,
+    save_outage,
+    update_breaker,
+)
 from project.delivery.models import RelayOutage
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
@@ -15,6 +22,7 @@ from tests.project.conftest import NOW, WORKER
 NO_ROUTE = SendResult("SMTPConnectError: no route", FailureKind.RELAY_UNAVAILABLE)
 LOST = SendResult("SMTPServerDisconnected: Connection lost", FailureKind.TEMPORARY)
 GREYLISTED = SendResult("451", FailureKind.TEMPORARY, rejections={"ada@example.com": Reply(451, "4.7.1 Greylisted")})
+RELAY = "relay.example.com:25"
 SECOND = timedelta(seconds=1)
 FIRST = UUID(int=1)
 
@@ -126,10 +134,10 @@ def test_many_emails_are_tried_after_a_pause_for_suspected_failures() -> None:
 
 @pytest.mark.django_db
 def test_stores_an_outage_while_it_lasts(open_breaker: CircuitBreaker) -> None:
-    save_outage(WORKER, open_breaker, now=NOW)
+    save_outage(WORKER, RELAY, open_breaker, now=NOW)
     outage = RelayOutage.objects.get()
     update_breaker(open_breaker, FIRST, SendResult(), now=NOW + 5 * SECOND)
-    save_outage(WORKER, open_breaker, now=NOW + 5 * SECOND)
+    save_outage(WORKER, RELAY, open_breaker, now=NOW + 5 * SECOND)
 
     assert (outage.worker, outage.started_at, outage.next_probe_at, outage.failures) == (WORKER, NOW, NOW + 5 * SECOND, 1)
     assert outage.error == "SMTPConnectError: no route"
@@ -138,12 +146,12 @@ def test_stores_an_outage_while_it_lasts(open_breaker: CircuitBreaker) -> None:
 
 @pytest.mark.django_db
 def test_a_longer_outage_keeps_its_start_time(open_breaker: CircuitBreaker) -> None:
-    save_outage(WORKER, open_breaker, now=NOW)
+    save_outage(WORKER, RELAY, open_breaker, now=NOW)
 
     update_breaker(
         open_breaker, FIRST, SendResult("SMTPAuthenticationError: no", FailureKind.RELAY_UNAVAILABLE), now=NOW + 6 * SECOND
     )
-    save_outage(WORKER, open_breaker, now=NOW + 6 * SECOND)
+    save_outage(WORKER, RELAY, open_breaker, now=NOW + 6 * SECOND)
 
     outage = RelayOutage.objects.get()
     assert (outage.started_at, outage.next_probe_at, outage.failures) == (NOW, NOW + 16 * SECOND, 2)
@@ -153,8 +161,31 @@ def test_a_longer_outage_keeps_its_start_time(open_breaker: CircuitBreaker) -> N
 @pytest.mark.django_db
 def test_stores_one_outage_per_worker(open_breaker: CircuitBreaker) -> None:
     for worker in ("first", "second"):
-        save_outage(worker, open_breaker, now=NOW)
+        save_outage(worker, RELAY, open_breaker, now=NOW)
 
-    save_outage("first", CircuitBreaker(), now=NOW)
+    save_outage("first", RELAY, CircuitBreaker(), now=NOW)
 
     assert [outage.worker for outage in RelayOutage.objects.all()] == ["second"]
+
+
+@pytest.mark.django_db
+def test_stores_one_outage_per_relay(open_breaker: CircuitBreaker) -> None:
+    for relay in ("first", "second"):
+        save_outage(WORKER, relay, open_breaker, now=NOW)
+    are_both_paused = is_delivery_paused(2)
+
+    save_outage(WORKER, "first", CircuitBreaker(), now=NOW)
+
+    assert [outage.relay for outage in RelayOutage.objects.all()] == ["second"]
+    assert (are_both_paused, is_delivery_paused(2), is_delivery_paused(1)) == (True, False, True)
+
+
+@pytest.mark.django_db
+def test_tries_only_the_requested_relays_now(open_breaker: CircuitBreaker) -> None:
+    for relay in ("first", "second"):
+        save_outage(WORKER, relay, open_breaker, now=NOW)
+
+    number = request_probe(["second"], now=NOW + SECOND)
+
+    assert number == 1
+    assert [requested_probe(WORKER, relay) for relay in ("first", "second")] == [NOW + 5 * SECOND, NOW + SECOND]

@@ -45,6 +45,7 @@ class FakeTransport:
     """A transport that records emails instead of sending them, and returns results once `may_return` is set."""
 
     max_connections: int
+    name: str = "fake"
     make_result: Callable[["FakeConnection"], SendResult] = lambda _connection: ACCEPTED
     texts: list[str] = field(default_factory=list)
     in_flight: int = 0

@@ -80,6 +80,7 @@ class SlowRecipientConnection:
 class SlowRecipientTransport:
     """A transport of eight connections that are slow for some recipients."""
 
+    name = "slow"
     max_connections = 8
     sending_ids: tuple[UUID, ...] = ()
 
@@ -115,7 +116,7 @@ def send_to(settings: Settings) -> SendTo:
     """Return a function that configures a relay as the transport."""
 
     def send_to(relay: Relay) -> None:
-        settings.EMAIL_BACKEND, settings.RELAY = SMTP_BACKEND, relay
+        settings.EMAIL_BACKEND, settings.RELAYS = SMTP_BACKEND, [relay]
 
     return send_to
 
@@ -177,7 +178,7 @@ async def wait_until(condition: Callable[[], Awaitable[object]]) -> None:
 
 async def test_slow_recipients_do_not_hold_all_connections(worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     transport = SlowRecipientTransport()
-    monkeypatch.setattr("project.delivery.loop.create_transport", lambda: transport)
+    monkeypatch.setattr("project.delivery.loop.create_transports", lambda: [transport])
     sent = Email.objects.filter(status=Status.SENT)
     await run_in_transaction(queue, *[new_email("ada@slow.example")] * 60)
     async with worker.running(grace=GRACE):
@@ -216,7 +217,7 @@ async def test_an_urgent_email_passes_those_that_were_claimed_before_it(
     worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch, lower: Priority
 ) -> None:
     transport = SlowRecipientTransport()
-    monkeypatch.setattr("project.delivery.loop.create_transport", lambda: transport)
+    monkeypatch.setattr("project.delivery.loop.create_transports", lambda: [transport])
     await run_in_transaction(queue, new_email(priority=Priority.HIGH), *[new_email("ada@slow.example", priority=lower)] * 60)
     urgent = Email.objects.filter(status=Status.SENT, priority=Priority.HIGH)
     async with worker.running(grace=GRACE):
@@ -482,7 +483,7 @@ async def test_does_not_send_emails_whose_claim_was_running_when_the_breaker_ope
     worker: DeliveryWorker, send_to: SendTo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def claim_after_failure(*args: Any, **kwargs: Any) -> list[Email]:
-        loop._delivery.breaker.record_failure("no route", now=timezone.now())
+        loop._relays._deliveries[0].breaker.record_failure("no route", now=timezone.now())
         return claim_emails(*args, **kwargs)
 
     monkeypatch.setattr("project.delivery.relay_delivery.claim_emails", claim_after_failure)
@@ -617,7 +618,7 @@ async def test_the_time_of_a_claim_is_taken_after_the_wait_for_the_write_lock(tm
         loop = DeliveryLoop(lock, tmp_path, poll_interval=3600.0)
         async with loop.running(lambda: GRACE):
             with _shared_connection_lock:  # as if another transaction held the write lock
-                claiming = asyncio.ensure_future(loop._delivery.claim())
+                claiming = asyncio.ensure_future(loop._relays.claim())
                 await asyncio.sleep(0)  # the claim now waits for the lock
                 released_at = timezone.now()
             await claiming

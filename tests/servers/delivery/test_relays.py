@@ -209,4 +209,4 @@ def test_an_unavailable_relay_uses_up_no_attempts_and_all_emails_are_sent_when_i
 
 def _outages(data: Path) -> list[tuple[int, str]]:
     with closing(sqlite3.connect(data / DATABASE)) as connection:
-        return connection.execute("SELECT failures, error FROM delivery_relayoutage").fetchall()
+        return connection.execute("SELECT failures, error FROM delivery_outage").fetchall()
