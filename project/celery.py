@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from celery import Celery, signals
+from django.conf import settings
 from kombu import Exchange, Queue
 
 from project.config.celery_settings import BULK_QUEUE, QUEUES, WAKE_EXPIRES_SECONDS
@@ -38,8 +39,14 @@ DEFAULTS = {
     "result_expires": WAKE_EXPIRES_SECONDS,
 }
 
+
+def _defaults() -> dict[str, Any]:
+    """Return the defaults that Django's settings do not change. Celery would prefer the defaults to the settings."""
+    return {name: value for name, value in DEFAULTS.items() if not hasattr(settings, f"CELERY_{name.upper()}")}
+
+
 app = Celery("mailrail")
-app.add_defaults(DEFAULTS)
+app.add_defaults(_defaults)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["project.delivery", "project.retention"])
 

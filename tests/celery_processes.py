@@ -2,60 +2,84 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
+
+from celery import Celery
 
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running
-from tests.servers.api.test_live_events import create_key, manage
+from tests.servers.api.test_live_events import create_key, manage, send
 
 SETTINGS = "tests.servers.delivery.celery_settings"  # a worker polls by itself only with POLL_SECONDS
 READY = "ready."
 
 
 class CeleryInstallation:
-    """The processes of one test. Each process has a log of its own."""
+    """A server, and functions that start Celery's processes beside it. Each process has a log of its own."""
 
-    def __init__(self, data: Path, logs: Path, processes: ExitStack, **env: str) -> None:
-        self.key = create_key(data)
-        self._logs, self._processes = logs, processes
-        self._env = {"DATA_DIR": str(data), "DELIVERY_WORKER": "celery", "DJANGO_SETTINGS_MODULE": SETTINGS, **env}
-        self._data = data
+    def __init__(self, data: Path, logs: Path, processes: ExitStack, *, broker_url: str, relay_url: str) -> None:
+        self.data, self.broker_url = data, broker_url
+        self._logs = logs
+        self._started: list[Server] = []
+        self._env = {
+            "DATA_DIR": str(data),
+            "DELIVERY_WORKER": "celery",
+            "CELERY_BROKER_URL": broker_url,
+            "EMAIL_URL": relay_url,
+            "DJANGO_SETTINGS_MODULE": SETTINGS,
+        }
+        self._key = create_key(data)
+        self.server = processes.enter_context(running(SERVERS["serve"], log=logs / "log.serve", env=self._env))
 
-    def serve(self, **env: str) -> Server:
-        """Start `manage.py serve`."""
-        command, log = SERVERS["serve"], self._logs / "log.serve"
-        return self._processes.enter_context(running(command, log=log, env={**self._env, **env}))
-
-    def worker(self, *options: str, name: str = "worker", **env: str) -> Server:
+    def worker(self, *options: str, **env: str) -> Server:
         """Start a Celery worker, and wait until it consumes."""
-        options = ("--loglevel=INFO", f"--hostname={name}@%h", *options)
-        worker = self._start(["worker", *options], name, env)
+        worker = self.start("worker", "--loglevel=INFO", f"--hostname=worker{len(self._started)}@%h", *options, **env)
         worker.wait_for_log(READY)
         return worker
 
-    def beat(self, **env: str) -> Server:
-        """Start Celery beat."""
-        return self._start(["beat"], "beat", env)
-
-    def submit(self, count: int) -> None:
-        """Queue emails in a process that publishes no wake."""
-        code = "from project.emails.submit import submit_plain_text_email as submit\n"
-        manage(self._data, "shell", "-c", f"{code}for _ in range({count}): submit(address='ada@example.com', text='Hi')")
-
-    def heartbeats(self) -> int:
-        """Return how many delivery workers have a heartbeat."""
-        code = "from project.delivery.models import WorkerHeartbeat as W; print(W.objects.count())"
-        return int(manage(self._data, "shell", "-v", "0", "-c", code))
-
-    def _start(self, command: list[str], name: str, env: dict[str, str]) -> Server:
-        process = Server(["-m", "celery", "-A", "project", *command], log=self._logs / f"log.{name}", env={**self._env, **env})
-        self._processes.callback(stop, process)
+    def start(self, *command: str, **env: str) -> Server:
+        """Start a command of Celery."""
+        line, log = ["-m", "celery", "-A", "project", *command], self._logs / f"log.{command[0]}{len(self._started)}"
+        process = Server(line, log=log, env={**self._env, **env})
+        self._started.append(process)
         return process
 
+    def kill_started(self) -> None:
+        """Kill the processes of Celery that still run."""
+        for process in self._started:
+            kill(process)
 
-def stop(process: Server) -> None:
-    """Stop a process and those that it has started."""
+    def send(self, count: int = 1) -> None:
+        """Send emails in one batch."""
+        send(self.server, self._key, count)
+
+    def submit(self, count: int = 1) -> None:
+        """Queue emails in a process that publishes no wake."""
+        code = "from project.emails.submit import submit_plain_text_email as submit\n"
+        manage(self.data, "shell", "-c", f"{code}for _ in range({count}): submit(address='ada@example.com', text='Hi')")
+
+    def unsent(self) -> int:
+        """Return how many emails are not sent yet."""
+        with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as database:
+            count: int = database.execute("SELECT count(*) FROM emails_email WHERE status != 'sent'").fetchone()[0]
+        return count
+
+    def control(self, command: str, **arguments: Any) -> None:
+        """Send a command to all Celery workers, as Flower does."""
+        with Celery("flower", broker=self.broker_url, set_as_current=False) as app:
+            app.control.broadcast(command, arguments=arguments, reply=command != "shutdown", timeout=5)
+
+    @property
+    def delivery_check(self) -> str:
+        """The result of the readiness check of delivery."""
+        return str(self.server.get("/api/health/ready").json()["checks"]["delivery"])
+
+
+def kill(process: Server) -> None:
+    """Send SIGKILL to a process and those that it has started."""
     if process.process.poll() is None:
         os.killpg(process.process.pid, signal.SIGKILL)
         process.process.wait(WAIT_TIMEOUT_SECONDS)
@@ -68,7 +92,9 @@ def pool_processes(worker: Server) -> list[int]:
 
 
 @contextmanager
-def celery_installation(data: Path, logs: Path, **env: str) -> Iterator[CeleryInstallation]:
-    """Return an installation without processes. At the end of the block, kill the processes that still run."""
+def celery_installation(data: Path, logs: Path, **urls: str) -> Iterator[CeleryInstallation]:
+    """Run the server of an installation. At the end of the block, kill the processes that still run."""
     with ExitStack() as processes:
-        yield CeleryInstallation(data, logs, processes, **env)
+        installation = CeleryInstallation(data, logs, processes, **urls)
+        processes.callback(installation.kill_started)
+        yield installation

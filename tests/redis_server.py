@@ -1,6 +1,7 @@
 """A real Redis server for tests, from Debian's package. It runs in a temporary directory, on a free port, with a password."""
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,6 +51,21 @@ class RedisServer:
         """Return every key that is stored."""
         with Redis.from_url(self.url) as client:
             return list(client.keys())
+
+    def flush(self) -> None:
+        """Delete every key of every database."""
+        with Redis.from_url(self.url) as client:
+            client.flushall()
+
+    def stop(self) -> None:
+        """Send SIGSTOP: the kernel accepts connections, but nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Send SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """Send SIGKILL, as in a crash."""

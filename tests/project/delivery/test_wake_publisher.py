@@ -82,6 +82,7 @@ def test_wakes_during_an_outage_share_the_next_attempt(start: StartPublisher, mo
     assert attempts <= 2
 
 
+@pytest.mark.pitfall(32)
 @pytest.mark.usefixtures("silent_broker")
 def test_a_silent_broker_delays_no_caller_and_no_stop(start: StartPublisher) -> None:
     broker = Broker()
