@@ -182,6 +182,8 @@ async def _receive(websocket: WebSocket) -> ClientMessage | str:
         return _client_message.validate_json(text)
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
+        if problem["type"].startswith("union_tag_"):
+            return 'A message needs "action": "authenticate", "subscribe" or "ping".'
         return ": ".join([".".join(str(step) for step in problem["loc"]), problem["msg"]]).removeprefix(": ")
 
 

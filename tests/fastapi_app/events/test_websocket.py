@@ -79,7 +79,8 @@ def test_subscribe_replaces_the_filter(client_with_event_stream: TestClient, eve
     [
         ("{", "Invalid JSON"),
         ("[]", "Input should be"),
-        ('{"action": "dance"}', "dance"),
+        ('{"action": "dance"}', '"authenticate", "subscribe" or "ping"'),
+        ('{"type": "subscribe"}', '"authenticate", "subscribe" or "ping"'),
         ('{"action": "ping", "loud": true}', "loud"),
         ('{"action": "subscribe", "types": ["email.lost"]}', "types"),
         ('{"action": "subscribe", "email_id": 1}', "email_id"),

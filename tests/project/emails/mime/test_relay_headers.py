@@ -11,7 +11,8 @@ COMMANDS = (
     "X-Mailgun-Deliver-By X-Mailgun-Variables X-MJ-TemplateID X-Mailjet-Campaign X-MSYS-API X-Mailin-Tag X-Sib-Sandbox "
     "X-ElasticEmail-Settings X-SMTP2GO-Tag Resend-Idempotency-Key X-MailerSend-Tags X-MT-Category X-APIHEADER X-xsMailingId "
     "Apparently-To Errors-To Return-Receipt-To Delivered-To X-Original-To X-Envelope-To X-MS-Exchange-Organization-SCL "
-    "X-VirtualMTA X-Postal-Tag Received-SPF"
+    "X-VirtualMTA X-Postal-Tag Received-SPF X-Errors-To Bounces-To X-CMP-TemplateId X-Cmail-GroupName X-MailPace-Tags "
+    "X-RM-Profile X-SM-Campaign X-Ignore-Unsubscribe X-SMTPeter-InlineCSS X-Unosend-Track-Opens"
 )
 HARMLESS = (
     "X-Mailer X-Priority Importance List-Unsubscribe List-Unsubscribe-Post In-Reply-To References Auto-Submitted Precedence "
