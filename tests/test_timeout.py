@@ -21,10 +21,12 @@ def test_runs_next():
     pass
 """
 
+WITHOUT_SLOW_PLUGINS = ["-p", "no:cacheprovider", "-p", "no:schemathesis", "-p", "no:hypothesispytest"]
+
 
 def test_a_test_that_hangs_fails_with_the_stacks_of_all_threads(tmp_path: Path) -> None:
     (tmp_path / "test_hangs.py").write_text(HANGS)
-    command = ["-m", "pytest", "-c", "pyproject.toml", "-o", "timeout=1", "-p", "no:cacheprovider", "--numprocesses=1"]
+    command = ["-m", "pytest", "-c", "pyproject.toml", "-o", "timeout=1", *WITHOUT_SLOW_PLUGINS, "--numprocesses=1"]
 
     run = subprocess.run([sys.executable, *command, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
 
