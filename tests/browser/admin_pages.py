@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from tests.browser.chromium import Page
-from tests.processes import WAIT_TIMEOUT_SECONDS
+from tests.processes import TLS, WAIT_TIMEOUT_SECONDS
 
 AXE = Path(__file__).with_name("axe.min.js").read_text(encoding="utf-8")  # axe-core, from npm: Mozilla Public License 2.0
 
@@ -35,7 +35,9 @@ def call_api(page: Page, url: str, method: str, path: str, body: Any) -> Any:
     """Send a request to the API with the page's session. Return the decoded response body."""
     cookies = {str(cookie.get("name")): str(cookie.get("value")) for cookie in page.context.cookies()}
     headers = {"X-CSRFToken": cookies["csrftoken"], "Origin": url}
-    response = httpx.request(method, url + path, json=body, cookies=cookies, headers=headers, timeout=WAIT_TIMEOUT_SECONDS)
+    response = httpx.request(
+        method, url + path, json=body, cookies=cookies, headers=headers, timeout=WAIT_TIMEOUT_SECONDS, verify=TLS
+    )
     return response.raise_for_status().json()
 
 

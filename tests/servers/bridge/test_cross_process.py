@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection
 from tests.conftest import StartServer
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running, wait_for
 from tests.redis_server import PASSWORD, PROGRAM, RedisServer, redis_server
-from tests.servers.api.test_live_events import create_key, list_event_ids, open_event_socket, receive_events, send
+from tests.servers.api.test_live_events import list_event_ids, manage, open_event_socket, receive_events, send
 from tests.smtp import smtp_sink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(PROGRAM is None, reason="needs Redis (Debian: redis-server)")]
@@ -71,33 +71,33 @@ def readiness(server: Server) -> dict[str, Any]:
 
 
 @pytest.mark.pitfall(7)
-async def test_a_server_publishes_events_of_another_server(start_process: StartProcess, data: Path) -> None:
-    key, first = create_key(data), start_process("serve", name="first")
+async def test_a_server_publishes_events_of_another_server(start_process: StartProcess, api_key: str) -> None:
+    first = start_process("serve", name="first")
     second = start_process("serve", name="second", notify_only=True)
-    async with open_event_socket(second, key) as websocket:
-        await asyncio.to_thread(send, first, key)
+    async with open_event_socket(second, api_key) as websocket:
+        await asyncio.to_thread(send, first, api_key)
 
         assert await statuses(websocket, 1) == ["queued"]
 
 
-async def test_a_server_publishes_events_of_an_external_worker(start_process: StartProcess, data: Path) -> None:
-    key, server = create_key(data), start_process("serve", notify_only=True)
+async def test_a_server_publishes_events_of_an_external_worker(start_process: StartProcess, api_key: str) -> None:
+    server = start_process("serve", notify_only=True)
     with smtp_sink(delay=0.5) as sink:  # so that the query for an earlier event does not find the last event, too
         start_process("deliver", EMAIL_URL=sink.url)
-        async with open_event_socket(server, key) as websocket:
-            await asyncio.to_thread(send, server, key)
+        async with open_event_socket(server, api_key) as websocket:
+            await asyncio.to_thread(send, server, api_key)
 
             assert await statuses(websocket, 3) == ["queued", "sending", "sent"]
 
 
-async def test_an_external_worker_is_woken_by_a_server(start_process: StartProcess, data: Path) -> None:
-    key, server = create_key(data), start_process("serve")
+async def test_an_external_worker_is_woken_by_a_server(start_process: StartProcess, api_key: str, data: Path) -> None:
+    server = start_process("serve")
     start_process("deliver", notify_only=True)
-    async with open_event_socket(server, key) as websocket:
-        await asyncio.to_thread(send, server, key)
+    async with open_event_socket(server, api_key) as websocket:
+        await asyncio.to_thread(send, server, api_key)
         await wait_until_sent(websocket)
-        await asyncio.to_thread(create_key, data, "club")  # takes far longer than the worker's last poll
-        await asyncio.to_thread(send, server, key)
+        await asyncio.to_thread(manage, data, "check")  # takes far longer than the worker's last poll
+        await asyncio.to_thread(send, server, api_key)
 
         await wait_until_sent(websocket)
 
@@ -106,52 +106,52 @@ async def test_an_external_worker_is_woken_by_a_server(start_process: StartProce
 
 
 async def test_a_redis_outage_loses_no_event_and_is_logged_once(
-    start_process: StartProcess, data: Path, redis: RedisServer
+    start_process: StartProcess, api_key: str, redis: RedisServer
 ) -> None:
-    key, server, worker = create_key(data), start_process("serve"), start_process("deliver")
-    async with open_event_socket(server, key) as websocket:
-        await asyncio.to_thread(send, server, key, 20)
+    server, worker = start_process("serve"), start_process("deliver")
+    async with open_event_socket(server, api_key) as websocket:
+        await asyncio.to_thread(send, server, api_key, 20)
         redis.kill()
         for _ in range(3):
-            await asyncio.to_thread(send, server, key, 20)
+            await asyncio.to_thread(send, server, api_key, 20)
         events = await receive_events(websocket, 240)
         during_outage = await asyncio.to_thread(readiness, server)
         redis.start()
         for process in (server, worker):
             await asyncio.to_thread(process.wait_for_log, RECOVERY)
         await asyncio.to_thread(wait_for, lambda: readiness(server)["channel_layer"] == "ok", "the server is ready")
-        await asyncio.to_thread(send, server, key, 20)
+        await asyncio.to_thread(send, server, api_key, 20)
         events += await receive_events(websocket, 60)
 
-    assert [event["id"] for event in events] == await asyncio.to_thread(list_event_ids, server, key)
+    assert [event["id"] for event in events] == await asyncio.to_thread(list_event_ids, server, api_key)
     assert during_outage["channel_layer"] == "degraded"
     assert [log.count(FAILURE) for log in (server.log, worker.log)] == [1, 1]
     assert [log.count(RECOVERY) for log in (server.log, worker.log)] == [1, 1]
     assert not [word for word in (PASSWORD, "Traceback") if word in server.log + worker.log]
 
 
-async def test_notifications_resume_with_redis(start_process: StartProcess, data: Path, redis: RedisServer) -> None:
-    key, server = create_key(data), start_process("serve", notify_only=True)
+async def test_notifications_resume_with_redis(start_process: StartProcess, api_key: str, redis: RedisServer) -> None:
+    server = start_process("serve", notify_only=True)
     start_process("deliver", notify_only=True)
-    async with open_event_socket(server, key) as websocket:
+    async with open_event_socket(server, api_key) as websocket:
         redis.kill()
-        await asyncio.to_thread(send, server, key)
+        await asyncio.to_thread(send, server, api_key)
         await asyncio.to_thread(server.wait_for_log, FAILURE)
         redis.start()
 
         def delivers() -> bool:
-            send(server, key)
-            return bool(list_event_ids(server, key, "&types=email.sent"))
+            send(server, api_key)
+            return bool(list_event_ids(server, api_key, "&types=email.sent"))
 
         await asyncio.to_thread(wait_for, delivers, "the worker is notified of an email")
         await wait_until_sent(websocket)
 
 
-async def test_a_server_starts_without_redis_and_connects_later(start: StartServer, data: Path, redis: RedisServer) -> None:
+async def test_a_server_starts_without_redis_and_connects_later(start: StartServer, api_key: str, redis: RedisServer) -> None:
     redis.kill()
-    key, server = create_key(data), start(REDIS_URL=redis.url)
-    async with open_event_socket(server, key) as websocket:
-        await asyncio.to_thread(send, server, key)
+    server = start(REDIS_URL=redis.url)
+    async with open_event_socket(server, api_key) as websocket:
+        await asyncio.to_thread(send, server, api_key)
         assert await statuses(websocket, 3) == ["queued", "sending", "sent"]
     redis.start()
 

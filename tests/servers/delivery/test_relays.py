@@ -5,10 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import WAIT_TIMEOUT_SECONDS, Server, free_port, wait_for
+from tests.processes import Server, free_port, wait_for
 from tests.smtp import ACCEPT, NO_SUCH_USER, STALL, Sink, smtp_sink
 
 DATABASE = "mailrail.sqlite3"
@@ -22,16 +20,15 @@ class ApiClient:
     def __init__(self, server: Server) -> None:
         form = {"username": "admin", "password": PASSWORD}
         token = server.post("/api/token", data=form).json()["access_token"]
-        self._url, self._headers = f"{server.url}/api", {"Authorization": f"Bearer {token}"}
+        self._server, self._headers = server, {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`."""
-        return httpx.get(self._url + path, headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS).raise_for_status().json()
+        return self._server.get(f"/api{path}", headers=self._headers).raise_for_status().json()
 
     def send(self, *emails: dict[str, Any]) -> list[str]:
         """Queue emails in one batch. Return their ids."""
-        body = {"emails": emails}
-        response = httpx.post(f"{self._url}/emails/batch", json=body, headers=self._headers, timeout=WAIT_TIMEOUT_SECONDS)
+        response = self._server.post("/api/emails/batch", json={"emails": emails}, headers=self._headers)
         return [email["id"] for email in response.raise_for_status().json()["data"]]
 
     def wait_for(self, status: str, ids: list[str]) -> list[dict[str, Any]]:

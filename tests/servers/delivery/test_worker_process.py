@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import StartServer
 from tests.processes import Server, wait_for
-from tests.servers.api.test_live_events import bearer, create_key, open_event_socket, receive_events, send
+from tests.servers.api.test_live_events import bearer, open_event_socket, receive_events, send
 from tests.smtp import Sink, smtp_sink
 
 TOKEN = "at least sixteen characters"
@@ -39,13 +39,13 @@ def worker_process(server: Server) -> int:
     return worker_processes(server)[0]
 
 
-def start_with_three_in_flight(start: StartServer, data: Path, relay: Sink) -> tuple[str, Server, int]:
-    """Start a server whose worker has three emails in flight. Return an API key, the server and the worker's process id."""
-    key, server = create_key(data), start(EMAIL_URL=relay.url)
+def start_with_three_in_flight(start: StartServer, key: str, relay: Sink) -> tuple[Server, int]:
+    """Start a server whose worker has three emails in flight. Return the server and the worker's process id."""
+    server = start(EMAIL_URL=relay.url)
     worker = worker_process(server)
     send(server, key, 3)
     wait_for(lambda: relay.in_flight == 3, "the emails are in flight", lambda: server.log)
-    return key, server, worker
+    return server, worker
 
 
 def is_gone(process: int) -> bool:
@@ -66,12 +66,12 @@ def test_only_serve_starts_a_worker_process_by_default(start: StartServer, kind:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["serve", "daphne", "uvicorn"])
-async def test_the_server_publishes_and_counts_the_events_of_the_process(start: StartServer, data: Path, kind: str) -> None:
-    key, server = create_key(data), start(kind, DELIVERY_WORKER="subprocess", METRICS_TOKEN=TOKEN)
+async def test_the_server_publishes_and_counts_the_events_of_the_process(start: StartServer, api_key: str, kind: str) -> None:
+    server = start(kind, DELIVERY_WORKER="subprocess", METRICS_TOKEN=TOKEN)
     # Plain Daphne listens before startup is complete, and drops a WebSocket that is not accepted within 5 s.
     await asyncio.to_thread(server.get, "/api/")
-    async with open_event_socket(server, key) as websocket:
-        await asyncio.to_thread(send, server, key, 3)
+    async with open_event_socket(server, api_key) as websocket:
+        await asyncio.to_thread(send, server, api_key, 3)
         events = await receive_events(websocket, 9)
     metrics = await asyncio.to_thread(httpx.get, f"{server.url}/api/metrics", headers=bearer(TOKEN))
 
@@ -81,8 +81,8 @@ async def test_the_server_publishes_and_counts_the_events_of_the_process(start: 
 
 
 @pytest.mark.pitfall(3)
-def test_sigterm_waits_for_emails_in_flight_and_ends_both_processes(start: StartServer, data: Path, relay: Sink) -> None:
-    _, server, worker = start_with_three_in_flight(start, data, relay)
+def test_sigterm_waits_for_emails_in_flight_and_ends_both_processes(start: StartServer, api_key: str, relay: Sink) -> None:
+    server, worker = start_with_three_in_flight(start, api_key, relay)
 
     server.process.send_signal(signal.SIGTERM)
     wait_for(lambda: not server.listens, "the server stops")
@@ -93,22 +93,22 @@ def test_sigterm_waits_for_emails_in_flight_and_ends_both_processes(start: Start
 
 
 @pytest.mark.pitfall(3)
-def test_the_process_of_a_killed_server_sends_its_emails_once_and_exits(start: StartServer, data: Path, relay: Sink) -> None:
-    key, server, worker = start_with_three_in_flight(start, data, relay)
+def test_the_process_of_a_killed_server_sends_its_emails_once_and_exits(start: StartServer, api_key: str, relay: Sink) -> None:
+    server, worker = start_with_three_in_flight(start, api_key, relay)
 
     server.kill()
     relay.release()
     wait_for(lambda: is_gone(worker), "the process exits", lambda: server.log)
     restarted = start(EMAIL_URL=relay.url)
-    send(restarted, key)
+    send(restarted, api_key)
     wait_for(lambda: len(relay.emails) == 4, "the next worker delivers", lambda: restarted.log)
 
     assert relay.duplicates == 0
 
 
 @pytest.mark.pitfall(3)
-def test_a_killed_process_is_restarted_and_its_emails_are_delivered(start: StartServer, data: Path, relay: Sink) -> None:
-    _, server, worker = start_with_three_in_flight(start, data, relay)
+def test_a_killed_process_is_restarted_and_its_emails_are_delivered(start: StartServer, api_key: str, relay: Sink) -> None:
+    server, worker = start_with_three_in_flight(start, api_key, relay)
 
     os.kill(worker, signal.SIGKILL)
     server.wait_for_log("exited with code -9; restarting it in 1 s")
