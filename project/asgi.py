@@ -27,6 +27,7 @@ from project.bridge.middleware.cross_origin import CrossOriginMiddleware  # noqa
 from project.bridge.middleware.error_responses import reject_websocket  # noqa: E402
 from project.bridge.middleware.health_probes import HealthProbeMiddleware  # noqa: E402
 from project.bridge.middleware.https_only import HTTPSOnlyMiddleware  # noqa: E402
+from project.bridge.middleware.large_bodies import LargeBodyMiddleware  # noqa: E402
 from project.bridge.middleware.proxy_headers import ProxyHeadersMiddleware  # noqa: E402
 from project.bridge.middleware.request_id import RequestIdMiddleware  # noqa: E402
 from project.bridge.middleware.security_headers import SecurityHeadersMiddleware  # noqa: E402
@@ -38,7 +39,8 @@ from project.metrics.http import HttpMetricsMiddleware  # noqa: E402
 HEALTH_PATHS = ("/api/health/live", "/api/health/ready")  # need neither TLS nor an allowed host for probes
 LOCAL_PATHS = (*HEALTH_PATHS, "/api/metrics")  # need no TLS for requests from this machine
 
-django_http: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
+django_with_static: ASGIApp = ServeStaticASGI(django_app, root=settings.STATIC_ROOT, prefix=settings.STATIC_URL)
+django_http: ASGIApp = LargeBodyMiddleware(django_with_static, limit=settings.MAX_ANONYMOUS_BODY_BYTES)
 fastapi_http: ASGIApp = TrustedHostMiddleware(CrossOriginMiddleware(fastapi_app, trusted=settings.CORS_ORIGINS))
 fastapi_websocket: ASGIApp = TrustedHostMiddleware(WebSocketOriginMiddleware(CloseCodeMiddleware(fastapi_app)))
 if settings.SECURE_SSL_REDIRECT:  # for Django's URLs, Django's SecurityMiddleware requires HTTPS

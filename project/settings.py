@@ -170,6 +170,7 @@ OTP_TOTP_ISSUER = "Mailrail"
 OTP_ADMIN_HIDE_SENSITIVE_DATA = True
 
 MAX_STREAMS_PER_CALLER = ENV.max_streams_per_caller
+MAX_ANONYMOUS_BODY_BYTES = 64 * 1024  # of a request without a valid credential
 RATE_LIMITS = {
     "key": parse_rate(ENV.rate_limit_key),
     "user": parse_rate(ENV.rate_limit_user),

@@ -22,7 +22,8 @@ class ConnectionLimits:
     """Limits of one connection. Sizes are in bytes, timeouts in seconds."""
 
     max_body_bytes: int = 15 * 1024 * 1024
-    max_anonymous_body_bytes: int | None = None  # of a request with neither an Authorization header nor a cookie
+    # Of a request with neither an Authorization header nor a cookie. A larger body is read only if the application asks for it.
+    max_anonymous_body_bytes: int | None = None
     messages_per_second: int = 10_000  # read from one WebSocket; 0 means unlimited. Control frames and fragments count too
     max_connections_per_address: int = 2000  # from one IPv4 address or IPv6 /64 network; 0 means unlimited
     proxies: frozenset[Network | str] = frozenset()  # `proxy_headers.parse_proxies`; they may open more connections

@@ -136,8 +136,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         if self._state:
             scope["state"] = self._state.copy()
         scope["asgi"] = {"version": "3.0"}
-        rate = self.limits.messages_per_second
-        queue = ReceiveQueue(protocol.read_gate, messages_per_second=rate) if scope["type"] == "websocket" else asyncio.Queue()
+        queue = self._create_queue(protocol) if scope["type"] == "websocket" else protocol.create_queue()
         # The end of the call runs in the call's own context, so that a logged error has the request's context variables.
         context = contextvars.copy_context()
         application = self.application(scope, queue.get, partial(self.handle_reply, protocol))
@@ -147,6 +146,9 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         if self._stopping.is_set():
             close_after_response(protocol)
         return queue
+
+    def _create_queue(self, protocol: Any) -> "asyncio.Queue[Message]":
+        return ReceiveQueue(protocol.read_gate, messages_per_second=self.limits.messages_per_second)
 
     async def handle_reply(self, protocol: Any, message: Message) -> None:
         """Send a message of the application to the client. Long bodies are sent in chunks, as fast as the client reads."""

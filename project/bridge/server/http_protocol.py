@@ -8,47 +8,17 @@ import asyncio
 from functools import partial
 from typing import Any
 
-from daphne.http_protocol import HTTPFactory, WebRequest
-from starlette.types import Message
+from daphne.http_protocol import HTTPFactory
 from twisted.web.http import HTTPChannel
 
-from ..middleware.request_id import HEADER, current_request_id
 from .connection_limits import ConnectionLimits, WriteBackpressure
+from .http_request import HttpRequest, too_large
 from .open_connections import OpenConnections
-from .raw_responses import RequestRejected, error_bytes, http_date, reason_phrase
+from .raw_responses import RequestRejected, error_bytes
 from .request_checks import bad_request, check_host, check_transfer_encoding, split_target
 
 CREDENTIAL_HEADERS = (b"authorization", b"cookie")
 REFUSED_LINGER_SECONDS = 1.0  # short, because refused connections must not use up the file descriptors themselves
-
-
-class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
-    """One HTTP request. Form parsing is off: the application parses the body, and Twisted's copy would only use memory."""
-
-    def __init__(self, channel: Any, queued: int) -> None:
-        super().__init__(channel, queued, parsePOSTFormSubmission=False)
-        self.backpressure: WriteBackpressure = channel.backpressure
-        self.max_body_bytes: int = channel.limits.max_body_bytes
-
-    def handleContentChunk(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
-        """Store a chunk of the body. Raises `RequestRejected` if the body becomes too large."""
-        if self.content.tell() + len(data) > self.max_body_bytes:
-            raise _too_large(self.max_body_bytes)
-        super().handleContentChunk(data)
-
-    def setResponseCode(self, code: int, message: bytes | None = None) -> None:  # noqa: N802  # Twisted's name
-        """Set the status, with the reason phrase of RFC 9110. Twisted has no phrase for newer statuses."""
-        super().setResponseCode(code, reason_phrase(code) if message is None else message)
-
-    def handle_reply(self, message: Message) -> None:
-        """Send a message of the application or of Daphne. Add the Date header, and the request id to Daphne's own errors."""
-        super().handle_reply(message)
-        if message["type"] != "http.response.start":
-            return
-        if not self.responseHeaders.hasHeader(b"date"):
-            self.setHeader(b"date", http_date())
-        if (request_id := current_request_id()) and not self.responseHeaders.hasHeader(HEADER):
-            self.setHeader(HEADER, request_id.encode())
 
 
 class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
@@ -64,6 +34,8 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         self._read_timeout: float | None = limits.first_byte_timeout  # None while the application handles a request
         self._deadline: asyncio.TimerHandle | None = None
         self._is_rejected = False
+        self._unread: list[bytes] | None = None  # data that waits until the application asks for the body
+        self._expects_continue = False
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's name
         """Register with the transport for backpressure, and start the timeout for the first byte."""
@@ -115,10 +87,17 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
             self._reject(rejection)
         else:
             self._open_connections.set_idle(self.transport, is_idle=False)
-            self._set_read_timeout(self.limits.body_timeout)
+            request = self.requests[-1]
+            is_early = self._is_body_on_demand(request)
+            self._unread = [] if is_early else None
+            self._set_read_timeout(None if is_early else self.limits.body_timeout)
             super().allHeadersReceived()
+            if is_early:
+                self._savedTimeOut = self.setTimeout(None)
+                self._networkProducer.pauseProducing()
+                request.call_application_early(self._command, self._path, self._version)
 
-    def _check_head(self, request: WebRequest) -> None:
+    def _check_head(self, request: HttpRequest) -> None:
         headers = request.requestHeaders
         check_transfer_encoding(self._version, headers.getRawHeaders(b"transfer-encoding", ()))
         check_host(self._version, headers.getRawHeaders(b"host", ()))
@@ -129,11 +108,42 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         if anonymous_limit is not None and not any(map(headers.hasHeader, CREDENTIAL_HEADERS)):
             request.max_body_bytes = min(anonymous_limit, request.max_body_bytes)
         if self.length is not None and self.length > request.max_body_bytes:
-            raise _too_large(request.max_body_bytes)
+            raise too_large(request.max_body_bytes)
+
+    def _is_body_on_demand(self, request: HttpRequest) -> bool:
+        """Return whether the body is large, and thus read only if the application accepts the credential of the request."""
+        small = self.limits.max_anonymous_body_bytes
+        is_large = small is not None and (self.length is None or self.length > small)
+        return is_large and request.max_body_bytes != small and not request.requestHeaders.hasHeader(b"upgrade")
+
+    def _send100Continue(self) -> None:  # noqa: N802  # Twisted's name
+        """Invite the client to send the body, now or when the application asks for the body."""
+        self._expects_continue = self._unread is not None
+        if not self._expects_continue:
+            super()._send100Continue()
+
+    def read_body(self) -> None:
+        """Read the body: the application has asked for it."""
+        unread, self._unread = self._unread, None
+        if unread is None or self._is_rejected:
+            return
+        if self._expects_continue:
+            self._expects_continue = False
+            super()._send100Continue()
+        self.setTimeout(self._savedTimeOut)
+        self._set_read_timeout(self.limits.body_timeout)
+        self._start_read_timeout(self.limits.body_timeout)
+        self._networkProducer.resumeProducing()
+        if data := b"".join(unread):
+            self.rawDataReceived(data)
 
     def rawDataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's name
         """Read a part of the body, and reject a body that becomes too large."""
         if self._is_rejected:
+            return
+        if self._unread is not None:
+            self._unread.append(data)
+            self._networkProducer.pauseProducing()
             return
         try:
             super().rawDataReceived(data)
@@ -147,8 +157,14 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         self._set_read_timeout(None)
         super().allContentReceived()
 
-    def requestDone(self, request: WebRequest) -> None:  # noqa: N802  # Twisted's name
-        """Prepare for the next request on this connection."""
+    def requestDone(self, request: HttpRequest) -> None:  # noqa: N802  # Twisted's name
+        """Prepare for the next request on this connection. Close the connection if the body of this request was not read."""
+        if self._is_rejected:
+            return
+        if not request.has_body:
+            del self.requests[0]
+            self._close_for_writing(self.limits.linger_timeout)
+            return
         self._set_read_timeout(self.limits.header_timeout)
         self._open_connections.set_idle(self.transport, is_idle=True)
         super().requestDone(request)
@@ -182,13 +198,22 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     def _reject(self, rejection: RequestRejected, *, linger: float | None = None) -> None:
         if self._is_rejected:
             return
+        if any(request.has_started_response for request in self.requests):
+            self.transport.abortConnection()  # the client must notice that the response is incomplete
+            return
+        self.transport.write(error_bytes(rejection))
+        self._close_for_writing(self.limits.linger_timeout if linger is None else linger)
+        for request in self.requests:
+            request.abandon()
+
+    def _close_for_writing(self, linger_seconds: float) -> None:
+        """Send what is written, and discard what the client still sends, until it disconnects or the time is over."""
         self._is_rejected = True
         self._set_read_timeout(None)
         self.setTimeout(None)
-        self.transport.write(error_bytes(rejection))
         self.transport.loseWriteConnection()
-        seconds = self.limits.linger_timeout if linger is None else linger
-        self._deadline = asyncio.get_running_loop().call_later(seconds, self.transport.abortConnection)
+        self._networkProducer.resumeProducing()
+        self._deadline = asyncio.get_running_loop().call_later(linger_seconds, self.transport.abortConnection)
 
 
 class ConnectionFactory(HTTPFactory):  # type: ignore[misc]  # Daphne has no types
@@ -222,7 +247,3 @@ _HEADERS_TOO_LARGE = RequestRejected(
 
 
 _TOO_MANY_CONNECTIONS = RequestRejected(429, "too_many_connections", "Too many open connections from your IP address.")
-
-
-def _too_large(maximum: int) -> RequestRejected:
-    return RequestRejected(413, "content_too_large", f"The request body is larger than {maximum} bytes.")

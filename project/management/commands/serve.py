@@ -31,7 +31,6 @@ BANNER = """Mailrail:
   {url}/          landing page
   {url}/admin/    admin"""
 API_DOCS_BANNER = "  {url}/api/docs  API documentation"
-MAX_ANONYMOUS_BODY_BYTES = 64 * 1024
 EXIT_CODE_SIGINT = 128 + signal.SIGINT  # the exit code that shells use after Ctrl-C
 
 
@@ -115,7 +114,7 @@ def _limits() -> ConnectionLimits:
     env = settings.ENV
     return ConnectionLimits(
         max_body_bytes=env.max_request_bytes,
-        max_anonymous_body_bytes=MAX_ANONYMOUS_BODY_BYTES,
+        max_anonymous_body_bytes=settings.MAX_ANONYMOUS_BODY_BYTES,
         messages_per_second=env.websocket_messages_per_second,
         max_connections_per_address=env.max_connections_per_address,
         proxies=parse_proxies(env.trusted_proxies),

@@ -22,6 +22,7 @@ if __name__ != "__main__":
 
 from fastapi import APIRouter, BackgroundTasks, Depends, FastAPI, Request, Response, WebSocket
 from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from project.bridge.background.background_tasks import BackgroundRoute, background_tasks_lifespan
@@ -127,6 +128,16 @@ async def size(request: Request) -> int:
     """Return the length of the request body."""
     log("size: called")
     return len(await request.body())
+
+
+@router.post("/wait-for-body")
+async def wait_for_body(request: Request) -> None:
+    """Log what happens while the body is read."""
+    log("wait-for-body: called")
+    try:
+        await request.body()
+    except ClientDisconnect:
+        log("wait-for-body: the client left")
 
 
 @router.get("/stream")

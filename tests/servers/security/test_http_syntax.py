@@ -122,3 +122,27 @@ def test_a_request_without_a_credential_may_have_64_kib(server: Server, path: st
 
     assert (rejected.status_code, rejected.json()["code"]) == (413, "content_too_large")
     assert accepted.status_code != 413
+
+
+@pytest.mark.parametrize(
+    ("path", "credential", "status"),
+    [
+        ("/api/emails", "Authorization: Bearer mr_wrong\r\n", 401),
+        ("/api/emails", "Cookie: sessionid=wrong\r\n", 401),
+        ("/api/no-such-route", "Authorization: Bearer mr_wrong\r\n", 404),
+        ("/admin/login/", "Cookie: csrftoken=x; sessionid=wrong\r\n", 413),
+        ("/admin/suppressions/suppression/import/", "Authorization: Basic x\r\n", 413),
+    ],
+)
+def test_a_large_body_with_a_wrong_credential_is_not_read(server: Server, path: str, credential: str, status: int) -> None:
+    head = f"POST {path} HTTP/1.1\r\n{HOST}Content-Type: application/json\r\n{credential}Expect: 100-continue\r\n"
+
+    response = exchange(server, f"{head}Content-Length: 10000000\r\n\r\n")
+
+    assert response.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_a_chunked_body_for_django_needs_a_login(server: Server) -> None:
+    head = f"POST /admin/login/ HTTP/1.1\r\n{HOST}Cookie: sessionid=wrong\r\n{CHUNKED}\r\n"
+
+    assert exchange(server, head).startswith(b"HTTP/1.1 411 Length Required\r\n")
