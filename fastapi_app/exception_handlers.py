@@ -27,6 +27,7 @@ from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
 from project.bridge.sessions import CsrfFailed
 from project.emails.actions import EmailBodyDeleted, EmailNotCancelable, EmailNotReschedulable, EmailNotRetryable, NotOwner
 from project.emails.idempotency import IdempotencyKeyReused
+from project.emails.mime.build_budget import BatchTooComplex
 from project.emails.resend import EmailNotResendable
 from project.emails.selectors import EmailNotFound
 from project.emails.submit import EmailTooLarge
@@ -55,6 +56,7 @@ STATUS_BY_ERROR: dict[type[DomainError], int] = {
     EmailNotResendable: 409,
     EmailNotRetryable: 409,
     EmailTooLarge: 422,
+    BatchTooComplex: 422,
     IdempotencyKeyReused: 422,
     LockedOut: 429,
     QuotaExceeded: 429,

@@ -67,7 +67,7 @@ SUBMIT_RESPONSES: dict[int | str, dict[str, Any]] = openapi_errors(400, 401, 403
     202: {"headers": {"Idempotent-Replayed": REPLAYED_HEADER}},
     422: {
         "model": ValidationErrorBody | ErrorBody,
-        "description": "Validation error, `email_too_large` or `idempotency_key_reused`",
+        "description": "Validation error, `email_too_large`, `batch_too_complex` or `idempotency_key_reused`",
     },
 }
 SUBMIT_ONE_RESPONSES = SUBMIT_RESPONSES | {202: {**SUBMIT_RESPONSES[202], "links": LINKS}}

@@ -7,6 +7,7 @@ from project.bridge.background.thread_pool import ThreadPool
 from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
+from project.emails.mime.build_budget import BatchTooComplex, BuildBudget
 from project.emails.submission_result import SubmissionResult
 from project.emails.submit import (
     MAX_BATCH_BYTES,
@@ -48,11 +49,14 @@ class SubmissionService:
     async def submit_batch(
         self, new_emails: Sequence[NewEmail], *, idempotency: Idempotency | None = None
     ) -> list[SubmissionResult]:
-        """Queue emails, all or none. They are committed when this method returns. Raises the same exceptions as `submit`."""
-        now = datetime.now(UTC)
+        """Queue emails, all or none. They are committed when this method returns.
+
+        Raises `BatchTooComplex`, and the same exceptions as `submit`.
+        """
+        now, budget = datetime.now(UTC), BuildBudget()
         prepared, size = list[PreparedEmail](), 0
         for chunk in _chunks(new_emails):  # one thread call per chunk, so that a large batch alternates with other emails
-            prepared += await self._threads.run(_prepare_chunk, chunk, first_index=len(prepared), now=now)
+            prepared += await self._threads.run(_prepare_chunk, chunk, budget, first_index=len(prepared), now=now)
             size += sum(each.size for each in prepared[-len(chunk) :])
             if size > MAX_BATCH_BYTES:
                 raise EmailTooLarge(f"The encoded emails of the batch have more than {MAX_BATCH_BYTES} bytes together.")
@@ -75,13 +79,14 @@ def _chunks(new_emails: Sequence[NewEmail]) -> Iterator[list[NewEmail]]:
         yield chunk
 
 
-def _prepare_chunk(chunk: list[NewEmail], *, first_index: int, now: datetime) -> list[PreparedEmail]:
+def _prepare_chunk(chunk: list[NewEmail], budget: BuildBudget, *, first_index: int, now: datetime) -> list[PreparedEmail]:
     prepared = []
     for index, each in enumerate(chunk, start=first_index):
         try:
+            budget.count(each.draft)
             prepared.append(prepare_email(each, now=now))
-        except EmailTooLarge as error:
-            raise EmailTooLarge(f"Email {index}: {error.detail}") from error
+        except (EmailTooLarge, BatchTooComplex) as error:
+            raise type(error)(f"Email {index}: {error.detail}") from error
     return prepared
 
 

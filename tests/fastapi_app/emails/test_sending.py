@@ -368,6 +368,20 @@ def test_an_api_key_is_limited_to_its_scopes(client: TestClient, shared_test_con
     assert client.get("/api/emails", headers=key).status_code == 200
 
 
+def test_rejects_a_batch_that_takes_too_long_to_build(
+    client: TestClient, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.emails.mime.build_budget.MAX_STEPS_PER_BATCH", 1000)
+    costly = BODY | {"text": None, "html": "<a>" * 400}
+
+    rejected = client.post("/api/emails/batch", json={"emails": [BODY, costly, costly, costly]}, headers=headers)
+    accepted = client.post("/api/emails/batch", json={"emails": [costly, BODY]}, headers=headers)
+
+    assert (rejected.status_code, rejected.json()["code"]) == (422, "batch_too_complex")
+    assert rejected.json()["detail"].startswith("Email 3: ")
+    assert (accepted.status_code, Email.objects.count()) == (202, 2)
+
+
 @pytest.mark.parametrize("key", ["mr_", "mr_nonsense", "mr_" + "a" * 57])
 def test_rejects_an_invalid_api_key(client: TestClient, key: str) -> None:
     response = client.get("/api/emails", headers=bearer(key))
