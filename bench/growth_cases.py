@@ -43,6 +43,8 @@ FILTERS = {
     " status=failed to=common": EmailFilter(status="failed", to=COMMON_ADDRESS),
     " status=failed tag=common": EmailFilter(status="failed", tag=COMMON_TAG),
     " status=canceled to=common tag=common": EmailFilter(status="canceled", to=COMMON_ADDRESS, tag=COMMON_TAG),
+    " to=common tag=common (none has both)": EmailFilter(to=COMMON_ADDRESS, tag=COMMON_TAG),
+    " status=canceled tag=reminder (none has both)": EmailFilter(status="canceled", tag=("kind", "reminder")),
     " to=common tag=rare": EmailFilter(to=COMMON_ADDRESS, tag=RARE_TAG),
     " to=rare tag=common": EmailFilter(to=RARE_ADDRESS, tag=COMMON_TAG),
 }

@@ -142,11 +142,14 @@ async def list_(  # noqa: PLR0913  # one argument per query parameter
 ) -> EmailPage:
     """List your emails, newest first.
 
+    With several filters, a page may have fewer emails than `limit`, or none, although there are more: only `next` shows that a
+    page is the last one.
+
     Staff users with the permission to view emails see the emails of all API keys and users.
     """
     filters = EmailFilter(status=status, to=to, tag=tuple(tag.split(":", 1)) if tag else None, reason=reason, priority=priority)
-    emails = await run_in_read_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
-    return EmailPage.of(emails, limit, cursor=lambda email: email.id)
+    page = await run_in_read_transaction(list_emails, filters, PageRequest(after, limit), principal=principal)
+    return EmailPage.model_validate({"data": page.emails, "next": page.next and str(page.next)}, from_attributes=True)
 
 
 @router.get("/{email_id}", summary="Get an email", operation_id="get_email", responses=openapi_errors(401, 403, 404, 422))

@@ -238,7 +238,7 @@ class EmailOut(BaseModel):
 
 
 class EmailPage(CursorPage[EmailOut]):
-    """One page of emails. Pass `next` as `after` to get the next page; it is null on the last page."""
+    """One page of emails. Pass `next` as `after` to get the next page; it is null only on the last page."""
 
     next: str | None = Field(examples=["01930c5e-7e0a-7b3c-8f00-000000000000"])
 

@@ -11,10 +11,15 @@ from project.auth.principal import Principal
 from project.emails.indexes import NOT_NORMAL
 from project.emails.models import Email, Recipient, Tag
 from project.emails.priority import Priority
+from project.emails.status import NOT_SENT
 from project.errors import DomainError
 from project.events.models import Event
 
 MAX_COUNTED_ROWS = 1000  # of each condition, to find the condition with the fewest rows
+# Rows of one condition that are checked against the other conditions for one page. If many emails match each condition, but few
+# match all of them, a page may have fewer emails than requested.
+MAX_CHECKED_ROWS = 5000
+FIRST_CHECKED_ROWS = 200  # if these rows contain enough emails, as they usually do, no more rows are read
 
 
 class EmailNotFound(DomainError):
@@ -29,6 +34,14 @@ class PageRequest:
 
     after: UUID | None = None
     limit: int = 20
+
+
+@dataclass(frozen=True)
+class Page:
+    """Emails of one page, and the `after` of the next page; None on the last page."""
+
+    emails: list[Email]
+    next: UUID | None
 
 
 @dataclass(frozen=True)
@@ -57,23 +70,30 @@ class EmailFilter:
         if self.reason is not None:
             conditions.append(_Condition(emails.filter(reason=self.reason), "pk"))
         if self.priority is not None:
-            conditions.append(_Condition(with_priority(emails, self.priority), "pk"))
+            is_rare = self.priority != Priority.NORMAL
+            conditions.append(_Condition(with_priority(emails, self.priority), "pk", has_index=is_rare))
         if self.status is not None:
-            conditions.append(_Condition(emails.filter(status=self.status), "pk"))
-        return conditions or [_Condition(emails, "pk")]
+            has_index = owner is not None or self.status in NOT_SENT
+            conditions.append(_Condition(emails.filter(status=self.status), "pk", has_index=has_index))
+        return conditions if any(each.has_index for each in conditions) else [*conditions, _Condition(emails, "pk")]
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """A condition on emails: rows of one table, with an index that finds these rows in the order of the emails' ids."""
+    """A condition on emails: rows of one table. Most have an index that finds these rows in the order of the emails' ids."""
 
     rows: QuerySet[Any]
     id_field: str  # the id of the email
+    has_index: bool = True
 
     def before(self, after: UUID | None) -> QuerySet[Any]:
         """Return the rows of the emails that follow `after` in a list, newest first."""
         rows = self.rows if after is None else self.rows.filter(**{f"{self.id_field}__lt": after})
         return rows.order_by(f"-{self.id_field}")
+
+    def ids(self, rows: QuerySet[Any]) -> QuerySet[Any, UUID]:
+        """Return the ids of the emails of some rows of this condition."""
+        return rows.values_list(self.id_field, flat=True)
 
     def restrict(self, rows: QuerySet[Any], id_field: str) -> QuerySet[Any]:
         """Return those of another condition's rows whose emails fulfill this condition too.
@@ -118,26 +138,37 @@ def get_email(email_id: UUID, *, principal: Principal) -> Email:
     return email
 
 
-def list_emails(filters: EmailFilter, page: PageRequest, *, principal: Principal) -> list[Email]:
-    """Return a page of the emails that the principal may see, newest first, and one more email if there is a next page."""
+def list_emails(filters: EmailFilter, request: PageRequest, *, principal: Principal) -> Page:
+    """Return a page of the emails that the principal may see, newest first."""
     owner = None if principal.can_view_all else principal.owner_id
     if owner == "":
-        return []
-    ids = _newest_ids(filters.conditions(owner), after=page.after, limit=page.limit + 1)
-    return list(_with_template(Email.objects.filter(id__in=ids)).defer("text", "html").order_by("-id"))
+        return Page([], None)
+    ids, last_checked = _newest_ids(filters.conditions(owner), after=request.after, limit=request.limit + 1)
+    next_after = ids[request.limit - 1] if len(ids) > request.limit else last_checked
+    emails = _with_template(Email.objects.filter(id__in=ids[: request.limit])).defer("text", "html").order_by("-id")
+    return Page(list(emails), next_after)
 
 
-def _newest_ids(conditions: "Sequence[_Condition]", *, after: UUID | None, limit: int) -> list[UUID]:
-    """Return the ids of the newest emails that fulfill all conditions.
+def _newest_ids(conditions: "Sequence[_Condition]", *, after: UUID | None, limit: int) -> tuple[list[UUID], UUID | None]:
+    """Return the ids of the newest emails that fulfill all conditions, and the last checked id if more rows could be checked.
 
     Reads the rows of one condition, newest first, and checks the other conditions for each row. With a join instead, SQLite,
     which has no statistics, and PostgreSQL, which has estimates, may start with a condition that a million emails fulfill.
     """
-    first = conditions[0] if len(conditions) == 1 else min(conditions, key=lambda each: _limited_count(each.before(after)))
+    indexed = [each for each in conditions if each.has_index]
+    first = indexed[0] if len(indexed) == 1 else min(indexed, key=lambda each: _limited_count(each.before(after)))
     rows = first.before(after)
-    for condition in conditions:
-        rows = rows if condition is first else condition.restrict(rows, first.id_field)
-    return list(rows.values_list(first.id_field, flat=True)[:limit])
+    if len(conditions) == 1:
+        return list(first.ids(rows)[:limit]), None
+    for count in (FIRST_CHECKED_ROWS, MAX_CHECKED_ROWS):
+        last_checked = first.ids(rows)[count - 1 : count].first()
+        checked = rows if last_checked is None else rows.filter(**{f"{first.id_field}__gte": last_checked})
+        for condition in conditions:
+            checked = checked if condition is first else condition.restrict(checked, first.id_field)
+        ids = list(first.ids(checked)[:limit])
+        if len(ids) == limit or last_checked is None:
+            break
+    return ids, last_checked
 
 
 def _limited_count(rows: QuerySet[Any]) -> int:

@@ -36,7 +36,7 @@ def submit(*recipients: str, owner: Principal = SHOP, **tags: str) -> Email:
 
 def found(caller: Principal = SHOP, after: UUID | None = None, limit: int = 20, **filters: Any) -> list[UUID]:
     """Return the ids of the listed emails."""
-    return [email.id for email in list_emails(EmailFilter(**filters), PageRequest(after, limit), principal=caller)]
+    return [email.id for email in list_emails(EmailFilter(**filters), PageRequest(after, limit), principal=caller).emails]
 
 
 # Filters
@@ -72,14 +72,55 @@ def test_filters_are_combined(db: None, monkeypatch: pytest.MonkeyPatch, limit_o
     assert found(status="sent", to=BOB) == []
 
 
+def pages(caller: Principal = SHOP, limit: int = 2, **filters: Any) -> list[list[UUID]]:
+    """Return the ids of all pages."""
+    pages, after = list[list[UUID]](), None
+    while not pages or after is not None:
+        page = list_emails(EmailFilter(**filters), PageRequest(after, limit), principal=caller)
+        pages.append([email.id for email in page.emails])
+        after = page.next
+    return pages
+
+
 def test_pages_of_a_search_follow_each_other(db: None) -> None:
-    emails = [submit(ADA, kind="receipt") for _ in range(5)]
+    fifth, fourth, third, second, first = (submit(ADA, kind="receipt").id for _ in range(5))
 
-    first = found(to=ADA, tag=("kind", "receipt"), limit=2)
-    second = found(to=ADA, tag=("kind", "receipt"), limit=2, after=first[1])
+    assert pages(to=ADA, tag=("kind", "receipt")) == [[first, second], [third, fourth], [fifth]]
 
-    assert first == [email.id for email in emails[4:1:-1]]  # two emails, and one more because there is a next page
-    assert second == [email.id for email in emails[2::-1]]
+
+@pytest.mark.parametrize(
+    ("caller", "filters"),
+    [
+        (SHOP, {"to": ADA, "tag": ("kind", "receipt")}),
+        (SHOP, {"to": ADA, "status": "failed"}),
+        (STAFF, {"to": ADA, "tag": ("kind", "receipt")}),
+        (STAFF, {"status": "sent"}),
+        (STAFF, {"status": "sent", "to": ADA}),
+    ],
+)
+def test_filters_that_match_few_emails_together_check_a_limited_number_of_rows_for_a_page(
+    db: None, monkeypatch: pytest.MonkeyPatch, caller: Principal, filters: dict[str, Any]
+) -> None:
+    """Each filter matches many emails, and only the oldest and one in the middle match all filters."""
+    monkeypatch.setattr(selectors, "FIRST_CHECKED_ROWS", 2)
+    monkeypatch.setattr(selectors, "MAX_CHECKED_ROWS", 4)
+    monkeypatch.setattr(selectors, "MAX_COUNTED_ROWS", 1)
+    matching = [_submit_and_set(ADA, "receipt", filters.get("status", "sent"))]
+    others = [_submit_and_set(*each) for each in [(ADA, "reminder", "queued"), (BOB, "receipt", "failed")] * 5]
+    matching.append(_submit_and_set(ADA, "receipt", filters.get("status", "sent")))
+    others += [_submit_and_set(*each) for each in [(ADA, "reminder", "queued"), (BOB, "receipt", "failed")] * 5]
+
+    found = pages(caller, **filters)
+
+    assert [email_id for page in found for email_id in page] == matching[::-1]
+    assert [] in found
+    assert len(found) <= len(matching + others) // 4 + 2
+
+
+def _submit_and_set(address: str, kind: str, status: str) -> UUID:
+    email = submit(address, kind=kind)
+    Email.objects.filter(id=email.id).update(status=status)
+    return email.id
 
 
 def test_a_caller_without_an_owner_id_finds_nothing(db: None) -> None:
