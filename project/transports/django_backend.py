@@ -3,7 +3,7 @@
 Backends are synchronous and may wait for a network, so they run on their own threads.
 """
 
-from contextlib import closing
+import logging
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,8 @@ from project.transports.raw_message import ADDRESS_FIELDS, RawEmailMessage
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind, classify_error
 from project.transports.smtp.replies import rejections_from
+
+logger = logging.getLogger(__name__)
 
 
 class NoEmailSentError(Exception):
@@ -81,7 +83,9 @@ def send_through_backend(email: Email) -> SendResult:
 
     An exception during sending fails only this email; other emails are still sent (django-mailer#48). If the backend cannot be
     loaded or cannot connect, or the database is unavailable, the result is `RELAY_UNAVAILABLE` and the email stays queued.
+    An exception after sending changes nothing: the email must not be sent again.
     """
+    result: SendResult | None = None
     try:
         with managed_connections():  # the backend may store emails in the database, on this thread
             email.refresh_from_db(fields=email.get_deferred_fields() & ADDRESS_FIELDS)
@@ -89,14 +93,18 @@ def send_through_backend(email: Email) -> SendResult:
                 connection = _open_connection()
             except Exception as error:  # noqa: BLE001  # raised before the backend got the email
                 return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
-            with closing(connection):
+            try:
                 message = RawEmailMessage(email, connection, recipients=email.pending_recipients)
                 _capture_rejections(connection, message)
-                return _send(message)
-    except DATABASE_UNAVAILABLE_ERRORS as error:  # raised before sending, because `_send` catches errors during sending
-        return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
-    except Exception as error:  # noqa: BLE001  # any exception fails this email only
-        return failed_result(error, classify_error(error))
+                result = _send(message)
+            finally:
+                connection.close()
+    except Exception as error:  # any exception fails this email only
+        if result is None:  # raised before sending, because `_send` catches errors during sending
+            is_database_error = isinstance(error, DATABASE_UNAVAILABLE_ERRORS)
+            return failed_result(error, FailureKind.RELAY_UNAVAILABLE if is_database_error else classify_error(error))
+        logger.warning("The email backend failed after it had sent an email", exc_info=True)
+    return result
 
 
 def _send(message: RawEmailMessage) -> SendResult:

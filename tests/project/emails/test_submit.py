@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
+from unittest.mock import Mock
 
 import pytest
 from django.core import mail
@@ -330,6 +331,17 @@ def test_a_backend_that_returns_none_has_sent_the_message(claim: Claim, settings
     settings.EMAIL_BACKEND = dotted_path(NoneBackend)
 
     assert send_through_backend(claim()) == SendResult()
+
+
+@pytest.mark.parametrize("error", [OSError("broken pipe"), OperationalError("too many clients"), RuntimeError("closed twice")])
+def test_an_email_is_not_sent_again_if_the_backend_fails_to_close(
+    claim: Claim, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    settings.EMAIL_BACKEND = dotted_path(NoneBackend)
+    monkeypatch.setattr(NoneBackend, "close", Mock(side_effect=error))
+
+    assert send_through_backend(claim()) == SendResult()
+    assert "failed after it had sent an email" in caplog.text
 
 
 def test_an_unavailable_database_uses_up_no_attempt(claim: Claim) -> None:
