@@ -10,6 +10,7 @@ from django.utils import timezone
 from project.bridge.database.transactions import run_in_transaction
 from project.delivery.expiry import expire_emails, repair_due_times
 from project.emails.search_rows import complete_search_rows
+from project.emails.word_rows import WordCompletion
 
 QUEUE_SWEEP_INTERVAL_SECONDS = 60.0
 MAX_SWEEP_ROUNDS = 1000  # transactions of one step in one sweep; each changes a limited number of emails
@@ -24,6 +25,7 @@ class QueueSweep:
         self._steps: deque[Callable[..., int]] = deque()
         self._rounds = 0  # of the current step
         self._swept_at = -math.inf
+        self._complete_words = WordCompletion()
 
     @property
     def is_unfinished(self) -> bool:
@@ -35,7 +37,7 @@ class QueueSweep:
         if not self._steps:
             if time.monotonic() < self._swept_at + QUEUE_SWEEP_INTERVAL_SECONDS:
                 return
-            self._steps.extend(STEPS)
+            self._steps.extend([*STEPS, self._complete_words])
         while self._steps:
             changed = await run_in_transaction(self._steps[0], now=timezone.now())
             self._rounds += 1

@@ -1,4 +1,8 @@
-"""Words of a subject."""
+"""Words of a subject.
+
+The migrations emails 0010 and transports 0003 call `split_words`, and the database keeps its results for the search. So a change
+of a result below needs a new migration, which writes the stored words again.
+"""
 
 import pytest
 
@@ -14,6 +18,8 @@ from project.emails.subject_words import MAX_WORD_LENGTH, MAX_WORDS, split_words
         ("snake_case, o'clock", ["snake", "case", "o", "clock"]),
         ("注文 確認", ["注文", "確認"]),
         (" !? ", []),
+        ("ﬁrst 5², Åse 👍🏽", ["first", "52", "ase"]),
+        ("naïve-e\u0301cole\tnext\u200bword", ["naive", "ecole", "next", "word"]),
     ],
 )
 def test_splits_a_text_into_words(text: str, words: list[str]) -> None:
