@@ -31,7 +31,8 @@ from project.audit.writer import AuditWriter
 from project.auth.credential_changes import CREDENTIALS_TOPIC, poll_credential_changes
 from project.bridge.background.background_tasks import background_tasks_lifespan
 from project.bridge.background.shutdown_deadline import ShutdownDeadline
-from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads, run_in_transaction
+from project.bridge.database.read_transactions import run_lookup
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, close_threads
 from project.bridge.notifications.local import server_stopping
 from project.config.database_schema import refuse_incompatible_database
 from project.delivery.celery_dispatcher import CeleryDispatcher
@@ -81,7 +82,7 @@ async def _refuse_incompatible_database() -> None:
     # An unavailable or slow database does not prevent startup: /api/health/ready reports it.
     with suppress(TimeoutError, *DATABASE_UNAVAILABLE_ERRORS):
         async with asyncio.timeout(DATABASE_CHECK_TIMEOUT_SECONDS):
-            await run_in_transaction(refuse_incompatible_database)
+            await run_lookup(refuse_incompatible_database)
 
 
 def create_worker() -> DeliveryWorker:

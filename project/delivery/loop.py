@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 
 from django.utils import timezone
 
+from project.bridge.database.read_transactions import run_lookup
 from project.delivery.claim import next_due_at, release_claims
 from project.delivery.heartbeat import remove_heartbeats
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
@@ -169,13 +171,20 @@ class DeliveryLoop:
         probe_at = self._relays.next_probe_at(now=now)
         due = None
         if not self._relays.may_have_more and not (probe_at and self._relays.are_all_unavailable):
-            due = await try_query(next_due_at)
+            due = await self._next_due()
         times = [time for time in (probe_at, due) if time is not None]
         seconds = min((time - timezone.now()).total_seconds() for time in times) if times else self._poll_interval
         if seconds <= 0 and self._relays.in_flight:  # due, but not claimed: the next results make room for these emails
             self._relays.expect_more(expected=True)
             seconds = self._poll_interval
         return min(max(seconds, 0.0), self._poll_interval)
+
+    async def _next_due(self) -> datetime | None:
+        try:
+            return await run_lookup(next_due_at)  # a read: on SQLite, it must not wait for the write lock
+        except Exception:
+            logger.exception("The delivery worker could not read when the next email is due")
+            return None
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -17,6 +17,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
+from project.bridge.database.read_transactions import run_lookup
 from project.bridge.database.transactions import _shared_connection_lock, close_threads, run_in_transaction
 from project.config.email_url import Relay
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, request_probe
@@ -237,6 +238,22 @@ async def test_is_healthy_while_it_runs(worker: DeliveryWorker) -> None:
         during = worker.is_healthy
 
     assert (before, during, worker.is_healthy) == (False, True, False)
+
+
+async def test_a_poll_without_due_emails_looks_for_the_next_one_without_the_write_lock(
+    worker: DeliveryWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = list[str]()
+
+    async def record_lookup(function: Callable[[], Any]) -> Any:
+        looked_up.append(function.__name__)
+        return await run_lookup(function)
+
+    monkeypatch.setattr("project.delivery.loop.run_lookup", record_lookup)
+    async with worker.running(grace=GRACE):
+        await until(lambda: _is_waiting(worker))
+
+    assert set(looked_up) == {"next_due_at"}
 
 
 async def test_delivers_emails_queued_before_it_started(worker: DeliveryWorker) -> None:
