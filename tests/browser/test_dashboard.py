@@ -11,6 +11,7 @@ from tests.conftest import PASSWORD, StartServer
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server, wait_for
 from tests.smtp import Sink, accept_all
 
+EMAIL_ID = "01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"
 # Console errors that are expected while a server restarts.
 CONNECTION_ERRORS = re.compile("net::ERR_CONNECTION_REFUSED|Connection closed before receiving a handshake response")
 DISABLE_LONG_TIMERS = """
@@ -113,6 +114,20 @@ def test_a_paused_relay_can_be_tried_now(dashboard: Page) -> None:
 
     assert response.value.status == 200
     assert accessibility_violations(dashboard) == []
+
+
+def test_shows_the_type_of_an_event_and_what_the_queue_does(dashboard: Page) -> None:
+    """A relay has accepted an email for one recipient. The email itself is delayed, because another attempt follows."""
+    stats = dashboard.evaluate("fetch('/admin/dashboard/stats').then((response) => response.json())")
+    data = {"email_id": EMAIL_ID, "status": "delayed", "to": ["ada@example.com"], "subject": "Partly sent"}
+    stats["events"] = [{"id": 1, "type": "email.sent", "created_at": stats["now"], "data": data}]
+    stats["queue"] = {"depths": {"queued": 0, "sending": 2, "delayed": 0, "scheduled": 0}, "oldest_queued_at": None}
+    dashboard.route("**/dashboard/stats*", lambda route: route.fulfill(json=stats))
+
+    dashboard.reload()
+
+    expect(dashboard.locator("#events li").filter(has_text="Partly sent").locator(".status")).to_have_text("sent")
+    expect(dashboard.locator("[data-stat=oldest]")).to_have_text("being sent")
 
 
 def test_the_chart_has_a_table_and_keyboard_controls(dashboard: Page, server: Server) -> None:
