@@ -102,6 +102,14 @@ def test_serve_refuses_an_unprepared_database(tmp_path: Path) -> None:
     assert result.stderr.startswith("The database is not prepared for this version: run `manage.py prepare`")
 
 
+@pytest.mark.parametrize("options", [[], ["--drain"]])
+def test_deliver_refuses_an_unprepared_database(tmp_path: Path, options: list[str]) -> None:
+    result = manage("deliver", *options, data=tmp_path)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith("The database is not prepared for this version: run `manage.py prepare`")
+
+
 def test_serve_help_has_its_own_options_and_those_of_daphne(tmp_path: Path) -> None:
     result = manage("serve", "--help", data=tmp_path)
 
