@@ -1,10 +1,12 @@
 """Mailrail on PostgreSQL, including a database that becomes unavailable and comes back."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -181,6 +183,51 @@ def test_admin_requests_leave_no_connections_open(server: Server, postgresql: Po
 
     assert statuses == {302}
     wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
+
+
+CLAIMS = """
+import json, threading, django
+django.setup()
+from dataclasses import replace
+from django.db import connection, transaction
+from django.utils import timezone
+from project.delivery.claim import claim_emails
+from project.emails.mime.builder import Draft
+from project.emails.models import Email
+from project.emails.submit import NewEmail, prepare_email, submit_batch
+
+def submit(owner, count):
+    draft = Draft("shop@example.com", to=("ada@example.com",), text="Hi")
+    submit_batch([prepare_email(NewEmail(draft, owner_id=owner), now=timezone.now()) for _ in range(count)])
+
+def claim(worker):
+    with transaction.atomic():
+        claimed[worker] = claim_emails(worker, limit=6, now=timezone.now())
+        both_have_claimed.wait(60)
+    connection.close()
+
+submit("key:1", 30), submit("key:2", 2), submit("key:3", 1)
+claimed, both_have_claimed = {}, threading.Barrier(2)
+threads = [threading.Thread(target=claim, args=(name,)) for name in ("one", "two")]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+print(json.dumps([[(str(email.id), email.owner) for email in emails] for emails in claimed.values()]))
+Email.objects.all().delete()
+"""
+
+
+@pytest.mark.pitfall(27)
+def test_two_workers_claim_fairly_and_claim_no_email_twice(installation: dict[str, str]) -> None:
+    """Each worker claims in a transaction that ends only after both have claimed."""
+    environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **installation}
+    command = [sys.executable, "-c", CLAIMS]
+
+    output = subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    claims = json.loads(output)
+    ids = [email_id for emails in claims for email_id, _owner in emails]
+    owners = Counter(owner for emails in claims for _id, owner in emails)
+    assert len(ids) == len(set(ids)) == 12
+    assert owners == {"key:1": 9, "key:2": 2, "key:3": 1}
 
 
 READS_THAT_WRITE = """
