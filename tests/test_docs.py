@@ -16,6 +16,8 @@ from django.test import Client
 from fastapi_app.exception_handlers import STATUS_BY_ERROR
 from fastapi_app.main import app
 from project.auth.scopes import SCOPES
+from project.bridge.database.read_transactions import LOOKUP_POOL_SIZE, READ_POOL_SIZE
+from project.bridge.database.transactions import POOL_SIZE, UNTRANSACTED_POOL_SIZE
 from project.config.environment import Environment
 from project.emails.status import Status
 from tests.markdown import CHANGELOG, PAGES, code_in, rows
@@ -42,6 +44,15 @@ def routes() -> set[str]:
 
 
 # Settings
+
+
+def test_production_has_the_number_of_database_connections() -> None:
+    reads = READ_POOL_SIZE + LOOKUP_POOL_SIZE
+    total = POOL_SIZE + reads + UNTRANSACTED_POOL_SIZE
+
+    counts = f"up to {total} connections open: {POOL_SIZE} for writes, {reads} for reads, and {UNTRANSACTED_POOL_SIZE} for work"
+    assert counts in PRODUCTION
+    assert f"keeps up to {2 * total}, and `deliver` up to {total}." in PRODUCTION
 
 
 def test_configuration_lists_every_setting_and_no_other() -> None:
