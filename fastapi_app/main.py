@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from django.conf import settings
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 
 from fastapi_app.auth import routes as auth
@@ -20,6 +21,7 @@ from fastapi_app.examples import routes as examples
 from fastapi_app.exception_handlers import EXCEPTION_HANDLERS
 from fastapi_app.health import routes as health
 from fastapi_app.health.readiness import ReadinessChecks
+from fastapi_app.health.traces import is_not_traced
 from fastapi_app.openapi import INFO, TAGS, add_openapi
 from fastapi_app.openapi_ui import add_openapi_ui
 from fastapi_app.public_redirects import PublicRedirectMiddleware
@@ -46,6 +48,14 @@ from project.events.stream import EventStream
 from project.retention.pruner import RetentionPruner
 
 DATABASE_CHECK_TIMEOUT_SECONDS = 5.0
+# FastAPI makes a span per request if project.config.traces has set a tracer provider. Metrics and logs have their own ways out.
+TELEMETRY: TelemetryConfig = {
+    "auto_configure": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "exclude": is_not_traced,
+}
 
 
 @asynccontextmanager
@@ -107,6 +117,7 @@ def create_app() -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        telemetry=TELEMETRY,
         exception_handlers=EXCEPTION_HANDLERS | WEBSOCKET_ERROR_HANDLERS,
         middleware=[
             *cors_middleware(),

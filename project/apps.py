@@ -1,9 +1,12 @@
 """Django apps: one for the management commands, the system checks and the signal receivers of `project.auth`, and Daphne's."""
 
 from django.apps import AppConfig, apps
+from django.conf import settings
 
 from project.bridge.database.watchdog import watch_connections
+from project.config.error_reports import start_error_reports
 from project.config.migration_timeouts import adapt_timeouts_to_migrations
+from project.config.traces import start_traces
 from project.metrics.resources import observe_bridge
 
 
@@ -18,6 +21,8 @@ class ProjectConfig(AppConfig):
         adapt_timeouts_to_migrations(sender=apps.get_app_config("accounts"))  # the first app with models
         watch_connections()
         observe_bridge()
+        start_traces(settings.ENV.otel_exporter_otlp_endpoint)
+        start_error_reports(settings.ENV.sentry_dsn.get_secret_value() if settings.ENV.sentry_dsn else None)
         from project import checks  # noqa: F401  # imported here, because the checks need the settings
         from project.auth import credential_changes  # noqa: F401  # imported here, because the receivers need the models
 

@@ -45,6 +45,7 @@ CLAIMED_FIELDS = (
     "sent_at",
     "crashes",
     "request_id",
+    "trace_parent",
 )
 # The fields that skipping recipients changes.
 SKIPPED_FIELDS = (

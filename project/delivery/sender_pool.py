@@ -23,6 +23,7 @@ from project.delivery.delivery_log import describe, log_decision
 from project.delivery.lease import LEASE
 from project.delivery.priority_turns import FROM_HIGH_TO_LOW
 from project.delivery.record_results import Attempt, LeaseLost, record_results
+from project.delivery.traced_sending import send_traced
 from project.delivery.waiting_emails import WaitingEmails
 from project.emails.models import Email
 from project.emails.priority import Priority
@@ -140,35 +141,33 @@ class SenderPool:
         while True:
             email = await self._next(connection)
             with running_for_request(email.request_id):
-                may_continue = await self._deliver(connection, email)
-            if not may_continue:
-                await asyncio.sleep(CONNECTION_LIMIT_PAUSE_SECONDS)
+                await self._deliver(connection, email)
 
-    async def _deliver(self, connection: Connection, email: Email) -> bool:
-        """Send an email, and store its result. Return False if the relay's connection limit is reached."""
+    async def _deliver(self, connection: Connection, email: Email) -> None:
+        """Send an email, and store its result. If the relay's connection limit is reached, put the email back and pause."""
         if not await self._guard.may_start(email.id):
             logger.warning("Email %s was taken over by another worker; it is not sent here", email.id)
             self._forget(email)
             self._queue.done(email, None)
             self._on_lost()
-            return True
+            return
         started_at = time.monotonic()
         result = await self._send(connection, email)
         if result.error and result.failure_kind == FailureKind.RELAY_UNAVAILABLE and self._is_connection_limit(email):
             self._guard.ended(email.id)
             self._queue.done(email, None)
             self._queue.put(email)
-            return False
+            await asyncio.sleep(CONNECTION_LIMIT_PAUSE_SECONDS)
+            return
         is_sent = not result.error or result.failure_kind != FailureKind.RELAY_UNAVAILABLE
         await self._record(email, result, seconds=time.monotonic() - started_at if is_sent else None)
-        return True
 
     async def _send(self, connection: Connection, email: Email) -> SendResult:
         logger.info("Sending email %s", describe(email), extra={"email_id": str(email.id)})
         self._guard.started(email.id)
         self._sent_at = time.monotonic()
         try:
-            return await connection.send(email)
+            return await send_traced(connection, email, relay=self._transport.name)
         except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight
             logger.exception("Email %s could not be sent", email.id)
             return failed_result(error, FailureKind.TEMPORARY)

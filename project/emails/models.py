@@ -15,6 +15,7 @@ from project.emails.indexes import EMAIL_INDEXES
 from project.emails.priority import Priority
 from project.emails.status import RETRYABLE, Status
 from project.emails.subject_words import MAX_WORD_LENGTH
+from project.metrics.spans import TRACE_PARENT_LENGTH
 
 
 class Email(models.Model):
@@ -63,6 +64,8 @@ class Email(models.Model):
     recipient_results = models.JSONField(default=dict, blank=True)
     # The id of the request that submitted the email. NULL without a request, and in rows of earlier versions.
     request_id = models.CharField(max_length=MAX_REQUEST_ID_LENGTH, null=True, blank=True)  # noqa: DJ001
+    # The span of that request (W3C `traceparent`), if it was traced.
+    trace_parent = models.CharField(max_length=TRACE_PARENT_LENGTH, null=True, blank=True)  # noqa: DJ001
     # The relay of the last attempt that has a result: its name, or its host and port. NULL before it.
     relay = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     sent_at = models.DateTimeField(null=True, blank=True)  # when the relay first accepted the email for a recipient

@@ -27,6 +27,7 @@ from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 from project.events.log import append_events, build_event
 from project.metrics.counters import accepted_total
+from project.metrics.spans import current_trace_parent
 
 MAX_MESSAGE_BYTES = 25 * 1024 * 1024  # of an encoded message; Gmail and many relays accept no more
 MAX_BATCH_BYTES = 128 * 1024 * 1024  # of all encoded messages of a batch
@@ -92,6 +93,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         template_id=new_email.template_id,
         message_id=message_id_for(email_id, draft.sender),
         request_id=current_request_id(),
+        trace_parent=current_trace_parent(),
         scheduled_at=new_email.scheduled_at,
         next_attempt_at=new_email.scheduled_at if is_scheduled else None,
     )

@@ -74,6 +74,12 @@ class ServerVariables(BaseSettings):
         None, min_length=16, description="Bearer token for reading /api/metrics, at least 16 characters."
     )
 
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="URL of an OpenTelemetry collector (OTLP over HTTP) that receives traces. Needs the extra otel."
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, description="DSN of the Sentry project that receives errors. Needs the extra sentry."
+    )
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics port.")
     metrics_port: int | None = Field(
         None,

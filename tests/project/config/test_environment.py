@@ -43,6 +43,8 @@ def reveal(value: Any) -> Any:
         ("secret_key", None),
         ("debug", False),
         ("log_format", "text"),
+        ("otel_exporter_otlp_endpoint", None),
+        ("sentry_dsn", None),
         ("metrics_host", "127.0.0.1"),
         ("metrics_port", None),
         ("allowed_hosts", ["127.0.0.1", "localhost", "[::1]"]),
