@@ -1,6 +1,6 @@
 """Prometheus gauges of the queue, read from the database for each request for metrics."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from django.db import connections
@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 from project.bridge.database.read_transactions import call_in_read_transaction
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
-from project.delivery.queue_stats import QueueStats, read_queue_stats
+from project.delivery.queue_stats import PriorityQueue, QueueStats, read_queue_stats
 
 
 class QueueCollector(Collector):
@@ -47,6 +47,7 @@ def _queue_gauges(stats: QueueStats, now: datetime) -> Iterator[GaugeMetricFamil
         "Time since when the email that has waited longest is due",
         value=_age(stats.oldest_due_at, now),
     )
+    yield from _gauges_by_priority(stats.queues, now)
     yield GaugeMetricFamily(
         "mailrail_sending_age_seconds",
         "Time for which the email is being sent that is being sent for the longest time",
@@ -57,6 +58,18 @@ def _queue_gauges(stats: QueueStats, now: datetime) -> Iterator[GaugeMetricFamil
     )
     paused = int(stats.is_relay_paused)
     yield GaugeMetricFamily("mailrail_relay_paused", "1 while the relay is unavailable and delivery is paused", value=paused)
+
+
+def _gauges_by_priority(queues: Iterable[PriorityQueue], now: datetime) -> Iterator[GaugeMetricFamily]:
+    counts = GaugeMetricFamily("mailrail_queued_emails", "Queued emails by priority", labels=["priority"])
+    ages = GaugeMetricFamily(
+        "mailrail_queued_age_seconds", "Time since when the first queued email of a priority is due", labels=["priority"]
+    )
+    for queue in queues:
+        counts.add_metric([queue.priority], queue.count)
+        ages.add_metric([queue.priority], _age(queue.oldest_due_at, now))
+    yield counts
+    yield ages
 
 
 def _age(since: datetime | None, now: datetime) -> float:

@@ -1,5 +1,6 @@
 """Submission of emails: stores each email in one transaction with the message bytes that will be sent."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +27,7 @@ from project.emails.subject_words import split_words
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
 from project.events.log import append_events, build_event
-from project.metrics.counters import accepted_total
+from project.metrics.counters import count_accepted
 from project.metrics.spans import current_trace_parent
 
 MAX_MESSAGE_BYTES = 25 * 1024 * 1024  # of an encoded message; Gmail and many relays accept no more
@@ -164,7 +165,7 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
     bulk_insert(SubjectWord, words)
     append_events([build_event(email, now=email.created_at) for email in emails])
-    transaction.on_commit(partial(accepted_total.inc, len(emails)), robust=True)
+    transaction.on_commit(partial(count_accepted, Counter(email.priority for email in emails)), robust=True)
 
 
 def _recipient_rows(email: Email) -> list[dict[str, Any]]:

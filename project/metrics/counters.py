@@ -1,7 +1,7 @@
 """Prometheus metrics of emails and their events. Each committed event is counted once."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import prometheus_client as prometheus
@@ -17,7 +17,7 @@ events_total = prometheus.Counter("mailrail_events", "Events (status changes of 
 failures_total = prometheus.Counter(
     "mailrail_failures", "Failed delivery attempts, by the email's new status and the relay's reply", ["status", "smtp_code"]
 )
-accepted_total = prometheus.Counter("mailrail_emails_accepted", "Emails accepted for delivery")
+accepted_total = prometheus.Counter("mailrail_emails_accepted", "Emails accepted for delivery", ["priority"])
 failed_total = prometheus.Counter(
     "mailrail_emails_failed",
     "Emails that finally failed, by a class of reasons; once for each result of its recipients",
@@ -60,6 +60,12 @@ class EventCounts(NamedTuple):
     failed: list[tuple[str, int | None]]
     seconds: list[float]
     reasons: dict[str, int] = {}
+
+
+def count_accepted(priorities: Mapping[str, int]) -> None:
+    """Count accepted emails by priority."""
+    for priority, number in priorities.items():
+        accepted_total.labels(priority).inc(number)
 
 
 events_counted = LocalSignal[[EventCounts]]()  # sent on any thread; a worker subprocess forwards these counts to the server

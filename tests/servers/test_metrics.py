@@ -34,7 +34,7 @@ def test_a_server_and_its_worker_share_their_metrics(start: StartServer, sink: S
 
     metrics = read(web)
 
-    assert metrics["mailrail_emails_accepted_total",] == metrics["mailrail_events_total", "email.sent"] == 1
+    assert metrics["mailrail_emails_accepted_total", "normal"] == metrics["mailrail_events_total", "email.sent"] == 1
     assert metrics["mailrail_http_request_duration_seconds_count", "POST", "/api/emails", "202"] == 1
     assert metrics["mailrail_smtp_reply_seconds_count", relay] == metrics["mailrail_smtp_connect_seconds_count", relay] == 1
     assert metrics["mailrail_thread_wait_seconds_count", "database"] > 0

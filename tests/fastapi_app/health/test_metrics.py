@@ -163,6 +163,21 @@ def test_metrics_report_the_email_that_is_being_sent_for_the_longest_time(client
     assert 90 <= read(client)["mailrail_sending_age_seconds",] < 120
 
 
+def test_metrics_report_the_queue_of_each_priority(client: TestClient) -> None:
+    for _ in range(3):
+        submit_plain_text_email(address="ada@example.com", text="Hi")
+    first, second, _third = Email.objects.order_by("id")
+    Email.objects.filter(id__in=[first.id, second.id]).update(priority="high")
+    Email.objects.filter(id=first.id).update(created_at=timezone.now() - timedelta(minutes=1))
+
+    metrics = read(client)
+
+    counts = {priority: metrics["mailrail_queued_emails", priority] for priority in ("high", "normal", "low")}
+    assert counts == {"high": 2, "normal": 1, "low": 0}
+    assert 60 <= metrics["mailrail_queued_age_seconds", "high"] < 90
+    assert (metrics["mailrail_queued_age_seconds", "normal"] < 30, metrics["mailrail_queued_age_seconds", "low"]) == (True, 0)
+
+
 @pytest.mark.parametrize(("seconds", "workers"), [(0, 1), (20, 1), (60, 0)])
 def test_metrics_count_workers_with_a_recent_heartbeat(client: TestClient, seconds: int, workers: int) -> None:
     beat(WORKER, interval_seconds=5, now=timezone.now() - timedelta(seconds=seconds))
@@ -204,7 +219,7 @@ def test_metrics_count_final_failures_by_a_class_of_reasons(result: SendResult, 
 
     after = read(client)
     increase = {key: after[key] - before.get(key, 0) for key in after}
-    assert increase["mailrail_emails_failed_total", reason] == increase["mailrail_emails_accepted_total",] == 1
+    assert increase["mailrail_emails_failed_total", reason] == increase["mailrail_emails_accepted_total", "normal"] == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -9,7 +9,7 @@ from tests.processes import ROOT
 
 WRITE = """
 from project.metrics.counters import accepted_total, event_subscribers
-accepted_total.inc(2)
+accepted_total.labels("high").inc(2)
 event_subscribers.set(5)
 """
 READ = f"""
@@ -32,6 +32,6 @@ def test_counters_of_ended_processes_stay_and_their_gauges_do_not(tmp_path: Path
 
     lines = run(READ, tmp_path).splitlines()
 
-    assert "mailrail_emails_accepted_total 6.0" in lines
+    assert 'mailrail_emails_accepted_total{priority="high"} 6.0' in lines
     assert "mailrail_event_subscribers 5.0" in lines
     assert sum(line.startswith("process_open_fds ") for line in lines) == 1
