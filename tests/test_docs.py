@@ -84,7 +84,9 @@ def test_settings_and_constants_exist(page: Path) -> None:
         for code in code_in(page.read_text())
         for name in re.findall(r"^(?:[A-Z][A-Z0-9]*_[A-Z0-9_]+(?=$|=)|[A-Z]{2,}(?==))", code, re.MULTILINE)
     }
-    known = {name.upper() for name in Environment.model_fields} | set(dir(settings)) | set(dir(socket))
+    compose = (ROOT / "deploy" / "docker" / "compose.yaml").read_text()
+    in_compose = set(re.findall(r"\$\{([A-Z_]+)", compose))
+    known = {name.upper() for name in Environment.model_fields} | set(dir(settings)) | set(dir(socket)) | in_compose
 
     assert [name for name in sorted(names - known) if not re.search(rf"\b{name}\b", SOURCE_CODE)] == []
 
