@@ -14,4 +14,6 @@ def reject_nul(text: str) -> str:
     return text
 
 
-Storable = Annotated[str, AfterValidator(reject_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+# A limit of the length stands before these two. After them, Pydantic would count "items" in its message.
+NO_NUL, NO_NUL_SCHEMA = AfterValidator(reject_nul), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
+Storable = Annotated[str, NO_NUL, NO_NUL_SCHEMA]

@@ -25,7 +25,7 @@ from fastapi_app.emails.schemas import (
 )
 from fastapi_app.error_responses import ErrorBody, ValidationErrorBody, openapi_errors
 from fastapi_app.events.schemas import EventList
-from fastapi_app.fields import Storable
+from fastapi_app.fields import NO_NUL, NO_NUL_SCHEMA, Storable
 from fastapi_app.pagination import Limit
 from project.api_keys.quota import check_quota
 from project.auth.principal import Principal
@@ -55,7 +55,7 @@ EmailId = Annotated[UUID, Path(description="ID of the email", examples=["01930c5
 SendingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:send"])]
 ReadingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:read"])]
 RecipientAddress = Annotated[Storable, AfterValidator(_normalize_if_valid)]
-Reason = Annotated[Storable, Field(max_length=MAX_REASON_LENGTH)]
+Reason = Annotated[str, Field(max_length=MAX_REASON_LENGTH), NO_NUL, NO_NUL_SCHEMA]
 TagFilter = Annotated[str, Field(pattern=r"^[^:\x00]+:[^\x00]+$")]
 REPLAYED_HEADER: dict[str, Any] = {
     "description": "`true` if this is the response to an earlier request with the same key",

@@ -5,14 +5,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints, WithJsonSchema
 
-from fastapi_app.fields import Storable
+from fastapi_app.fields import NO_NUL, NO_NUL_SCHEMA
 from project.emails.mime.email_addresses import normalize_address
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Address = Annotated[
     str, AfterValidator(normalize_address), WithJsonSchema({"type": "string", "format": "email", "examples": ["ada@example.com"]})
 ]
-Text = Annotated[Storable, StringConstraints(min_length=1, max_length=10_000)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000), NO_NUL, NO_NUL_SCHEMA]
 
 
 class Message(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fastapi_app.fields import EXAMPLE_TIME, Storable
+from fastapi_app.fields import EXAMPLE_TIME, NO_NUL, NO_NUL_SCHEMA
 from fastapi_app.pagination import CursorPage
 from fastapi_app.request_model import RequestModel
 from project.emails.mime.headers import check_displayed
@@ -15,7 +15,7 @@ from project.suppressions.store import MAX_REASON_LENGTH
 class SuppressionIn(RequestModel):
     """The reason why an address is suppressed."""
 
-    reason: Annotated[Storable, Field(max_length=MAX_REASON_LENGTH), AfterValidator(check_displayed)] = Field(
+    reason: Annotated[str, Field(max_length=MAX_REASON_LENGTH), NO_NUL, NO_NUL_SCHEMA, AfterValidator(check_displayed)] = Field(
         "", examples=["Unsubscribed by phone"]
     )
 

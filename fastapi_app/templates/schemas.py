@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from fastapi_app.fields import EXAMPLE_TIME, Storable
+from fastapi_app.fields import EXAMPLE_TIME, NO_NUL, NO_NUL_SCHEMA
 from fastapi_app.pagination import CursorPage
 from fastapi_app.request_model import RequestModel
 from project.emails.mime.headers import check_displayed, check_text
@@ -17,7 +17,7 @@ def _none_if_empty(part: str | None) -> str | None:
     return part or None
 
 
-Source = Annotated[Storable, Field(max_length=MAX_SOURCE_LENGTH), AfterValidator(check_text)]
+Source = Annotated[str, Field(max_length=MAX_SOURCE_LENGTH), NO_NUL, NO_NUL_SCHEMA, AfterValidator(check_text)]
 Slug = Annotated[str, Field(pattern="^[a-z0-9_-]{1,100}$")]
 Variables = Annotated[dict[str, Any], AfterValidator(check_variables)]
 Part = Annotated[str | None, BeforeValidator(_none_if_empty)]

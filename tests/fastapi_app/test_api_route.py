@@ -79,6 +79,23 @@ def test_names_the_known_query_parameters(client: TestClient) -> None:
     assert problem["msg"] == "Unknown query parameter. Known: x, y."
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", f"/api/emails?reason={'x' * 201}", None),
+        ("PUT", "/api/suppressions/ada@example.com", {"reason": "x" * 501}),
+        ("PUT", "/api/templates/welcome", {"text": "x" * 300_000}),
+        ("POST", f"/api/send-email/?email=ada@example.com&message={'x' * 10_001}", None),
+    ],
+)
+def test_a_text_that_is_too_long_is_counted_in_characters(
+    client: TestClient, key: str, method: str, path: str, body: dict[str, str] | None
+) -> None:
+    (problem,) = client.request(method, path, json=body, headers=bearer(key)).json()["detail"]
+
+    assert re.fullmatch(r"String should have at most \d+ characters", problem["msg"])
+
+
 def test_limits_the_number_and_the_length_of_reported_parameters(client: TestClient) -> None:
     query = "&".join(f"{'n' * 300}{number}=1" for number in range(200))
 
