@@ -17,8 +17,8 @@ from project.delivery.heartbeat import remove_heartbeats
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.lease_keeper import LeaseKeeper
 from project.delivery.liveness import LivenessLock
+from project.delivery.optional_queries import limited_query_time, try_query
 from project.delivery.queue_sweep import QueueSweep
-from project.delivery.relay_delivery import try_query
 from project.delivery.relay_failover import RelayFailover
 from project.transports.factory import create_transports
 
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 STALLED_AFTER_SECONDS = 60.0  # a loop whose poll takes longer hangs; the waits of a slow database are shorter
 RECHECK_IN_FLIGHT_SECONDS = 5.0  # between polls of `deliver_due` while emails are in flight
+END_TIMEOUT_SECONDS = 5.0  # after the grace period, for the queries that release claims
+IN_FLIGHT_AFTER_GRACE = "%d emails still in flight after the grace period of %g s; the next start sends them again"
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
 
 
@@ -116,15 +118,12 @@ class DeliveryLoop:
         while self._relays.in_flight and (remaining := deadline - time.monotonic()) > 0:
             self._wake_up.clear()
             await _wait(self._wake_up, remaining)
-        await self._relays.release_waiting()
-        if self._relays.in_flight:
-            logger.error(
-                "%d emails still in flight after the grace period of %g s; the next start sends them again",
-                self._relays.in_flight,
-                grace,
-            )
-        await self._relays.stop()
-        await self._end_claims()
+        with limited_query_time(END_TIMEOUT_SECONDS):
+            await self._relays.release_waiting()
+            if number := self._relays.in_flight:
+                logger.error(IN_FLIGHT_AFTER_GRACE, number, grace)
+            await self._relays.stop()
+            await self._end_claims()
 
     async def _end_claims(self) -> None:
         """Release the claims on emails whose sending was aborted. Keep those on emails that a thread still sends."""

@@ -5,7 +5,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
-from typing import ParamSpec, TypeVar
 from uuid import UUID
 
 from django.utils import timezone
@@ -17,6 +16,7 @@ from project.delivery.claim import claim_emails, has_due_emails, release_claims
 from project.delivery.claim_budget import ClaimBudget, ClaimRequest
 from project.delivery.lanes import lanes_with_due_emails
 from project.delivery.lease_keeper import LeaseKeeper
+from project.delivery.optional_queries import try_query
 from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
 from project.transports.base import Transport
@@ -26,9 +26,6 @@ logger = logging.getLogger("project.delivery.loop")
 
 RECHECK_SECONDS = 0.1  # while claimed emails wait for a connection
 URGENT_RECHECK_SECONDS = 0.02  # between searches for urgent emails while all connections are busy
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class RelayDelivery:
@@ -142,15 +139,3 @@ class RelayDelivery:
         """Delete the stored outage of this worker, because the worker stops."""
         if self.breaker.failures:
             await try_query(save_outage, self._worker, self._relay, CircuitBreaker(), now=timezone.now())
-
-
-async def try_query(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Run `function` in a transaction. If it fails, log the error and return None.
-
-    The next sweep repairs the state that could not be stored.
-    """
-    try:
-        return await run_in_transaction(function, *args, **kwargs)
-    except Exception:
-        logger.exception("The delivery worker could not run %s", function.__name__)
-        return None

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS
+from project.bridge.database.transactions import CLOSE_TIMEOUT_SECONDS, PING_AFTER_IDLE_SECONDS
 from project.bridge.database.watchdog import CHECK_TIMEOUT_SECONDS, SILENCE_SECONDS
+from project.delivery.loop import END_TIMEOUT_SECONDS
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
 from tests.processes import BASE_ENV, ROOT, SERVERS, Server, running, wait_for
+from tests.smtp import smtp_sink
 
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
 
@@ -104,6 +106,24 @@ def test_a_ping_of_an_idle_connection_has_a_limit_too(server: Server, key: dict[
 
     assert (response.status_code, "Retry-After" in response.headers) == (503, True)
     assert seconds < SILENCE_SECONDS + 2 * CHECK_TIMEOUT_SECONDS + MARGIN_SECONDS  # after the ping, a new connection is tried
+
+
+def test_a_worker_ends_soon_after_its_grace_period_although_the_server_is_stopped(
+    env: dict[str, str], server: Server, key: dict[str, str], postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with smtp_sink() as sink:
+        sink.hold()
+        environment = {**env, "EMAIL_URL": sink.url, "SHUTDOWN_GRACE": "0.5"}
+        worker = Server(["manage.py", "deliver"], log=tmp_path / "log", env=environment)
+        server.post("/api/emails", json=EMAIL, headers=key)
+        wait_for(lambda: sink.in_flight > 0, "an email is in flight", lambda: worker.log)
+        with postgresql.stopped_processes():
+            started = time.monotonic()
+            worker.terminate()
+            seconds = time.monotonic() - started
+
+    assert "stops without release_claims, because the database is too slow" in worker.log
+    assert seconds < 0.5 + END_TIMEOUT_SECONDS + CLOSE_TIMEOUT_SECONDS + MARGIN_SECONDS
 
 
 def test_a_long_statement_of_a_server_that_answers_is_not_interrupted(env: dict[str, str]) -> None:
