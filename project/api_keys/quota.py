@@ -8,6 +8,7 @@ from project.api_keys.models import ApiKey
 from project.errors import RetryLater
 
 ONE_DAY = timedelta(days=1)
+MAX_CLOCK_DIFFERENCE = timedelta(days=7)  # a stored day further ahead was stored by a wrong clock, and must not block the key
 
 
 class QuotaExceeded(RetryLater):
@@ -21,9 +22,10 @@ def consume_quota(key_id: int, count: int, *, now: datetime) -> None:
 
     `now` is a time within the transaction. Raises `QuotaExceeded`; in this case the count does not change.
     """
-    keys = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False)
-    # Never reset to an earlier day: around midnight, the clocks of two processes, or two requests, may have different days.
-    keys.filter(Q(quota_day=None) | Q(quota_day__lt=now.date())).update(quota_day=now.date(), quota_used=0)
+    keys, today = ApiKey.objects.filter(pk=key_id, daily_quota__isnull=False), now.date()
+    # Not reset to the day before: around midnight, the clocks of two processes, or two requests, may have different days.
+    is_over = Q(quota_day=None) | Q(quota_day__lt=today) | Q(quota_day__gt=today + MAX_CLOCK_DIFFERENCE)
+    keys.filter(is_over).update(quota_day=today, quota_used=0)
     # One statement checks and counts, so that a concurrent request waits for the row lock and sees the new count.
     if keys.filter(quota_used__lte=F("daily_quota") - count).update(quota_used=F("quota_used") + count):
         return
@@ -49,4 +51,5 @@ def _quota_exceeded(key: ApiKey, now: datetime) -> QuotaExceeded:
 
 def emails_counted_today(key: ApiKey, *, now: datetime) -> int:
     """Return how many emails count against the key's quota at present."""
-    return key.quota_used if key.quota_day is not None and key.quota_day >= now.date() else 0
+    today = now.date()
+    return key.quota_used if key.quota_day is not None and today <= key.quota_day <= today + MAX_CLOCK_DIFFERENCE else 0

@@ -193,6 +193,16 @@ def test_the_quota_is_not_reset_by_a_clock_that_still_shows_the_day_before(key: 
     assert (counted, key.quota_used, key.quota_day) == (1 + 5, 5, midnight.date())
 
 
+def test_a_clock_that_was_days_ahead_does_not_use_up_the_quota_until_that_day(key: ApiKey) -> None:
+    consume_quota(key.pk, 5, now=NOON + timedelta(days=400))
+
+    counted = emails_counted_today(key_again(key), now=NOON)
+    consume_quota(key.pk, 2, now=NOON)
+
+    key.refresh_from_db()
+    assert (counted, key.quota_used, key.quota_day) == (0, 2, NOON.date())
+
+
 def test_says_when_the_later_day_ends_if_another_clock_is_ahead(key: ApiKey) -> None:
     midnight = NOON + timedelta(hours=12)
     consume_quota(key.pk, 5, now=midnight)
