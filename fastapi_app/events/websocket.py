@@ -113,6 +113,7 @@ async def _authenticate(websocket: WebSocket) -> Reauthenticate:
 
 async def _first_token(websocket: WebSocket) -> str:
     while not isinstance(message := await _receive(websocket), Authenticate):
+        await enforce_caller_limit(websocket, None)
         await _send_error(websocket, message if isinstance(message, str) else "Authenticate first.")
     return message.token
 
@@ -132,22 +133,19 @@ async def _authorize(websocket: WebSocket, reauthenticate: Reauthenticate) -> Pr
 async def _receive_commands(websocket: WebSocket, subscriber: Subscriber, principal: Principal) -> None:
     while True:
         message = await _receive(websocket)
-        if isinstance(message, Subscribe):
-            await _subscribe(websocket, message, subscriber, principal)
-        elif isinstance(message, Ping):
+        if isinstance(message, Ping):  # not counted, so that a caller over its limit does not take the connection for broken
             await websocket.send_text(Pong().model_dump_json())
+            continue
+        try:
+            await enforce_caller_limit(websocket, principal)
+        except RateLimited as rejection:
+            await _send_error(websocket, rejection.detail)
+            continue
+        if isinstance(message, Subscribe):
+            subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
+            await websocket.send_text(Subscribed(types=message.types, email_id=message.email_id).model_dump_json())
         else:
             await _send_error(websocket, message if isinstance(message, str) else "You are already authenticated.")
-
-
-async def _subscribe(websocket: WebSocket, message: Subscribe, subscriber: Subscriber, principal: Principal) -> None:
-    try:
-        await enforce_caller_limit(websocket, principal)
-    except RateLimited as rejection:
-        await _send_error(websocket, rejection.detail)
-        return
-    subscriber.filter = EventFilter.for_principal(principal, types=message.types, email_id=message.email_id)
-    await websocket.send_text(Subscribed(types=message.types, email_id=message.email_id).model_dump_json())
 
 
 async def _send_events(websocket: WebSocket, subscription: Subscription) -> None:

@@ -25,6 +25,7 @@ async def echo(websocket: WebSocket) -> None:
 
 async def _echo_all(websocket: WebSocket) -> None:
     while (message := await websocket.receive())["type"] == "websocket.receive":
+        await enforce_caller_limit(websocket, None)
         text = message.get("text")
         if text is None:
             await websocket.close(status.WS_1003_UNSUPPORTED_DATA, "Only text messages are echoed.")

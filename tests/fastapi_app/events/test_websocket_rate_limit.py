@@ -1,4 +1,4 @@
-"""WebSockets count against the rate limit of their caller: the handshake, a first message with a token, and each `subscribe`."""
+"""WebSockets count against the rate limit of their caller: the handshake, and all messages except pings."""
 
 from typing import Any
 
@@ -64,21 +64,40 @@ def test_guesses_are_limited_by_network(
 
 
 def test_handshakes_of_the_echo_are_limited_by_network(client_with_event_stream: TestClient, settings: Settings) -> None:
-    set_rate(settings, "anonymous", "1/minute")
+    set_rate(settings, "anonymous", "3/minute")  # a handshake and a message, and the next handshake
 
     assert [close_code(client_with_event_stream, ECHO) for _ in range(2)] == [None, TRY_AGAIN_LATER]
 
 
-def test_subscribing_is_limited_and_the_socket_stays_open(
-    client_with_event_stream: TestClient, events_key: str, settings: Settings
+@pytest.mark.parametrize(("path", "message"), [(ECHO, "Hi"), (EVENTS, '{"action": "ping"}'), (EVENTS, "nonsense")])
+def test_messages_without_a_credential_are_limited_by_network(
+    client_with_event_stream: TestClient, settings: Settings, path: str, message: str
+) -> None:
+    set_rate(settings, "anonymous", "3/minute")
+
+    with client_with_event_stream.websocket_connect(path) as socket:
+        for _ in range(2):
+            socket.send_text(message)
+            socket.receive_text()
+        socket.send_text(message)
+        with pytest.raises(WebSocketDisconnect) as close:
+            socket.receive_text()
+
+    assert close.value.code == TRY_AGAIN_LATER
+
+
+@pytest.mark.parametrize(("message", "answer"), [('{"action": "subscribe"}', "subscribed"), ("nonsense", "error")])
+def test_messages_of_a_key_are_limited_and_the_socket_stays_open(
+    client_with_event_stream: TestClient, events_key: str, settings: Settings, message: str, answer: str
 ) -> None:
     set_rate(settings, "key", "2/minute")
 
     with client_with_event_stream.websocket_connect(EVENTS, headers=bearer(events_key)) as socket:
         socket.receive_json()
         answers = []
-        for message in ({"action": "subscribe"}, {"action": "subscribe"}, {"action": "ping"}):
-            socket.send_json(message)
-            answers.append(socket.receive_json()["type"])
+        for each in (message, message, '{"action": "ping"}'):
+            socket.send_text(each)
+            answers.append(socket.receive_json())
 
-    assert answers == ["subscribed", "error", "pong"]
+    assert [each["type"] for each in answers] == [answer, "error", "pong"]
+    assert "Too many requests" in answers[1]["detail"]
