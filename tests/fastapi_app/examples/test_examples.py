@@ -66,7 +66,7 @@ def test_asyncio_pauses_for_a_second_by_default() -> None:
     assert pause["schema"]["default"] == 1.0
 
 
-@pytest.mark.parametrize("query", ["&".join(["name=x"] * 50), "name=" + "x" * 100, "name=x&pause=0"])
+@pytest.mark.parametrize("query", ["&".join(["name=x"] * 50), "name=" + "x" * 100])
 def test_asyncio_accepts_values_up_to_the_limits(client: TestClient, query: str) -> None:
     answer = client.get(f"/api/greet?pause=0&{query}")
 
