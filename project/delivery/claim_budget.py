@@ -18,6 +18,7 @@ from project.emails.priority import Priority
 
 FAST_RELAY_SECONDS = 0.25  # if a full claim is sent within this time, the next claim is twice as large
 MAX_QUEUED_EMAILS = 256  # claimed emails that wait for a connection; only a fast relay reaches this limit
+MAX_CLAIMED_WHILE_HIGH = 40  # while an email of high priority may follow, because it would have to wait for a large claim
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class ClaimBudget:
         Without room, only emails of those priorities are claimed of which fewer emails than connections are in flight.
         """
         if self.has_room:
-            return ClaimRequest(self._target - self._pool.occupied)
+            limit = self._target - self._pool.occupied
+            return ClaimRequest(min(limit, MAX_CLAIMED_WHILE_HIGH) if self._pool.is_high_expected else limit)
         connections = self._pool.max_connections
         left = {each: connections - self._pool.count_urgent(each) for each in (Priority.HIGH, Priority.NORMAL)}
         allowed = frozenset(each for each, number in left.items() if number > 0)

@@ -86,6 +86,11 @@ class SenderPool:
         """Return how many emails in flight had an attempt before."""
         return len(self._retry_ids)
 
+    @property
+    def is_high_expected(self) -> bool:
+        """Return whether an email of high priority may follow soon."""
+        return self._queue.is_high_expected
+
     def count_urgent(self, priority: Priority) -> int:
         """Return how many emails in flight have this priority or a higher one."""
         return sum(FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority) for each in self._priorities.values())

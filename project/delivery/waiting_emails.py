@@ -65,6 +65,11 @@ class WaitingEmails:
         return sum(map(len, self._emails.values()))
 
     @property
+    def is_high_expected(self) -> bool:
+        """Return whether an email of high priority was added in the last hour, so that another one may follow."""
+        return self._clock() < self._high_expected_until
+
+    @property
     def blocked(self) -> int:
         """Return how many emails wait only because their domains occupy their share. 0 if the first email may start."""
         first = next(self._all_waiting(), None)
@@ -141,7 +146,7 @@ class WaitingEmails:
 
     def _has_connection_for(self, priority: Priority) -> bool:
         """Return whether a connection is left for this priority, and not kept free for a higher one."""
-        started, shares = 0, connection_shares(self._connections, high_expected=self._clock() < self._high_expected_until)
+        started, shares = 0, connection_shares(self._connections, high_expected=self.is_high_expected)
         for each in reversed(FROM_HIGH_TO_LOW):  # each share is of the emails of this priority and of all lower ones
             started += self._started_priorities[each]
             if started >= shares[each] and FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority):
