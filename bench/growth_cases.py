@@ -14,6 +14,7 @@ from project.delivery.abandoned import Verdict, requeue_abandoned
 from project.delivery.claim import claim_emails, next_due_at, renew_leases
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.emails.selectors import EmailFilter, PageRequest, get_email, list_email_events, list_emails
 from project.emails.submission_result import SubmissionResult
 from project.emails.submit import NewEmail, PreparedEmail, prepare_email, submit_batch, submit_emails
@@ -34,6 +35,7 @@ RARE_ADDRESS, RARE_TAG = "user7@example.com", ("order", "7")
 FILTERS = {
     "": EmailFilter(),
     **{f" status={status}": EmailFilter(status=status) for status in ("sent", "failed", "queued", "scheduled", "sending")},
+    **{f" priority={priority}": EmailFilter(priority=priority) for priority in Priority},
     " to=rare": EmailFilter(to=RARE_ADDRESS),
     " to=common": EmailFilter(to=COMMON_ADDRESS),
     " to=none": EmailFilter(to="none@example.com"),

@@ -3,11 +3,12 @@
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from bench.load import Request, post
 from bench.processes import run
@@ -37,12 +38,12 @@ class Installation:
         """Return a new API key that may send emails."""
         return self._manage("create_api_key", "bench", "--scope", "emails:send").strip()
 
-    def queue(self, count: int) -> None:
-        """Queue this many emails, in batches, without a delivery worker."""
+    def queue(self, count: int, email: Mapping[str, Any] = EMAIL) -> None:
+        """Queue this many copies of an email, in batches, without a delivery worker."""
         key = self.create_key()
         with self.served(DELIVERY_WORKER="external") as url:
             for begin in range(0, count, BATCH):
-                post(Request(f"{url}/api/emails/batch", key, {"emails": [EMAIL] * min(BATCH, count - begin)}))
+                post(Request(f"{url}/api/emails/batch", key, {"emails": [email] * min(BATCH, count - begin)}))
 
     @contextmanager
     def served(self, *program: str, **env: str) -> Iterator[str]:

@@ -83,19 +83,20 @@ def measure_mixed(folder: Path, rounds: int, seconds: int) -> list[Round]:
 
 
 def _submitted(installation: Installation, port: int, seconds: int, worker: str, key: str) -> float:
-    with _delivering(installation, port, worker) as url:
+    with delivering(installation, port, worker) as url:
         return wrk(Request(f"{url}/api/emails", key, EMAIL), seconds=seconds).rate
 
 
 def _p99(installation: Installation, port: int, seconds: int, worker: str, *program: str) -> float:
-    with _delivering(installation, port, worker, *program) as url:
+    with delivering(installation, port, worker, *program) as url:
         request = Request(f"{url}/api/add?x=3&y=5")
         wrk(request, seconds=WARM_UP, connections=CONNECTIONS, pause=PAUSE)
         return wrk(request, seconds=seconds, connections=CONNECTIONS, pause=PAUSE).p99
 
 
 @contextmanager
-def _delivering(installation: Installation, port: int, worker: str, *program: str) -> Iterator[str]:
+def delivering(installation: Installation, port: int, worker: str, *program: str) -> Iterator[str]:
+    """Run a server that delivers to the relay. Yield its URL as soon as the delivery worker runs."""
     with installation.served(*program, EMAIL_URL=f"smtp://127.0.0.1:{port}", DELIVERY_WORKER=worker, SHUTDOWN_GRACE="5") as url:
         wait_for(lambda: httpx.get(f"{url}/api/health/ready").is_success, "the delivery worker runs")
         yield url

@@ -1,8 +1,8 @@
 """Submission and delivery compared with peers: `python -m bench.outbox [PART ...]`.
 
-The parts are accept, delivery, slow, latency and mixed. Needs wrk and postfix from Debian (of postfix only smtp-sink and
-smtp-source are run). The peers, django-post-office behind Django Ninja, get their own virtual environment on the first run. All
-parts are measured in turn, round by round, on fresh data that is equally durable on both sides. Exits with 1 if a target is
+The parts are accept, delivery, slow, latency, priority and mixed. Needs wrk and postfix from Debian (of postfix only smtp-sink
+and smtp-source are run). The peers, django-post-office behind Django Ninja, get their own virtual environment on the first run.
+All parts are measured in turn, round by round, on fresh data that is equally durable on both sides. Exits with 1 if a target is
 missed.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench import delivery, latency, submission
+from bench import delivery, latency, priority, submission
 from bench.chart import draw
 from bench.comparison import Comparison, Round, print_figures, print_ratios
 from bench.processes import terminate_cleanly
@@ -35,6 +35,7 @@ PARTS = {
     "delivery": Part("Delivering 2,000 emails, database included", delivery.measure, delivery.COMPARISONS),
     "slow": Part("Delivering to a relay that needs 50 ms per email", delivery.measure_slow, delivery.SLOW_COMPARISONS),
     "latency": Part("Latency of GET /api/add during delivery: less is better", latency.measure, latency.COMPARISONS),
+    "priority": Part("High priority behind a backlog: less is better", priority.measure, priority.COMPARISONS),
     "mixed": Part("Submitting and delivering at once", latency.measure_mixed, latency.MIXED_COMPARISONS),
 }
 
