@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.core.management.base import CommandError
 
-from project.bridge.processes.server_processes import LISTEN_FDS_OPTION
+from project.bridge.processes.server_processes import CONNECTION_COUNTS_OPTION, LISTEN_FDS_OPTION
 
 AUTO = "auto"  # one process per CPU core
 MAX_PROCESSES = 256
@@ -23,6 +23,7 @@ class ServeOptions:
     prepare: bool  # run the command `prepare` first, in this process, because two processes take twice as long
     processes: int | None  # None means one process without a supervisor
     inherited_fds: list[int]  # of the listening sockets, if this process was started by the supervisor
+    connection_counts: str  # of the processes of the supervisor
     shared_counters: Path | None  # the file of the counters that the processes of the supervisor share
 
 
@@ -42,6 +43,7 @@ def parse_serve_options(arguments: Sequence[str], *, default_processes: str | No
         prepare=options.prepare and not fds,
         processes=processes,
         inherited_fds=fds,
+        connection_counts=options.connection_counts,
         shared_counters=options.shared_counters,
     )
 
@@ -58,6 +60,7 @@ def _parser(default_processes: str | None) -> argparse.ArgumentParser:
         help=f"run N server processes and a supervisor; {AUTO} means one per CPU core. Default: one process without a supervisor",
     )
     parser.add_argument(SHARED_COUNTERS_OPTION, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(CONNECTION_COUNTS_OPTION, default="", help=argparse.SUPPRESS)
     parser.add_argument(LISTEN_FDS_OPTION, dest="fds", default="", help=argparse.SUPPRESS)
     return parser
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -143,12 +144,16 @@ def test_the_processes_share_a_rate_limit(pool: Pool) -> None:
 
 
 def test_the_processes_share_the_slots_of_a_caller_and_a_killed_process_frees_its_slots(pool: Pool) -> None:
+    before = web_processes(pool.server)
     with ExitStack() as stack:
-        codes = [open_stream(pool, stack).status_code for _ in range(MAX_STREAMS + 10)]
+        responses = [open_stream(pool, stack) for _ in range(MAX_STREAMS + 10)]
+        connections = [response.extensions["network_stream"].get_extra_info("socket") for response in responses[:MAX_STREAMS]]
+        by_process = Counter(serving_process(pool.server, connection) for connection in connections)
         os.kill(min(web_processes(pool.server)), signal.SIGKILL)
         wait_for(lambda: open_stream(pool, stack).status_code == 200, "a slot is free", lambda: pool.server.log)
 
-    assert codes == [200] * MAX_STREAMS + [429] * 10
+    assert [response.status_code for response in responses] == [200] * MAX_STREAMS + [429] * 10
+    assert min(by_process[process] for process in before) >= MAX_STREAMS / 5
     wait_for(lambda: len(web_processes(pool.server)) == 2, "the process was replaced")
 
 
@@ -168,6 +173,18 @@ async def test_a_killed_process_is_replaced_while_the_other_one_serves(pool: Poo
     assert [response.status_code for response in responses] == [200] * 20
     await asyncio.to_thread(wait_for, lambda: len(web_processes(pool.server)) == 2, "the process was replaced")
     assert before - {victim} < web_processes(pool.server)
+
+
+def test_the_other_process_serves_while_one_stands_still(pool: Pool) -> None:
+    stopped = min(web_processes(pool.server))
+
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        responses = [pool.server.get("/api/health/live") for _ in range(20)]
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+
+    assert [response.status_code for response in responses] == [200] * 20
 
 
 @pytest.mark.parametrize("keep_alive", [True, False], ids=["keep-alive", "new connections"])

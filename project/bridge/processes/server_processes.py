@@ -5,14 +5,19 @@ import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import cycle
 
 from ..background.shutdown_deadline import Grace
+from .connection_counts import create_shared_counts
 from .message_relay import MessageRelay
 from .process_group import ProcessGroup
 from .supervised_process import ChildCommand, SupervisedProcess
 from .supervisor import Supervisor
 
-LISTEN_FDS_OPTION = "--listen-fds"  # the supervisor adds it and the file descriptors, such as 3,4, to a process's command
+# The supervisor adds these options to a process's command.
+LISTEN_FDS_OPTION = "--listen-fds"  # the file descriptors of the listening sockets, such as 3,4
+CONNECTION_COUNTS_OPTION = "--connection-counts"  # the argument of `SharedConnectionCounts`
+GENERATIONS = 2  # that may run at the same time: the processes that serve, and those that drain
 START_TIMEOUT_SECONDS = 60.0  # all processes start at the same time and share the cores
 
 
@@ -45,16 +50,23 @@ def run_server_processes(
     Raises `ProcessDidNotStart`.
     """
     relay, fds = MessageRelay(), [each.fileno() for each in sockets]
-    server = ChildCommand(
-        [*command.argv, LISTEN_FDS_OPTION, ",".join(map(str, fds))],
-        env=command.env,
-        inherited_fds=fds,
-        niceness=0,
-        start_timeout=START_TIMEOUT_SECONDS,
-    )
+    counts, numbers = create_shared_counts(GENERATIONS * count), cycle(range(GENERATIONS * count))
+
+    def create_server() -> ServerProcess:
+        options = [LISTEN_FDS_OPTION, ",".join(map(str, fds)), CONNECTION_COUNTS_OPTION, f"{counts}:{next(numbers)}"]
+        return ServerProcess(
+            ChildCommand(
+                [*command.argv, *options],
+                env=command.env,
+                inherited_fds=[*fds, counts],
+                niceness=0,
+                start_timeout=START_TIMEOUT_SECONDS,
+            ),
+            relay,
+        )
 
     def create_group() -> ProcessGroup:
-        return ProcessGroup([create_companions(relay), [ServerProcess(server, relay) for _ in range(count)]], grace=grace)
+        return ProcessGroup([create_companions(relay), [create_server() for _ in range(count)]], grace=grace)
 
     asyncio.run(_run(create_group))
 

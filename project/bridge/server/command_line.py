@@ -6,6 +6,7 @@ from functools import partial
 
 from daphne.cli import CommandLineInterface
 
+from ..processes.connection_counts import SharedConnectionCounts
 from .access_log import AccessLogger
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits
 from .daphne_server import DaphneServer
@@ -22,10 +23,10 @@ class DaphneCommandLine(CommandLineInterface):  # type: ignore[misc]  # Daphne h
         limits: ConnectionLimits = DEFAULT_LIMITS,
         access_logger: AccessLogger | None = None,
         sockets: Sequence[socket.socket] = (),
-        is_supervised: bool = False,
+        counts: SharedConnectionCounts | None = None,
     ) -> None:
-        """With `sockets`, listen on them instead of the addresses in Daphne's options. `is_supervised`: by a `Supervisor`."""
+        """With `sockets`, listen on them instead of the addresses in Daphne's options. `counts`: of a `Supervisor`."""
         super().__init__()
         self.parser.set_defaults(server_name="")
-        server_class = partial(SharedSocketServer, sockets=sockets, is_supervised=is_supervised) if sockets else DaphneServer
+        server_class = partial(SharedSocketServer, sockets=sockets, counts=counts) if sockets else DaphneServer
         self.server_class = partial(server_class, shutdown_grace=shutdown_grace, limits=limits, access_logger=access_logger)

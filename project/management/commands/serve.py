@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from project.bridge.middleware.proxy_headers import parse_proxies
+from project.bridge.processes.connection_counts import SharedConnectionCounts
 from project.bridge.processes.listening_sockets import inherit_sockets, take_systemd_sockets
 from project.bridge.server.access_log import log_access
 from project.bridge.server.connection_limits import ConnectionLimits
@@ -57,7 +58,8 @@ class Command(BaseCommand):
             settings.DELIVERY_WORKER = "subprocess"  # must be set before the application is imported
         if serve_options.inherited_fds:
             settings.SHARED_COUNTERS = serve_options.shared_counters
-            self._serve(serve_options.daphne, inherit_sockets(serve_options.inherited_fds), is_supervised=True)
+            counts = SharedConnectionCounts(serve_options.connection_counts)
+            self._serve(serve_options.daphne, inherit_sockets(serve_options.inherited_fds), counts)
         else:
             self._start(serve_options)
 
@@ -82,7 +84,9 @@ class Command(BaseCommand):
         else:
             server_processes.run(arguments, sockets, count=options.processes, grace=settings.SHUTDOWN_GRACE)
 
-    def _serve(self, arguments: Sequence[str], sockets: Sequence[socket.socket], *, is_supervised: bool = False) -> None:
+    def _serve(
+        self, arguments: Sequence[str], sockets: Sequence[socket.socket], counts: SharedConnectionCounts | None = None
+    ) -> None:
         """Serve in this process. If `sockets` is empty, listen on the addresses in Daphne's arguments."""
         from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
 
@@ -91,7 +95,7 @@ class Command(BaseCommand):
             limits=_limits(),
             access_logger=None if settings.ENV.log_format == "text" else log_access,
             sockets=sockets,
-            is_supervised=is_supervised,
+            counts=counts,
         )
         try:
             daphne.run([*arguments, APPLICATION])
