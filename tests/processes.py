@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,16 @@ class Server:
     By default, the process has its own session, as a service does, so that the kernel schedules it independently of the tests.
     """
 
-    def __init__(self, command: list[str], *, log: Path, env: dict[str, str], cwd: Path = ROOT, own_session: bool = True) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        *,
+        log: Path,
+        env: dict[str, str],
+        cwd: Path = ROOT,
+        own_session: bool = True,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.ws_url = f"ws://127.0.0.1:{self.port}"
@@ -72,6 +81,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=own_session,
+                pass_fds=pass_fds,
             )
 
     @property

@@ -65,12 +65,13 @@ class Command(BaseCommand):
 
     def _start(self, options: ServeOptions) -> None:
         """Find out where to listen, log it, and serve."""
+        sockets = take_systemd_sockets(os.environ)  # before the import below: Twisted removes the variables of systemd
         from project.bridge.server.command_line import DaphneCommandLine  # imported here, because it imports the reactor
 
         daphne_options = DaphneCommandLine(shutdown_grace=0).parser.parse_args([*options.daphne, APPLICATION])
         check_database_at_startup(self.stderr.write)
         serve_metrics(QueueCollector(read_queue_stats_in_thread))
-        sockets, arguments = take_systemd_sockets(os.environ), options.daphne
+        arguments = options.daphne
         address = None if sockets else _address(daphne_options)
         if options.processes is not None and not sockets:
             sockets = server_processes.open_sockets(daphne_options, address)

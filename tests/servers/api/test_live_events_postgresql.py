@@ -100,6 +100,16 @@ async def test_no_writer_waits_and_no_reader_passes_an_open_transaction(server: 
     assert [event["id"] for event in events] == await asyncio.to_thread(list_event_ids, server, key)
 
 
+async def test_a_notification_wakes_another_server(server: Server, key: str, env: dict[str, str], tmp_path: Path) -> None:
+    """The other server does not poll, and there is no Redis, so it reads the event only because PostgreSQL notifies it."""
+    notify_only = {**env, "DJANGO_SETTINGS_MODULE": "tests.servers.notify_only_settings"}
+    with running(SERVERS["serve"], log=tmp_path / "log", env=notify_only) as other:
+        async with open_event_socket(other, key) as websocket:
+            await asyncio.to_thread(send, server, key)
+
+            assert [event["data"]["status"] for event in await receive_events(websocket, 1)] == ["queued"]
+
+
 async def test_a_socket_opened_during_an_open_transaction_misses_nothing(server: Server, key: str, env: dict[str, str]) -> None:
     with uncommitted_email(env) as (writer, first):
         later = await asyncio.to_thread(send, server, key)
