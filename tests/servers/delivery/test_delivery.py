@@ -40,10 +40,10 @@ def holding_sink() -> Iterator[Sink]:
         yield sink
 
 
-def test_responds_at_once_and_sends_the_email_over_smtp(start: StartServer, holding_sink: Sink) -> None:
+def test_responds_at_once_and_sends_the_email_over_smtp(start: StartServer, api_key: str, holding_sink: Sink) -> None:
     server = start(EMAIL_URL=holding_sink.url, DEFAULT_FROM_EMAIL="Shop <shop@example.com>")
 
-    response = _send(server, "Hello\nover there")
+    response = _send(server, "Hello\nover there", api_key)
 
     assert (response.status_code, holding_sink.emails) == (200, [])
     holding_sink.release()
@@ -66,7 +66,7 @@ def test_requires_a_credential_with_a_real_transport(start: StartServer, sink: S
 def test_logs_neither_addresses_nor_texts_with_a_real_transport(start: StartServer, sink: Sink) -> None:
     server = start(EMAIL_URL=sink.url)
 
-    _send(server, "between-us")
+    _send(server, "between-us", _token(server))
     server.wait_for_log("Email sent successfully")
 
     assert "ada@" not in server.log
@@ -76,11 +76,10 @@ def test_logs_neither_addresses_nor_texts_with_a_real_transport(start: StartServ
 
 
 @pytest.mark.pitfall(13)
-def test_forty_slow_emails_do_not_slow_down_the_api(start: StartServer, holding_sink: Sink) -> None:
+def test_forty_slow_emails_do_not_slow_down_the_api(start: StartServer, api_key: str, holding_sink: Sink) -> None:
     server = start(EMAIL_URL=holding_sink.url)
-    token = _token(server)
     for number in range(40):
-        _send(server, f"email {number}", token)
+        _send(server, f"email {number}", api_key)
     wait_for(lambda: holding_sink.in_flight == ONE_DOMAIN, "all connections for one domain are busy")
 
     results = [server.get("/api/add?x=3&y=5").json() for _ in range(20)]
@@ -94,9 +93,9 @@ def test_forty_slow_emails_do_not_slow_down_the_api(start: StartServer, holding_
 
 @pytest.mark.pitfall(4)
 @pytest.mark.parametrize("kind", ["serve", "daphne"])
-def test_sigterm_waits_for_an_email_in_flight(start: StartServer, slow_sink: Sink, kind: str) -> None:
+def test_sigterm_waits_for_an_email_in_flight(start: StartServer, api_key: str, slow_sink: Sink, kind: str) -> None:
     server = start(kind, EMAIL_URL=slow_sink.url)
-    _send(server, "in flight")
+    _send(server, "in flight", api_key)
     wait_for(lambda: slow_sink.in_flight == 1, "the email is in flight")
 
     exit_code = server.terminate()
@@ -110,10 +109,10 @@ def test_sigterm_waits_for_an_email_in_flight(start: StartServer, slow_sink: Sin
 @pytest.mark.pitfall(4)
 @pytest.mark.parametrize("delivery_worker", ["subprocess", "in_process"])
 def test_requests_and_emails_in_flight_share_one_grace_period(
-    start: StartServer, holding_sink: Sink, delivery_worker: str
+    start: StartServer, api_key: str, holding_sink: Sink, delivery_worker: str
 ) -> None:
     server = start(EMAIL_URL=holding_sink.url, SHUTDOWN_GRACE="4", DELIVERY_WORKER=delivery_worker)
-    _send(server, "in flight")
+    _send(server, "in flight", api_key)
     wait_for(lambda: holding_sink.in_flight == 1, "the email is in flight")
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(b"GET /api/greet?name=Ada&pause=5 HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -125,12 +124,13 @@ def test_requests_and_emails_in_flight_share_one_grace_period(
 
 
 @pytest.mark.pitfall(3)
-def test_a_restart_delivers_the_emails_of_a_killed_process(start: StartServer, holding_sink: Sink, sink: Sink) -> None:
+def test_a_restart_delivers_the_emails_of_a_killed_process(
+    start: StartServer, api_key: str, holding_sink: Sink, sink: Sink
+) -> None:
     # In this process, because a worker in a subprocess survives the server, and releases its claims before it exits.
     server = start(EMAIL_URL=holding_sink.url, DELIVERY_WORKER="in_process")
-    token = _token(server)
     for number in range(DEFAULT_CONNECTIONS + 5):
-        _send(server, f"email {number}", token)
+        _send(server, f"email {number}", api_key)
     wait_for(lambda: holding_sink.in_flight == ONE_DOMAIN, "some emails are in flight, the others queued")
     server.kill()
 
@@ -143,13 +143,12 @@ def test_a_restart_delivers_the_emails_of_a_killed_process(start: StartServer, h
     assert len(sink.emails) == DEFAULT_CONNECTIONS + 5  # no email is missing or sent twice
 
 
-def test_sends_the_next_email_after_the_relay_rejected_one(start: StartServer, sink: Sink) -> None:
+def test_sends_the_next_email_after_the_relay_rejected_one(start: StartServer, api_key: str, sink: Sink) -> None:
     server = start(EMAIL_URL=sink.url)
-    token = _token(server)
 
     sink.at_rcpt = lambda address, _: NO_SUCH_USER if address == "bad@example.com" else ACCEPT
-    _send(server, "rejected", token, to="bad@example.com")
-    _send(server, "accepted", token)
+    _send(server, "rejected", api_key, to="bad@example.com")
+    _send(server, "accepted", api_key)
 
     wait_for(lambda: len(sink.emails) == 1, "the second email arrives")
     assert sink.emails[0]["Subject"] == "accepted"
@@ -157,17 +156,17 @@ def test_sends_the_next_email_after_the_relay_rejected_one(start: StartServer, s
 
 
 @pytest.mark.pitfall(6)
-def test_gives_up_on_a_silent_relay_after_the_timeout(start: StartServer) -> None:
+def test_gives_up_on_a_silent_relay_after_the_timeout(start: StartServer, api_key: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = start(EMAIL_URL=f"smtp://127.0.0.1:{silent.getsockname()[1]}?timeout=0.5")
-        _send(server, "hello?")
+        _send(server, "hello?", api_key)
 
         server.wait_for_log("is queued: SMTPConnectTimeoutError")
 
 
-def test_sends_a_scheduled_email_not_before_its_time(start: StartServer, sink: Sink) -> None:
+def test_sends_a_scheduled_email_not_before_its_time(start: StartServer, api_key: str, sink: Sink) -> None:
     server = start(EMAIL_URL=sink.url)
-    headers = {"Authorization": f"Bearer {_token(server)}"}
+    headers = {"Authorization": f"Bearer {api_key}"}
     at = datetime.now(UTC) + timedelta(seconds=3)
 
     email_id = server.post("/api/emails", json=EMAIL | {"scheduled_at": at.isoformat()}, headers=headers).json()["id"]
@@ -179,9 +178,9 @@ def test_sends_a_scheduled_email_not_before_its_time(start: StartServer, sink: S
 
 
 @pytest.mark.pitfall(31)
-def test_fifty_simultaneous_calls_with_one_idempotency_key_send_one_email(start: StartServer, sink: Sink) -> None:
+def test_fifty_simultaneous_calls_with_one_idempotency_key_send_one_email(start: StartServer, api_key: str, sink: Sink) -> None:
     server = start(EMAIL_URL=sink.url)
-    headers = {"Authorization": f"Bearer {_token(server)}", "Idempotency-Key": "order-42"}
+    headers = {"Authorization": f"Bearer {api_key}", "Idempotency-Key": "order-42"}
 
     with ThreadPoolExecutor(25) as pool:
         responses = list(pool.map(lambda _: server.post("/api/emails", json=EMAIL, headers=headers), range(50)))
@@ -212,7 +211,7 @@ def _token(server: Server) -> str:
     return token
 
 
-def _send(server: Server, message: str, token: str = "", *, to: str = "ada@example.com") -> httpx.Response:
-    headers = {"Authorization": f"Bearer {token or _token(server)}"}
+def _send(server: Server, message: str, token: str, *, to: str = "ada@example.com") -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token}"}
     response = server.post("/api/send-email/", params={"email": to, "message": message}, headers=headers)
     return response.raise_for_status()

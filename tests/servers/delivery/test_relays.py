@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import PASSWORD, StartServer
+from tests.conftest import StartServer
 from tests.processes import Server, free_port, wait_for
 from tests.smtp import ACCEPT, NO_SUCH_USER, STALL, Sink, smtp_sink
 
@@ -15,12 +15,10 @@ EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": 
 
 
 class ApiClient:
-    """Client that calls the API as an administrator."""
+    """Client that calls the API with an API key."""
 
-    def __init__(self, server: Server) -> None:
-        form = {"username": "admin", "password": PASSWORD}
-        token = server.post("/api/token", data=form).json()["access_token"]
-        self._server, self._headers = server, {"Authorization": f"Bearer {token}"}
+    def __init__(self, server: Server, key: str) -> None:
+        self._server, self._headers = server, {"Authorization": f"Bearer {key}"}
 
     def get(self, path: str) -> Any:
         """Return the JSON at `path`."""
@@ -47,8 +45,8 @@ class ApiClient:
         return emails()
 
 
-def test_sends_many_emails_over_few_connections(start: StartServer, sink: Sink) -> None:
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"))
+def test_sends_many_emails_over_few_connections(start: StartServer, api_key: str, sink: Sink) -> None:
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"), api_key)
 
     api.send(*[EMAIL] * 200)
     wait_for(lambda: len(sink.emails) == 200, "all arrive")
@@ -57,9 +55,9 @@ def test_sends_many_emails_over_few_connections(start: StartServer, sink: Sink) 
     assert sink.duplicates == 0
 
 
-def test_a_relay_that_closes_connections_uses_up_no_attempts(start: StartServer, sink: Sink) -> None:
+def test_a_relay_that_closes_connections_uses_up_no_attempts(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.emails_per_connection = 5
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"))
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"), api_key)
 
     emails = api.wait_for("sent", api.send(*[EMAIL] * 60))
 
@@ -68,10 +66,10 @@ def test_a_relay_that_closes_connections_uses_up_no_attempts(start: StartServer,
     assert sink.connections >= 60 / 5
 
 
-def test_sends_all_emails_over_the_connections_that_the_relay_accepts(start: StartServer, sink: Sink) -> None:
+def test_sends_all_emails_over_the_connections_that_the_relay_accepts(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.max_connections = 2
     server = start(EMAIL_URL=sink.url)
-    api = ApiClient(server)
+    api = ApiClient(server, api_key)
 
     emails = api.wait_for("sent", api.send(*[EMAIL] * 60))
 
@@ -80,9 +78,9 @@ def test_sends_all_emails_over_the_connections_that_the_relay_accepts(start: Sta
     assert "The relay is unavailable" not in server.log
 
 
-def test_reports_the_result_of_each_recipient(start: StartServer, sink: Sink) -> None:
+def test_reports_the_result_of_each_recipient(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.at_rcpt = lambda address, _: NO_SUCH_USER if address == "bob@example.com" else ACCEPT
-    api = ApiClient(start(EMAIL_URL=sink.url))
+    api = ApiClient(start(EMAIL_URL=sink.url), api_key)
 
     (email,) = api.wait_for("sent", api.send(EMAIL | {"to": ["ada@example.com", "bob@example.com"]}))
 
@@ -93,9 +91,9 @@ def test_reports_the_result_of_each_recipient(start: StartServer, sink: Sink) ->
     assert rejected == {"bob@example.com": {"smtp_code": 550, "response": "5.1.1 No such user"}}
 
 
-def test_retries_only_a_greylisted_recipient(start: StartServer, sink: Sink) -> None:
+def test_retries_only_a_greylisted_recipient(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.at_rcpt = lambda address, attempt: GREYLISTED if address == "bob@example.com" and attempt == 1 else ACCEPT
-    api = ApiClient(start(EMAIL_URL=sink.url, RETRY_DELAYS="1s"))
+    api = ApiClient(start(EMAIL_URL=sink.url, RETRY_DELAYS="1s"), api_key)
 
     (email,) = api.wait_for("sent", api.send(EMAIL | {"to": ["ada@example.com", "bob@example.com"]}))
 
@@ -105,11 +103,11 @@ def test_retries_only_a_greylisted_recipient(start: StartServer, sink: Sink) -> 
     assert len(set(sink.message_ids)) == 1
 
 
-def test_a_partly_rejected_email_reports_the_reply_for_each_status(start: StartServer, sink: Sink) -> None:
+def test_a_partly_rejected_email_reports_the_reply_for_each_status(start: StartServer, api_key: str, sink: Sink) -> None:
     replies = {"bob@example.com": NO_SUCH_USER, "eve@example.com": GREYLISTED}
     sink.at_rcpt = lambda address, _: replies.get(address, ACCEPT)
     server = start(EMAIL_URL=sink.url, RETRY_DELAYS="2s")
-    api = ApiClient(server)
+    api = ApiClient(server, api_key)
 
     ids = api.send(EMAIL | {"to": ["ada@example.com", *replies]})
     (delayed,), log = api.wait_for("delayed", ids), server.log
@@ -127,9 +125,9 @@ def test_a_partly_rejected_email_reports_the_reply_for_each_status(start: StartS
     assert f"{ids[0]} is delayed: 451 4.7.1" in log
 
 
-def test_uses_a_new_connection_after_an_invalid_reply(start: StartServer, sink: Sink) -> None:
+def test_uses_a_new_connection_after_an_invalid_reply(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.at_data = lambda address, _: "Is anybody there?" if address == "bob@example.com" else ACCEPT
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=1"))
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=1"), api_key)
 
     first, second = api.send(EMAIL | {"to": "bob@example.com"}, EMAIL)
     api.wait_for("sent", [second])
@@ -138,9 +136,9 @@ def test_uses_a_new_connection_after_an_invalid_reply(start: StartServer, sink: 
     assert sink.connections == 2  # the replies of the first connection can no longer be trusted
 
 
-def test_only_the_email_that_is_too_large_for_the_relay_fails(start: StartServer, sink: Sink) -> None:
+def test_only_the_email_that_is_too_large_for_the_relay_fails(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.max_size = 2_000
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=1"))
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=1"), api_key)
 
     large, small = api.send(EMAIL | {"text": "Much. " * 1_000}, EMAIL)
     api.wait_for("sent", [small])
@@ -150,9 +148,9 @@ def test_only_the_email_that_is_too_large_for_the_relay_fails(start: StartServer
     assert len(sink.emails) == 1
 
 
-def test_a_stalled_relay_does_not_block_the_api_and_no_email_is_lost(start: StartServer, sink: Sink) -> None:
+def test_a_stalled_relay_does_not_block_the_api_and_no_email_is_lost(start: StartServer, api_key: str, sink: Sink) -> None:
     sink.at_data = lambda _, attempt: STALL if attempt == 1 else ACCEPT
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=2&data_done_timeout=2", RETRY_DELAYS="1s,1s"))
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=2&data_done_timeout=2", RETRY_DELAYS="1s,1s"), api_key)
     emails = [EMAIL | {"to": f"ada+{number}@example.com"} for number in range(4)]
 
     ids = api.send(*emails[:2])
@@ -166,9 +164,11 @@ def test_a_stalled_relay_does_not_block_the_api_and_no_email_is_lost(start: Star
     assert (len(sink.emails), sink.duplicates) == (4, 0)
 
 
-def test_a_connection_gets_its_next_email_after_the_previous_result_is_stored(start: StartServer, sink: Sink, data: Path) -> None:
+def test_a_connection_gets_its_next_email_after_the_previous_result_is_stored(
+    start: StartServer, api_key: str, sink: Sink, data: Path
+) -> None:
     sink.hold()
-    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"))
+    api = ApiClient(start(EMAIL_URL=f"{sink.url}?connections=3"), api_key)
     api.send(*[EMAIL] * 6)
     wait_for(lambda: sink.in_flight == 3, "all connections are busy")
 
@@ -184,10 +184,12 @@ def test_a_connection_gets_its_next_email_after_the_previous_result_is_stored(st
     wait_for(lambda: len(sink.emails) == 6, "the others follow")
 
 
-def test_an_unavailable_relay_uses_up_no_attempts_and_all_emails_are_sent_when_it_returns(start: StartServer, data: Path) -> None:
+def test_an_unavailable_relay_uses_up_no_attempts_and_all_emails_are_sent_when_it_returns(
+    start: StartServer, api_key: str, data: Path
+) -> None:
     port = free_port()
     server = start(EMAIL_URL=f"smtp://127.0.0.1:{port}")
-    api = ApiClient(server)
+    api = ApiClient(server, api_key)
     ids = api.send(*[EMAIL] * 5)
     server.wait_for_log("The relay is unavailable")
     wait_for(lambda: bool(_outages(data)), "the outage is stored")
