@@ -24,7 +24,7 @@ from project.audit.store import build_audit_event, record_change
 from project.auth.access_tokens import access_token_issued
 from project.mail_templates.store import template_deleted, template_saved
 from project.suppressions.csv import suppressions_imported
-from project.suppressions.store import suppression_added, suppression_removed
+from project.suppressions.store import suppression_added, suppression_removed, suppressions_removed
 
 WRONG_CREDENTIALS, LOCKED_OUT = "wrong credentials", "locked out"
 VIA_ACCESS_TOKEN = "token"  # noqa: S105  # a way to log in, not a token
@@ -141,6 +141,12 @@ def _on_suppression_added(address: str, **_kwargs: Any) -> None:
 @receiver(suppression_removed)
 def _on_suppression_removed(address: str, **_kwargs: Any) -> None:
     record_change(AuditAction.SUPPRESSION_REMOVED, address)
+
+
+@receiver(suppressions_removed)
+def _on_suppressions_removed(count: int, prefix: str, **_kwargs: Any) -> None:
+    which = f" beginning with {prefix}" if prefix else ""
+    record_change(AuditAction.SUPPRESSION_REMOVED, f"{count} address{'' if count == 1 else 'es'}{which}")
 
 
 @receiver(suppressions_imported)

@@ -11,7 +11,7 @@ from django.contrib.admin.models import ADDITION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.template.defaultfilters import pluralize
@@ -24,11 +24,13 @@ from project.accounts.models import User
 from project.admin.changelist import KeysetAdmin
 from project.admin.input_validation import DisplayedTextAdmin
 from project.emails.mime.email_addresses import normalize_address
+from project.emails.search import begins_with
 from project.suppressions.csv import ImportResult, export_csv, import_csv
 from project.suppressions.models import Suppression
-from project.suppressions.store import SuppressionNotFound, remove, suppress
+from project.suppressions.store import SuppressionNotFound, beginning_with, remove, remove_beginning_with, suppress
 
 MAX_SHOWN_ERRORS = 20
+MAX_REMOVED = 50_000  # addresses in one request
 CHUNK_BYTES = 64 * 1024
 
 
@@ -78,11 +80,7 @@ class SuppressionAdmin(DisplayedTextAdmin, KeysetAdmin):
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search by prefix, so that the query uses the index."""
         prefix = search_term.strip().lower()
-        if not prefix:
-            return queryset, False
-        if connection.vendor == "sqlite":  # SQLite uses no index for Django's LIKE
-            return queryset.filter(address__gte=prefix, address__lt=f"{prefix}\U0010ffff"), False
-        return queryset.filter(address__startswith=prefix), False
+        return queryset.filter(begins_with("address", prefix)) if prefix else queryset, False
 
     @admin.display(description="email", empty_value="")
     def email_link(self, suppression: Suppression) -> str:
@@ -111,9 +109,26 @@ class SuppressionAdmin(DisplayedTextAdmin, KeysetAdmin):
         """Add the URLs of import and export."""
         own = [
             path("import/", self.admin_site.admin_view(self.import_view), name="suppressions_suppression_import"),
+            path("remove/", self.admin_site.admin_view(self.remove_view), name="suppressions_suppression_remove"),
             path("export/", self.admin_site.admin_view(self.export_view), name="suppressions_suppression_export"),
         ]
         return own + super().get_urls()
+
+    def remove_view(self, request: HttpRequest) -> HttpResponse:
+        """Ask whether to remove all entries that match the search. If that was confirmed, remove them."""
+        if not self.has_delete_permission(request):
+            raise PermissionDenied
+        prefix = request.GET.get("q", "").strip().lower()
+        if request.method != "POST":
+            context = {"title": "Remove suppressions", "prefix": prefix, "matched": beginning_with(prefix).count()}
+            page = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media, **context}
+            return TemplateResponse(request, "admin/suppressions/suppression/remove.html", page)
+        removed = remove_beginning_with(prefix, limit=MAX_REMOVED)
+        message = f"Removed {removed:,} suppression{pluralize(removed)}."
+        if removed == MAX_REMOVED and (left := beginning_with(prefix).count()):
+            message += f" {left:,} more match: remove them in the same way."
+        self.message_user(request, message, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:suppressions_suppression_changelist"))
 
     def import_view(self, request: HttpRequest) -> HttpResponse:
         """Show the import form, or import the uploaded file."""

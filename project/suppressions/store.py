@@ -9,16 +9,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from django.db.models import QuerySet
 from django.dispatch import Signal
 
+from project.bridge.database.transactions import call_in_transaction
 from project.emails.mime.email_addresses import normalize_address
+from project.emails.search import begins_with
 from project.errors import DomainError
 from project.suppressions.models import Suppression
 
 MAX_REASON_LENGTH = 500  # characters
+REMOVED_PER_TRANSACTION = 500
 
 suppression_added = Signal()  # sent with `address` if a caller adds or updates one entry, in the transaction
 suppression_removed = Signal()  # sent with `address`, in the transaction
+suppressions_removed = Signal()  # sent with `count` and `prefix`, once for each removal of many addresses
 _ADDRESSES_PER_QUERY = 30_000  # SQLite allows 32,766 variables in a query
 
 
@@ -65,6 +70,31 @@ def remove(address: str) -> None:
     if not deleted:
         raise _not_found(address)
     suppression_removed.send(sender=Suppression, address=address.lower())
+
+
+def beginning_with(prefix: str) -> QuerySet[Suppression]:
+    """Return the entries whose address begins with the prefix, in any case. Uses the index."""
+    return Suppression.objects.filter(begins_with("address", prefix.lower())) if prefix else Suppression.objects.all()
+
+
+def remove_beginning_with(prefix: str, *, limit: int) -> int:
+    """Remove up to `limit` addresses that begin with the prefix, in short transactions. Return how many were removed."""
+    removed = 0
+    try:
+        while removed < limit:
+            count = call_in_transaction(_remove_some, prefix, min(REMOVED_PER_TRANSACTION, limit - removed))
+            removed += count
+            if not count:
+                break
+    finally:  # also if a later transaction fails: the earlier ones are committed
+        if removed:
+            suppressions_removed.send(sender=Suppression, count=removed, prefix=prefix)
+    return removed
+
+
+def _remove_some(prefix: str, limit: int) -> int:
+    addresses = list(beginning_with(prefix).order_by("address").values_list("address", flat=True)[:limit])
+    return Suppression.objects.filter(address__in=addresses).delete()[0]
 
 
 def get_suppression(address: str) -> Suppression:

@@ -204,6 +204,7 @@ ADMIN_PAGES: dict[str, Open] = {
     "rotate": key_page("Rotate"),
     "revoke": key_page("Revoke"),
     "import": goto("/admin/suppressions/suppression/import/"),
+    "removal of suppressions": goto("/admin/suppressions/suppression/remove/"),
     "delete": goto("/admin/suppressions/suppression/eve@example.com/delete/"),
     "history": goto("/admin/suppressions/suppression/eve@example.com/history/"),
     "two-factor": goto("/admin/two-factor/"),

@@ -14,6 +14,7 @@ from django.test import Client
 
 from project.accounts.models import User
 from project.admin.changelist import KeysetAdmin
+from project.audit.models import AuditEvent
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.admin import MAX_SHOWN_ERRORS
 from project.suppressions.models import Suppression
@@ -60,6 +61,44 @@ def test_finds_an_address_by_its_beginning(addresses: Addresses) -> None:
     assert addresses(q="ADA") == ["ada@example.com"]
     assert addresses(q="ad") == ["ad@example.com", "ada@example.com", "adb@example.com"]
     assert len(addresses()) == 4
+
+
+def test_removes_all_addresses_that_match_the_search(browser: Client, db: None) -> None:
+    for address in ("ada@example.com", "adb@example.com", "bob@example.com"):
+        suppress(address, now=NOW)
+    listed = browser.get(LIST, {"q": "AD"}).content.decode()
+
+    asked = browser.get(f"{LIST}remove/", {"q": "AD"}).content.decode()
+    done = browser.post(f"{LIST}remove/?q=AD", follow=True)
+
+    assert f'href="{LIST}remove/?q=AD"' in listed
+    assert "Remove 2 suppressions whose address begins with <strong>ad</strong>?" in asked
+    assert [str(message) for message in done.context["messages"]] == ["Removed 2 suppressions."]
+    assert list(Suppression.objects.values_list("address", flat=True)) == ["bob@example.com"]
+    assert AuditEvent.objects.filter(action="suppression removed", object="2 addresses beginning with ad").count() == 1
+
+
+def test_removes_a_limited_number_of_addresses_in_one_request(browser: Client, db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("project.suppressions.admin.MAX_REMOVED", 3)
+    monkeypatch.setattr("project.suppressions.store.REMOVED_PER_TRANSACTION", 2)
+    for number in range(5):
+        suppress(f"{number}@example.com", now=NOW)
+
+    done = browser.post(f"{LIST}remove/", follow=True)
+
+    assert [str(message) for message in done.context["messages"]] == [
+        "Removed 3 suppressions. 2 more match: remove them in the same way."
+    ]
+
+
+def test_removing_all_needs_the_permission_to_delete(teammate: User) -> None:
+    teammate.user_permissions.add(Permission.objects.get(codename="view_suppression"))
+    client = Client()
+    client.force_login(teammate)
+    suppress("ada@example.com", now=NOW)
+
+    assert f"{LIST}remove/" not in client.get(LIST).content.decode()
+    assert client.post(f"{LIST}remove/").status_code == 403
 
 
 def test_search_by_prefix_uses_the_index(browser: Client, db: None) -> None:
