@@ -43,3 +43,15 @@ def test_a_server_and_its_worker_share_their_metrics(start: StartServer, sink: S
     # Two processes with Python and Django need more memory together than one.
     assert metrics["process_resident_memory_bytes",] > 100_000_000
     assert metrics.keys() <= read(own).keys()
+
+
+def test_several_server_processes_share_their_metrics(start: StartServer) -> None:
+    port = free_port()
+    server = start("processes", METRICS_TOKEN=TOKEN, METRICS_PORT=str(port))
+
+    for _ in range(20):  # each on a new connection, which any of the processes accepts
+        server.get("/api/health/live")
+
+    counted = ("mailrail_http_request_duration_seconds_count", "GET", "/api/health/live", "200")
+    assert read(f"http://127.0.0.1:{port}/metrics")[counted] == 20
+    assert {read(f"{server.url}/api/metrics")[counted] for _ in range(4)} == {20}
