@@ -11,7 +11,7 @@ from typing import Any
 from celery import Celery
 
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running
-from tests.servers.api.test_live_events import create_key, manage, send
+from tests.servers.api.test_live_events import EMAIL, create_key, manage, send
 
 SETTINGS = "tests.servers.delivery.celery_settings"  # a worker polls by itself only with POLL_SECONDS
 READY = "ready."
@@ -52,9 +52,9 @@ class CeleryInstallation:
         for process in self._started:
             kill(process)
 
-    def send(self, count: int = 1) -> None:
+    def send(self, count: int = 1, **fields: str) -> None:
         """Send emails in one batch."""
-        send(self.server, self._key, count)
+        send(self.server, self._key, count, EMAIL | fields)
 
     def submit(self, count: int = 1) -> None:
         """Queue emails in a process that publishes no wake."""

@@ -6,6 +6,7 @@ With the prefork pool, these are the pool's processes. With the pools `threads` 
 import os
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -13,10 +14,13 @@ from django.conf import settings
 from django.core.checks import ERROR, run_checks
 from django.core.management.base import CommandError
 
+from project.config.celery_settings import BULK_QUEUE, URGENT_QUEUE
 from project.config.database_schema import UnusableDatabase, check_database_at_startup
+from project.delivery.lanes import ALL_PRIORITIES
 from project.delivery.queue_collector import QueueCollector, read_queue_stats_in_thread
 from project.delivery.wake_publisher import WakePublisher
 from project.delivery.woken_worker import WokenWorker
+from project.emails.priority import Priority
 from project.metrics.server import serve_metrics
 from project.transports.factory import CHECK_TAG
 
@@ -35,6 +39,7 @@ class _Process:
         self._stop_pipe: tuple[int, int] | None = None
         self._is_pipe_open = False
         self._main_process = 0
+        self.is_urgent_only = False  # the Celery worker consumes only the queue `urgent`
 
     def open_stop_pipe(self) -> None:
         """Create the pipe. Call this before the pool's processes are forked."""
@@ -57,7 +62,9 @@ class _Process:
             if self._worker is None:
                 self._publisher = WakePublisher(interval=FAN_OUT_INTERVAL_SECONDS)
                 self._publisher.start()
-                self._worker = WokenWorker(settings.ENV.ensure_data_dir() / "workers", on_backlog=self._publisher.wake)
+                queue, priorities = (URGENT_QUEUE, {Priority.HIGH}) if self.is_urgent_only else (BULK_QUEUE, ALL_PRIORITIES)
+                folder, on_backlog = settings.ENV.ensure_data_dir() / "workers", partial(self._publisher.wake, queue)
+                self._worker = WokenWorker(folder, on_backlog=on_backlog, priorities=priorities)
                 threading.Thread(target=self._stop_at_end_of_pipe, args=[self._worker], name="stop", daemon=True).start()
             worker = self._worker
         worker.start()
@@ -102,6 +109,7 @@ def prepare(sender: Any, **_kwargs: Any) -> None:
         check_database_at_startup(_print)
     except UnusableDatabase as error:
         raise SystemExit(str(error)) from None
+    _process.is_urgent_only = set(sender.app.amqp.queues.consume_from) == {URGENT_QUEUE}
     sender.app.steps["worker"].add(_StopDelivery)
     _process.open_stop_pipe()
 

@@ -23,15 +23,14 @@ MAX_CLAIMED_WHILE_HIGH = 40  # while an email of high priority may follow, becau
 
 @dataclass(frozen=True)
 class ClaimRequest:
-    """Limits of the next claim: up to `limit` emails of these priorities."""
+    """Limits of the next claim: up to `limit` emails of these priorities.
+
+    With `overtakes`, the emails go before others that are in flight already.
+    """
 
     limit: int
     priorities: Collection[Priority] = ALL_PRIORITIES
-
-    @property
-    def overtakes(self) -> bool:
-        """Return whether the emails go before others that are in flight already."""
-        return self.priorities != ALL_PRIORITIES
+    overtakes: bool = False
 
 
 class ClaimBudget:
@@ -41,6 +40,7 @@ class ClaimBudget:
         """Create a budget for twice as many emails as the pool has connections."""
         self._pool = pool
         self._target = 2 * pool.max_connections  # how many emails should be in flight
+        self.priorities: Collection[Priority] = ALL_PRIORITIES  # a worker may be limited to urgent emails
         self._rotation, self._turns = OwnerRotation(), PriorityTurns()
 
     @property
@@ -55,11 +55,12 @@ class ClaimBudget:
         """
         if self.has_room:
             limit = self._target - self._pool.occupied
-            return ClaimRequest(min(limit, MAX_CLAIMED_WHILE_HIGH) if self._pool.is_high_expected else limit)
+            limit = min(limit, MAX_CLAIMED_WHILE_HIGH) if self._pool.is_high_expected else limit
+            return ClaimRequest(limit, self.priorities)
         connections = self._pool.max_connections
         left = {each: connections - self._pool.count_urgent(each) for each in (Priority.HIGH, Priority.NORMAL)}
-        allowed = frozenset(each for each, number in left.items() if number > 0)
-        return ClaimRequest(min(left[each] for each in allowed), allowed) if allowed else None
+        allowed = frozenset(each for each, number in left.items() if number > 0 and each in self.priorities)
+        return ClaimRequest(min(left[each] for each in allowed), allowed, overtakes=True) if allowed else None
 
     def options(self, breaker: CircuitBreaker, priorities: Collection[Priority] = ALL_PRIORITIES) -> ClaimOptions:
         """Return what the next claim may take. Every other probe of an unavailable relay takes the newest email."""

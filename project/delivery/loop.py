@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -20,12 +20,13 @@ from project.delivery.liveness import LivenessLock
 from project.delivery.optional_queries import limited_query_time, try_query
 from project.delivery.queue_sweep import QueueSweep
 from project.delivery.relay_failover import RelayFailover
+from project.emails.priority import Priority
 from project.transports.factory import create_transports
 
 logger = logging.getLogger(__name__)
 
 STALLED_AFTER_SECONDS = 60.0  # a loop whose poll takes longer hangs; the waits of a slow database are shorter
-RECHECK_IN_FLIGHT_SECONDS = 5.0  # between polls of `deliver_due` while emails are in flight
+RECHECK_IN_FLIGHT_SECONDS = 1.0  # between polls of `deliver_due` while emails are in flight: urgent emails may be due
 END_TIMEOUT_SECONDS = 5.0  # after the grace period, for the queries that release claims
 IN_FLIGHT_AFTER_GRACE = "%d emails still in flight after the grace period of %g s; the next start sends them again"
 MIN_POLL_INTERVAL_SECONDS = 0.02  # pause after a poll that finds no emails, so that emails queued meanwhile are claimed together
@@ -78,6 +79,10 @@ class DeliveryLoop:
     def wake(self) -> None:
         """Poll now, because an email may be due."""
         self._wake_up.set()
+
+    def limit_to(self, priorities: Collection[Priority]) -> None:
+        """Claim only emails of these priorities."""
+        self._relays.limit_to(priorities)
 
     def stop_claiming(self) -> None:
         """Claim no more emails. A running `deliver_due` returns soon."""

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from uuid import UUID
 
 from django.utils import timezone
@@ -19,6 +20,7 @@ from project.delivery.lease_keeper import LeaseKeeper
 from project.delivery.optional_queries import try_query
 from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
+from project.emails.priority import Priority
 from project.transports.base import Transport
 from project.transports.result import SendResult
 
@@ -69,6 +71,10 @@ class RelayDelivery:
         """Return the seconds until the next claim while claimed emails wait for a connection."""
         return URGENT_RECHECK_SECONDS if self._is_search_due else RECHECK_SECONDS
 
+    def limit_to(self, priorities: Collection[Priority]) -> None:
+        """Claim only emails of these priorities."""
+        self._budget.priorities = priorities
+
     async def claim(self) -> bool:
         """Claim as many emails as there is room for, and start sending them. Without room, claim only urgent emails.
 
@@ -80,7 +86,7 @@ class RelayDelivery:
         if self.breaker.next_probe_at is not None:
             self.breaker.probe_by(await run_in_read_transaction(requested_probe, self._worker, self._relay))
         limit = self.breaker.capacity(request.limit, in_flight=self.pool.in_flight, now=timezone.now())
-        request = ClaimRequest(limit, request.priorities)
+        request = replace(request, limit=limit)
         emails, has_more = await run_in_transaction(self._claim_now, request) if limit else ([], False)
         in_flight = self._in_flight_ids()  # an email that was taken over and claimed again may still be sent here
         self._keeper.claimed([email.id for email in emails])

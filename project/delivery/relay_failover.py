@@ -1,12 +1,13 @@
 """Failover between relays: emails go through the first available relay, in the order of EMAIL_URL (decision 0036)."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from project.delivery.lease_keeper import LeaseKeeper
 from project.delivery.relay_delivery import RelayDelivery
+from project.emails.priority import Priority
 from project.transports.base import Transport
 
 
@@ -80,6 +81,11 @@ class RelayFailover:
         """Return when the next pause of a relay ends, or None if no relay pauses."""
         probes = [delivery.breaker.next_probe_at for delivery in self._deliveries]
         return min((probe for probe in probes if probe is not None and probe > now), default=None)
+
+    def limit_to(self, priorities: Collection[Priority]) -> None:
+        """Claim only emails of these priorities."""
+        for delivery in self._deliveries:
+            delivery.limit_to(priorities)
 
     async def claim(self) -> bool:
         """Claim emails for the first relay that is available, and at most some probes for each unavailable relay before it.

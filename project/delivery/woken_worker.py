@@ -7,7 +7,7 @@ arrives for half a minute, the worker polls by itself: a broker that is away, or
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -18,9 +18,11 @@ from project.bridge.database.transactions import close_threads
 from project.bridge.notifications.cross_process import publish_on
 from project.config.celery_settings import UNWOKEN_POLL_SECONDS
 from project.delivery.event_loop import loop_factory
+from project.delivery.lanes import ALL_PRIORITIES
 from project.delivery.lease import DEFAULT_TIMING, LeaseTiming
 from project.delivery.liveness import hold_liveness_lock
 from project.delivery.loop import DeliveryLoop
+from project.emails.priority import Priority
 from project.events.database_notifications import database_notifications
 from project.events.log import EVENTS_TOPIC, events_committed
 
@@ -35,14 +37,22 @@ STOP_MARGIN_SECONDS = 10.0  # for a stopping worker to store results and release
 class WokenWorker:
     """One delivery worker on its own thread. `deliver` may be called from any thread, also from several at once."""
 
-    def __init__(self, folder: Path, *, on_backlog: Callable[[], object], timing: LeaseTiming = DEFAULT_TIMING) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        on_backlog: Callable[[], object],
+        priorities: Collection[Priority] = ALL_PRIORITIES,
+        timing: LeaseTiming = DEFAULT_TIMING,
+    ) -> None:
         """Create a stopped worker.
 
         `folder` contains the liveness locks of this machine's workers. `on_backlog` is called on the worker's thread, while more
-        emails are due than this worker can claim.
+        emails are due than this worker can claim. The worker claims only emails of these `priorities`.
         """
         self._folder = folder
         self._on_backlog = on_backlog
+        self._priorities = priorities
         self._timing = timing
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -116,6 +126,7 @@ class WokenWorker:
             return
         with hold_liveness_lock(self._folder) as lock:
             loop = DeliveryLoop(lock, self._folder, poll_interval=UNWOKEN_POLL_SECONDS, timing=self._timing)
+            loop.limit_to(self._priorities)
             async with (
                 database_notifications(),
                 publish_on(events_committed, topic=EVENTS_TOPIC),

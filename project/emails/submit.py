@@ -26,7 +26,7 @@ from project.emails.status import Status
 from project.emails.subject_words import split_words
 from project.emails.submission_result import SubmissionResult
 from project.errors import DomainError
-from project.events.log import append_events, build_event
+from project.events.log import append_events, build_event, urgent_email_queued
 from project.metrics.counters import count_accepted
 from project.metrics.spans import current_trace_parent
 
@@ -165,6 +165,8 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
     bulk_insert(SubjectWord, words)
     append_events([build_event(email, now=email.created_at) for email in emails])
+    if any(email.priority == Priority.HIGH for email in emails):
+        transaction.on_commit(urgent_email_queued.send, robust=True)
     transaction.on_commit(partial(count_accepted, Counter(email.priority for email in emails)), robust=True)
 
 

@@ -17,6 +17,7 @@ from project.metrics.counters import StatusChange, count_events
 # Both signals are sent after the commit, from any thread.
 events_committed = LocalSignal[[]]()  # there may be new events
 email_queued = LocalSignal[[]]()  # an email is due, or its due time changed: the delivery worker must poll
+urgent_email_queued = LocalSignal[[]]()  # in addition: an email with high priority was submitted
 EVENTS_TOPIC, QUEUE_TOPIC = "events", "queue"  # topics that carry these two signals between processes
 WAKING_TYPES = frozenset({"email.queued", "email.scheduled"})
 

@@ -244,6 +244,24 @@ def measure_post(celery: CeleryInstallation) -> float:
     return time.monotonic() - started_at
 
 
+# Queues
+
+
+def test_a_worker_of_the_urgent_queue_sends_only_urgent_emails(celery: CeleryInstallation, sink: Sink) -> None:
+    worker = celery.worker("--pool=solo", "--queues=urgent")
+    celery.send(2)
+    celery.send(priority="high", subject="Your password")
+    wait_for(lambda: bool(sink.emails), "the urgent email arrives", lambda: worker.log)
+    celery.send(priority="high", subject="Your code")
+    wait_for(lambda: len(sink.emails) == 2, "the next urgent email arrives", lambda: worker.log)
+    unsent = celery.unsent()
+    other = celery.worker("--pool=solo", "--queues=bulk")
+    wait_until_sent(celery, other)
+
+    assert [str(email["Subject"]) for email in sink.emails[:2]] == ["Your password", "Your code"]
+    assert unsent >= 2
+
+
 # Beat
 
 
