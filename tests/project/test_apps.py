@@ -16,3 +16,11 @@ def test_commands_start_without_importing_a_server(tmp_path: Path) -> None:
     result = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
 
     assert result.stdout == "set()\n"
+
+
+def test_a_server_imports_celery_only_if_it_is_the_engine(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import project.asgi, sys; print({'celery', 'kombu'} & sys.modules.keys())"]
+    env = {**os.environ, **BASE_ENV, "DATA_DIR": str(tmp_path), "DELIVERY_WORKER": "subprocess"}
+    result = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True)
+
+    assert result.stdout == "set()\n"
