@@ -5,9 +5,9 @@ The rules stand here, below the settings, because API keys, users, suppressions 
 
 import re
 
-# Control characters, line and paragraph separators, and characters that change the direction of all following text. The marks
+# Control characters, and characters that change the direction of all following text. The marks
 # (U+200E, U+200F) and the joiners (U+200C, U+200D) have no such effect, and many languages and emoji need them.
-_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def reject_misleading_characters(text: str) -> str:

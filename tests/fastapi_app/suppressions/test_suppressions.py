@@ -52,7 +52,7 @@ def test_the_reason_is_optional(client: TestClient, headers: dict[str, str], bod
     assert (response.status_code, response.json()["reason"]) == (200, "")
 
 
-@pytest.mark.parametrize("reason", ["a\u202eb", "a\nb", "a\u2028b", "a\x07b"])
+@pytest.mark.parametrize("reason", ["a\u202eb", "a\nb", "a\x07b"])
 def test_rejects_a_reason_that_could_look_like_another(client: TestClient, headers: dict[str, str], reason: str) -> None:
     response = client.put("/api/suppressions/ada@example.com", json={"reason": reason}, headers=headers)
 

@@ -120,7 +120,7 @@ def test_rejects_a_login_with_an_impossible_username(username: str) -> None:
     assert response.status_code == 200
 
 
-MISLEADING = ["ab\u202ec", "ab\u2066c", "ab\x07c", "ab\u2028c"]
+MISLEADING = ["ab\u202ec", "ab\u2066c", "ab\x07c"]
 
 
 @pytest.fixture

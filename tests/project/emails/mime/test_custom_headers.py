@@ -166,7 +166,7 @@ def test_allows_other_headers(name: str) -> None:
         ("X-A", "a\n b", "line feed"),
         ("X-A", "a\0", "NUL"),
         ("X-A", SURROGATE, "surrogate"),
-        *(("X-A", f"a{character}b", r"U\+") for character in "\x07\x1b\x7f\x9b\u2028\u2029\u202e\u2066"),
+        *(("X-A", f"a{character}b", r"U\+") for character in "\x07\x1b\x7f\x9b\u202e\u2066"),
         *((name, "<ü@x.example>", "must be ASCII") for name in ("References", "Supersedes", "Original-Message-ID")),
         ("References", f"<{'a' * 990}@x.example>", "too long for a line"),
         ("List-Id", "News <a\u00adü..example>", r"."),
