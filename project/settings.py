@@ -212,16 +212,17 @@ SILENCED_SYSTEM_CHECKS = [
 ]
 
 _redacts_logs = EMAIL_BACKEND != MAILBOX_BACKEND  # with the embedded mailbox, emails cannot leave this machine
+_formatters: dict[str, dict[str, Any]] = {
+    "text": {
+        "()": "project.config.log_redaction.RedactingFormatter" if _redacts_logs else "logging.Formatter",
+        "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
+    },
+    "json": {"()": "project.config.json_logs.create_json_formatter", "redacts": _redacts_logs},
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {
-        "text": {
-            "()": "project.config.log_redaction.RedactingFormatter" if _redacts_logs else "logging.Formatter",
-            "format": "%(asctime)s %(levelname)-8s %(name)s: %(message)s",
-        },
-        "json": {"()": "project.config.json_logs.create_json_formatter", "redacts": _redacts_logs},
-    },
+    "formatters": {ENV.log_format: _formatters[ENV.log_format]},  # only one, because all would be imported
     "filters": {"database_outage": {"()": "project.bridge.database.outage_log.DatabaseOutageFilter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": ENV.log_format, "filters": ["database_outage"]}},
     "root": {"handlers": ["console"], "level": ENV.log_level},
