@@ -144,8 +144,10 @@ class ReceiveQueue(asyncio.Queue[Message]):
 
     async def get(self) -> Message:
         """Wait for the next message and return it. Keep to the rate limit until the client disconnects."""
-        if (wait := self._bucket.take()) > 0 and not self._is_disconnected:
-            await asyncio.sleep(wait)
+        wait = 0.0 if self._is_disconnected else max(0.0, self._bucket.take())
+        # Even without a wait, other connections are served between two messages. `asyncio.Queue.get` does not suspend the caller
+        # while messages are waiting, so the application would handle hundreds of tiny messages at once.
+        await asyncio.sleep(wait)
         item = await super().get()
         self._queued_bytes -= _size_of(item)
         if self.is_full and self._queued_bytes <= MAX_QUEUED_BYTES // 2:

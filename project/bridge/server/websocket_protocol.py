@@ -7,7 +7,7 @@ from daphne.ws_protocol import WebSocketProtocol
 
 from .connection_limits import ReadGate, WriteBackpressure
 
-SLICE_BYTES = 4096  # parsed at once, about 700 of the smallest frames; other connections are served between two slices
+SLICE_BYTES = 512  # parsed at once, about 85 of the smallest frames; other connections are served between two slices
 FIRST_CONTROL_OPCODE = 8  # RFC 6455 section 5.2
 
 
