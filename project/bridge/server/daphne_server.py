@@ -29,7 +29,7 @@ from ..middleware.request_id import current_client_address
 from ..notifications.local import server_stopping
 from .access_log import AccessLogger, select_access_logger, with_client_address
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
-from .endings import close_after_response, close_unclosed_websocket, send_error_response
+from .endings import close_after_response, close_unclosed_websocket, is_closed_websocket, send_error_response
 from .http_protocol import ConnectionFactory
 from .interpreter_tuning import tune_interpreter
 from .lifespan import run_lifespan
@@ -159,7 +159,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             if waits and not protocol.backpressure.is_writable:
                 await protocol.backpressure.wait_until_writable()
             details = self.connections.get(protocol)
-            if details is None or "disconnected" in details:
+            if details is None or "disconnected" in details or is_closed_websocket(protocol):
                 await asyncio.sleep(0)  # so that an application that sends in a loop receives the disconnect
                 return
             protocol.handle_reply(chunk)

@@ -27,6 +27,11 @@ def close_unclosed_websocket(protocol: Any) -> None:
         protocol.sendCloseFrame(code=NORMAL_CLOSURE)
 
 
+def is_closed_websocket(protocol: Any) -> bool:
+    """Return whether the client has left a WebSocket. Daphne notes that a moment later, and sending raises until then."""
+    return isinstance(protocol, WebSocketProtocol) and protocol.state == protocol.STATE_CLOSED
+
+
 def send_error_response(protocol: Any, error: BaseException) -> None:
     """Tell the client that the application failed, or disconnect if the response has started."""
     if isinstance(protocol, WebRequest) and protocol._response_started:
