@@ -46,7 +46,8 @@ class ClaimBudget:
     @property
     def has_room(self) -> bool:
         """Return whether there is room for enough emails to be worth a transaction. If not, all connections are busy."""
-        return self._pool.occupied <= self._target // 2
+        limit = self._target // 2
+        return self._pool.in_flight <= limit or self._pool.occupied <= limit  # counting the occupied connections takes longer
 
     def next_request(self) -> ClaimRequest | None:
         """Return what the next claim may take, or None if nothing.

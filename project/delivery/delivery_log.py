@@ -18,6 +18,8 @@ def log_decision(email: Email, decision: DeliveryDecision, *, relay: str, second
 
     With LOG_FORMAT=json, the line has the fields of `extra` and the id of the request that submitted the email.
     """
+    if decision.status == Status.SENT and not logger.isEnabledFor(logging.INFO):
+        return
     extra = {
         "email_id": str(email.id),
         "status": str(decision.status),

@@ -1,6 +1,7 @@
 """The order in which emails of different priorities take turns, and the connections that they may occupy. Pure."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import cache
 
 from project.emails.priority import Priority
 
@@ -29,7 +30,8 @@ class PriorityTurns:
         return chosen
 
 
-def connection_shares(connections: int, *, high_expected: bool) -> dict[Priority, int]:
+@cache
+def connection_shares(connections: int, *, high_expected: bool) -> Mapping[Priority, int]:
     """Return for each priority how many connections its emails, together with those of lower priorities, may occupy.
 
     Emails of low priority leave some connections free. Emails of normal priority leave one free only if an email of high priority

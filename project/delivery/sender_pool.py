@@ -168,7 +168,8 @@ class SenderPool:
         await self._record(email, result, seconds=time.monotonic() - started_at if is_sent else None)
 
     async def _send(self, connection: Connection, email: Email) -> SendResult:
-        logger.info("Sending email %s", describe(email), extra={"email_id": str(email.id)})
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("Sending email %s", describe(email), extra={"email_id": str(email.id)})
         self._guard.started(email.id)
         self._sent_at = time.monotonic()
         try:
@@ -183,7 +184,8 @@ class SenderPool:
 
     def _discard(self, email_id: UUID) -> None:
         self._priorities.pop(email_id, None)
-        for ids in (self.in_flight_ids, self._retried_ids, self._retry_ids):
+        self.in_flight_ids.discard(email_id)
+        for ids in filter(None, (self._retried_ids, self._retry_ids)):  # nearly always empty
             ids.discard(email_id)
 
     def _is_connection_limit(self, email: Email) -> bool:

@@ -105,8 +105,10 @@ class WaitingEmails:
 
     def get_nowait(self) -> Email | None:
         """Return an email that may be sent now, or None."""
-        indexes = {priority: self._first_that_may_start(priority) for priority in Priority}
-        found = {priority: index for priority, index in indexes.items() if index is not None}
+        found: dict[Priority, int] = {}
+        for priority, queue in self._emails.items():
+            if queue and (index := self._first_that_may_start(priority)) is not None:
+                found[priority] = index
         if not found:
             return None
         priority = self._turns.next(found.keys())
@@ -140,18 +142,20 @@ class WaitingEmails:
             self._wake(len(self._getters))  # more than one blocked email may start now
 
     def _first_that_may_start(self, priority: Priority) -> int | None:
-        if not self._emails[priority] or not self._has_connection_for(priority):
+        if not self._has_connection_for(priority):
             return None
         return next((index for index, waiting in enumerate(self._emails[priority]) if self._is_within_share(waiting)), None)
 
     def _has_connection_for(self, priority: Priority) -> bool:
         """Return whether a connection is left for this priority, and not kept free for a higher one."""
-        started, shares = 0, connection_shares(self._connections, high_expected=self.is_high_expected)
-        for each in reversed(FROM_HIGH_TO_LOW):  # each share is of the emails of this priority and of all lower ones
-            started += self._started_priorities[each]
-            if started >= shares[each] and FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority):
-                return False
-        return True
+        shares = connection_shares(self._connections, high_expected=self.is_high_expected)
+        started, left = len(self._started), True
+        for each in FROM_HIGH_TO_LOW:  # each share is of the emails of this priority and of all lower ones
+            left = left and started < shares[each]
+            if each == priority:
+                break
+            started -= self._started_priorities[each]
+        return left
 
     def _is_within_share(self, waiting: _Waiting) -> bool:
         """Return whether the domains of an email occupy less than their share of the connections.

@@ -106,7 +106,9 @@ def _one_line(text: str) -> str:
 
 
 def _printable(line: str) -> str:
-    return " ".join("".join(c if c.isprintable() else " " for c in line).split())
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else " " for c in line)
+    return " ".join(line.split())
 
 
 def _enhanced_code(text: str) -> str:
