@@ -46,13 +46,14 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
 
     Raises `LeaseLost` if the worker no longer holds the claim on one of the emails.
     """
-    decided = [(attempt, _decide(attempt)) for attempt in attempts]
+    states = [_state(attempt.email) for attempt in attempts]
+    decided = [(attempt, _decide(attempt, state)) for attempt, state in zip(attempts, states, strict=True)]
     _update_sent([attempt for attempt, decision in decided if decision.is_sent_to_all])
     for attempt, decision in decided:
         if not decision.is_sent_to_all:
             _update(attempt, decision)
     _suppress_bounced(decided)
-    append_events([event for attempt, decision in decided for event in _events(attempt, decision)])
+    append_events([event for pair, state in zip(decided, states, strict=True) for event in _events(*pair, state)])
     return [decision for _, decision in decided]
 
 
@@ -60,13 +61,12 @@ def _state(email: Email) -> DeliveryState:
     return DeliveryState(email.recipients, email.recipient_results, email.attempts, give_up_at(email))
 
 
-def _decide(attempt: Attempt) -> DeliveryDecision:
-    state = _state(attempt.email)
+def _decide(attempt: Attempt, state: DeliveryState) -> DeliveryDecision:
     return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
 
 
-def _events(attempt: Attempt, decision: DeliveryDecision) -> list[NewEvent]:
-    events = result_events(attempt.email, _state(attempt.email), attempt.result, decision, now=attempt.at)
+def _events(attempt: Attempt, decision: DeliveryDecision, state: DeliveryState) -> list[NewEvent]:
+    events = result_events(attempt.email, state, attempt.result, decision, now=attempt.at)
     for event in events:
         event.data["relay"] = attempt.relay
     return events

@@ -162,10 +162,10 @@ class WaitingEmails:
 
         High priority may use all connections but one for slow domains, so it does not wait for slow emails of lower priority.
         """
+        if all(map(self._is_fast, waiting.domains)):
+            return True
         is_high = waiting.priority == Priority.HIGH
         unproven = [domain for domain in waiting.domains if not self._is_fast(domain)]
-        if not unproven:
-            return True
         share, unknown_share = (max(1, self._connections - 1),) * 2 if is_high else (self._share, self._unknown_share)
         if any(self._count_to(domain) >= unknown_share for domain in unproven):
             return False

@@ -4,13 +4,16 @@ They take about a third of the time of `bulk_create`, which converts each value 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from itertools import chain
+from json import JSONEncoder
 from typing import Any
 
 from django.db import connection
 from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
 
+_NO_CONNECTION: Any = None  # adapting a value uses none, and each thread has its own
 MAX_STATEMENT_PARAMETERS = 10_000  # of a statement with many rows; PostgreSQL's protocol allows 65,535
 
 
@@ -52,8 +55,12 @@ def value_converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
     """
     if isinstance(field, CharField | TextField):
         return _str_or_none if field.null else str
-    if isinstance(field, DateTimeField | UUIDField):  # the rows of one transaction share timestamps and ids
+    if isinstance(field, DateTimeField):
+        return partial(_prepare_datetime, field, connection.vendor == "sqlite" and connection.timezone is UTC)
+    if isinstance(field, UUIDField):  # the rows of one transaction share ids
         return lru_cache(maxsize=1024)(partial(_prepare, field))
+    if isinstance(field, JSONField):
+        return partial(_prepare_json, type(connection.ops)(_NO_CONNECTION), field.encoder)
     return partial(_prepare, field)
 
 
@@ -61,9 +68,18 @@ def _str_or_none(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
+def _prepare_datetime(field: "Field[Any, Any]", is_text: bool, value: datetime | None) -> Any:
+    """Return a time as the column stores it. On SQLite, a time in UTC becomes text without a time zone, as Django writes it."""
+    if is_text and value is not None and value.tzinfo is UTC:
+        return value.replace(tzinfo=None).isoformat(" ")
+    return _prepare(field, value)
+
+
+def _prepare_json(operations: Any, encoder: type[JSONEncoder] | None, value: Any) -> Any:
+    return None if value is None else operations.adapt_json_value(value, encoder)
+
+
 def _prepare(field: "Field[Any, Any]", value: Any) -> Any:
     if value is None or type(value) is int:
         return value
-    if isinstance(field, JSONField):
-        return connection.ops.adapt_json_value(value, field.encoder)
     return field.get_db_prep_save(value, connection)

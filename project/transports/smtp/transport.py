@@ -56,6 +56,7 @@ class SmtpRelayConnection:
     def __init__(self, relay: Relay, tls: ssl.SSLContext | None) -> None:
         self._relay = relay
         self._tls = tls
+        self._reply_seconds = reply_seconds.labels(relay.name)
         self._smtp: SmtpConnection | None = None
         self.is_connecting = False
 
@@ -98,7 +99,7 @@ class SmtpRelayConnection:
             return failed_result(error, classify_error(error), smtp_transcript=smtp.transcript)
         finally:
             if smtp.reply_seconds is not None:
-                reply_seconds.labels(self._relay.name).observe(smtp.reply_seconds)
+                self._reply_seconds.observe(smtp.reply_seconds)
         return SendResult(reply=Reply(*reply), rejections=rejections_from(rejected), smtp_transcript=smtp.transcript)
 
     async def _connected(self) -> SmtpConnection:

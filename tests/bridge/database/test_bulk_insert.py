@@ -1,11 +1,13 @@
 """Bulk inserts."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
-from django.utils import timezone
+from django.db import connection
+from django.utils.timezone import now
 
 from project.accounts.models import User
 from project.bridge.database.bulk_insert import bulk_insert
@@ -34,7 +36,7 @@ def test_stores_null_in_a_text_column(db: None) -> None:
     user = User.objects.create_user("ada")
     row = {"user_id": user.pk, "content_type_id": None, "object_repr": "", "action_flag": 1, "change_message": ""}
 
-    bulk_insert(LogEntry, [row | {"action_time": timezone.now(), "object_id": each} for each in (None, "None")])
+    bulk_insert(LogEntry, [row | {"action_time": now(), "object_id": each} for each in (None, "None")])
 
     assert list(LogEntry.objects.order_by("id").values_list("object_id", flat=True)) == [None, "None"]
 
@@ -42,3 +44,21 @@ def test_stores_null_in_a_text_column(db: None) -> None:
 def test_makes_no_query_without_rows(db: None, django_assert_num_queries: type) -> None:
     with django_assert_num_queries(0):
         bulk_insert(Group, [])
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        datetime(2026, 12, 1, 9, 30, 15, 123456, tzinfo=UTC),
+        datetime(2026, 12, 1, 9, tzinfo=UTC),
+        datetime(2026, 12, 1, 9, 30, tzinfo=timezone(timedelta(hours=5, minutes=30))),
+    ],
+    ids=["microseconds", "whole hour", "other time zone"],
+)
+def test_stores_times_as_the_model_does(db: None, time: datetime) -> None:
+    bulk_insert(Session, [{"session_key": "bulk", "session_data": "", "expire_date": time}])
+    Session.objects.create(session_key="model", session_data="", expire_date=time)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT expire_date FROM django_session")
+        assert len(cursor.fetchall()) == 1
