@@ -224,7 +224,7 @@ async def test_rejects_an_item_while_too_many_bytes_wait(create_users: CreateUse
 
 @pytest.mark.anyio
 async def test_an_item_that_waits_too_long_is_rejected_and_not_committed(create_users: CreateUsers) -> None:
-    commits = GroupCommit(create_users, limits=GroupCommitLimits(length, wait_seconds=0.05))
+    commits = GroupCommit(create_users, limits=GroupCommitLimits(length, wait_seconds=1.0))
     first = await hold_first_transaction(commits, create_users)
 
     results = await asyncio.gather(commits.run("ada"), first, return_exceptions=True)
