@@ -1,5 +1,6 @@
 """nginx with the configuration of deploy/nginx, in front of two servers."""
 
+import shutil
 import socket
 import ssl
 import threading
@@ -59,7 +60,7 @@ def site(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Run two servers behind nginx for all tests of this module."""
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        site = Site(installation, folder)
+        site = Site(Path(shutil.copytree(installation, folder / "data")), folder)
         stack.callback(lambda: [server.terminate() for server in site.servers])
         site.port = stack.enter_context(nginx(folder, [server.port for server in site.servers]))
         yield site
