@@ -458,8 +458,8 @@ async def test_a_paused_worker_tries_the_relay_when_it_is_asked_to(
             paused = await run_in_transaction(request_probe, now=timezone.now())
             email_queued.send()  # as after a commit in this process; notifications do the same for other processes
             await until(lambda: len(relay.messages) == 1)
+            await wait_until(is_available)  # before the relay closes, perhaps before its reply arrives
 
-        await wait_until(is_available)
         assert (paused, await run_in_transaction(request_probe, now=timezone.now())) == (1, 0)
 
 
