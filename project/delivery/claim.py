@@ -19,6 +19,7 @@ from project.delivery.lease import LEASE
 from project.delivery.owner_rotation import OwnerRotation
 from project.delivery.priority_turns import PriorityTurns
 from project.emails.failure_reason import SUPPRESSED
+from project.emails.message_sizes import take_up_to
 from project.emails.models import Email
 from project.emails.status import WAITING_UNTIL_DUE, Status
 from project.events.log import append_events, build_event, record_status_events
@@ -116,14 +117,7 @@ def _due_ids(worker: str, limit: int, now: datetime, options: ClaimOptions | Non
         *_crashed_before(worker, now),
         *((each.id, each.size) for each in select_due(limit, options or ClaimOptions(), now=now)),
     ][:limit]
-    ids: list[UUID] = []
-    total_bytes = 0
-    for email_id, size in due:
-        total_bytes += size
-        if ids and total_bytes > MAX_CLAIMED_BYTES:
-            break
-        ids.append(email_id)
-    return ids
+    return take_up_to(MAX_CLAIMED_BYTES, due)
 
 
 def _crashed_before(worker: str, now: datetime) -> list[tuple[UUID, int]]:

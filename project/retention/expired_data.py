@@ -17,6 +17,8 @@ from django.db.models.functions import Length
 from project.accounts.models import LoginCounter, UserSession
 from project.audit.models import AuditEvent
 from project.emails.idempotency import KEY_LIFETIME
+from project.emails.ids import first_id_at
+from project.emails.message_sizes import take_up_to
 from project.emails.models import Email, IdempotencyKey, RawMessage
 from project.emails.status import FINAL
 from project.transports.models import MailboxMessage
@@ -58,19 +60,19 @@ class ExpiredData:
 
 def expired_bodies(cutoff: datetime) -> QuerySet[Any]:
     """Return the raw messages of finished emails that were due before `cutoff`."""
-    return RawMessage.objects.filter(_finished("email__", cutoff), pk__lt=first_id_of(cutoff))
+    return RawMessage.objects.filter(_finished("email__", cutoff), pk__lt=first_id_at(cutoff))
 
 
 def expired_emails(cutoff: datetime) -> QuerySet[Any]:
     """Return the finished emails that were due before `cutoff`."""
-    return Email.objects.filter(_finished("", cutoff), pk__lt=first_id_of(cutoff))
+    return Email.objects.filter(_finished("", cutoff), pk__lt=first_id_at(cutoff))
 
 
 def delete_bodies(cutoff: datetime, after: UUID | None) -> Batch:
     """Delete messages with their attachments. The rows of the emails stay."""
-    messages = RawMessage.objects.filter(pk__lt=first_id_of(cutoff)).order_by("pk")
+    messages = RawMessage.objects.filter(pk__lt=first_id_at(cutoff)).order_by("pk")
     sizes = _following(messages, after).values_list("pk", Length("content"))[:BATCH_SIZE]
-    ids = _limit_bytes(sizes)
+    ids = take_up_to(MAX_BATCH_BYTES, sizes)
     finished = _lock_finished(ids, cutoff)
     RawMessage.objects.filter(pk__in=finished).delete()
     # Versions before 0.2 stored the texts in the email's row too.
@@ -80,16 +82,11 @@ def delete_bodies(cutoff: datetime, after: UUID | None) -> Batch:
 
 def delete_emails(cutoff: datetime, after: UUID | None) -> Batch:
     """Delete emails with everything that belongs to them: messages, recipients, tags and events."""
-    emails = Email.objects.filter(pk__lt=first_id_of(cutoff)).order_by("pk")
+    emails = Email.objects.filter(pk__lt=first_id_at(cutoff)).order_by("pk")
     ids = list(_following(emails, after).values_list("pk", flat=True)[:BATCH_SIZE])
     finished = _lock_finished(ids, cutoff)
     Email.objects.filter(pk__in=finished).delete()
     return Batch(len(finished), ids[-1] if len(ids) == BATCH_SIZE else None)
-
-
-def first_id_of(time: datetime) -> UUID:
-    """Return the lowest id of emails that are submitted at a time. Ids are UUIDv7, which begin with the time in milliseconds."""
-    return UUID(int=int(time.timestamp() * 1000) << 80)
 
 
 def _finished(prefix: str, cutoff: datetime) -> Q:
@@ -103,24 +100,8 @@ def _lock_finished(ids: Sequence[UUID], cutoff: datetime) -> list[UUID]:
     return list(emails.order_by("pk").values_list("pk", flat=True))
 
 
-def _limit_bytes(sizes: QuerySet[Any, tuple[UUID, int]]) -> list[UUID]:
-    """Return the first ids of messages of a limited total size, but at least one."""
-    ids: list[UUID] = []
-    total_bytes = 0
-    for message_id, size in sizes:
-        total_bytes += size
-        if ids and total_bytes > MAX_BATCH_BYTES:
-            break
-        ids.append(message_id)
-    return ids
-
-
 def _following(rows: QuerySet[Any], after: Any) -> QuerySet[Any]:
     return rows if after is None else rows.filter(pk__gt=after)
-
-
-def _older(model: type[Model], field: str, *, indexed: bool) -> "_OlderRows":
-    return _OlderRows(model, field, order=field if indexed else "pk")
 
 
 @dataclass(frozen=True)
@@ -146,21 +127,18 @@ class _OlderRows:
         return Batch(len(expired), expired[-1] if len(expired) == BATCH_SIZE else None)
 
 
-def _fixed(period: timedelta) -> Callable[[], timedelta]:
-    return lambda: period
-
-
-def _kind(label: str, period: Callable[[], timedelta], rows: _OlderRows) -> ExpiredData:
+def _kind(label: str, period: Callable[[], timedelta], model: type[Model], field: str, *, order: str) -> ExpiredData:
+    rows = _OlderRows(model, field, order)
     return ExpiredData(label, period, rows.select, rows.delete)
 
 
 KINDS: Sequence[ExpiredData] = (
     ExpiredData("bodies of emails", lambda: settings.KEEP_BODIES, expired_bodies, delete_bodies),
     ExpiredData("emails", lambda: settings.KEEP_EMAILS, expired_emails, delete_emails),
-    _kind("messages in the mailbox", lambda: settings.KEEP_MAILBOX, _older(MailboxMessage, "received_at", indexed=False)),
-    _kind("idempotency keys", _fixed(KEY_LIFETIME), _older(IdempotencyKey, "created_at", indexed=False)),
-    _kind("audit entries", lambda: timedelta(days=settings.AUDIT_RETENTION_DAYS), _older(AuditEvent, "created_at", indexed=True)),
-    _kind("counters of failed logins", _fixed(KEEP_LOGIN_COUNTERS), _older(LoginCounter, "expires_at", indexed=True)),
-    _kind("expired sessions", _fixed(KEEP_SESSION_DATA), _older(Session, "expire_date", indexed=True)),
-    _kind("entries in lists of sessions", _fixed(KEEP_SESSION_LIST), _older(UserSession, "last_seen_at", indexed=True)),
+    _kind("messages in the mailbox", lambda: settings.KEEP_MAILBOX, MailboxMessage, "received_at", order="pk"),
+    _kind("idempotency keys", lambda: KEY_LIFETIME, IdempotencyKey, "created_at", order="pk"),
+    _kind("audit entries", lambda: timedelta(days=settings.AUDIT_RETENTION_DAYS), AuditEvent, "created_at", order="created_at"),
+    _kind("counters of failed logins", lambda: KEEP_LOGIN_COUNTERS, LoginCounter, "expires_at", order="expires_at"),
+    _kind("expired sessions", lambda: KEEP_SESSION_DATA, Session, "expire_date", order="expire_date"),
+    _kind("entries in lists of sessions", lambda: KEEP_SESSION_LIST, UserSession, "last_seen_at", order="last_seen_at"),
 )

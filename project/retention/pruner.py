@@ -31,19 +31,19 @@ class RetentionPruner:
 
     async def _prune_loop(self) -> None:
         while True:
-            try:
-                await prune()
-            except Exception:
-                logger.exception("Expired data could not be deleted; trying again in %g s", PRUNE_INTERVAL_SECONDS)
+            await prune()
             await asyncio.sleep(PRUNE_INTERVAL_SECONDS)
 
 
 async def prune() -> None:
-    """Delete everything that is past its retention period, batch by batch."""
+    """Delete everything that is past its retention period, batch by batch. An error of one kind does not keep the others."""
     for kind in KINDS:
         deleted = 0
-        async for number in delete_expired(kind):
-            deleted += number
+        try:
+            async for number in delete_expired(kind):
+                deleted += number
+        except Exception:
+            logger.exception("The %s that are past their retention period could not be deleted", kind.label)
         if deleted:
             logger.info("Deleted %d %s that were past their retention period", deleted, kind.label)
 

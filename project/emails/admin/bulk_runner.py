@@ -26,6 +26,7 @@ from project.auth.session_principal import session_principal
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
 from project.emails.admin.actions import ACTIONS, Action
 from project.emails.admin.bulk_actions import bulk_action_started
+from project.emails.message_sizes import take_up_to
 from project.emails.models import BulkAction, BulkState, Email, RawMessage
 
 logger = logging.getLogger(__name__)
@@ -110,14 +111,8 @@ def _next_ids(job: BulkAction, action: Action) -> list[UUID]:
     emails = matching_emails(job.user, job.filters).filter(pk__lte=job.newest)
     if job.last is not None:
         emails = emails.filter(pk__lt=job.last)
-    ids: list[UUID] = []
-    total_bytes = 0
-    for email_id, size in emails.values_list("pk", Length("raw_message__content"))[: action.batch_size]:
-        total_bytes += size or 0
-        if ids and total_bytes > MAX_ROUND_BYTES:
-            break
-        ids.append(email_id)
-    return ids
+    sizes = emails.values_list("pk", Length("raw_message__content"))[: action.batch_size]
+    return take_up_to(MAX_ROUND_BYTES, sizes)
 
 
 def matching_emails(user: User, filters: str) -> QuerySet[Email]:

@@ -10,12 +10,13 @@ from pytest_django import Settings
 from uuid_utils.compat import uuid7
 
 from project.accounts.models import LoginCounter, User, UserSession
+from project.emails.ids import first_id_at
 from project.emails.models import Email, IdempotencyKey, RawMessage, Recipient, SubjectWord, Tag
 from project.emails.status import FINAL, Status
 from project.emails.submit import NewEmail, prepare_email, submit_batch
 from project.events.models import Event
 from project.retention import expired_data
-from project.retention.expired_data import KINDS, ExpiredData, first_id_of
+from project.retention.expired_data import KINDS, ExpiredData
 from project.transports.models import MailboxMessage, MailboxTerm
 from tests.project.transports.fake_relay import new_email
 
@@ -37,7 +38,7 @@ def stored(age: timedelta, **fields: Any) -> Email:
 
 def _id_of(time: datetime) -> Any:
     random_bits = uuid7().int & ((1 << 80) - 1)
-    return type(uuid7())(int=first_id_of(time).int | random_bits)
+    return type(uuid7())(int=first_id_at(time).int | random_bits)
 
 
 def delete_all(kind: ExpiredData) -> int:
@@ -144,5 +145,13 @@ def test_without_a_period_data_is_kept_forever(name: str, kind: ExpiredData, set
     stored(timedelta(days=3650))
     message = MailboxMessage.objects.create(recipients=[], source=b"")
     MailboxMessage.objects.filter(pk=message.pk).update(received_at=NOW - timedelta(days=3650))
+
+    assert (kind.count(now=NOW), delete_all(kind)) == (0, 0)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("KEEP_BODIES", BODIES), ("KEEP_EMAILS", EMAILS)])
+def test_a_period_may_begin_before_1970(name: str, kind: ExpiredData, settings: Settings) -> None:
+    setattr(settings, name, timedelta(days=36_500))
+    stored(timedelta(days=400))
 
     assert (kind.count(now=NOW), delete_all(kind)) == (0, 0)

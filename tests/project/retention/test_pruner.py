@@ -46,3 +46,17 @@ async def test_prunes_when_the_lifespan_starts(shared_test_connection: None, set
 
 async def _only_the_new_one_is_left() -> bool:
     return await run_in_transaction(_names) == ["new"]
+
+
+@pytest.mark.anyio
+async def test_an_error_of_one_kind_does_not_keep_the_others(
+    shared_test_connection: None, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.AUDIT_RETENTION_DAYS = 400
+    settings.KEEP_BODIES = "invalid"  # fails when it is subtracted from the time
+    await run_in_transaction(_three_events)
+
+    await pruner.prune()
+
+    assert await run_in_transaction(_names) == ["new"]
+    assert "The bodies of emails that are past their retention period could not be deleted" in caplog.text
