@@ -1,0 +1,1 @@
+"""Upgrades while the previous version is still running: see docs/upgrading.md."""
