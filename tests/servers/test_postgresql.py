@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from project.bridge.database.read_transactions import LOOKUP_POOL_SIZE, READ_POOL_SIZE
-from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS, POOL_SIZE
+from project.bridge.database.transactions import PING_AFTER_IDLE_SECONDS, POOL_SIZE, UNTRANSACTED_POOL_SIZE
 from tests.conftest import PASSWORD
 from tests.postgresql import PostgreSQL, cluster, program
 from tests.processes import ROOT, SERVERS, WAIT_TIMEOUT_SECONDS, Server, running, wait_for
@@ -26,7 +26,9 @@ from tests.smtp import smtp_sink
 pytestmark = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
 
 LOGIN_MAX_FAILURES, GUESSES = 10, 18
-MAX_POOLED_CONNECTIONS = 2 * (POOL_SIZE + READ_POOL_SIZE + LOOKUP_POOL_SIZE)  # of the server and of its worker process
+POOLED_CONNECTIONS = POOL_SIZE + UNTRANSACTED_POOL_SIZE + READ_POOL_SIZE + LOOKUP_POOL_SIZE
+NOTIFICATION_CONNECTIONS = 2  # for LISTEN and for NOTIFY
+MAX_KEPT_CONNECTIONS = 2 * (POOLED_CONNECTIONS + NOTIFICATION_CONNECTIONS)  # of the server and of its worker process
 
 
 @pytest.fixture(scope="module")
@@ -259,7 +261,7 @@ def test_many_requests_use_few_connections(server: Server, postgresql: PostgreSQ
         statuses = set(clients.map(both_halves, range(100)))
 
     assert statuses == {(200, 200)}
-    wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
+    wait_for(lambda: _no_request_keeps_a_connection(postgresql), "no request keeps a connection open")
 
 
 @pytest.mark.pitfall("11b")
@@ -268,16 +270,16 @@ def test_admin_requests_leave_no_connections_open(server: Server, postgresql: Po
     with server.client(cookies=_logged_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
         files = {"file": ("list.csv", b"ada@example.com\n")}
-        statuses = {browser.post(page, data=data, files=files).status_code for _ in range(MAX_POOLED_CONNECTIONS + 1)}
+        statuses = {browser.post(page, data=data, files=files).status_code for _ in range(MAX_KEPT_CONNECTIONS + 1)}
 
     assert statuses == {302}
-    wait_for(lambda: _only_pools_keep_connections(postgresql), "only the pools keep connections open")
+    wait_for(lambda: _no_request_keeps_a_connection(postgresql), "no request keeps a connection open")
 
 
-def _only_pools_keep_connections(postgresql: PostgreSQL) -> bool:
-    """Return whether only the thread pools of the server and of its worker process keep connections."""
+def _no_request_keeps_a_connection(postgresql: PostgreSQL) -> bool:
+    """Return whether only the thread pools and the notifications of the server and of its worker process keep connections."""
     count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    return int(postgresql.query(count)) <= MAX_POOLED_CONNECTIONS
+    return int(postgresql.query(count)) <= MAX_KEPT_CONNECTIONS
 
 
 def _logged_in(server: Server) -> dict[str, str]:

@@ -159,4 +159,5 @@ def send_batches(server: Server, key: str, count: int) -> None:
     """Send emails in small batches."""
     with server.client(headers=bearer(key)) as client:
         for _ in range(count // 5):
-            client.post("/api/emails/batch", json={"emails": [EMAIL] * 5}).raise_for_status()
+            response = client.post("/api/emails/batch", json={"emails": [EMAIL] * 5})
+            assert response.status_code == 202, f"{response.text}\n{server.log}"
