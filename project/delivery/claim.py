@@ -12,6 +12,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Length
 
 from project.bridge.database.bulk_update import bulk_update
+from project.delivery.claimed_rows import CLAIMED_FIELDS, claim_rows
 from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
 from project.delivery.fair_order import ClaimOptions, select_due, skip_locked
@@ -26,28 +27,6 @@ from project.events.log import append_events, build_event, record_status_events
 from project.events.models import NewEvent
 from project.suppressions.store import find_suppressed
 
-# The fields that sending needs, without those that the claim itself sets. Loading the other fields too would take about half the
-# time of a claim.
-CLAIMED_FIELDS = (
-    "id",
-    "owner",
-    "priority",
-    "sender",
-    "recipients",
-    "subject",
-    "tags",
-    "attempts",
-    "recipient_results",
-    "last_error",
-    "created_at",
-    "scheduled_at",
-    "retried_at",
-    "reason",
-    "sent_at",
-    "crashes",
-    "request_id",
-    "trace_parent",
-)
 # The fields that skipping recipients changes.
 SKIPPED_FIELDS = (
     *("status", "attempts", "recipient_results", "reason", "sent_at"),
@@ -134,13 +113,8 @@ def _ids_and_sizes(emails: QuerySet[Email], limit: int) -> list[tuple[UUID, int]
 
 
 def _claim(ids: Sequence[UUID], worker: str, now: datetime, lease: timedelta) -> list[Email]:
-    claim = {"status": Status.SENDING, "claimed_by": worker, "lease_expires_at": now + lease, "next_attempt_at": None}
-    claimed = Email.objects.filter(id__in=ids)
-    claimed.update(attempts=F("attempts") + 1, **claim)
-    emails = list(claimed.select_related("raw_message").only(*CLAIMED_FIELDS, "raw_message__content").order_by("id"))
+    emails = claim_rows(ids, worker, lease_expires_at=now + lease)
     emails.sort(key=lambda email: email.crashes or 0)  # an email that may cause a crash is sent last
-    for email in emails:
-        vars(email).update(claim)
     events = fail_expired(emails, now=now)
     emails = [email for email in emails if email.status == Status.SENDING]
     events += _skip_suppressed(emails, now)

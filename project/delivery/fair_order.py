@@ -139,8 +139,9 @@ def _locked_in(lane: Lane, emails: QuerySet[Email], limit: int) -> list[DueEmail
 
 
 def _locked(emails: QuerySet[Email], age: str, limit: int, *, is_retry: bool = False) -> list[DueEmail]:
-    rows = skip_locked(emails).values_list("id", "owner", F(age), Length("raw_message__content"))
-    return [DueEmail(id_, owner, by, size, is_retry) for id_, owner, by, size in rows[:limit]]
+    fields = ("id", "owner", Length("raw_message__content"), *(() if age == "id" else (F(age),)))  # no column twice
+    rows = skip_locked(emails).values_list(*fields)[:limit]
+    return [DueEmail(id_, owner, by[0] if by else id_, size, is_retry) for id_, owner, size, *by in rows]
 
 
 def skip_locked(emails: QuerySet[Email]) -> QuerySet[Email]:

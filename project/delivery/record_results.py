@@ -9,6 +9,7 @@ from django.conf import settings
 from django.db.models import DateTimeField, F, Value
 from django.db.models.functions import Coalesce
 
+from project.delivery.claimed_rows import finish_sent_rows
 from project.delivery.decision import DeliveryDecision, DeliveryState, RecipientResults, decide
 from project.delivery.expiry import give_up_at
 from project.delivery.result_events import result_events
@@ -76,11 +77,9 @@ def _update_sent(attempts: Sequence[Attempt]) -> None:
     """Store the most common result, sent to all recipients, with one statement for all emails."""
     if not attempts:
         return
-    emails = [attempt.email for attempt in attempts]
-    claimed = Email.objects.filter(id__in=[email.id for email in emails], status=Status.SENDING, claimed_by=emails[0].claimed_by)
-    sent_at = Coalesce(F("sent_at"), Value(attempts[-1].at, DateTimeField()))  # a retried email may have been sent to others
-    changes = {"status": Status.SENT, "sent_at": sent_at, "last_error": "", "reason": None, "relay": attempts[0].relay}
-    if claimed.update(**changes, **RELEASED) < len(emails):
+    ids = [attempt.email.id for attempt in attempts]
+    last = attempts[-1]
+    if finish_sent_rows(ids, last.email.claimed_by, last.relay, at=last.at) < len(ids):
         raise LeaseLost
 
 

@@ -1,7 +1,8 @@
 """Completes the words of the subjects of emails that servers of the previous version have accepted.
 
 The migration adds the words of all emails that exist. During a rolling upgrade, the previous version accepts more emails, without
-words. So for a day after the migration, the delivery worker looks for such emails.
+words. So for a day after the migration, the delivery worker looks for such emails. It looks for none in a new database, which no
+previous version has used.
 """
 
 from datetime import datetime, timedelta
@@ -14,7 +15,10 @@ from project.emails.ids import first_id_at
 from project.emails.models import Email, SubjectWord
 from project.emails.subject_words import split_words
 
-MIGRATION = ("emails", "0009_subject_words")  # creates the table; the migration after it adds the words
+APP = "emails"
+FIRST_MIGRATION = "0001_initial"
+MIGRATION = "0009_subject_words"  # creates the table; the migration after it adds the words
+INSTALLATION = timedelta(minutes=5)  # within which a new database gets all migrations
 ROLLING_UPGRADE = timedelta(days=1)
 OVERLAP = timedelta(minutes=5)  # for clocks that differ, and for transactions that commit late
 BATCH_SIZE = 5000  # emails of one transaction; nearly all of them have words, so it only reads
@@ -43,9 +47,12 @@ class WordCompletion:
 
 
 def _migrated_at() -> datetime | None:
-    app, name = MIGRATION
-    applied = MigrationRecorder(connection).migration_qs.filter(app=app, name=name).values_list("applied", flat=True)
-    return applied.first()
+    """Return when the table was added to a database that existed before, or None."""
+    migrations = MigrationRecorder(connection).migration_qs.filter(app=APP, name__in=(FIRST_MIGRATION, MIGRATION))
+    applied = dict(migrations.values_list("name", "applied"))
+    first, added = applied.get(FIRST_MIGRATION), applied.get(MIGRATION)
+    is_new = first is not None and added is not None and timedelta() <= added - first < INSTALLATION
+    return None if is_new else added
 
 
 def _add_words(subjects: dict[UUID, str]) -> None:

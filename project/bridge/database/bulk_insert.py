@@ -5,10 +5,11 @@ They take about a third of the time of `bulk_create`, which converts each value 
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from itertools import chain
 from json import JSONEncoder
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
@@ -57,11 +58,17 @@ def value_converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
         return _str_or_none if field.null else str
     if isinstance(field, DateTimeField):
         return partial(_prepare_datetime, field, connection.vendor == "sqlite" and connection.timezone is UTC)
-    if isinstance(field, UUIDField):  # the rows of one transaction share ids
-        return lru_cache(maxsize=1024)(partial(_prepare, field))
+    if isinstance(field, UUIDField):
+        return partial(_prepare_uuid, field, connection.features.has_native_uuid_field)
     if isinstance(field, JSONField):
         return partial(_prepare_json, type(connection.ops)(_NO_CONNECTION), field.encoder)
     return partial(_prepare, field)
+
+
+def _prepare_uuid(field: "Field[Any, Any]", is_native: bool, value: Any) -> Any:
+    if type(value) is UUID:
+        return value if is_native else value.hex
+    return _prepare(field, value)
 
 
 def _str_or_none(value: Any) -> str | None:

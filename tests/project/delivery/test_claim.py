@@ -10,7 +10,7 @@ from project.delivery.abandoned import Verdict, requeue_abandoned
 from project.delivery.claim import claim_emails, has_due_emails, next_due_at, release_claims, renew_leases
 from project.delivery.decision import recipient_result
 from project.delivery.lease import LEASE
-from project.emails.models import Email
+from project.emails.models import Email, RawMessage
 from project.emails.status import Status
 from project.events.models import Event
 from project.suppressions.store import suppress
@@ -97,6 +97,17 @@ def test_claims_an_email_larger_than_the_limit_alone(submit_email: SubmitEmail, 
     submit_email("2")
 
     assert [texts(claimed()), texts(claimed()), texts(claimed())] == [["1"], ["2"], []]
+
+
+def test_an_email_without_its_message_does_not_prevent_a_claim(submit_email: SubmitEmail) -> None:
+    first, second = submit_email("1"), submit_email("2")
+    RawMessage.objects.filter(email=first).delete()
+
+    emails = claimed()
+
+    assert [email.id for email in emails] == [first.id, second.id]
+    with pytest.raises(RawMessage.DoesNotExist):
+        _ = emails[0].raw_message
 
 
 def test_the_number_of_statements_is_constant(submit_email: SubmitEmail) -> None:

@@ -1,7 +1,7 @@
 """Words of the subjects of emails that servers of the previous version accept during a rolling upgrade."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -23,8 +23,13 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _migrated_now() -> None:
-    app, name = word_rows.MIGRATION
-    assert MigrationRecorder(connection).migration_qs.filter(app=app, name=name).update(applied=NOW) == 1
+    set_applied(word_rows.FIRST_MIGRATION, NOW - 30 * ROLLING_UPGRADE)
+    set_applied(word_rows.MIGRATION, NOW)
+
+
+def set_applied(name: str, time: datetime) -> None:
+    """Set when a migration was applied."""
+    assert MigrationRecorder(connection).migration_qs.filter(app=word_rows.APP, name=name).update(applied=time) == 1
 
 
 def submit_as_the_previous_version(subject: str, *, minutes: int) -> None:
@@ -66,5 +71,14 @@ def test_looks_for_emails_for_a_day_only() -> None:
     submit_as_the_previous_version("Order", minutes=0)
 
     assert WordCompletion()(now=NOW + ROLLING_UPGRADE + MINUTE) == 0
+
+    assert found("order") == []
+
+
+def test_does_not_look_for_emails_in_a_new_database() -> None:
+    set_applied(word_rows.FIRST_MIGRATION, NOW - timedelta(seconds=20))
+    submit_as_the_previous_version("Order", minutes=1)
+
+    assert WordCompletion()(now=NOW + 10 * MINUTE) == 0
 
     assert found("order") == []
