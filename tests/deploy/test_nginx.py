@@ -42,6 +42,11 @@ class Site:
         server.port = port
         return server
 
+    @property
+    def nginx_log(self) -> str:
+        """Return what nginx has logged."""
+        return (self._folder / "nginx.log").read_text()
+
     def restart(self, number: int) -> None:
         """Stop a server as a deployment does, and start it again on the same port."""
         old = self.servers[number]
@@ -110,5 +115,5 @@ def test_a_rolling_restart_loses_no_request(site: Site, api_key: str) -> None:
     for thread in threads:
         thread.join()
 
-    assert set(statuses) == {202}
+    assert set(statuses) == {202}, site.nginx_log
     assert statuses[202] > 40

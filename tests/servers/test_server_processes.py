@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -201,11 +202,22 @@ def test_sighup_replaces_all_processes_without_a_lost_request(pool: Pool, keep_a
     assert [each for each in results if not (isinstance(each, httpx.Response) and each.status_code == 202)] == []
 
 
-async def test_sigterm_closes_the_sockets_of_all_processes_with_1012(pool: Pool) -> None:
-    """The last test of this module, because it stops the server."""
+async def test_sigterm_closes_the_sockets_and_answers_the_connections_of_all_processes(pool: Pool) -> None:
+    """The last test of this module, because it stops the server. While processes are stopped, connections wait in its socket."""
+    processes = web_processes(pool.server)
     async with pool.socket_on_each_process() as sockets:
-        pool.server.process.send_signal(signal.SIGTERM)
-        closes = [await wait_for_close(websocket) for websocket in sockets]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        with ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(("127.0.0.1", pool.server.port))) for _ in range(20)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            pool.server.process.send_signal(signal.SIGTERM)
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
+            closes = [await wait_for_close(websocket) for websocket in sockets]
+            answers = [client.recv(9) for client in clients]
 
     assert [close.code for close in closes if close is not None] == [1012, 1012]
+    assert answers == [b"HTTP/1.1 "] * 20  # instead of a reset
     assert pool.server.wait() == 0

@@ -68,8 +68,8 @@ def run_server_processes(
     def create_group() -> ProcessGroup:
         return ProcessGroup([create_companions(relay), [create_server() for _ in range(count)]], grace=grace)
 
-    asyncio.run(_run(create_group))
+    asyncio.run(_run(create_group, sockets))
 
 
-async def _run(create_group: Callable[[], ProcessGroup]) -> None:
-    await Supervisor(create_group).run()
+async def _run(create_group: Callable[[], ProcessGroup], sockets: Sequence[socket.socket]) -> None:
+    await Supervisor(create_group, sockets).run()

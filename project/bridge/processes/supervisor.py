@@ -8,8 +8,9 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from .process_group import ProcessGroup
@@ -23,9 +24,14 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Supervisor:
     """Runs one group of processes at a time. During a reload, the new group runs beside the old one, which drains."""
 
-    def __init__(self, create_group: Callable[[], ProcessGroup]) -> None:
-        """`create_group` returns a new, stopped group. It is called once at the start and once for each reload."""
+    def __init__(self, create_group: Callable[[], ProcessGroup], sockets: Sequence[socket.socket] = ()) -> None:
+        """`create_group` returns a new, stopped group. It is called once at the start and once for each reload.
+
+        The supervisor closes `sockets`, which the processes inherit, before it stops the last group. Clients are then refused as
+        soon as the processes have stopped listening, instead of waiting for an answer until the supervisor exits.
+        """
         self._create_group = create_group
+        self._sockets = sockets
         self._stop_requested, self._reload_requested = asyncio.Event(), asyncio.Event()
         self._draining: set[asyncio.Task[None]] = set()
         self._has_terminal = _has_terminal()
@@ -43,6 +49,8 @@ class Supervisor:
             while group is not None and await self._is_reload_next():
                 group = await self._replace(group)
         finally:
+            for listener in self._sockets:
+                listener.close()
             groups = [group.stop()] if group is not None else []
             await asyncio.gather(*groups, *self._draining)
 

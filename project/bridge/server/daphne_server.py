@@ -33,6 +33,7 @@ from .endings import close_after_response, close_unclosed_websocket, is_closed_w
 from .http_protocol import ConnectionFactory
 from .interpreter_tuning import tune_interpreter
 from .lifespan import run_lifespan
+from .listening_ports import stop_listening
 from .open_connections import OpenConnections
 from .open_files import log_accept_failures, max_connections, raise_open_files_limit
 from .websocket_protocol import WebSocketConnection
@@ -203,9 +204,8 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         return Deferred.fromFuture(asyncio.shield(self._root))
 
     async def _drain(self) -> None:
-        for port in self._ports:
-            port.stopListening()
         deadline = time.monotonic() + self.shutdown_grace
+        await stop_listening(self._ports)
         server_stopping.send()
         sockets = [protocol for protocol in self.connections if isinstance(protocol, WebSocketProtocol)]
         for protocol in self.connections.keys() - sockets:
@@ -214,7 +214,7 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
             await asyncio.wait(calls, timeout=min(WEBSOCKET_CLOSE_TIMEOUT_SECONDS, self.shutdown_grace))
         for protocol in list(self.connections):
             close_after_response(protocol)
-        await self.drain_idle_connections()
+        await self.open_connections.drain_idle(deadline)
         while (calls := self._calls()) and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(calls, timeout=left)
         for call in calls:
@@ -222,9 +222,6 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
         await asyncio.gather(*calls, return_exceptions=True)
         if calls:
             logger.warning("Closed %d unfinished requests or WebSockets after %g s of grace", len(calls), self.shutdown_grace)
-
-    async def drain_idle_connections(self) -> None:
-        """Let idle connections send another request. By default, they are closed when the process exits."""
 
     def _calls(self, protocols: Iterable[Any] | None = None) -> "list[asyncio.Task[None]]":
         details = (self.connections[protocol] for protocol in (self.connections if protocols is None else protocols))

@@ -4,7 +4,9 @@ A client that opens connections and sends nothing must not use up the server's f
 connection that has been idle for the longest time is closed in favor of the new connection.
 """
 
+import asyncio
 import logging
+import time
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address, ip_network
@@ -17,6 +19,8 @@ from .open_files import LogThrottle
 
 logger = logging.getLogger(__name__)
 
+IDLE_DRAIN_SECONDS = 1.0
+IDLE_POLL_SECONDS = 0.02
 IPV6_PREFIX_LENGTH = 64  # bits; one customer typically has a whole /64
 
 
@@ -69,13 +73,14 @@ class OpenConnections:
         if not self._idle_of[network]:
             del self._idle_of[network]  # otherwise there would be an entry for every network
 
-    @property
-    def has_idle(self) -> bool:
-        """Return whether any connection waits for its next request."""
-        return bool(self._idle)
+    async def drain_idle(self, deadline: float) -> None:
+        """Wait a moment for requests that are on their way, until `deadline` at most. Then close all connections without one.
 
-    def close_idle(self) -> None:
-        """Close all connections that wait for their next request."""
+        `deadline` is a time of `time.monotonic()`.
+        """
+        end = min(deadline, time.monotonic() + IDLE_DRAIN_SECONDS)
+        while self._idle and time.monotonic() < end:  # noqa: ASYNC110  # bounded, and every request changes it
+            await asyncio.sleep(IDLE_POLL_SECONDS)
         for transport in list(self._idle):
             transport.loseConnection()
 

@@ -16,9 +16,6 @@ from ..processes.control_pipe import ControlPipe
 from ..processes.supervisor_connection import connect_server_to_supervisor
 from .daphne_server import DaphneServer
 
-# A connection that is idle when the drain begins may have its next request on the way. The request is answered if it arrives
-# within this time.
-IDLE_DRAIN_SECONDS = 1.0
 ACCEPT_DELAY_SECONDS = 0.001  # of a process with more connections than another one
 
 
@@ -72,12 +69,6 @@ class SharedSocketServer(DaphneServer):
         if not self._stopping.is_set():
             with suppress(ReactorNotRunning):  # the process has not started yet
                 reactor.stop()
-
-    async def drain_idle_connections(self) -> None:
-        """Let connections that are idle send one more request, for a moment. Then close them."""
-        if self.open_connections.has_idle:
-            await asyncio.sleep(min(IDLE_DRAIN_SECONDS, self.shutdown_grace))
-            self.open_connections.close_idle()
 
 
 async def _send_heartbeats(pipe: ControlPipe) -> None:
