@@ -9,9 +9,11 @@ from typing import Any
 from uuid import UUID
 
 from bench.million import COMMON_ADDRESS, COMMON_KEY, COMMON_TAG, FEW, RARE_KEY
+from project.accounts.models import User
 from project.auth.principal import Principal
 from project.delivery.abandoned import Verdict, requeue_abandoned
 from project.delivery.claim import claim_emails, next_due_at, renew_leases
+from project.emails.admin.bulk_runner import matching_emails
 from project.emails.mime.builder import Draft
 from project.emails.models import Email
 from project.emails.priority import Priority
@@ -50,6 +52,20 @@ FILTERS = {
     " to=common tag=rare": EmailFilter(to=COMMON_ADDRESS, tag=RARE_TAG),
     " to=rare tag=common": EmailFilter(to=RARE_ADDRESS, tag=COMMON_TAG),
 }
+ADMIN_LISTS = (
+    "",
+    "status=failed",
+    "status=sent",
+    "tag=kind:receipt",
+    "owner=key:1",
+    "day=month",
+    "status=canceled&tag=kind:reminder",
+    "owner=key:1&status=failed&tag=kind:receipt",
+    "day=month&status=bounced&tag=kind:receipt",
+    f"q={COMMON_ADDRESS}&tag=kind:receipt",
+    "q=user&status=failed",
+    "sender=nobody@example.com",
+)
 TYPES: dict[str, list[str] | None] = {
     "": None,
     " type=sent": ["email.sent"],
@@ -91,12 +107,18 @@ def cases() -> list[Case]:
             _one,
         ),
         *(_list(f"{name}{suffix}", caller, each) for name, caller in CALLERS.items() for suffix, each in FILTERS.items()),
+        *(_admin_list(query) for query in ADMIN_LISTS),
         *(_events(f"{name}{suffix}", caller, types) for name, caller in CALLERS.items() for suffix, types in TYPES.items()),
     ]
 
 
 def _list(name: str, caller: Principal, email_filter: EmailFilter) -> Case:
     return Case(f"list, {name}", lambda _: list_emails(email_filter, PAGE, principal=caller))
+
+
+def _admin_list(query: str) -> Case:
+    admin = User(username="admin", is_superuser=True)
+    return Case(f"list, admin {query}", lambda _: matching_emails(admin, query, after=UUID(int=2**128 - 1)))
 
 
 def _events(name: str, caller: Principal, types: list[str] | None) -> Case:

@@ -1,6 +1,5 @@
 """Base classes for admin pages of rows that are not edited by hand."""
 
-from django.contrib import admin
 from django.http import HttpRequest
 
 from project.admin.changelist import KeysetAdmin
@@ -18,11 +17,8 @@ class ReadOnlyAdmin(KeysetAdmin):
         return False
 
 
-class AppendOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
+class AppendOnlyAdmin(KeysetAdmin):
     """Admin of a log: not even a superuser can add, change or delete its rows."""
-
-    list_per_page = 100
-    show_full_result_count = False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Return False: only the application adds entries."""

@@ -216,6 +216,8 @@ class BulkAction(models.Model):
     last = models.UUIDField(null=True, blank=True)  # the last processed email; the emails before it follow
     state = models.CharField(max_length=10, choices=BulkState, default=BulkState.RUNNING)
     matched = models.PositiveIntegerField()  # emails that matched at the start
+    # Whether `matched` is a minimum, because a limited number of emails was checked.
+    may_match_more = models.BooleanField(default=False, db_default=False)
     changed = models.PositiveIntegerField(default=0)
     skipped = models.JSONField(default=dict, blank=True)  # {reason: number of emails}
     error = models.TextField(blank=True)

@@ -1,10 +1,10 @@
 """Search by the words of a subject and by the beginning of an address. Each search reads a bounded part of an index.
 
-If few rows match a condition, all of them are read, and their messages are looked up by id. If many rows match, the condition is
-checked message by message, newest first, because a page of matching messages is then found soon.
+The rows of a word are in the order of the messages. The rows of a beginning are not: if there are few, all of them are read, and
+their messages are looked up by id. If there are many, each message is checked, newest first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -13,52 +13,70 @@ from typing import Any
 from django.db import connection
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from project.bridge.database.conditions import Condition
 from project.emails.models import Email, Recipient, SubjectWord
 from project.emails.subject_words import split_words
 
-MAX_ROWS = 5000  # rows of one condition that are read
+MAX_ROWS = 5000  # rows of one beginning of an address that are read
 
 
 @dataclass(frozen=True)
-class Condition:
-    """Rows that belong to matching messages. `message` is the name of the column with the message's id."""
+class Part:
+    """One part of a search: the rows of the messages that match it. The rows of a word are in the order of the messages."""
 
     rows: QuerySet[Any]
+    is_word: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search in one kind of message. `message` is the column with the message's id in the rows of words and addresses."""
+
+    messages: QuerySet[Any]
     message: str
+    word: Callable[[str], QuerySet[Any]]  # the rows of a word
+    address: Callable[[str], QuerySet[Any]]  # the rows of addresses with a beginning
 
-    def ids(self) -> list[Any] | None:
-        """Return the ids of all matching messages, or None if there are more than `MAX_ROWS` rows."""
-        ids = list(self.rows.values_list(self.message, flat=True)[: MAX_ROWS + 1])
-        return ids if len(ids) <= MAX_ROWS else None
+    def match(self, messages: QuerySet[Any], text: str) -> QuerySet[Any]:
+        """Return the messages that match all parts of the text.
 
-    def exists(self) -> Exists:
-        """Return the condition that a message has a matching row."""
-        return Exists(self.rows.filter(**{self.message: OuterRef("pk")}))
+        A single part without `@` may be a word of the subject or the beginning of an address.
+        """
+        alternatives = [reduce(lambda all_of, part: all_of & self._exists(part), each, Q()) for each in self._alternatives(text)]
+        return messages.filter(reduce(or_, alternatives)) if alternatives else messages.none()
 
+    def conditions(self, text: str) -> list[list[Condition]]:
+        """Return alternatives: a message matches the text if it fulfills all conditions of one of them."""
+        return [self._conditions(parts) for parts in self._alternatives(text)] or [[Condition(self.messages.none())]]
 
-def search_emails(emails: QuerySet[Email], text: str) -> QuerySet[Email]:
-    """Return the emails that match all parts of the text: words of the subject, and beginnings of recipients' addresses.
+    def _alternatives(self, text: str) -> list[list[Part]]:
+        parts = text.lower().split()
+        if len(parts) == 1 and "@" not in parts[0]:
+            return [*([self._word(each)] for each in split_words(text)[:1]), [self._address(parts[0])]]
+        addresses = [self._address(part) for part in parts if "@" in part]
+        words = split_words(" ".join(part for part in parts if "@" not in part))
+        both = [*addresses, *(self._word(each) for each in words)]
+        return [both] if both else []
 
-    A single part without `@` may be a word of the subject or the beginning of an address.
-    """
+    def _word(self, text: str) -> Part:
+        return Part(self.word(text), is_word=True)
 
-    def word(text: str) -> Condition:
-        return Condition(SubjectWord.objects.filter(word=text), "email_id")
+    def _address(self, text: str) -> Part:
+        return Part(self.address(text), is_word=False)
 
-    def address(text: str) -> Condition:
-        return Condition(Recipient.objects.filter(begins_with("address", text)), "email_id")
+    def _exists(self, part: Part) -> Q:
+        return Q(Exists(part.rows.filter(**{self.message: OuterRef("pk")})))
 
-    return match(emails, text, word=word, address=address)
-
-
-def match(messages: QuerySet[Any], text: str, *, word: Any, address: Any) -> QuerySet[Any]:
-    """Return the messages that match all parts of the text. `word` and `address` return the condition for one part."""
-    parts = text.lower().split()
-    if len(parts) == 1 and "@" not in parts[0]:
-        return _match_any(messages, [*(word(each) for each in split_words(text)[:1]), address(parts[0])])
-    conditions = [address(part) for part in parts if "@" in part]
-    conditions += [word(each) for each in split_words(" ".join(part for part in parts if "@" not in part))]
-    return _match_all(messages, conditions)
+    def _conditions(self, parts: Sequence[Part]) -> list[Condition]:
+        few, conditions = list[set[Any]](), list[Condition]()
+        for part in parts:
+            ids = None if part.is_word else list(part.rows.values_list(self.message, flat=True)[: MAX_ROWS + 1])
+            if ids is None or len(ids) > MAX_ROWS:
+                conditions.append(Condition(part.rows, self.message, has_index=part.is_word))
+            else:
+                few.append(set(ids))
+        listed = [Condition(self.messages.filter(pk__in=set.intersection(*few)))] if few else []
+        return [*listed, *conditions]
 
 
 def begins_with(field: str, prefix: str) -> Q:
@@ -68,21 +86,9 @@ def begins_with(field: str, prefix: str) -> Q:
     return Q(**{f"{field}__startswith": prefix})
 
 
-def _match_any(messages: QuerySet[Any], conditions: Sequence[Condition]) -> QuerySet[Any]:
-    found = [(condition, condition.ids()) for condition in conditions]
-    few = [message_id for _, ids in found for message_id in ids or ()]
-    many = [Q(condition.exists()) for condition, ids in found if ids is None]
-    return messages.filter(reduce(or_, many, Q(pk__in=few)))
-
-
-def _match_all(messages: QuerySet[Any], conditions: Sequence[Condition]) -> QuerySet[Any]:
-    if not conditions:
-        return messages.none()
-    found = [(condition, condition.ids()) for condition in conditions]
-    few = [set(ids) for _, ids in found if ids is not None]
-    if few:
-        messages = messages.filter(pk__in=set.intersection(*few))
-    for condition, ids in found:
-        if ids is None:
-            messages = messages.filter(condition.exists())
-    return messages
+EMAIL_SEARCH = Search(
+    Email.objects.all(),
+    "email_id",
+    word=lambda text: SubjectWord.objects.filter(word=text),
+    address=lambda text: Recipient.objects.filter(begins_with("address", text)),
+)

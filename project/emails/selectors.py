@@ -1,25 +1,18 @@
 """Queries of emails, limited to the emails that a principal may see or change."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models import QuerySet
 
 from project.auth.principal import Principal
+from project.bridge.database.conditions import Condition, Range, ensure_index, find_page
 from project.emails.indexes import NOT_NORMAL
 from project.emails.models import Email, Recipient, Tag
 from project.emails.priority import Priority
 from project.emails.status import NOT_SENT
 from project.errors import DomainError
 from project.events.models import Event
-
-MAX_COUNTED_ROWS = 1000  # of each condition, to find the condition with the fewest rows
-# Rows of one condition that are checked against the other conditions for one page. If many emails match each condition, but few
-# match all of them, a page may have fewer emails than requested.
-MAX_CHECKED_ROWS = 5000
-FIRST_CHECKED_ROWS = 200  # if these rows contain enough emails, as they usually do, no more rows are read
 
 
 class EmailNotFound(DomainError):
@@ -57,52 +50,28 @@ class EmailFilter:
     reason: str | None = None
     priority: Priority | None = None
 
-    def conditions(self, owner: str | None) -> "list[_Condition]":
-        """Return the conditions of this filter on the emails of one owner, or of all owners if it is None."""
+    def conditions(self, owner: str | None) -> list[Condition]:
+        """Return the conditions of this filter on the emails of one owner, or of all owners if it is None.
+
+        The conditions on the emails of one owner include one with an index.
+        """
         by_owner = {} if owner is None else {"owner": owner}
         emails = Email.objects.filter(**by_owner)
         conditions = []
         if self.tag is not None:
             key, value = self.tag
-            conditions.append(_Condition(Tag.objects.filter(key=key, value=value, **by_owner), "email_id"))
+            conditions.append(Condition(Tag.objects.filter(key=key, value=value, **by_owner), "email_id"))
         if self.to is not None:
-            conditions.append(_Condition(Recipient.objects.filter(address=self.to.lower(), **by_owner), "email_id"))
+            conditions.append(Condition(Recipient.objects.filter(address=self.to.lower(), **by_owner), "email_id"))
         if self.reason is not None:
-            conditions.append(_Condition(emails.filter(reason=self.reason), "pk"))
+            conditions.append(Condition(emails.filter(reason=self.reason), "pk"))
         if self.priority is not None:
             is_rare = self.priority != Priority.NORMAL
-            conditions.append(_Condition(with_priority(emails, self.priority), "pk", has_index=is_rare))
+            conditions.append(Condition(with_priority(emails, self.priority), "pk", has_index=is_rare))
         if self.status is not None:
             has_index = owner is not None or self.status in NOT_SENT
-            conditions.append(_Condition(emails.filter(status=self.status), "pk", has_index=has_index))
-        return conditions if any(each.has_index for each in conditions) else [*conditions, _Condition(emails, "pk")]
-
-
-@dataclass(frozen=True)
-class _Condition:
-    """A condition on emails: rows of one table. Most have an index that finds these rows in the order of the emails' ids."""
-
-    rows: QuerySet[Any]
-    id_field: str  # the id of the email
-    has_index: bool = True
-
-    def before(self, after: UUID | None) -> QuerySet[Any]:
-        """Return the rows of the emails that follow `after` in a list, newest first."""
-        rows = self.rows if after is None else self.rows.filter(**{f"{self.id_field}__lt": after})
-        return rows.order_by(f"-{self.id_field}")
-
-    def ids(self, rows: QuerySet[Any]) -> QuerySet[Any, UUID]:
-        """Return the ids of the emails of some rows of this condition."""
-        return rows.values_list(self.id_field, flat=True)
-
-    def restrict(self, rows: QuerySet[Any], id_field: str) -> QuerySet[Any]:
-        """Return those of another condition's rows whose emails fulfill this condition too.
-
-        Each row is checked alone. With EXISTS, PostgreSQL may read all rows of this condition first.
-        """
-        found = Subquery(self.rows.filter(**{self.id_field: OuterRef(id_field)}).values(self.id_field)[:1])
-        restricted: QuerySet[Any] = rows.alias(found=found).filter(found__isnull=False)
-        return restricted
+            conditions.append(Condition(emails.filter(status=self.status), "pk", has_index=has_index))
+        return conditions if owner is None else ensure_index(conditions, emails)
 
 
 def with_priority(emails: QuerySet[Email], priority: Priority) -> QuerySet[Email]:
@@ -143,36 +112,10 @@ def list_emails(filters: EmailFilter, request: PageRequest, *, principal: Princi
     owner = None if principal.can_view_all else principal.owner_id
     if owner == "":
         return Page([], None)
-    ids, last_checked = _newest_ids(filters.conditions(owner), after=request.after, limit=request.limit + 1)
-    next_after = ids[request.limit - 1] if len(ids) > request.limit else last_checked
-    emails = _with_template(Email.objects.filter(id__in=ids[: request.limit])).defer("text", "html").order_by("-id")
+    found = find_page(ensure_index(filters.conditions(owner), Email.objects.all()), request.limit + 1, Range(request.after))
+    next_after = found.ids[request.limit - 1] if len(found.ids) > request.limit else found.last_checked
+    emails = _with_template(Email.objects.filter(id__in=found.ids[: request.limit])).defer("text", "html").order_by("-id")
     return Page(list(emails), next_after)
-
-
-def _newest_ids(conditions: "Sequence[_Condition]", *, after: UUID | None, limit: int) -> tuple[list[UUID], UUID | None]:
-    """Return the ids of the newest emails that fulfill all conditions, and the last checked id if more rows could be checked.
-
-    Reads the rows of one condition, newest first, and checks the other conditions for each row. With a join instead, SQLite,
-    which has no statistics, and PostgreSQL, which has estimates, may start with a condition that a million emails fulfill.
-    """
-    indexed = [each for each in conditions if each.has_index]
-    first = indexed[0] if len(indexed) == 1 else min(indexed, key=lambda each: _limited_count(each.before(after)))
-    rows = first.before(after)
-    if len(conditions) == 1:
-        return list(first.ids(rows)[:limit]), None
-    for count in (FIRST_CHECKED_ROWS, MAX_CHECKED_ROWS):
-        last_checked = first.ids(rows)[count - 1 : count].first()
-        checked = rows if last_checked is None else rows.filter(**{f"{first.id_field}__gte": last_checked})
-        for condition in conditions:
-            checked = checked if condition is first else condition.restrict(checked, first.id_field)
-        ids = list(first.ids(checked)[:limit])
-        if len(ids) == limit or last_checked is None:
-            break
-    return ids, last_checked
-
-
-def _limited_count(rows: QuerySet[Any]) -> int:
-    return rows[:MAX_COUNTED_ROWS].count()
 
 
 def list_email_events(email_id: UUID, *, principal: Principal) -> list[Event]:

@@ -8,6 +8,7 @@ from typing import IO, Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.models import ADDITION, LogEntry
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.core.files.uploadedfile import UploadedFile
@@ -21,8 +22,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 
 from project.accounts.models import User
-from project.admin.changelist import KeysetAdmin
+from project.admin.changelist import Criteria, KeysetAdmin, KeysetChangeList, unindexed_conditions
 from project.admin.input_validation import DisplayedTextAdmin
+from project.bridge.database.conditions import Condition, Range
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.search import begins_with
 from project.suppressions.csv import ImportResult, export_csv, import_csv
@@ -81,6 +83,11 @@ class SuppressionAdmin(DisplayedTextAdmin, KeysetAdmin):
         """Search by prefix, so that the query uses the index."""
         prefix = search_term.strip().lower()
         return queryset.filter(begins_with("address", prefix)) if prefix else queryset, False
+
+    def get_criteria(self, changelist: KeysetChangeList) -> Criteria:
+        """Read the list along the index of the addresses, also with a search."""
+        matching = Condition(beginning_with(changelist.query.strip().lower()))
+        return Criteria([[matching, *unindexed_conditions(changelist, [SEARCH_VAR])]], Range(ascending=True))
 
     @admin.display(description="email", empty_value="")
     def email_link(self, suppression: Suppression) -> str:

@@ -3,12 +3,22 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from project.admin.changelist import Criteria, KeysetChangeList, unindexed_conditions
+from project.bridge.database.conditions import ensure_index
 from project.emails.admin.message_view import StoredMessageAdmin
-from project.emails.search import Condition, begins_with, match
+from project.emails.search import Search, begins_with
 from project.transports.models import MailboxMessage, MailboxTerm
+
+MAILBOX_SEARCH = Search(
+    MailboxMessage.objects.all(),
+    "message_id",
+    word=lambda text: MailboxTerm.objects.filter(term=text),
+    address=lambda text: MailboxTerm.objects.filter(begins_with("term", f"@{text}")),
+)
 
 
 @admin.register(MailboxMessage)
@@ -29,7 +39,13 @@ class MailboxMessageAdmin(StoredMessageAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search by words of the subject or the beginning of a recipient's address."""
-        return (search_mailbox(queryset, search_term) if search_term.strip() else queryset), False
+        return (MAILBOX_SEARCH.match(queryset, search_term) if search_term.strip() else queryset), False
+
+    def get_criteria(self, changelist: KeysetChangeList) -> Criteria:
+        """Read the list along the index of the search."""
+        others = unindexed_conditions(changelist, [SEARCH_VAR])
+        alternatives = MAILBOX_SEARCH.conditions(changelist.query) if changelist.query.strip() else [[]]
+        return Criteria([ensure_index([*each, *others], MailboxMessage.objects.all()) for each in alternatives])
 
     def raw_message(self, row: MailboxMessage) -> bytes:
         """Return the message as it would have been sent over SMTP."""
@@ -44,15 +60,3 @@ class MailboxMessageAdmin(StoredMessageAdmin):
     def to(self, row: MailboxMessage) -> str:
         """Return the recipients, separated by commas."""
         return ", ".join(row.recipients)
-
-
-def search_mailbox(messages: QuerySet[MailboxMessage], text: str) -> QuerySet[MailboxMessage]:
-    """Return the messages that match all parts of the text, as `project.emails.search.search_emails` does for emails."""
-
-    def word(text: str) -> Condition:
-        return Condition(MailboxTerm.objects.filter(term=text), "message_id")
-
-    def address(text: str) -> Condition:
-        return Condition(MailboxTerm.objects.filter(begins_with("term", f"@{text}")), "message_id")
-
-    return match(messages, text, word=word, address=address)

@@ -11,34 +11,38 @@ from django.urls import reverse
 from django.utils import timezone
 
 from project.accounts.models import User
-from project.admin.changelist import AFTER_PARAMETER
+from project.admin.changelist import AFTER_PARAMETER, Count
 from project.bridge.database.transactions import call_in_transaction
 from project.bridge.notifications.local import LocalSignal
 from project.emails.admin.actions import ACTIONS
 from project.emails.admin.filters import DayFilter, parse_day_range
 from project.emails.models import BulkAction, BulkState, Email
 
+NONE = Count(0)
+MAX_COUNTED_EMAILS = 1_000_000  # before a bulk action begins
 PAGE_PARAMETERS = (AFTER_PARAMETER, "e", "p", "o", "all")  # parameters of the list that do not filter
 bulk_action_started = LocalSignal[[]]()  # wakes the runner of this process
 
 
 def confirm_or_start(request: HttpRequest, admin: "ModelAdmin[Email]", name: str) -> HttpResponse:
     """Ask for confirmation, with the number of matching emails and the filters. If it was given, start the bulk action."""
-    emails = admin.get_changelist_instance(request).all_matching.values_list("pk", flat=True)  # type: ignore[attr-defined]
-    newest, matched = emails.first(), emails.order_by().count()
+    matched: Count = admin.get_changelist_instance(request).criteria.count(MAX_COUNTED_EMAILS)  # type: ignore[attr-defined]
+    newest = Email.objects.order_by("-pk").values_list("pk", flat=True).first()
     filters = _filters(request.GET)
-    if newest is None or request.POST.get("confirmed") != "yes":
+    if matched == NONE or request.POST.get("confirmed") != "yes":
         context = {
             "title": f"{ACTIONS[name].label}: all emails that match",
             "action": ACTIONS[name],
             "name": name,
             "matched": matched,
+            "matches": matched != NONE,
             "newest": newest,
             "filters": filters.items(),
         }
         return _render(request, admin, "admin/emails/email/confirm_bulk_action.html", context)
-    fields = {"action": name, "user": cast("User", request.user), "filters": filters.urlencode()}
-    job = call_in_transaction(BulkAction.objects.create, **fields, newest=newest, matched=matched)
+    fields = {"action": name, "user": cast("User", request.user), "filters": filters.urlencode(), "newest": newest}
+    fields |= {"matched": matched.number, "may_match_more": not matched.is_exact}
+    job = call_in_transaction(BulkAction.objects.create, **fields)
     bulk_action_started.send()
     return HttpResponseRedirect(reverse("admin:emails_email_bulk_action", args=[job.pk]))
 
@@ -81,13 +85,14 @@ def progress(job: BulkAction) -> dict[str, Any]:
     end = {BulkState.STOPPED: " Stopped.", BulkState.FAILED: f" Ended early: {job.error}"}.get(BulkState(job.state), "")
     # Emails may start or cease to match while the action runs, so the number at the start is only a forecast.
     total = job.processed if job.state == BulkState.FINISHED else max(job.matched, job.processed)
+    of_total = "" if job.may_match_more and job.state != BulkState.FINISHED else f" of {total:,}"
     return {
         "state": job.state,
         "matched": total,
         "processed": job.processed,
         "changed": job.changed,
         "skipped": job.skipped,
-        "summary": f"{job.processed:,} of {total:,} done. {' '.join(parts)}{end}",
+        "summary": f"{job.processed:,}{of_total} done. {' '.join(parts)}{end}",
     }
 
 

@@ -16,13 +16,14 @@ from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.messages.storage.cookie import CookieStorage
 from django.db import connection
-from django.db.models import QuerySet
 from django.db.models.functions import Length
 from django.http import HttpRequest, QueryDict
 from django.utils import timezone
 
 from project.accounts.models import User
+from project.admin.changelist import AFTER_PARAMETER
 from project.auth.session_principal import session_principal
+from project.bridge.database.conditions import Found
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
 from project.emails.admin.actions import ACTIONS, Action
 from project.emails.admin.bulk_actions import bulk_action_started
@@ -81,8 +82,15 @@ def run_round(*, now: datetime) -> bool:
     action = ACTIONS[job.action]
     if not (job.user.is_active and job.user.has_perms(action.permissions)):
         _finish(job, BulkState.FAILED, now, error=f"{job.user} no longer has the permission.")
-    elif ids := _next_ids(job, action):
+        return True
+    found = matching_emails(job.user, job.filters, after=_first_after(job))
+    ids = _limit_size(found.ids[: action.batch_size])
+    is_all = len(ids) == len(found.ids)
+    job.last = found.last_checked if is_all and found.last_checked is not None else ids[-1] if ids else None
+    if ids:
         _process(job, action, ids, now)
+    elif job.last is not None:
+        job.save(update_fields=["last"])
     else:
         _finish(job, BulkState.FINISHED, now)
     return True
@@ -106,23 +114,24 @@ def _finish(job: BulkAction, state: BulkState, now: datetime, *, error: str = ""
     job.save(update_fields=["state", "finished_at", "error"])
 
 
-def _next_ids(job: BulkAction, action: Action) -> list[UUID]:
-    """Return the next matching emails, newest first, as many as one transaction may change."""
-    emails = matching_emails(job.user, job.filters).filter(pk__lte=job.newest)
-    if job.last is not None:
-        emails = emails.filter(pk__lt=job.last)
-    sizes = emails.values_list("pk", Length("raw_message__content"))[: action.batch_size]
-    return take_up_to(MAX_ROUND_BYTES, sizes)
+def _first_after(job: BulkAction) -> UUID:
+    """Return the id after which the next emails follow, newest first."""
+    return job.last or UUID(int=job.newest.int + 1)
 
 
-def matching_emails(user: User, filters: str) -> QuerySet[Email]:
-    """Return the emails that the admin's list shows to the user with this query string, newest first."""
+def _limit_size(ids: Sequence[UUID]) -> list[UUID]:
+    """Return as many of the ids as one transaction may change."""
+    sizes = dict(Email.objects.filter(pk__in=ids).values_list("pk", Length("raw_message__content")))
+    return take_up_to(MAX_ROUND_BYTES, [(email_id, sizes.get(email_id)) for email_id in ids])
+
+
+def matching_emails(user: User, filters: str, *, after: UUID) -> Found:
+    """Return the next emails that the admin's list shows to the user with this query string, newest first."""
     request = HttpRequest()
-    request.method, request.GET, request.user = "GET", QueryDict(filters), user
+    request.method, request.GET, request.user = "GET", QueryDict(f"{filters}&{AFTER_PARAMETER}={after}"), user
     request._messages = CookieStorage(request)  # type: ignore[attr-defined]  # for a filter's warnings, which are not shown
-    changelist = admin.site.get_model_admin(Email).get_changelist_instance(request)
-    emails: QuerySet[Email] = changelist.all_matching  # type: ignore[attr-defined]
-    return emails
+    found: Found = admin.site.get_model_admin(Email).get_changelist_instance(request).found  # type: ignore[attr-defined]
+    return found
 
 
 def _process(job: BulkAction, action: Action, ids: Sequence[UUID], now: datetime) -> None:
@@ -132,7 +141,7 @@ def _process(job: BulkAction, action: Action, ids: Sequence[UUID], now: datetime
     allowed = [email for email in emails if email.pk not in refusals]
     for reason, number in Counter(refusals.values()).items():
         job.skipped[reason] = job.skipped.get(reason, 0) + number
-    job.changed, job.last = job.changed + len(allowed), ids[-1]
+    job.changed += len(allowed)
     job.save(update_fields=["changed", "skipped", "last"])
     LogEntry.objects.log_actions(job.user.pk, allowed, CHANGE, action.success)
     if allowed:

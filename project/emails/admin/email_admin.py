@@ -1,9 +1,6 @@
 """Emails in the admin: the list with its filters and search, and the page of one email. New emails come only from the API."""
 
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
@@ -13,49 +10,16 @@ from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.html import format_html
 
-from project.accounts.models import User
-from project.admin.changelist import KeysetChangeList
-from project.api_keys.models import ApiKey
+from project.admin.changelist import Criteria, KeysetChangeList
 from project.emails.admin.actions import possible_actions
 from project.emails.admin.email_actions import EmailActionsAdmin
+from project.emails.admin.email_changelist import EmailChangeList, email_criteria, owner_names, search
 from project.emails.admin.filters import DayFilter, OwnerFilter, PriorityFilter, ReasonFilter, StatusFilter, TagFilter
-from project.emails.mime.email_addresses import normalize_address
 from project.emails.models import Email
 from project.emails.priority import Priority
-from project.emails.search import search_emails
 from project.events.selectors import last_event_id
 
-MAX_COUNTED_EMAILS = 10_000  # the number of matching emails is shown up to this number
 MAX_SHOWN_COPIES = 20  # on the page of an email that was sent again
-
-
-class EmailChangeList(KeysetChangeList):
-    """The list of emails, with the names of their owners."""
-
-    result_label = ""  # the number of matching emails for people, if there are several pages
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Order by id.
-
-        With a tag filter, order by the email id in the tag index, so that SQLite does not have to sort all matching emails.
-        """
-        return ["-tag__email_id"] if self.params.get(TagFilter.parameter_name) else super().get_ordering(request, queryset)
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Read the page's emails, and add `owner_name` to each."""
-        super().get_results(request)
-        names = owner_names({email.owner for email in self.result_list})
-        for email in self.result_list:
-            email.owner_name = names.get(email.owner, email.owner)
-        if self.next_page or self.after is not None:
-            self._count_all_matching()
-
-    def _count_all_matching(self) -> None:
-        """Count the emails of all pages, up to a limit, for the link that selects all of them."""
-        self.result_count = self.all_matching.order_by().values("pk")[: MAX_COUNTED_EMAILS + 1].count()
-        self.result_label = (
-            f"{min(self.result_count, MAX_COUNTED_EMAILS):,}{'+' if self.result_count > MAX_COUNTED_EMAILS else ''}"
-        )
 
 
 @admin.register(Email)
@@ -79,12 +43,11 @@ class EmailAdmin(EmailActionsAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], search_term: str) -> tuple[QuerySet[Any], bool]:
         """Search by id, Message-ID, words of the subject or the beginning of a recipient's address."""
-        term = search_term.strip().strip("<>")
-        if not term:
-            return queryset, False
-        if (email_id := parse_email_id(term)) is not None:
-            return queryset.filter(pk=email_id), False
-        return search_emails(queryset, normalize_domain(term)), False
+        return search(queryset, search_term), False
+
+    def get_criteria(self, changelist: KeysetChangeList) -> Criteria:
+        """Read the list along the index of one of the filters, or of the search."""
+        return email_criteria(changelist)
 
     def raw_message(self, row: Email) -> bytes:
         """Return the message as it is sent to the relay."""
@@ -142,33 +105,6 @@ class EmailAdmin(EmailActionsAdmin):
             "copies": list(email.resent_as.values_list("pk", flat=True)[:MAX_SHOWN_COPIES]),
         }
         return super().render_change_form(request, context, *args, **kwargs)
-
-
-def normalize_domain(term: str) -> str:
-    """Return a complete address in the form of stored recipients, with the domain in ASCII. Return other terms unchanged."""
-    with suppress(ValueError):
-        return normalize_address(term)
-    return term
-
-
-def parse_email_id(term: str) -> UUID | None:
-    """Parse an email id, or the email id in a Message-ID `id@domain`. Return None for other terms."""
-    try:
-        return UUID(term.partition("@")[0])
-    except ValueError:
-        return None
-
-
-def owner_names(owners: Iterable[str]) -> dict[str, str]:
-    """Return the names of API keys and users by owner id (`key:1`, `user:1`)."""
-    pks: dict[str, list[int]] = {"key": [], "user": []}
-    for owner in owners:
-        kind, _, pk = owner.partition(":")
-        if kind in pks and pk.isdecimal():
-            pks[kind].append(int(pk))
-    keys = ApiKey.objects.filter(pk__in=pks["key"]).values_list("pk", "name")
-    users = User.objects.filter(pk__in=pks["user"]).values_list("pk", "username")
-    return {f"key:{pk}": name for pk, name in keys} | {f"user:{pk}": name for pk, name in users}
 
 
 def recipient_rows(email: Email) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from project.accounts.models import User
 from project.admin.changelist import AFTER_PARAMETER
 from project.api_keys.models import ApiKey
+from project.bridge.database.conditions import Range
 from project.emails.ids import first_id_at
 from project.emails.models import Email
 from project.emails.priority import Priority
@@ -41,6 +42,11 @@ class StatusFilter(admin.SimpleListFilter):
             return queryset.filter(status=Status.SENT, reason__isnull=False)
         return queryset if status is None else queryset.filter(status=status)
 
+    @property
+    def is_partly_sent(self) -> bool:
+        """Return whether emails were chosen that were not sent to all recipients."""
+        return self.value() == PARTLY_SENT
+
 
 class PriorityFilter(admin.SimpleListFilter):
     """Filter by priority."""
@@ -54,8 +60,12 @@ class PriorityFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails with the chosen priority."""
-        priority = self.value()
-        return with_priority(queryset, Priority(priority)) if priority in set(Priority) else queryset
+        return queryset if self.priority is None else with_priority(queryset, self.priority)
+
+    @property
+    def priority(self) -> Priority | None:
+        """Return the chosen priority. Another value is ignored."""
+        return next((priority for priority in Priority if priority == self.value()), None)
 
 
 class OwnerFilter(admin.SimpleListFilter):
@@ -72,10 +82,12 @@ class OwnerFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails of the chosen owner, or the emails without an owner."""
-        owner = self.value()
-        if owner is None:
-            return queryset
-        return queryset.filter(owner="" if owner == "none" else owner)
+        return queryset if self.owner is None else queryset.filter(owner=self.owner)
+
+    @property
+    def owner(self) -> str | None:
+        """Return the id of the chosen owner. It is empty for emails without an owner."""
+        return "" if self.value() == "none" else self.value()
 
 
 class InputFilter(admin.SimpleListFilter):
@@ -134,8 +146,13 @@ class DayFilter(InputFilter):
 
     def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails that were submitted on the day or in the range that `value` names. Raises ValueError."""
+        limits = self.limits(value)
+        return queryset.filter(pk__gte=limits.up_to, pk__lt=limits.after)
+
+    def limits(self, value: str) -> Range:
+        """Return the limits of the ids of the day or range. Raises ValueError."""
         first, last = parse_day_range(value, today=timezone.localdate())
-        return queryset.filter(pk__gte=first_id_of_day(first), pk__lt=first_id_after_day(last))
+        return Range(first_id_after_day(last), first_id_of_day(first))
 
 
 class TagFilter(InputFilter):
@@ -148,10 +165,8 @@ class TagFilter(InputFilter):
 
     def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails with the tag `key:value`. Raises ValueError."""
-        tag_key, colon, tag_value = value.strip().partition(":")
-        if not colon:
-            raise ValueError(value)
-        return queryset.filter(tag__key=tag_key, tag__value=tag_value)
+        key, tag_value = parse_tag(value)
+        return queryset.filter(tag__key=key, tag__value=tag_value)
 
 
 class ReasonFilter(InputFilter):
@@ -168,6 +183,14 @@ class ReasonFilter(InputFilter):
     def filter_by(self, value: str, queryset: QuerySet[Email]) -> QuerySet[Email]:
         """Return the emails with this reason."""
         return queryset.filter(reason=value)
+
+
+def parse_tag(text: str) -> tuple[str, str]:
+    """Return the key and the value of a tag. Raises ValueError."""
+    key, colon, value = text.strip().partition(":")
+    if not colon:
+        raise ValueError(text)
+    return key, value
 
 
 def parse_day_range(name: str, *, today: date) -> tuple[date, date]:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from project.auth.principal import Principal
-from project.emails import selectors
+from project.bridge.database import conditions
 from project.emails.models import Email, Recipient, Tag
 from project.emails.search_rows import complete_search_rows
 from project.emails.selectors import EmailFilter, PageRequest, list_emails
@@ -61,7 +61,7 @@ def test_a_filter_lists_only_emails_of_the_caller(db: None) -> None:
 @pytest.mark.parametrize("limit_of_counts", [1, 1000])
 def test_filters_are_combined(db: None, monkeypatch: pytest.MonkeyPatch, limit_of_counts: int) -> None:
     """The condition with the fewest rows is read first. The result does not depend on which condition that is."""
-    monkeypatch.setattr(selectors, "MAX_COUNTED_ROWS", limit_of_counts)
+    monkeypatch.setattr(conditions, "MAX_COUNTED_ROWS", limit_of_counts)
     emails = [submit(address, kind=kind) for address, kind in product((ADA, BOB), ("receipt", "reminder")) for _ in range(3)]
     Email.objects.filter(id__in=[email.id for email in emails[::3]]).update(status=Status.FAILED, reason="550 Blocked")
 
@@ -102,9 +102,9 @@ def test_filters_that_match_few_emails_together_check_a_limited_number_of_rows_f
     db: None, monkeypatch: pytest.MonkeyPatch, caller: Principal, filters: dict[str, Any]
 ) -> None:
     """Each filter matches many emails, and only the oldest and one in the middle match all filters."""
-    monkeypatch.setattr(selectors, "FIRST_CHECKED_ROWS", 2)
-    monkeypatch.setattr(selectors, "MAX_CHECKED_ROWS", 4)
-    monkeypatch.setattr(selectors, "MAX_COUNTED_ROWS", 1)
+    monkeypatch.setattr(conditions, "FIRST_CHECKED_ROWS", 2)
+    monkeypatch.setattr(conditions, "MAX_CHECKED_ROWS", 4)
+    monkeypatch.setattr(conditions, "MAX_COUNTED_ROWS", 1)
     matching = [_submit_and_set(ADA, "receipt", filters.get("status", "sent"))]
     others = [_submit_and_set(*each) for each in [(ADA, "reminder", "queued"), (BOB, "receipt", "failed")] * 5]
     matching.append(_submit_and_set(ADA, "receipt", filters.get("status", "sent")))

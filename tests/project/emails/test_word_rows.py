@@ -10,7 +10,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from project.emails import word_rows
 from project.emails.ids import first_id_at
 from project.emails.models import Email, SubjectWord
-from project.emails.search import search_emails
+from project.emails.search import EMAIL_SEARCH
 from project.emails.submit import prepare_email, submit_batch
 from project.emails.word_rows import ROLLING_UPGRADE, WordCompletion
 from tests.project.conftest import NOW
@@ -42,7 +42,7 @@ def submit_as_the_previous_version(subject: str, *, minutes: int) -> None:
 
 def found(text: str) -> list[str]:
     """Return the subjects that the search finds."""
-    return list(search_emails(Email.objects.all(), text).order_by("id").values_list("subject", flat=True))
+    return list(EMAIL_SEARCH.match(Email.objects.all(), text).order_by("id").values_list("subject", flat=True))
 
 
 def test_completes_the_emails_since_the_migration() -> None:

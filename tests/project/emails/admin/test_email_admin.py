@@ -1,6 +1,6 @@
 """Emails in the admin: filters, search and pagination of the list, and the retry and cancel actions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime
 from uuid import UUID
 
@@ -186,13 +186,22 @@ def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None)
     ],
 )
 def test_every_list_is_read_along_an_index(browser: Client, query: dict[str, str], index: str) -> None:
-    emails = browser.get(LIST, query).context["cl"].queryset[:101]
+    criteria = browser.get(LIST, query).context["cl"].criteria
 
-    plan = emails.explain()
+    with CaptureQueriesContext(connection) as queries:
+        criteria.find(101, after=UUID(query["after"]) if "after" in query else None)
 
+    plan = _plans([query["sql"] for query in queries])
     assert index in plan
     assert "TEMP B-TREE" not in plan
-    assert [line for line in plan.splitlines() if "SCAN" in line and "USING" not in line] == []
+    scans = [line for line in plan.splitlines() if "SCAN" in line and "USING" not in line]
+    assert scans in ([], ["SCAN subquery"])
+
+
+def _plans(statements: Iterable[str]) -> str:
+    with connection.cursor() as cursor:
+        rows = [row for sql in statements for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()]
+    return "\n".join(row[-1] for row in rows)
 
 
 def test_a_list_counts_no_rows_and_needs_no_query_per_email(browser: Client, create_email: CreateEmail, owner: User) -> None:
