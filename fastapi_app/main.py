@@ -40,11 +40,12 @@ from project.config.database_schema import refuse_incompatible_database
 from project.delivery.celery_dispatcher import CeleryDispatcher
 from project.delivery.worker import DeliveryWorker
 from project.delivery.worker_process import WorkerProcess
-from project.emails.admin.bulk_runner import BulkActionRunner
+from project.emails.admin.bulk_runner import create_bulk_action_runner
 from project.emails.submission_service import SubmissionService
 from project.events.database_notifications import database_notifications
 from project.events.log import EVENTS_TOPIC, QUEUE_TOPIC
 from project.events.stream import EventStream
+from project.retention.erasure_runner import create_erasure_runner
 from project.retention.pruner import RetentionPruner
 
 DATABASE_CHECK_TIMEOUT_SECONDS = 5.0
@@ -79,6 +80,7 @@ async def _running_parts(app: FastAPI, deadline: ShutdownDeadline) -> AsyncItera
         app.state.audit_writer.running(),
         app.state.retention_pruner.running(),
         app.state.bulk_action_runner.running(),
+        app.state.erasure_runner.running(),
         database_notifications(EVENTS_TOPIC, QUEUE_TOPIC, CREDENTIALS_TOPIC),
         poll_credential_changes(),
         app.state.event_stream.running(),
@@ -130,7 +132,7 @@ def create_app() -> FastAPI:
     app.state.readiness = ReadinessChecks(app.state.delivery_worker)
     app.state.submission, app.state.event_stream = SubmissionService(), EventStream()
     app.state.audit_writer, app.state.retention_pruner = AuditWriter(), RetentionPruner()
-    app.state.bulk_action_runner = BulkActionRunner()
+    app.state.bulk_action_runner, app.state.erasure_runner = create_bulk_action_runner(), create_erasure_runner()
     for part in (
         emails,
         resend,

@@ -37,6 +37,7 @@ INSTALLED_APPS = [
     "project.transports",
     "project.mail_templates",
     "project.suppressions",
+    "project.retention",
     "channels",
     "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin with our own site class
     "django.contrib.auth",

@@ -40,6 +40,16 @@ def set_api_actor(principal: Principal, ip_address: str | None) -> None:
 
 
 @contextmanager
+def acting_as(actor: Actor) -> Iterator[None]:
+    """Make a caller the actor while this context is open, for work in the background that the caller has started."""
+    token = _current.set(actor)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
 def acting_in(request: HttpRequest) -> Iterator[None]:
     """Make the user of a Django request the actor while this context is open."""
     token = _current.set(request)

@@ -9,14 +9,17 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote_plus
 from uuid import UUID
+
+from django.contrib.admin.models import LogEntry
 
 from project.audit.models import AuditAction
 from project.audit.store import record_change
 from project.bridge.database.transactions import call_in_transaction
 from project.emails.mime.email_addresses import normalize_address
 from project.emails.mime.headers import addr_spec
-from project.emails.models import Email, RawMessage, Recipient, SubjectWord
+from project.emails.models import BulkAction, BulkState, Email, RawMessage, Recipient, SubjectWord
 from project.emails.status import FINAL, Status
 from project.emails.subject_words import split_words
 from project.events.models import Event
@@ -24,6 +27,8 @@ from project.suppressions.models import Suppression
 from project.transports.models import MAX_TERM_LENGTH, MailboxMessage
 
 BATCH_SIZE = 100  # emails of one transaction
+LOGGED_APPS = ("emails", "suppressions", "transports")  # whose rows the admin's log may name by an address
+MAX_LOGGED_LENGTH = 200  # of LogEntry.object_repr
 PLACEHOLDER_DOMAIN = "erased.invalid"  # RFC 2606 reserves .invalid
 
 
@@ -37,16 +42,34 @@ class Erasure:
     mailbox_messages: int = 0
     suppressions: int = 0
 
+    @property
+    def emails(self) -> int:
+        """Return the number of emails."""
+        return self.deleted + self.anonymized + self.unfinished
+
+    @property
+    def description(self) -> str:
+        """Return the numbers of what is erased, for people."""
+        numbers = {
+            "email{} to the person alone": self.deleted,
+            "email{} to others too": self.anonymized,
+            "message{} in the mailbox": self.mailbox_messages,
+            "suppression{}": self.suppressions,
+        }
+        return ", ".join(f"{number:,} {text.format('' if number == 1 else 's')}" for text, number in numbers.items())
+
 
 def normalized(address: str) -> str:
     """Return the address in the form of stored recipients. Raises ValueError."""
     return normalize_address(address).lower()
 
 
-def find(address: str) -> Erasure:
-    """Return what `erase` would do for a normalized address, without changing anything."""
+def find(address: str, *, max_emails: int | None = None) -> Erasure:
+    """Return what `erase` would do for a normalized address, without changing anything. At most `max_emails` are counted."""
     found = Erasure(mailbox_messages=_mailbox(address).count(), suppressions=_suppressions(address).count())
     for emails in _batches(address):
+        if max_emails is not None and found.emails >= max_emails:
+            break
         for email in emails:
             _count(found, _action_on(email, address))
     return found
@@ -56,15 +79,21 @@ def erase(address: str, *, with_suppression: bool = False, on_batch: Callable[[E
     """Erase a normalized address, batch by batch. Calls `on_batch` with the total after each batch. Can be repeated."""
     done, after = Erasure(), None
     while True:
-        after = call_in_transaction(_erase_batch, address, after, done)
+        after = call_in_transaction(erase_batch, address, after, done)
         on_batch(done)
         if after is None:
             break
-    call_in_transaction(_erase_others, address, done, with_suppression=with_suppression)
+    call_in_transaction(_finish, address, done, with_suppression=with_suppression)
     return done
 
 
-def _erase_batch(address: str, after: UUID | None, done: Erasure) -> UUID | None:
+def _finish(address: str, done: Erasure, *, with_suppression: bool) -> None:
+    erase_rest(address, done, with_suppression=with_suppression)
+    record_change(AuditAction.PERSON_ERASED, f"{done.deleted + done.anonymized} emails")
+
+
+def erase_batch(address: str, after: UUID | None, done: Erasure) -> UUID | None:
+    """Erase the next batch of emails, in the caller's transaction. Return where the next batch begins, or None after the last."""
     ids = _ids(address, after)
     emails = Email.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk")
     deleted = []
@@ -79,13 +108,27 @@ def _erase_batch(address: str, after: UUID | None, done: Erasure) -> UUID | None
     return ids[-1] if len(ids) == BATCH_SIZE else None
 
 
-def _erase_others(address: str, done: Erasure, *, with_suppression: bool) -> None:
+def erase_rest(address: str, done: Erasure, *, with_suppression: bool) -> None:
+    """Erase everything but emails, in the caller's transaction."""
     messages = _mailbox(address)
-    done.mailbox_messages = messages.count()
+    done.mailbox_messages += messages.count()
     messages.delete()
     if with_suppression:
-        done.suppressions = _suppressions(address).delete()[0]
-    record_change(AuditAction.PERSON_ERASED, f"{done.deleted + done.anonymized} emails")
+        done.suppressions += _suppressions(address).delete()[0]
+    _erase_admin_traces(address)
+
+
+def _erase_admin_traces(address: str) -> None:
+    """Replace the address in the admin's log of emails and suppressions, and in the filters of ended bulk actions."""
+    placeholder = f"recipient@{PLACEHOLDER_DOMAIN}"
+    logged = LogEntry.objects.filter(content_type__app_label__in=LOGGED_APPS, object_repr__icontains=address)
+    for entry in logged.iterator(chunk_size=BATCH_SIZE):
+        entry.object_repr = _replaced(entry.object_repr, address, placeholder)[:MAX_LOGGED_LENGTH]
+        entry.object_id = _replaced(entry.object_id, address, placeholder)
+        entry.save(update_fields=["object_repr", "object_id"])
+    for query in {address, quote_plus(address)}:
+        ended = BulkAction.objects.exclude(state=BulkState.RUNNING).filter(filters__icontains=query)
+        ended.update(filters=f"q={quote_plus(placeholder)}")
 
 
 def _action_on(email: Email, address: str) -> str:

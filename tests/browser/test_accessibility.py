@@ -24,7 +24,10 @@ CASES: list[tuple[int, Literal["light", "dark"], list[str] | None]] = [
     (PHONE, "dark", None),
 ]
 MODELS = {model._meta.label_lower: f"/admin/{model._meta.label_lower.replace('.', '/')}/" for model in admin.site._registry}
-WITHOUT_ROWS = {"auth.group", "emails.bulkaction", "otp_totp.totpdevice", "otp_static.staticdevice", "delivery.relayoutage"}
+WITHOUT_ROWS = {
+    *("auth.group", "emails.bulkaction", "retention.personerasure"),
+    *("otp_totp.totpdevice", "otp_static.staticdevice", "delivery.relayoutage"),
+}
 WITH_ADD_PAGE = [
     "accounts.user",
     "api_keys.apikey",
@@ -32,6 +35,7 @@ WITH_ADD_PAGE = [
     "mail_templates.template",
     "otp_static.staticdevice",
     "otp_totp.totpdevice",
+    "retention.personerasure",
     "suppressions.suppression",
 ]
 
@@ -170,6 +174,24 @@ def run_bulk_action(page: Page) -> None:
     expect(page.locator("[data-field=state]")).to_have_text("finished")
 
 
+def preview_erasure(page: Page) -> None:
+    """Preview the erasure of a person, and stay on the page that asks for confirmation, with an error."""
+    send(page, page.url.partition("/admin")[0], to="erased@example.com")
+    page.goto("/admin/retention/personerasure/add/")
+    page.get_by_label("Email addresses").fill("erased@example.com")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Erase permanently").click()
+    expect(page.get_by_text("This is not the text to type.")).to_be_visible()
+
+
+def run_erasure(page: Page) -> None:
+    """Run an erasure to its end."""
+    preview_erasure(page)
+    page.get_by_label("to confirm").fill("erased@example.com")
+    page.get_by_role("button", name="Erase permanently").click()
+    expect(page.locator("[data-field=state]")).to_have_text("finished")
+
+
 def watch_progress(page: Page) -> None:
     """Send two emails again, and stay on the page that shows their progress."""
     page.goto("/admin/emails/email/?tag=many:yes")
@@ -215,6 +237,8 @@ ADMIN_PAGES: dict[str, Open] = {
     "progress": watch_progress,
     "confirm bulk action": confirm_bulk_action,
     "bulk action": run_bulk_action,
+    "confirm erasure": preview_erasure,
+    "erasure": run_erasure,
 }
 
 

@@ -1,14 +1,7 @@
-"""Runs bulk actions in the background, round by round. Each round is one short transaction, which also stores the progress.
+"""Runs bulk actions in the background: see project.admin.background_jobs."""
 
-Several processes may run rounds of the same bulk action, because a round locks its row. After a crash, the next round continues
-where the last committed round ended.
-"""
-
-import asyncio
-import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -18,60 +11,24 @@ from django.contrib.messages.storage.cookie import CookieStorage
 from django.db import connection
 from django.db.models.functions import Length
 from django.http import HttpRequest, QueryDict
-from django.utils import timezone
 
 from project.accounts.models import User
+from project.admin.background_jobs import BackgroundJobRunner
 from project.admin.changelist import AFTER_PARAMETER
 from project.auth.session_principal import session_principal
 from project.bridge.database.conditions import Found
-from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
 from project.emails.admin.actions import ACTIONS, Action
 from project.emails.admin.bulk_actions import bulk_action_started
 from project.emails.message_sizes import take_up_to
 from project.emails.models import BulkAction, BulkState, Email, RawMessage
 
-logger = logging.getLogger(__name__)
-
-POLL_INTERVAL_SECONDS = 5.0  # finds bulk actions that another process started and did not finish
-ROUND_PAUSE_SECONDS = 0.02  # lets other writers in between two rounds
 BODY_DELETED = "The message was deleted after its retention period."
 MAX_ROUND_BYTES = 16 * 1024 * 1024  # of the messages in one round
 
 
-class BulkActionRunner:
-    """Create one runner per application. The application's lifespan uses `running`."""
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Run bulk actions while this context is open. A round in progress is completed."""
-        loop, wake_up = asyncio.get_running_loop(), asyncio.Event()
-        with bulk_action_started.subscribed(lambda: loop.call_soon_threadsafe(wake_up.set)):
-            task = asyncio.create_task(self._run_loop(wake_up))
-            try:
-                yield
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-    async def _run_loop(self, wake_up: asyncio.Event) -> None:
-        while True:
-            wake_up.clear()
-            pause = ROUND_PAUSE_SECONDS if await self._run_round() else POLL_INTERVAL_SECONDS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await wake_up.wait()
-
-    async def _run_round(self) -> bool:
-        """Run one round. Return whether to go on at once: not while the database is unavailable, and not without work."""
-        try:
-            return await run_in_transaction(run_round, now=timezone.now())
-        except DATABASE_UNAVAILABLE_ERRORS:
-            return False  # readiness and the log already report this
-        except Exception as error:
-            logger.exception("A bulk action failed")
-            with suppress(*DATABASE_UNAVAILABLE_ERRORS):
-                await run_in_transaction(fail_oldest, type(error).__name__, now=timezone.now())
-            return False
+def create_bulk_action_runner() -> BackgroundJobRunner:
+    """Return the runner of the application."""
+    return BackgroundJobRunner("A bulk action", run_round, fail_oldest, bulk_action_started)
 
 
 def run_round(*, now: datetime) -> bool:

@@ -22,13 +22,14 @@ from project.emails.admin.progress import progress_view, redirect_to_progress
 from project.emails.models import Email
 from project.errors import DomainError
 
+ERASURE_SESSION_KEY = "erasure_emails"  # ids of the emails whose recipients the user is about to erase
 MAX_NAMED_EMAILS = 5  # emails that a message lists by subject; for more emails, the message contains only their number
 
 
 class EmailActionsAdmin(StoredMessageAdmin):
     """Adds the actions. Selected emails are changed at once; all matching emails are changed in the background."""
 
-    actions = ("retry", "cancel", "resend")
+    actions = ("retry", "cancel", "resend", "erase_recipients")
 
     def permitted_actions(self, request: HttpRequest) -> list[str]:
         """Return the names of the actions that the user may apply."""
@@ -56,6 +57,19 @@ class EmailActionsAdmin(StoredMessageAdmin):
     def resend(self, request: HttpRequest, emails: QuerySet[Email]) -> HttpResponse | None:
         """Send copies of emails with a final status."""
         return self.act(request, "resend", emails)
+
+    def has_erase_permission(self, request: HttpRequest) -> bool:
+        """Return whether the user may erase persons."""
+        return request.user.has_perm("retention.add_personerasure")
+
+    @admin.action(description="Erase recipients …", permissions=["erase"])
+    def erase_recipients(self, request: HttpRequest, emails: QuerySet[Email]) -> HttpResponse | None:
+        """Open the page that erases persons, with the recipients of the selected emails."""
+        if request.POST.get("select_across") == "1":
+            self.message_user(request, "Recipients can be erased only for emails selected on one page.", messages.WARNING)
+            return None
+        request.session[ERASURE_SESSION_KEY] = [str(email.pk) for email in emails]  # a URL would be too long
+        return HttpResponseRedirect(reverse("admin:retention_personerasure_add"))
 
     def act(self, request: HttpRequest, name: str, emails: QuerySet[Email]) -> HttpResponse | None:
         """Apply an action to the selected emails, and redirect to their progress, or start a bulk action for all that match."""

@@ -27,21 +27,14 @@ class Command(BaseCommand):
             address = normalized(address)
         except ValueError as error:
             raise CommandError(f"{address!r} is not an email address: {error}") from None
-        self.stdout.write(_describe("Found", find(address)))
+        self.stdout.write(f"Found: {find(address).description}.")
         if not yes and input("Erase this permanently? [y/N] ").strip().lower() not in {"y", "yes"}:
             raise CommandError("Nothing was erased.")
         done = erase(address, with_suppression=suppression, on_batch=self._show_progress)
-        self.stdout.write(_describe("Erased", done))
+        self.stdout.write(f"Erased: {done.description}.")
         if done.unfinished:
             raise CommandError(f"{done.unfinished} emails are not finished yet. Repeat this command when they are.")
 
     def _show_progress(self, done: Erasure) -> None:
         if self.stdout.isatty():
-            self.stdout.write(f"{done.deleted + done.anonymized} emails erased", ending="\r")
-
-
-def _describe(verb: str, erasure: Erasure) -> str:
-    return (
-        f"{verb}: {erasure.deleted} emails to this address alone, {erasure.anonymized} emails to others too,"
-        f" {erasure.mailbox_messages} messages in the mailbox, {erasure.suppressions} entries of the suppression list."
-    )
+            self.stdout.write(f"{done.deleted + done.anonymized:,} emails erased", ending="\r")

@@ -3,16 +3,19 @@
 import json
 from io import StringIO
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.core.management import CommandError, call_command
 from django.core.serializers import serialize
 from django.utils import timezone
 
+from project.accounts.models import User
 from project.audit.models import AuditEvent
 from project.delivery.claim import claim_emails
 from project.delivery.record_results import Attempt, record_results
-from project.emails.models import Email, RawMessage, Recipient, SubjectWord, Tag
+from project.emails.models import BulkAction, Email, RawMessage, Recipient, SubjectWord, Tag
 from project.emails.status import Status
 from project.emails.submit import prepare_email, submit_batch
 from project.events.models import Event
@@ -130,6 +133,18 @@ def test_deletes_mailbox_messages_and_keeps_the_suppression_unless_asked(with_su
     assert Suppression.objects.exists() is not with_suppression
 
 
+def test_replaces_the_address_in_the_log_of_the_admin_and_in_filters(owner: User) -> None:
+    sent(BOB, subject=f"For {ADA}")
+    LogEntry.objects.log_actions(owner.pk, Email.objects.all(), CHANGE, "Retried.")
+    for filters in (f"q={ADA}", "q=Ada%40example.com&status=sent", "q=other"):
+        BulkAction.objects.create(action="retry", user=owner, filters=filters, newest=uuid4(), matched=0, state="finished")
+
+    erase(ADA.lower())
+
+    assert LogEntry.objects.get().object_repr == "For recipient@erased.invalid (sent)"
+    assert list(BulkAction.objects.values_list("filters", flat=True)) == ["q=other", *["q=recipient%40erased.invalid"] * 2]
+
+
 def test_the_audit_trail_names_the_action_but_not_the_person() -> None:
     stored(ADA)
 
@@ -147,7 +162,7 @@ def test_the_command_asks_for_confirmation(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(CommandError, match="Nothing was erased"):
         call_command("erase", ADA, stdout=output)
 
-    assert "Found: 1 emails to this address alone, 0 emails to others too" in output.getvalue()
+    assert "Found: 1 email to the person alone, 0 emails to others too" in output.getvalue()
     assert Email.objects.count() == 1
 
 
@@ -157,7 +172,7 @@ def test_the_command_erases() -> None:
 
     call_command("erase", ADA, "--yes", stdout=output)
 
-    assert "Erased: 1 emails to this address alone" in output.getvalue()
+    assert "Erased: 1 email to the person alone" in output.getvalue()
     assert not Email.objects.exists()
 
 
