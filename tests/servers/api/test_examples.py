@@ -1,14 +1,17 @@
 """The examples of the FastAPI notes. The tests run on every server that the notes name, and on Mailrail's own server."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, run_server
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, wait_for
 
 pytestmark = pytest.mark.anyio
@@ -18,6 +21,30 @@ pytestmark = pytest.mark.anyio
 def server_kind(request: pytest.FixtureRequest) -> str:
     """Run all tests of this module against each server."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def running_server(
+    server_kind: str, installation: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[], Server]]:
+    """Return a function that returns the running server of this module, or starts another one if a test has stopped it."""
+    started: list[Server] = []
+
+    with ExitStack() as servers:
+
+        def running_server() -> Server:
+            if not started or started[-1].process.poll() is not None:
+                folder = tmp_path_factory.mktemp(server_kind)
+                started.append(servers.enter_context(run_server(server_kind, {}, installation, folder)))
+            return started[-1]
+
+        yield running_server
+
+
+@pytest.fixture
+def server(running_server: Callable[[], Server]) -> Server:
+    """Return a running server, which the tests of this module share."""
+    return running_server()
 
 
 def test_asyncio_greets_many_in_one_pause(server: Server) -> None:
@@ -166,7 +193,7 @@ def test_reports_that_the_server_is_live_and_ready(server: Server) -> None:
     }
 
 
-def test_shuts_down_cleanly(server: Server) -> None:  # the last test, because it stops the server that the others share
+def test_shuts_down_cleanly(server: Server) -> None:  # the last test, because a later test would start another server
     server.post("/api/send-email/", params={"email": "ada@example.com", "message": "Goodbye"})
 
     code = server.terminate()
