@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,13 +15,23 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge.database import transactions
-from tests.processes import BASE_ENV, BRIDGE_APP_SERVERS, ROOT, SERVERS, Server, running, start_processes_with_default_signals
+from tests.processes import (
+    BASE_ENV,
+    BRIDGE_APP_SERVERS,
+    ROOT,
+    SERVERS,
+    Server,
+    running,
+    start_processes_with_a_bytecode_cache,
+    start_processes_with_default_signals,
+)
 from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
 
 PASSWORD = "correct horse battery staple"
-API_KEYS = 16  # keys of the installation: at most this many tests of a module may use the fixture `api_key`
+SHARED_API_KEYS = 5  # the installation also has a key for each test of a module that uses the fixture `api_key`
+API_KEY_FIXTURE = "api_key"
 API_SCOPES = ("emails:send", "emails:read", "events:read")
 # One process does everything, because the start of a process takes longer than the work.
 PREPARE_AND_CREATE_KEYS = """
@@ -36,6 +47,7 @@ for number in range(int(sys.argv[1])):
 def pytest_configure() -> None:
     """Prepare this process, before any test starts another one."""
     start_processes_with_default_signals()
+    start_processes_with_a_bytecode_cache()
 
 
 @pytest.fixture
@@ -92,9 +104,10 @@ def prepare_installation(env: dict[str, str], keys: int = 1) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def _installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+def _installed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("installation")
-    return folder, prepare_installation({"DATA_DIR": str(folder)}, API_KEYS)
+    uses = Counter(item.path for item in request.session.items if API_KEY_FIXTURE in getattr(item, "fixturenames", ()))
+    return folder, prepare_installation({"DATA_DIR": str(folder)}, SHARED_API_KEYS + max(uses.values(), default=0))
 
 
 @pytest.fixture(scope="session")
@@ -105,19 +118,23 @@ def installation(_installed: tuple[Path, list[str]]) -> Path:
 
 @pytest.fixture(scope="session")
 def api_keys(_installed: tuple[Path, list[str]]) -> list[str]:
-    """Return the API keys of the installation. Each key has the scopes API_SCOPES."""
-    return _installed[1]
+    """Return API keys of the installation that all tests may use. Each key has the scopes API_SCOPES."""
+    return _installed[1][:SHARED_API_KEYS]
 
 
 @pytest.fixture(scope="module")
-def _unused_api_keys(api_keys: list[str]) -> Iterator[str]:
-    return iter(api_keys)
+def _unused_api_keys(_installed: tuple[Path, list[str]]) -> Iterator[str]:
+    return iter(_installed[1][SHARED_API_KEYS:])
 
 
 @pytest.fixture
 def api_key(_unused_api_keys: Iterator[str]) -> str:
     """Return an API key of the installation that no other test of the module uses, so that the tests can share a server."""
-    return next(_unused_api_keys)
+    key = next(_unused_api_keys, None)
+    assert key is not None, (
+        f"The tests that use `{API_KEY_FIXTURE}` are counted by the names of their fixtures. Do not use getfixturevalue."
+    )
+    return key
 
 
 @pytest.fixture(scope="module")

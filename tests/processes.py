@@ -37,7 +37,6 @@ BRIDGE_APP_SERVERS = {
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", f"{BRIDGE_APP}:application"],
 }
 
-
 INHERITED_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -50,6 +49,14 @@ def start_processes_with_default_signals() -> None:
     for number in INHERITED_SIGNALS:
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+def start_processes_with_a_bytecode_cache() -> None:
+    """Let the processes that tests start cache bytecode, even if the environment of this process forbids it.
+
+    Images of Python often set the variable. Without the cache, each process compiles the whole project again.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 class Server:

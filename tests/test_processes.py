@@ -1,7 +1,10 @@
 """Processes that tests start."""
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 from tests.processes import ROOT
 
@@ -23,3 +26,21 @@ print("alive", flush=True)
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert result.stdout.split() == ["True", "True", "True", "alive"]
+
+
+def test_processes_cache_bytecode_even_if_the_environment_forbids_it() -> None:
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+
+
+@pytest.fixture(scope="module")
+def earlier_keys() -> list[str]:
+    """Return the keys that the tests before this one got."""
+    return []
+
+
+@pytest.mark.parametrize("number", range(25))
+def test_any_number_of_tests_of_a_module_get_an_api_key_of_their_own(
+    api_key: str, api_keys: list[str], earlier_keys: list[str], number: int
+) -> None:
+    assert api_key not in (*api_keys, *earlier_keys)
+    earlier_keys.append(api_key)
