@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.processes import ROOT, free_port, wait_for
+from tests.processes import ROOT, Server, free_port, wait_for
 
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 CONFIGURATION = ROOT / "deploy" / "nginx" / "mailrail.conf"
@@ -32,14 +32,14 @@ http {{
 
 
 @contextmanager
-def nginx(folder: Path, server_ports: Sequence[int]) -> Iterator[int]:
+def nginx(folder: Path, servers: Sequence[Server]) -> Iterator[int]:
     """Run nginx with TLS in front of two servers. Yield its port for HTTPS."""
     assert NGINX is not None
     https, http = free_port(), free_port()
     _create_certificate(folder)
     configuration = CONFIGURATION.read_text()
-    for number, port in enumerate(server_ports, start=1):
-        configuration = configuration.replace(f"web-{number}:8000", f"127.0.0.1:{port}")
+    for number, server in enumerate(servers, start=1):
+        configuration = configuration.replace(f"web-{number}:8000", f"{server.address}:{server.port}")
     configuration = configuration.replace("/etc/nginx/certificates", str(folder)).replace("[::]", "[::1]")
     configuration = re.sub(r"listen (\S*?)443 ssl", rf"listen \g<1>{https} ssl", configuration)
     configuration = re.sub(r"listen (\S*?)80;", rf"listen \g<1>{http};", configuration)

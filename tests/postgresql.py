@@ -4,7 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,19 +21,23 @@ def program(name: str) -> str | None:
 class PostgreSQL:
     """A cluster that can be stopped and started again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, addresses: Sequence[str] = ()) -> None:
+        """Create a cluster that other hosts reach at `addresses` of this host."""
         self.folder = folder
+        self._addresses = ",".join(("127.0.0.1", *addresses))
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
         self._user = "postgres" if os.geteuid() == 0 else None  # PostgreSQL does not run as root
         if self._user:
             shutil.chown(folder, self._user)
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync")
+        with (folder / "data" / "pg_hba.conf").open("a") as access:
+            access.write("host all all samenet trust\n")
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
         # `max_connections` has PostgreSQL's default, 100. Under load, each process of Mailrail opens 13 connections.
-        options = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c fsync=off"
+        options = f"-p {self.port} -c listen_addresses={self._addresses} -c unix_socket_directories='' -c fsync=off"
         self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "-o", options, "start")
 
     def stop(self) -> None:
@@ -85,11 +89,11 @@ def _child_processes(pid: int) -> list[int]:
 
 
 @contextmanager
-def cluster() -> Iterator[PostgreSQL]:
-    """Run a cluster until the end of the `with` block."""
+def cluster(addresses: Sequence[str] = ()) -> Iterator[PostgreSQL]:
+    """Run a cluster until the end of the `with` block. Other hosts reach it at `addresses` of this host."""
     # The cluster is not in pytest's directory, because the user `postgres` cannot enter that directory.
     with TemporaryDirectory(prefix="mailrail-postgresql-") as folder:
-        server = PostgreSQL(Path(folder))
+        server = PostgreSQL(Path(folder), addresses)
         server.start()
         try:
             yield server

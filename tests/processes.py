@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,17 @@ def start_processes_with_a_bytecode_cache() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@dataclass(frozen=True)
+class Host:
+    """Where a server process runs: the address at which it listens, and the command that starts a program there."""
+
+    address: str = "127.0.0.1"
+    command: Sequence[str] = ()
+
+
+THIS_HOST = Host()
+
+
 class Server:
     """A running server process.
 
@@ -74,15 +86,17 @@ class Server:
         cwd: Path = ROOT,
         own_session: bool = True,
         pass_fds: Sequence[int] = (),
+        host: Host = THIS_HOST,
     ) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.ws_url = f"ws://127.0.0.1:{self.port}"
+        self.address = host.address
+        self.url = f"http://{host.address}:{self.port}"
+        self.ws_url = f"ws://{host.address}:{self.port}"
         self.env = env
         self._log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *(part.format(port=self.port) for part in command)],
+                [*host.command, sys.executable, *(part.format(port=self.port) for part in command)],
                 cwd=cwd,
                 env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
                 stdout=output,
@@ -100,7 +114,7 @@ class Server:
     def listens(self) -> bool:
         """Return whether the server accepts connections."""
         with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+            return client.connect_ex((self.address, self.port)) == 0
 
     def wait_until_it_listens(self) -> None:
         """Wait until the server accepts connections. Raises AssertionError if it exits first or does not listen in time."""

@@ -3,7 +3,7 @@
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,10 @@ PASSWORD = "open-sesame-7311"
 class RedisServer:
     """A Redis server that can be killed and started again. It always starts with an empty data set."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, addresses: Sequence[str] = ()) -> None:
+        """Create a server that other hosts reach at `addresses` of this host."""
         self.folder = folder
+        self._addresses = ("127.0.0.1", *addresses)
         self.port = free_port()
         self.url = f"redis://:{PASSWORD}@127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -29,7 +31,7 @@ class RedisServer:
     def start(self) -> None:
         """Start the server, and wait until it responds."""
         assert PROGRAM is not None
-        options = ["--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--appendonly", "no", "--daemonize", "no"]
+        options = ["--bind", *self._addresses, "--requirepass", PASSWORD, "--save", "", "--appendonly", "no", "--daemonize", "no"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen([PROGRAM, "--port", str(self.port), *options], cwd=self.folder, stdout=log)
         wait_for(self.answers, "Redis answers")
@@ -76,10 +78,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server() -> Iterator[RedisServer]:
-    """Run a Redis server until the end of the `with` block."""
+def redis_server(addresses: Sequence[str] = ()) -> Iterator[RedisServer]:
+    """Run a Redis server until the end of the `with` block. Other hosts reach it at `addresses` of this host."""
     with TemporaryDirectory(prefix="mailrail-redis-") as folder:
-        server = RedisServer(Path(folder))
+        server = RedisServer(Path(folder), addresses)
         server.start()
         try:
             yield server

@@ -23,9 +23,10 @@ def web_processes(server: Server) -> set[int]:
 def serving_process(server: Server, connection: socket.socket) -> int:
     """Return the id of the process that accepted this connection."""
     port = connection.getsockname()[1]
+    connections = Path(f"/proc/{server.process.pid}/net/tcp").read_text()  # the server may run in a network namespace
     inode = next(
         fields[9]
-        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        for fields in map(str.split, connections.splitlines()[1:])
         if fields[3] == ESTABLISHED and fields[1].endswith(f":{server.port:04X}") and fields[2].endswith(f":{port:04X}")
     )
     for pid in web_processes(server):

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email import message_from_bytes, policy
@@ -35,7 +35,7 @@ class Sink:
     """An SMTP server with the emails that it received, in order. Tests may change every setting while it runs.
 
     `delay` is the number of seconds that each message takes. Between `hold` and `release`, the server accepts no message.
-    `at_data` is called with the first recipient.
+    `at_data` is called with the first recipient. Other hosts reach the server at `addresses` of this host.
     """
 
     port: int
@@ -45,10 +45,12 @@ class Sink:
     emails_per_connection: int | None = None  # the server rejects a further email with 421
     max_connections: int | None = None  # open at the same time; the server rejects a further connection with 421
     max_size: int | None = None  # bytes; applies to connections that are opened after it is set
+    addresses: Sequence[str] = ()
 
     emails: list[EmailMessage] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
+    clients: Counter[str] = field(default_factory=Counter)  # how many emails each client's address has sent
     attempts: Counter[str] = field(default_factory=Counter)  # how often each recipient's address was received
     in_flight: int = 0
     max_in_flight: int = 0
@@ -111,7 +113,7 @@ class Sink:
         return reply
 
     async def handle_DATA(  # noqa: N802  # aiosmtpd's name
-        self, server: "_Connection", _session: Session, envelope: Envelope
+        self, server: "_Connection", session: Session, envelope: Envelope
     ) -> str:
         """Return the reply of `at_data`, or act on the connection if `at_data` returns an action."""
         with self._in_flight():
@@ -121,6 +123,7 @@ class Sink:
             reply = self.at_data(first, self.attempts[first])
             if reply in (ACCEPT, ACCEPT_AND_DROP):
                 self._store(envelope)
+                self.clients[session.peer[0]] += 1
             if reply in (DROP, ACCEPT_AND_DROP):
                 server.transport.abort()
             if reply in (DROP, ACCEPT_AND_DROP, STALL):
@@ -147,7 +150,7 @@ class Sink:
         asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(WAIT_TIMEOUT_SECONDS)
 
     async def _listen(self) -> None:
-        self._listener = await self.loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port)
+        self._listener = await self.loop.create_server(lambda: _Connection(self), ["127.0.0.1", *self.addresses], self.port)
 
     async def _crash(self) -> None:
         if self._listener is not None:
@@ -182,9 +185,9 @@ class _Connection(SMTP):  # type: ignore[misc]  # aiosmtpd has no types
 
 
 @contextmanager
-def smtp_sink(*, delay: float = 0.0, port: int | None = None) -> Iterator[Sink]:
-    """Run a sink in its own thread. It listens on `port`, or on a free port."""
-    sink = Sink(port=port or free_port(), delay=delay)
+def smtp_sink(*, delay: float = 0.0, port: int | None = None, addresses: Sequence[str] = ()) -> Iterator[Sink]:
+    """Run a sink in its own thread. It listens on `port`, or on a free port. Other hosts reach it at `addresses`."""
+    sink = Sink(port=port or free_port(), delay=delay, addresses=addresses)
     thread = threading.Thread(target=sink.loop.run_forever, daemon=True)
     thread.start()
     sink.listen()

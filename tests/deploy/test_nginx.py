@@ -67,7 +67,7 @@ def site(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with ExitStack() as stack:
         site = Site(Path(shutil.copytree(installation, folder / "data")), folder)
         stack.callback(lambda: [server.terminate() for server in site.servers])
-        site.port = stack.enter_context(nginx(folder, [server.port for server in site.servers]))
+        site.port = stack.enter_context(nginx(folder, site.servers))
         yield site
 
 
