@@ -27,6 +27,7 @@ def run(daphne_options: Sequence[str], sockets: Sequence[socket.socket], *, coun
     # The server processes do not start workers: the supervisor starts one for all of them.
     env = {**os.environ, "DELIVERY_WORKER": "external" if delivers else settings.DELIVERY_WORKER}
     env.pop("WEB_CONCURRENCY", None)
+    env.pop("NOTIFY_SOCKET", None)  # the supervisor notifies systemd
 
     def create_companions(relay: MessageRelay) -> Sequence[SupervisedProcess]:
         return [SharedWorkerProcess(relay)] if delivers else []

@@ -1,4 +1,4 @@
-"""`manage.py serve` on a socket of systemd: clients that connect while the server restarts wait for an answer."""
+"""`manage.py serve` under systemd: clients that connect during a restart wait for an answer, and systemd knows its state."""
 
 import socket
 from collections.abc import Iterator
@@ -22,13 +22,20 @@ os.execv(sys.executable, [sys.executable, "manage.py", "serve", *sys.argv[2:]])
 
 @contextmanager
 def started(listener: socket.socket, data: Path, log: Path, *options: str) -> Iterator[None]:
-    """Start the server on the socket, as systemd does, and stop it at the end of the block."""
+    """Start the server on the socket, as systemd does, and stop it at the end of the block. Check that it notifies systemd."""
     command = ["-c", LAUNCHER, str(listener.fileno()), *options]
-    server = Server(command, log=log, env={"DATA_DIR": str(data), "DELIVERY_WORKER": "external"}, pass_fds=[listener.fileno()])
-    try:
-        yield
-    finally:
-        assert server.terminate() == 0, server.log
+    address = f"{log}.notify"
+    env = {"DATA_DIR": str(data), "DELIVERY_WORKER": "external", "NOTIFY_SOCKET": address}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(WAIT_TIMEOUT_SECONDS)
+        server = Server(command, log=log, env=env, pass_fds=[listener.fileno()])
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            yield
+        finally:
+            assert server.terminate() == 0, server.log
+        assert systemd.recv(100) == b"STOPPING=1"
 
 
 def test_a_client_that_connects_during_a_restart_is_answered(data: Path, tmp_path: Path) -> None:

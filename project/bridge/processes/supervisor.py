@@ -13,6 +13,7 @@ import termios
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from ..notifications.systemd import READY, STOPPING, notify_systemd
 from .process_group import ProcessGroup
 from .supervised_process import ProcessDidNotStart
 
@@ -45,10 +46,12 @@ class Supervisor:
         group = await self._start_group()
         if group is not None:
             logger.info("All processes have started")
+            notify_systemd(READY)
         try:
             while group is not None and await self._is_reload_next():
                 group = await self._replace(group)
         finally:
+            notify_systemd(STOPPING)
             for listener in self._sockets:
                 listener.close()
             groups = [group.stop()] if group is not None else []

@@ -27,6 +27,7 @@ from twisted.internet.endpoints import serverFromString
 
 from ..middleware.request_id import current_client_address
 from ..notifications.local import server_stopping
+from ..notifications.systemd import READY, STOPPING, notify_systemd
 from .access_log import AccessLogger, select_access_logger, with_client_address
 from .connection_limits import DEFAULT_LIMITS, ConnectionLimits, ReceiveQueue
 from .endings import close_after_response, close_unclosed_websocket, is_closed_websocket, send_error_response
@@ -89,7 +90,9 @@ class DaphneServer(StockDaphneServer):  # type: ignore[misc]  # Daphne has no ty
                     reactor.stop()
             else:
                 tune_interpreter()
+                notify_systemd(READY)
                 await self._stopping.wait()
+                notify_systemd(STOPPING)
                 await self._drain()
 
     def _listen(self) -> None:
