@@ -14,7 +14,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from project.api_keys.quota import QuotaExceeded, consume_quota
-from project.bridge.database.bulk_insert import bulk_insert
+from project.bridge.database.bulk_insert import bulk_insert_all
 from project.bridge.middleware.request_id import current_request_id
 from project.config.displayed_text import remove_misleading_characters
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
@@ -158,12 +158,16 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
         for email in emails
         for key, value in email.tags.items()
     ]
-    bulk_insert(Email, [vars(email) for email in emails])
-    bulk_insert(RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared])
-    bulk_insert(Recipient, [row for email in emails for row in _recipient_rows(email)])
-    bulk_insert(Tag, tags)
     words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
-    bulk_insert(SubjectWord, words)
+    bulk_insert_all(
+        [
+            (Email, [vars(email) for email in emails]),
+            (RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared]),
+            (Recipient, [row for email in emails for row in _recipient_rows(email)]),
+            (Tag, tags),
+            (SubjectWord, words),
+        ]
+    )
     append_events([build_event(email, now=email.created_at) for email in emails])
     if any(email.priority == Priority.HIGH for email in emails):
         transaction.on_commit(urgent_email_queued.send, robust=True)

@@ -13,11 +13,11 @@ LOCK_CLASS = 0x6D61696C  # first half of the key of the advisory locks; can be a
 MAX_PAUSE_BEFORE_COMMIT = "2s"  # a writer that stands still for longer loses its transaction, because readers wait for it
 
 # The key contains the low 32 bits of the id, as a signed number. Their distance to the newest visible id is always far smaller.
-_ANNOUNCE_WRITER = """
-    SELECT pg_advisory_xact_lock_shared(%s, ((last_id & 4294967295) - 2147483648)::int),
-           set_config('idle_in_transaction_session_timeout', %s, true)
+_ANNOUNCE_WRITER = f"""
+    SELECT pg_advisory_xact_lock_shared({LOCK_CLASS}, ((last_id & 4294967295) - 2147483648)::int),
+           set_config('idle_in_transaction_session_timeout', '{MAX_PAUSE_BEFORE_COMMIT}', true)
       FROM (SELECT last_value - CASE WHEN is_called THEN 0 ELSE 1 END AS last_id FROM events_event_id_seq) AS sequence
-"""
+"""  # noqa: S608  # both values are constants
 _DISTANCE_TO_OLDEST_WRITER = """
     SELECT min(((objid::bigint + 2147483648 - %s) & 4294967295 # 2147483648) - 2147483648)
       FROM pg_locks
@@ -26,10 +26,12 @@ _DISTANCE_TO_OLDEST_WRITER = """
 """
 
 
-def announce_writer() -> None:
-    """Let readers wait for this transaction's events. Call it before the events are inserted, as the last step but one."""
-    if connection.vendor == "postgresql":
-        _fetch(_ANNOUNCE_WRITER, LOCK_CLASS, MAX_PAUSE_BEFORE_COMMIT)
+def writer_announcement() -> str:
+    """Return the statement that lets readers wait for this transaction's events, or an empty string if none is needed.
+
+    It runs right before the events are inserted, which is the last step of the transaction.
+    """
+    return _ANNOUNCE_WRITER if connection.vendor == "postgresql" else ""
 
 
 def low_watermark(newest: int) -> int:

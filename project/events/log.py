@@ -10,7 +10,7 @@ from django.db import transaction
 
 from project.bridge.database.bulk_insert import bulk_insert
 from project.bridge.notifications.local import LocalSignal
-from project.events.commit_order import announce_writer
+from project.events.commit_order import writer_announcement
 from project.events.models import Event, NewEvent
 from project.metrics.counters import StatusChange, count_events
 
@@ -58,8 +58,7 @@ def append_events(events: Sequence[NewEvent]) -> None:
     """
     if not events:
         return
-    announce_writer()
-    bulk_insert(Event, [vars(event) for event in events])
+    bulk_insert(Event, [vars(event) for event in events], first=writer_announcement())
     transaction.on_commit(events_committed.send, robust=True)  # robust: a subscriber's error must not look like a failed commit
     if any(event.type in WAKING_TYPES for event in events):
         wake_worker_on_commit()

@@ -1,5 +1,8 @@
-"""Bulk inserts."""
+"""Bulk inserts. The tests of PostgreSQL's texts of statements run in a process of their own, with a real server."""
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -10,7 +13,42 @@ from django.db import connection
 from django.utils.timezone import now
 
 from project.accounts.models import User
-from project.bridge.database.bulk_insert import bulk_insert
+from project.bridge.database.bulk_insert import bulk_insert, bulk_insert_all
+from tests.postgresql import cluster, program
+from tests.processes import ROOT
+
+ON_POSTGRESQL = r"""
+import django
+django.setup()
+from datetime import UTC, datetime
+from django.contrib.auth.models import Group
+from django.contrib.sessions.models import Session
+from django.db import DataError, connection, transaction
+from project.bridge.database import bulk_insert
+
+queries = []
+def record(execute, sql, params, many, context):
+    queries.append(sql)
+    return execute(sql, params, many, context)
+
+texts = ["50 % of 'x'; DROP TABLE y --", "\\ %s \\'", "ünï\N{SNOWMAN}", "x" * 3000, "y" * 3000]
+sessions = [{"session_key": str(n), "session_data": text, "expire_date": datetime.now(UTC)} for n, text in enumerate(texts)]
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE auth_group (id serial PRIMARY KEY, name text)")
+    cursor.execute("CREATE TABLE django_session (session_key text PRIMARY KEY, session_data text, expire_date timestamptz)")
+with connection.execute_wrapper(record):
+    bulk_insert.bulk_insert_all([(Group, [{"name": "one"}, {"name": "two"}]), (Session, sessions)], first="SELECT 1")
+    bulk_insert.MAX_QUERY_BYTES = 5000
+    bulk_insert.bulk_insert_all([(Session, [row | {"session_key": f"again {row['session_key']}"} for row in sessions])])
+    try:
+        with transaction.atomic():
+            bulk_insert.bulk_insert(Session, [{**sessions[0], "session_data": "NUL \0"}])
+    except DataError:
+        print("DataError")
+print(len(queries), Group.objects.count())
+stored = dict(Session.objects.values_list("session_key", "session_data"))
+print(all(stored[str(n)] == stored[f"again {n}"] == text for n, text in enumerate(texts)), len(stored))
+"""
 
 
 def test_inserts_rows_with_ids_from_the_database(db: None) -> None:
@@ -62,3 +100,32 @@ def test_stores_times_as_the_model_does(db: None, time: datetime) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT expire_date FROM django_session")
         assert len(cursor.fetchall()) == 1
+
+
+def test_inserts_rows_of_several_models_after_a_statement(db: None) -> None:
+    statement = "INSERT INTO auth_group (id, name) VALUES (4711, 'first')"
+    session = {"session_key": "one", "session_data": "", "expire_date": now()}
+
+    bulk_insert_all([(Group, []), (Session, [session]), (Group, [{"name": "writers"}])], first=statement)
+
+    assert set(Group.objects.values_list("name", flat=True)) == {"first", "writers"}
+    assert Session.objects.count() == 1
+
+
+def test_runs_no_statement_without_rows(db: None) -> None:
+    bulk_insert(Group, [], first="INSERT INTO auth_group (name) VALUES ('first')")
+
+    assert Group.objects.count() == 0
+
+
+@pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
+def test_postgresql_gets_the_rows_of_several_models_in_one_round_trip() -> None:
+    with cluster() as postgresql:
+        env = {**os.environ, "DATABASE_URL": postgresql.url, "DJANGO_SETTINGS_MODULE": "project.settings"}
+        command = [sys.executable, "-c", ON_POSTGRESQL]
+        output = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout
+
+    error, counts, stored = output.splitlines()
+    assert error == "DataError"
+    assert counts == "3 2"  # one query, and two because the rows have more than 5,000 bytes
+    assert stored == "True 10"
