@@ -5,8 +5,8 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tests.processes import (
     ROOT,
     SERVERS,
     Server,
+    processes_without_coverage,
     running,
     start_processes_with_a_bytecode_cache,
     start_processes_with_default_signals,
@@ -44,10 +45,44 @@ for number in range(int(sys.argv[1])):
 """
 
 
+# A measured server uses half as much CPU time again. The other tests in tests/servers measure the code that runs only in servers.
+# The tests below start many processes, or read files instead of running code.
+NOT_MEASURED = (
+    "tests/browser",
+    "tests/crash",
+    "tests/deploy",
+    "tests/servers/api",
+    "tests/servers/delivery/test_delivery.py",
+    "tests/servers/delivery/test_relays.py",
+    "tests/servers/security",
+    "tests/servers/test_startup.py",
+    "tests/test_architecture.py",
+    "tests/test_docs.py",
+    "tests/test_docs_architecture.py",
+    "tests/test_language.py",
+    "tests/upgrade",
+)
+
+
 def pytest_configure() -> None:
     """Prepare this process, before any test starts another one."""
     start_processes_with_default_signals()
     start_processes_with_a_bytecode_cache()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Exclude tests from the measurement of coverage."""
+    folders = [ROOT / path for path in NOT_MEASURED]
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in folders):
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Exclude also the processes that such a test and its fixtures start. pytest-cov itself pauses only in this process."""
+    with processes_without_coverage() if item.get_closest_marker("no_cover") else nullcontext():
+        return (yield)
 
 
 @pytest.fixture
@@ -191,8 +226,30 @@ def start_bridge_app(tmp_path: Path) -> Iterator[StartServer]:
     with ExitStack() as servers:
 
         def start_server(kind: str = "serve", *options: str, **env: str) -> Server:
-            *command, application = BRIDGE_APP_SERVERS[kind]
-            command, log = [*command, *options, application], tmp_path / f"log.{kind}"
-            return servers.enter_context(running(command, log=log, env={"DATA_DIR": str(tmp_path), **env}))
+            return servers.enter_context(_running_bridge_app(kind, options, env, tmp_path))
 
         yield start_server
+
+
+@pytest.fixture(scope="module")
+def share_bridge_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Return a function that starts such a server once for all tests of a module with the same environment variables.
+
+    It is for tests that do not stop the server, and whose assertions about its log hold with the lines of the other tests.
+    """
+    started: dict[frozenset[tuple[str, str]], Server] = {}
+    with ExitStack() as servers:
+
+        def share_server(**env: str) -> Server:
+            key = frozenset(env.items())
+            if key not in started:
+                started[key] = servers.enter_context(_running_bridge_app("serve", (), env, tmp_path_factory.mktemp("bridge")))
+            return started[key]
+
+        yield share_server
+
+
+def _running_bridge_app(kind: str, options: Sequence[str], env: dict[str, str], folder: Path) -> AbstractContextManager[Server]:
+    *command, application = BRIDGE_APP_SERVERS[kind]
+    log = folder / f"log.{kind}"
+    return running([*command, *options, application], log=log, env={"DATA_DIR": str(folder), **env})

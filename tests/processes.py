@@ -38,6 +38,7 @@ BRIDGE_APP_SERVERS = {
     "uvicorn": ["-m", "uvicorn", "--host", "127.0.0.1", "--port", "{port}", f"{BRIDGE_APP}:application"],
 }
 
+COVERAGE_VARIABLE = "COVERAGE_PROCESS_CONFIG"  # coverage.py measures a process that has it
 INHERITED_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -58,6 +59,17 @@ def start_processes_with_a_bytecode_cache() -> None:
     Images of Python often set the variable. Without the cache, each process compiles the whole project again.
     """
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+@contextmanager
+def processes_without_coverage() -> Iterator[None]:
+    """Start processes without a measurement of coverage until the end of the `with` block."""
+    config = os.environ.pop(COVERAGE_VARIABLE, None)
+    try:
+        yield
+    finally:
+        if config is not None:
+            os.environ[COVERAGE_VARIABLE] = config
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.processes import ROOT, processes_without_coverage
 
 SIGNALS = "(signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)"
 REPORT = f"import signal; print(*(signal.getsignal(each) in (signal.SIG_DFL, signal.default_int_handler) for each in {SIGNALS}))"
@@ -30,6 +30,20 @@ print("alive", flush=True)
 
 def test_processes_cache_bytecode_even_if_the_environment_forbids_it() -> None:
     assert "PYTHONDONTWRITEBYTECODE" not in os.environ
+
+
+@pytest.mark.no_cover
+def test_processes_of_a_test_without_coverage_are_not_measured() -> None:
+    assert "COVERAGE_PROCESS_CONFIG" not in os.environ
+
+
+def test_coverage_of_processes_is_measured_again_after_such_a_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "config")
+
+    with processes_without_coverage():
+        during = os.environ.get("COVERAGE_PROCESS_CONFIG")
+
+    assert (during, os.environ["COVERAGE_PROCESS_CONFIG"]) == (None, "config")
 
 
 @pytest.fixture(scope="module")
