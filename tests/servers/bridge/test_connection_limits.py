@@ -90,8 +90,8 @@ def test_a_chunked_body_is_rejected_when_it_exceeds_the_limit(start_bridge_app: 
     assert server.log.count("size: called") == 1
 
 
-def test_expect_100_continue_is_rejected_for_a_too_large_body(start_bridge_app: StartServer, open_socket: Open) -> None:
-    server = start_bridge_app()
+def test_expect_100_continue_is_rejected_for_a_too_large_body(share_bridge_app: StartServer, open_socket: Open) -> None:
+    server = share_bridge_app()
     expecting = head("POST", "/size") + "Expect: 100-continue\r\nConnection: close\r\nContent-Length: {}\r\n\r\n"
 
     accepted, rejected = (open_socket(server, expecting.format(length)) for length in (2, 15 * MEBIBYTE + 1))
@@ -149,8 +149,8 @@ def test_clients_that_do_not_read_pause_the_sender(start_bridge_app: StartServer
     assert len(read_all(clients[0])) > 50 * MEBIBYTE
 
 
-def test_a_long_response_in_one_chunk_arrives_complete(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_a_long_response_in_one_chunk_arrives_complete(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     response = server.get("/long?mebibytes=5")
 
@@ -160,9 +160,9 @@ def test_a_long_response_in_one_chunk_arrives_complete(start_bridge_app: StartSe
 @pytest.mark.pitfall(6)
 @pytest.mark.parametrize("path", ["/stream", "/long"])
 def test_a_client_that_reads_nothing_for_too_long_is_disconnected(
-    start_bridge_app: StartServer, open_socket: Open, path: str
+    share_bridge_app: StartServer, open_socket: Open, path: str
 ) -> None:
-    server = start_bridge_app(BRIDGE_APP_LIMITS='{"write_timeout": 0.5}')
+    server = share_bridge_app(BRIDGE_APP_LIMITS='{"write_timeout": 0.5}')
 
     client = open_socket(server, head("GET", f"{path}?mebibytes=50") + "\r\n")
     server.get("/slow?seconds=1.5")
@@ -177,8 +177,8 @@ def test_a_client_that_reads_nothing_for_too_long_is_disconnected(
 
 @pytest.mark.pitfall(6)
 @pytest.mark.parametrize("rest", ["X-Long: ", "Content-Length: 1000\r\n\r\n"], ids=["header", "body"])
-def test_a_request_that_arrives_too_slowly_is_rejected(start_bridge_app: StartServer, open_socket: Open, rest: str) -> None:
-    server = start_bridge_app(BRIDGE_APP_LIMITS='{"header_timeout": 0.5, "body_timeout": 0.5}')
+def test_a_request_that_arrives_too_slowly_is_rejected(share_bridge_app: StartServer, open_socket: Open, rest: str) -> None:
+    server = share_bridge_app(BRIDGE_APP_LIMITS='{"header_timeout": 0.5, "body_timeout": 0.5}')
 
     response = trickle(open_socket(server, head("POST", "/size") + rest))
 
@@ -196,8 +196,8 @@ def test_a_request_line_that_arrives_too_slowly_closes_the_connection(start_brid
     assert trickle(open_socket(server, "GET /")) == b""
 
 
-def test_a_keep_alive_connection_may_be_idle_longer_than_the_header_timeout(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app(BRIDGE_APP_LIMITS='{"header_timeout": 0.5, "body_timeout": 0.5}')
+def test_a_keep_alive_connection_may_be_idle_longer_than_the_header_timeout(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app(BRIDGE_APP_LIMITS='{"header_timeout": 0.5, "body_timeout": 0.5}')
 
     with server.client() as client:
         client.post("/size", content=b"Hi")
@@ -212,8 +212,8 @@ def test_a_keep_alive_connection_may_be_idle_longer_than_the_header_timeout(star
 
 
 @pytest.mark.anyio
-async def test_a_too_long_message_closes_the_websocket_with_1009(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+async def test_a_too_long_message_closes_the_websocket_with_1009(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     async with connect(f"{server.ws_url}/echo") as client:
         await client.send("x" * MEBIBYTE)
@@ -240,8 +240,8 @@ async def test_a_websocket_client_that_does_not_read_pauses_the_sender(start_bri
 
 @pytest.mark.pitfall(6)
 @pytest.mark.anyio
-async def test_a_websocket_client_that_reads_nothing_for_too_long_is_disconnected(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app(BRIDGE_APP_LIMITS='{"write_timeout": 0.5}')
+async def test_a_websocket_client_that_reads_nothing_for_too_long_is_disconnected(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app(BRIDGE_APP_LIMITS='{"write_timeout": 0.5}')
 
     async with connect(f"{server.ws_url}/flood?mebibytes=50", max_queue=1) as client:
         await asyncio.to_thread(server.get, "/slow?seconds=1.5")

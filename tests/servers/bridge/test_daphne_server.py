@@ -74,8 +74,8 @@ def test_background_tasks_outlive_daphnes_ten_seconds_and_their_client(start_bri
 
 
 @pytest.mark.pitfall(2)
-def test_a_failed_background_task_is_logged_and_does_not_stop_the_next(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_a_failed_background_task_is_logged_and_does_not_stop_the_next(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     server.post("/tasks", params={"kind": "async", "seconds": "0", "fail_first": "true"})
 
@@ -192,8 +192,8 @@ def test_sigterm_waits_for_work_after_the_response(start_bridge_app: StartServer
 
 
 @pytest.mark.pitfall("7c")
-def test_a_response_that_the_server_writes_itself_has_a_request_id(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_a_response_that_the_server_writes_itself_has_a_request_id(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     failed = server.get("/raise", headers={"X-Request-ID": "request-1"})
     rejected = server.get(f"/{'a' * 20_000}")
@@ -202,8 +202,8 @@ def test_a_response_that_the_server_writes_itself_has_a_request_id(start_bridge_
     assert (rejected.status_code, len(rejected.headers["X-Request-ID"])) == (414, 32)
 
 
-def test_an_exception_outside_fastapi_gets_a_500_at_once(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_an_exception_outside_fastapi_gets_a_500_at_once(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
     responses = [server.get("/raise") for _ in range(8)]
 
     assert {response.status_code for response in responses} == {500}
@@ -213,8 +213,8 @@ def test_an_exception_outside_fastapi_gets_a_500_at_once(start_bridge_app: Start
 
 
 @pytest.mark.pitfall("7c")
-def test_a_response_that_fails_halfway_is_recognized_as_incomplete(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_a_response_that_fails_halfway_is_recognized_as_incomplete(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     with pytest.raises(httpx.RemoteProtocolError):
         server.get("/fail-halfway")
@@ -223,8 +223,8 @@ def test_a_response_that_fails_halfway_is_recognized_as_incomplete(start_bridge_
 
 
 @pytest.mark.pitfall("7b")
-def test_def_endpoints_reuse_a_few_threads(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+def test_def_endpoints_reuse_a_few_threads(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     with server.client() as client:
         threads = {client.get("/thread").json()["endpoint"] for _ in range(200)}
@@ -292,8 +292,8 @@ def _read_all(client: socket.socket) -> bytes:
 
 
 @pytest.mark.anyio
-async def test_a_websocket_that_the_application_has_not_closed_is_closed(start_bridge_app: StartServer) -> None:
-    server = start_bridge_app()
+async def test_a_websocket_that_the_application_has_not_closed_is_closed(share_bridge_app: StartServer) -> None:
+    server = share_bridge_app()
 
     async with connect(f"{server.ws_url}/forget?accept=true") as websocket:
         async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):

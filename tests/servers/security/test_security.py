@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.conftest import PASSWORD, StartServer
+from tests.conftest import PASSWORD, StartServer, run_server
 from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, Server, free_port
 
 PRODUCTION = {"PUBLIC_URL": "https://mail.example.com", "TRUSTED_PROXIES": "127.0.0.1"}
@@ -22,6 +23,20 @@ def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProc
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data), **env}
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=WAIT_TIMEOUT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def server_env() -> dict[str, str]:
+    """Run the shared server behind a proxy that terminates TLS."""
+    return PRODUCTION
+
+
+@pytest.fixture(scope="module")
+def untrusting_server(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server that trusts the proxy of another machine only."""
+    env = {**PRODUCTION, "TRUSTED_PROXIES": "192.0.2.1"}
+    with run_server("serve", env, installation, tmp_path_factory.mktemp("untrusting")) as server:
+        yield server
 
 
 def token(server: Server) -> str:
@@ -56,9 +71,7 @@ def test_starts_with_unsafe_settings_if_email_stays_on_the_machine(start: StartS
     assert start(**{name: value}).get("/api/health/live").status_code == 200
 
 
-def test_a_page_requires_tls(start: StartServer) -> None:
-    server = start(**PRODUCTION)
-
+def test_a_page_requires_tls(server: Server) -> None:
     plain = server.get("/admin/login/")
     through_proxy = server.get("/admin/login/", headers=THROUGH_PROXY)
 
@@ -68,9 +81,7 @@ def test_a_page_requires_tls(start: StartServer) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/", "/api/docs", "/static/admin/css/base.css"])
-def test_responses_over_tls_have_hsts(start: StartServer, path: str) -> None:
-    server = start(**PRODUCTION)
-
+def test_responses_over_tls_have_hsts(server: Server, path: str) -> None:
     response = server.get(path, headers=THROUGH_PROXY)
 
     assert response.status_code == 200
@@ -78,8 +89,7 @@ def test_responses_over_tls_have_hsts(start: StartServer, path: str) -> None:
     assert len(response.headers.get_list("Content-Security-Policy")) == 1
 
 
-def test_a_user_logs_in_through_a_proxy(start: StartServer) -> None:
-    server = start(**PRODUCTION)
+def test_a_user_logs_in_through_a_proxy(server: Server) -> None:
     with server.client(headers=THROUGH_PROXY) as browser:
         page = browser.get("/admin/login/")
         token = page.cookies["__Host-csrftoken"]
@@ -96,15 +106,11 @@ def test_a_user_logs_in_through_a_proxy(start: StartServer) -> None:
         assert "Domain" not in header
 
 
-def test_an_untrusted_client_cannot_claim_tls(start: StartServer) -> None:
-    server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
-
-    assert server.get("/admin/login/", headers=THROUGH_PROXY).status_code == 301
+def test_an_untrusted_client_cannot_claim_tls(untrusting_server: Server) -> None:
+    assert untrusting_server.get("/admin/login/", headers=THROUGH_PROXY).status_code == 301
 
 
-def test_the_api_requires_tls(start: StartServer) -> None:
-    server = start(**PRODUCTION)
-
+def test_the_api_requires_tls(server: Server) -> None:
     plain = server.post("/api/token", data={"username": "admin", "password": PASSWORD})
     through_proxy = server.post("/api/token", data={"username": "admin", "password": PASSWORD}, headers=THROUGH_PROXY)
 
@@ -112,14 +118,11 @@ def test_the_api_requires_tls(start: StartServer) -> None:
     assert through_proxy.status_code == 200
 
 
-def test_an_untrusted_api_client_cannot_claim_tls(start: StartServer) -> None:
-    server = start(PUBLIC_URL="https://mail.example.com", TRUSTED_PROXIES="192.0.2.1")
-
-    assert server.get("/api/", headers=THROUGH_PROXY).json()["code"] == "https_required"
+def test_an_untrusted_api_client_cannot_claim_tls(untrusting_server: Server) -> None:
+    assert untrusting_server.get("/api/", headers=THROUGH_PROXY).json()["code"] == "https_required"
 
 
-def test_a_websocket_requires_tls(start: StartServer) -> None:
-    server = start(**PRODUCTION)
+def test_a_websocket_requires_tls(server: Server) -> None:
     url = f"{server.ws_url}/api/ws"
 
     with pytest.raises(InvalidStatus, match="403"), connect(url):
@@ -130,9 +133,7 @@ def test_a_websocket_requires_tls(start: StartServer) -> None:
 
 
 @pytest.mark.parametrize(("path", "status"), [("/api/health/live", 200), ("/api/health/ready", 200), ("/api/metrics", 401)])
-def test_health_probes_from_this_machine_need_no_tls(start: StartServer, path: str, status: int) -> None:
-    server = start(**PRODUCTION)
-
+def test_health_probes_from_this_machine_need_no_tls(server: Server, path: str, status: int) -> None:
     assert server.get(path).status_code == status
     through_proxy = server.get(path, headers={**THROUGH_PROXY, "X-Forwarded-Proto": "http"})
     assert through_proxy.json()["code"] == "https_required"
