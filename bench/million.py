@@ -24,6 +24,7 @@ COMMON_TAG = ("kind", "receipt")  # tag of half of all emails
 FEW = 10  # number of rare rows, the same for every database size, so that pages have equal sizes
 QUEUED = 100  # number of the newest emails, which are queued; the same for every database size
 FINAL_SHARES = {Status.FAILED: 2, Status.BOUNCED: 1, Status.CANCELED: 1, Status.SUPPRESSED: 1}  # number in every hundred emails
+EVENT_DATA = {"to": ["ada@example.com"], "subject": "Your order", "tags": {}}
 RAW_MESSAGE = b"From: shop@example.com\r\nTo: ada@example.com\r\nSubject: Your order\r\n\r\n" + b"It is on its way.\r\n" * 12
 
 
@@ -124,13 +125,12 @@ def fill(total: int) -> None:
 def _tables() -> dict[str, Rows]:
     body = {"subject": "Your order", "text": "It is on its way. " * 12, "html": "<p>It is on its way.</p>" * 12}
     email = Email(sender="Shop <shop@example.com>", recipients=[], message_id="<1@example.com>", attempts=1, **body)
-    data = {"email_id": str(email.id), "status": "sent", "to": ["ada@example.com"], "subject": "Your order", "tags": {}}
     return {
         "email": Rows(email),
         "source": Rows(RawMessage(email=email, content=RAW_MESSAGE)),
         "recipient": Rows(Recipient(email=email)),
         "tag": Rows(Tag(email=email)),
-        "event": Rows(Event(email=email, type="", data=data)),
+        "event": Rows(Event(email=email, type="", data=EVENT_DATA)),
     }
 
 
@@ -151,7 +151,8 @@ def _add(email: SampleEmail, tables: dict[str, Rows]) -> None:
     for key, value in email.tags.items():
         tables["tag"].add(key=key, value=value, email_id=email.id, owner=email.owner)
     for status in _history(email.status):
-        tables["event"].add(email_id=email.id, owner=email.owner, type=f"email.{status}", created_at=email.created_at)
+        data = EVENT_DATA | {"email_id": str(email.id), "status": status}
+        tables["event"].add(email_id=email.id, owner=email.owner, type=f"email.{status}", created_at=email.created_at, data=data)
 
 
 def _history(status: Status) -> Iterator[Status]:

@@ -38,6 +38,7 @@ INSTALLED_APPS = [
     "project.mail_templates",
     "project.suppressions",
     "project.retention",
+    "project.statistics",
     "channels",
     "project.admin.apps.MailrailAdminConfig",  # django.contrib.admin with our own site class
     "django.contrib.auth",

@@ -1,19 +1,26 @@
 """Reads the dashboard's numbers about the queue, latency, outages and events. The queries stay fast with millions of emails."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import Subquery
+
+from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, call_in_transaction
 from project.delivery.models import RelayOutage
 from project.emails.models import Email
+from project.emails.row_counts import count_by_status
 from project.emails.status import Status
 from project.events.models import Event
-from project.events.selectors import last_event_id
+from project.statistics.email_counts import count_events, uncounted_events
+
+logger = logging.getLogger(__name__)
 
 QUEUE_STATUSES = (Status.QUEUED, Status.SENDING, Status.DELAYED, Status.SCHEDULED)
 LATENCY_SAMPLE_SIZE = 1000  # most recently sent emails
-LATENCY_EVENT_WINDOW = 20_000  # most recent events that are searched for sent emails
+MAX_COUNTED_EVENTS = 5000  # in one request; the queue's sweep counts the others
 MAX_SHOWN_EVENTS = 20
 
 
@@ -34,46 +41,40 @@ class QueueDepths:
     oldest_queued_at: datetime | None
 
 
-def first_event_id_since(moment: datetime, *, low: int, high: int) -> int:
-    """Return the id of the first event at or after `moment`, or `high` if there is none.
-
-    A binary search from `low` to `high`. It works because event ids are in the order of the events' times.
-    """
-    while low < high:
-        middle = (low + high) // 2
-        event = Event.objects.filter(id__gte=middle).order_by("id").values_list("id", "created_at").first()
-        if event is None or event[1] >= moment:
-            high = middle
-        else:
-            low = event[0] + 1
-    return low
-
-
 def read_queue_depths() -> QueueDepths:
     """Count the emails that are not sent yet."""
-    depths = {status.value: Email.objects.filter(status=status).count() for status in QUEUE_STATUSES}
-    return QueueDepths(depths, oldest_queued_at())
+    return QueueDepths(count_by_status(QUEUE_STATUSES), oldest_queued_at())
 
 
 def oldest_queued_at() -> datetime | None:
     """Return when the oldest queued email was last queued (a retry queues it again), or None if no email is queued."""
-    email_id = Email.objects.filter(status=Status.QUEUED).order_by("id").values_list("id", flat=True).first()
-    if email_id is None:
-        return None
-    return Event.objects.filter(email_id=email_id).order_by("-id").values_list("created_at", flat=True).first()
+    oldest = Email.objects.filter(status=Status.QUEUED).order_by("id").values("pk")[:1]
+    return Event.objects.filter(email_id=Subquery(oldest)).order_by("-id").values_list("created_at", flat=True).first()
 
 
 def read_latency(*, now: datetime) -> Latency:
     """Return the delivery latency of emails sent in the last hour. If there are many, only the latest emails count."""
-    end_id = last_event_id() + 1
-    start_id = first_event_id_since(now - timedelta(hours=1), low=max(0, end_id - LATENCY_EVENT_WINDOW), high=end_id)
-    sent = Event.objects.filter(id__gte=start_id, type="email.sent").order_by("-id")
+    sent = Event.objects.filter(type="email.sent").order_by("-id")
     times = sent.values_list("created_at", "email__created_at", "email__scheduled_at")[:LATENCY_SAMPLE_SIZE]
+    begin = now - timedelta(hours=1)
     seconds = sorted(
         max(0.0, (sent_at - max(created_at, scheduled_at or created_at)).total_seconds())
         for sent_at, created_at, scheduled_at in times
+        if sent_at >= begin
     )
     return Latency(len(seconds), percentile(seconds, 50), percentile(seconds, 95))
+
+
+def catch_up(*, now: datetime) -> int:
+    """Count the latest events, up to a limit. Return about how many events are not counted yet."""
+    if not (uncounted := uncounted_events()):
+        return 0
+    try:
+        counted = call_in_transaction(count_events, now=now, limit=MAX_COUNTED_EVENTS)
+    except DATABASE_UNAVAILABLE_ERRORS:  # such as a busy writer: the numbers that are stored can still be read
+        logger.warning("The latest events could not be counted for the dashboard", exc_info=True)
+        return uncounted
+    return uncounted_events() if counted < uncounted else 0
 
 
 def relay_outages() -> list[RelayOutage]:

@@ -8,8 +8,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.utils import timezone
 
 from project.bridge.database.transactions import call_in_transaction
-from project.dashboard.email_counts import RESOLUTIONS, count_emails, final_rates
-from project.dashboard.stats import latest_events, read_latency, read_queue_depths, relay_outages
+from project.dashboard.email_counts import RESOLUTIONS, final_rates, read_counts
+from project.dashboard.stats import catch_up, latest_events, read_latency, read_queue_depths, relay_outages
 from project.delivery.circuit_breaker import is_delivery_paused, request_probe
 from project.delivery.models import RelayOutage
 from project.emails.top_reasons import top_reasons
@@ -32,12 +32,14 @@ def stats_view(request: HttpRequest) -> JsonResponse:
     if resolution is None:
         raise Http404
     now, cursor = timezone.now(), last_event_id()
-    buckets = count_emails(resolution, now=now)
+    uncounted = catch_up(now=now)
+    buckets = read_counts(resolution, now=now)
     stats = {
         "now": now,
         "cursor": cursor,
         "time_span": resolution.time_span,
         "buckets": [{"start": start, **counts} for start, counts in buckets.items()],
+        "uncounted_events": uncounted,
         "rates": asdict(final_rates(list(buckets.values()))),
         "queue": asdict(read_queue_depths()),
         "latency": asdict(read_latency(now=now)),

@@ -14,6 +14,7 @@ from project.delivery.models import WorkerHeartbeat
 from project.delivery.readiness import MISSED_BEATS, oldest_due_at
 from project.emails.models import Email
 from project.emails.priority import Priority
+from project.emails.row_counts import count_by_status
 from project.emails.status import NOT_SENT, Status
 from project.events.models import Event
 from project.transports.factory import relay_names
@@ -49,10 +50,9 @@ class QueueStats:
 
 def read_queue_stats() -> QueueStats:
     """Return the current counts."""
-    counts = {status.value: Email.objects.filter(status=status).count() for status in NOT_SENT}
     now = timezone.now()
     return QueueStats(
-        counts,
+        count_by_status(NOT_SENT),
         oldest_due_at(now=now),
         is_delivery_paused(len(relay_names())),
         oldest_sending_at=_oldest_sending_at(),

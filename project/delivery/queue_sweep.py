@@ -1,4 +1,4 @@
-"""The sweep of the queue: once a minute, fail emails that are too old, repair due times, and complete search rows."""
+"""The sweep of the queue: once a minute, fail emails that are too old, repair due times, complete search rows, count emails."""
 
 import math
 import time
@@ -11,10 +11,11 @@ from project.bridge.database.transactions import run_in_transaction
 from project.delivery.expiry import expire_emails, repair_due_times
 from project.emails.search_rows import complete_search_rows
 from project.emails.word_rows import WordCompletion
+from project.statistics.email_counts import sweep_counts
 
 QUEUE_SWEEP_INTERVAL_SECONDS = 60.0
 MAX_SWEEP_ROUNDS = 1000  # transactions of one step in one sweep; each changes a limited number of emails
-STEPS: tuple[Callable[..., int], ...] = (expire_emails, repair_due_times, complete_search_rows)
+STEPS: tuple[Callable[..., int], ...] = (expire_emails, repair_due_times, complete_search_rows, sweep_counts)
 
 
 class QueueSweep:

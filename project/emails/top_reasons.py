@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from project.emails.models import Email
+from project.emails.row_counts import RowCount, read_columns
 from project.emails.status import Status
 
 FAILURE_STATUSES = (Status.DELAYED, Status.FAILED, Status.BOUNCED)
@@ -26,15 +27,13 @@ class ReasonCount:
 
 
 def top_reasons() -> list[ReasonCount]:
-    """Return the most frequent reasons, the most frequent first. Each query reads a bounded part of an index."""
-    frequent: Counter[str] = Counter()
+    """Return the most frequent reasons, the most frequent first. The two statements read bounded parts of indexes."""
     failed = [Email.objects.filter(status=status, reason__isnull=False) for status in (*FAILURE_STATUSES, Status.SENT)]
-    for emails in failed:
-        frequent.update(str(reason) for reason in emails.order_by("-id").values_list("reason", flat=True)[:SAMPLE_SIZE])
-    counts = [_count(reason) for reason, _ in frequent.most_common(MAX_REASONS)]
+    recent = [Email.objects.filter(pk__in=emails.order_by("-id").values("pk")[:SAMPLE_SIZE]) for emails in failed]
+    first, *others = (emails.order_by().values_list("reason", flat=True) for emails in recent)
+    frequent = Counter(str(reason) for reason in first.union(*others, all=True))
+    reasons = [reason for reason, _number in frequent.most_common(MAX_REASONS)]
+    emails_by_reason = [Email.objects.filter(reason=reason) for reason in reasons]
+    numbers = read_columns([RowCount(emails, MAX_COUNTED + 1) for emails in emails_by_reason]) or ()
+    counts = [ReasonCount(reason, number) for reason, number in zip(reasons, numbers, strict=True)]
     return sorted(counts, key=lambda count: -count.emails)
-
-
-def _count(reason: str) -> ReasonCount:
-    emails = Email.objects.filter(reason=reason).order_by("-id").values("pk")
-    return ReasonCount(reason, emails[: MAX_COUNTED + 1].count())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from heapq import merge
 from itertools import islice
 from typing import Self
@@ -80,6 +81,21 @@ def events_after(after: int, *, up_to: int | None = None, event_filter: EventFil
 def waits_for_writer(after: int) -> bool:
     """Return whether `events_after` withholds committed events because a transaction with a smaller id is still open."""
     return connection.vendor == "postgresql" and _newest_id() > after
+
+
+def first_event_id_since(moment: datetime, *, low: int, high: int) -> int:
+    """Return the id of the first event at or after `moment`, or `high` if there is none.
+
+    A binary search from `low` to `high`. It works because event ids are in the order of the events' times.
+    """
+    while low < high:
+        middle = (low + high) // 2
+        event = Event.objects.filter(id__gte=middle).order_by("id").values_list("id", "created_at").first()
+        if event is None or event[1] >= moment:
+            high = middle
+        else:
+            low = event[0] + 1
+    return low
 
 
 def _newest_id() -> int:

@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
+from django.utils import timezone
 
 from project.audit.models import AuditAction
 from project.audit.store import record_change
@@ -23,6 +24,7 @@ from project.emails.models import BulkAction, BulkState, Email, RawMessage, Reci
 from project.emails.status import FINAL, Status
 from project.emails.subject_words import split_words
 from project.events.models import Event
+from project.statistics.email_counts import subtract_emails
 from project.suppressions.models import Suppression
 from project.transports.models import MAX_TERM_LENGTH, MailboxMessage
 
@@ -104,6 +106,7 @@ def erase_batch(address: str, after: UUID | None, done: Erasure) -> UUID | None:
             deleted.append(email.pk)
         elif action == "anonymized":
             _anonymize(email, address)
+    subtract_emails(deleted, now=timezone.now())
     Email.objects.filter(pk__in=deleted).delete()
     return ids[-1] if len(ids) == BATCH_SIZE else None
 

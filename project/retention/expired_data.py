@@ -13,6 +13,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db.models import Model, Q, QuerySet
 from django.db.models.functions import Length
+from django.utils import timezone
 
 from project.accounts.models import LoginCounter, UserSession
 from project.audit.models import AuditEvent
@@ -21,6 +22,7 @@ from project.emails.ids import first_id_at
 from project.emails.message_sizes import take_up_to
 from project.emails.models import Email, IdempotencyKey, RawMessage
 from project.emails.status import FINAL
+from project.statistics.email_counts import subtract_emails
 from project.transports.models import MailboxMessage
 
 BATCH_SIZE = 500  # rows looked at in one transaction
@@ -85,6 +87,7 @@ def delete_emails(cutoff: datetime, after: UUID | None) -> Batch:
     emails = Email.objects.filter(pk__lt=first_id_at(cutoff)).order_by("pk")
     ids = list(_following(emails, after).values_list("pk", flat=True)[:BATCH_SIZE])
     finished = _lock_finished(ids, cutoff)
+    subtract_emails(finished, now=timezone.now())
     Email.objects.filter(pk__in=finished).delete()
     return Batch(len(finished), ids[-1] if len(ids) == BATCH_SIZE else None)
 

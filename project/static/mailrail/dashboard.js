@@ -46,8 +46,11 @@ function createElement(name, text = "", className = "") {
   return element;
 }
 
-function showStats({ now, queue, latency, failures, transport, rates, time_span }) {
+function showStats({ now, queue, latency, failures, transport, rates, time_span, uncounted_events: uncounted }) {
   dashboard.ariaBusy = "false";
+  const note = document.getElementById("uncounted");
+  note.textContent = `Still counting: about ${formatCount(uncounted, "event")} to go.`;
+  note.hidden = uncounted === 0;
   for (const placeholder of dashboard.querySelectorAll("[data-loading]")) placeholder.remove();
   setStat("delivered", formatShare(rates.sent));
   const shares = `bounced ${formatShare(rates.bounced)} · failed ${formatShare(rates.failed)} · ${time_span}`;

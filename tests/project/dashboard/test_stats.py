@@ -1,12 +1,17 @@
 """The statistics on the dashboard."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from project.dashboard.stats import Latency, first_event_id_since, percentile, read_latency, read_queue_depths
+from project.dashboard.stats import Latency, percentile, read_latency, read_queue_depths
+from project.delivery.queue_stats import read_queue_stats
 from project.emails.models import Email
 from project.emails.top_reasons import top_reasons
+from project.events.selectors import first_event_id_since
 from tests.project.dashboard.conftest import NOW, RecordEvent
 
 
@@ -44,3 +49,18 @@ def test_the_waiting_time_of_a_retried_email_starts_at_the_retry(record_event: R
 
     assert read_queue_depths().oldest_queued_at == NOW - timedelta(minutes=1)
     assert read_queue_depths().depths == {"queued": 1, "sending": 0, "delayed": 0, "scheduled": 0}
+
+
+@pytest.mark.parametrize("read", [read_queue_depths, read_queue_stats])
+def test_the_emails_of_a_status_are_counted_along_its_own_index(record_event: RecordEvent, read: Callable[[], object]) -> None:
+    """Without an order, SQLite counts them among all emails, in the index of owners and statuses."""
+    record_event("sent")
+
+    with CaptureQueriesContext(connection) as queries:
+        read()
+
+    counting = next(query["sql"] for query in queries if "'scheduled'" in query["sql"])
+    with connection.cursor() as cursor:
+        plan = [row[-1] for row in cursor.execute(f"EXPLAIN QUERY PLAN {counting}").fetchall()]
+    assert {f"SCAN U0 USING INDEX email_{status}" for status in ("queued", "sending", "delayed", "scheduled")} <= set(plan)
+    assert not any("email_owner" in line for line in plan)

@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.core.cache import cache
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from project.accounts.models import User
 from project.delivery.models import RelayOutage
-from project.events.log import email_queued
+from project.events.log import email_queued, record_status_events
 from project.events.models import Event
+from project.statistics.email_counts import count_events
 from tests.project.conftest import SubmitEmail
 from tests.project.dashboard.conftest import NOW
 
@@ -27,6 +31,82 @@ def test_returns_stats_with_the_latest_events_and_a_cursor(owner: User, submit_e
     assert (stats["cursor"], [each["id"] for each in stats["events"]]) == (event.pk, [event.pk])
     assert stats["queue"]["depths"]["queued"] == 1
     assert stats["transport"] == {"name": "Embedded mailbox", "is_paused": False, "outages": []}
+
+
+@pytest.mark.parametrize("resolution", ["minute", "hour", "day"])
+def test_the_chart_shows_an_email_at_once(browser: Client, submit_email: SubmitEmail, resolution: str) -> None:
+    submit_email("Hello Ada")
+
+    stats = browser.get(STATS, {"resolution": resolution}).json()
+
+    waiting = [bucket["waiting"] for bucket in stats["buckets"]]
+    assert (sum(waiting), sum(waiting[-2:])) == (1, 1)
+    assert stats["uncounted_events"] == 0
+
+
+def test_counts_a_limited_number_of_events_in_a_request(
+    browser: Client, submit_email: SubmitEmail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("project.dashboard.stats.MAX_COUNTED_EVENTS", 2)
+    for number in range(3):
+        submit_email(f"email {number}")
+
+    responses = [browser.get(STATS).json() for _ in range(3)]
+
+    assert [response["uncounted_events"] for response in responses] == [1, 0, 0]
+    assert [sum(bucket["waiting"] for bucket in response["buckets"]) for response in responses] == [2, 3, 3]
+
+
+def test_shows_the_stored_numbers_while_the_database_is_busy(
+    browser: Client, submit_email: SubmitEmail, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(**_arguments: object) -> int:
+        raise OperationalError("database is locked")
+
+    submit_email("counted")
+    browser.get(STATS)
+    submit_email("not counted")
+    monkeypatch.setattr("project.dashboard.stats.count_events", fail)
+
+    stats = browser.get(STATS).json()
+
+    assert (stats["uncounted_events"], sum(bucket["waiting"] for bucket in stats["buckets"])) == (1, 1)
+    assert "could not be counted" in caplog.text
+
+
+@pytest.mark.parametrize("resolution", ["minute", "hour", "day"])
+def test_a_cold_dashboard_runs_few_statements_whatever_number_of_emails_is_stored(
+    browser: Client, submit_email: SubmitEmail, resolution: str
+) -> None:
+    """A cold dashboard has no cached numbers, and events that are not counted yet."""
+
+    def statements() -> int:
+        cache.clear()
+        with CaptureQueriesContext(connection) as queries:
+            browser.get(STATS, {"resolution": resolution})
+        return len(queries)
+
+    fail_with(submit_email, "550 First")
+    browser.get(STATS)
+    numbers = [statements()]
+    for number in range(30):
+        fail_with(submit_email, f"550 Reason {number}")
+    while count_events(now=timezone.now()):
+        pass
+    numbers.append(statements())
+    submit_email("not counted yet")
+    while_counting = statements()
+
+    assert numbers[0] == numbers[1] <= 15
+    assert while_counting <= numbers[0] + 10
+
+
+def fail_with(submit_email: SubmitEmail, reason: str) -> None:
+    """Submit an email that has failed."""
+    email = submit_email(reason)
+    email.status, email.reason = "failed", reason
+    email.save()
+    record_status_events([email], now=timezone.now())
 
 
 def test_responds_404_to_an_unknown_resolution(owner: User) -> None:
