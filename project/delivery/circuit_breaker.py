@@ -35,6 +35,11 @@ class CircuitBreaker:
         self._suspected: set[Hashable] = set()  # emails that failed in a row for a reason that may be the relay's
         self._is_reachable = True  # False while the relay itself fails: then one email is enough to probe it
 
+    @property
+    def is_closed(self) -> bool:
+        """Return whether no failure is recorded, not even a suspected one."""
+        return not self.failures and not self._suspected
+
     def record_failure(self, error: str, *, now: datetime) -> bool:
         """Open the breaker, or after a failed probe open it again for longer. Return whether the state changed."""
         self._is_reachable = False

@@ -12,7 +12,7 @@ from django.db.models import F, QuerySet
 from django.db.models.functions import Length
 
 from project.bridge.database.bulk_update import bulk_update
-from project.delivery.claimed_rows import CLAIMED_FIELDS, claim_rows
+from project.delivery.claimed_rows import CLAIMED_FIELDS, claim_rows, has_crashed_rows
 from project.delivery.decision import overall_status, recipient_result
 from project.delivery.expiry import fail_expired
 from project.delivery.fair_order import ClaimOptions, select_due, skip_locked
@@ -101,8 +101,10 @@ def _due_ids(worker: str, limit: int, now: datetime, options: ClaimOptions | Non
 
 def _crashed_before(worker: str, now: datetime) -> list[tuple[UUID, int]]:
     """Return at most one due email that workers crashed on, and none while this worker has such an email in flight."""
-    crashed = Email.objects.filter(crashes__isnull=False, status__in=(Status.QUEUED, Status.DELAYED, Status.SENDING))
-    if not crashed.exists() or crashed.filter(status=Status.SENDING, claimed_by=worker).exists():
+    if not has_crashed_rows():
+        return []
+    crashed = Email.objects.filter(crashes__isnull=False)
+    if crashed.filter(status=Status.SENDING, claimed_by=worker).exists():
         return []
     waited = crashed.filter(status=Status.DELAYED, next_attempt_at__lte=now).order_by("next_attempt_at")
     return _ids_and_sizes(waited, 1) or _ids_and_sizes(crashed.filter(status=Status.QUEUED).order_by("id"), 1)

@@ -41,11 +41,21 @@ _CLAIM = f"""
     UPDATE {_TABLE} SET status = '{Status.SENDING}', claimed_by = %s, lease_expires_at = %s, next_attempt_at = NULL,
            attempts = attempts + 1
      WHERE """  # noqa: S608  # only constants
+_HAS_CRASHED = f"""
+    SELECT EXISTS (SELECT 1 FROM {_TABLE} WHERE crashes IS NOT NULL
+           AND status IN ('{Status.QUEUED}', '{Status.DELAYED}', '{Status.SENDING}'))"""  # noqa: S608
 # A retried email may have been sent to other recipients before.
 _FINISH_SENT = f"""
     UPDATE {_TABLE} SET status = '{Status.SENT}', sent_at = COALESCE(sent_at, %s), last_error = '', reason = NULL, relay = %s,
            claimed_by = '', lease_expires_at = NULL, crashes = NULL
      WHERE status = '{Status.SENDING}' AND claimed_by = %s AND """  # noqa: S608
+
+
+def has_crashed_rows() -> bool:
+    """Return whether there are emails, waiting or in flight, that workers crashed on."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HAS_CRASHED)
+        return bool(cursor.fetchone()[0])
 
 
 def claim_rows(ids: Sequence[UUID], worker: str, *, lease_expires_at: datetime) -> list[Email]:

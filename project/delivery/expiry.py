@@ -47,7 +47,8 @@ def expire_emails(*, now: datetime) -> int:
 
 def fail_expired(emails: Sequence[Email], *, now: datetime) -> list[NewEvent]:
     """Give their final status to those of the emails that are past their maximum age. Return the events to append."""
-    expired = [email for email in emails if now >= give_up_at(email)]
+    latest = now - settings.MAX_EMAIL_AGE
+    expired = [email for email in emails if email.created_at <= latest and now >= give_up_at(email)]
     pending = {email.id: email.pending_recipients for email in expired}
     for email in expired:
         _fail(email, now)

@@ -77,25 +77,23 @@ class LeaseKeeper:
                     logger.error("Sending waits for the database: %s", type(error).__name__)  # noqa: TRY400
                 has_failed = True
                 await asyncio.sleep(VERIFY_RETRY_SECONDS)
-        return email_id not in self._lost
+        return not self._lost or email_id not in self._lost  # nearly always empty
 
     def claimed(self, email_ids: Collection[UUID]) -> None:
         """Forget that emails were lost, because the worker has claimed them again."""
-        self._lost.difference_update(email_ids)
+        if self._lost:
+            self._lost.difference_update(email_ids)
 
     def started(self, email_id: UUID) -> None:
         """Store that an email is being sent. If the process dies, only such emails are blamed for it."""
-        self._write(self._lock.add_sending, email_id)
+        try:
+            self._lock.add_sending(email_id)
+        except OSError as error:  # such as a full disk: then a crash may be blamed on an email that did not cause it
+            logger.warning("The emails being sent could not be stored: %s", error)
 
     def ended(self, email_id: UUID) -> None:
         """Store that an email is no longer being sent."""
-        self._write(self._lock.remove_sending, email_id)
-
-    def _write(self, write: Callable[[UUID], None], email_id: UUID) -> None:
-        try:
-            write(email_id)
-        except OSError as error:  # such as a full disk: then a crash may be blamed on an email that did not cause it
-            logger.warning("The emails being sent could not be stored: %s", error)
+        self._lock.remove_sending(email_id)
 
     async def _renew_regularly(self, is_progressing: Callable[[], bool]) -> None:
         has_failed = False

@@ -21,6 +21,10 @@ class PriorityTurns:
 
     def next(self, waiting: Collection[Priority]) -> Priority:
         """Return which of the priorities that wait has the next turn, and count the turn."""
+        if len(waiting) == 1:  # the most common case
+            (chosen,) = waiting
+            self._passed[chosen] = 0
+            return chosen
         order = [priority for priority in FROM_HIGH_TO_LOW if priority in waiting]
         overdue = (each for each in reversed(order) if each in MAX_PASSED and self._passed[each] >= MAX_PASSED[each])
         chosen = next(overdue, order[0])

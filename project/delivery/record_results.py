@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -47,8 +47,8 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
 
     Raises `LeaseLost` if the worker no longer holds the claim on one of the emails.
     """
-    states = [_state(attempt.email) for attempt in attempts]
-    decided = [(attempt, _decide(attempt, state)) for attempt, state in zip(attempts, states, strict=True)]
+    states, delays = [_state(attempt) for attempt in attempts], settings.RETRY_DELAYS
+    decided = [(attempt, _decide(attempt, state, delays)) for attempt, state in zip(attempts, states, strict=True)]
     _update_sent([attempt for attempt, decision in decided if decision.is_sent_to_all])
     for attempt, decision in decided:
         if not decision.is_sent_to_all:
@@ -58,12 +58,14 @@ def record_results(attempts: Sequence[Attempt]) -> list[DeliveryDecision]:
     return [decision for _, decision in decided]
 
 
-def _state(email: Email) -> DeliveryState:
-    return DeliveryState(email.recipients, email.recipient_results, email.attempts, give_up_at(email))
+def _state(attempt: Attempt) -> DeliveryState:
+    email, result = attempt.email, attempt.result
+    latest_retry = give_up_at(email) if result.error or result.rejections else None  # a sent email is not retried
+    return DeliveryState(email.recipients, email.recipient_results, email.attempts, latest_retry)
 
 
-def _decide(attempt: Attempt, state: DeliveryState) -> DeliveryDecision:
-    return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=settings.RETRY_DELAYS)
+def _decide(attempt: Attempt, state: DeliveryState, delays: Sequence[timedelta]) -> DeliveryDecision:
+    return decide(attempt.result, state, now=attempt.at, jitter=attempt.jitter, delays=delays)
 
 
 def _events(attempt: Attempt, decision: DeliveryDecision, state: DeliveryState) -> list[NewEvent]:

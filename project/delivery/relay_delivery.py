@@ -125,7 +125,9 @@ class RelayDelivery:
 
     async def _on_result(self, email: Email, result: SendResult) -> None:
         self.results += 1
-        if update_breaker(self.breaker, email.id, result, now=timezone.now()):
+        # After a success, a closed breaker stays as it is.
+        has_changed = bool(result.error) or not self.breaker.is_closed
+        if has_changed and update_breaker(self.breaker, email.id, result, now=timezone.now()):
             if self.breaker.next_probe_at is not None:
                 next_attempt = f"{self.breaker.next_probe_at:%H:%M:%S}"
                 logger.error("The relay is unavailable: %s; next attempt at %s", self._relay, next_attempt)

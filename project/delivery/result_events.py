@@ -23,6 +23,8 @@ def result_events(
 
     Each event has the email's status in `data`, and the result of its recipients as its type.
     """
+    if decision.is_sent_to_all:
+        return [_build_sent_event(email, result, decision, now)]
     groups = _recipients_by_status(state, decision)
     ordered = sorted(groups, key=lambda status: status == decision.status)
     events = [_build_event(email, status, groups[status], result, decision, now) for status in ordered]
@@ -32,13 +34,25 @@ def result_events(
 
 def _recipients_by_status(state: DeliveryState, decision: DeliveryDecision) -> dict[Status, list[str]]:
     """Return the recipients of the attempt by their status after it. A recipient without a final result has the email's."""
-    if decision.is_sent_to_all:
-        return {Status.SENT: list(state.recipients)}
     groups: dict[Status, list[str]] = {}
     for address in state.pending_recipients:
         final = decision.recipient_results.get(address)
         groups.setdefault(Status(final["status"]) if final else decision.status, []).append(address)
     return groups
+
+
+def _build_sent_event(email: EmailLike, result: SendResult, decision: DeliveryDecision, now: datetime) -> NewEvent:
+    """Return the only event of the most common result."""
+    return build_event(
+        email,
+        now=now,
+        status=Status.SENT,
+        recipients=email.recipients,
+        attempt=decision.attempts,
+        smtp_code=result.reply.code if result.reply else None,
+        response=result.reply.text if result.reply else None,
+        smtp_transcript=result.smtp_transcript,
+    )
 
 
 def _build_event(  # noqa: PLR0913  # an attempt, and what it meant for some recipients

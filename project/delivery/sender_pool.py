@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from uuid import UUID
@@ -16,7 +17,7 @@ from django.utils import timezone
 
 from project.bridge.database.group_commit import GroupCommit
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS
-from project.bridge.middleware.request_id import running_for_request
+from project.bridge.middleware.request_id import set_request_id
 from project.delivery.claim_guard import ClaimGuard
 from project.delivery.decision import DeliveryDecision
 from project.delivery.delivery_log import describe, log_decision
@@ -27,6 +28,7 @@ from project.delivery.traced_sending import send_traced
 from project.delivery.waiting_emails import WaitingEmails
 from project.emails.models import Email
 from project.emails.priority import Priority
+from project.metrics.spans import is_tracing
 from project.transports.base import Connection, Transport, failed_result
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
@@ -49,24 +51,28 @@ class SenderPool:
 
     def __init__(self, transport: Transport, on_result: OnResult, *, guard: ClaimGuard, on_lost: Callable[[], None]) -> None:
         self.max_connections = transport.max_connections
-        self.in_flight_ids: set[UUID] = set()  # emails that were submitted and whose results are not stored yet
-        self._priorities: dict[UUID, Priority] = {}  # of the emails in flight
+        self._in_flight: dict[UUID, Email] = {}  # emails that were submitted and whose results are not stored yet
+        self._priorities: Counter[str] = Counter()  # of the emails in flight
         self._retry_ids: set[UUID] = set()  # emails in flight that had an attempt before
         self._retried_ids: set[UUID] = set()  # emails in flight that failed while other connections were being opened
         self._transport = transport
-        self._on_result = on_result
-        self._guard = guard
+        self._on_result, self._on_lost, self._guard = on_result, on_lost, guard
         self._sent_at = 0.0  # when sending an email last started, on the monotonic clock
-        self._on_lost = on_lost
+        self._is_tracing = is_tracing()
         self._queue = WaitingEmails(transport.max_connections)
         self._commits: GroupCommit[Attempt, DeliveryDecision] = GroupCommit(record_results, max_items=256)
         self._connections = [transport.create_connection() for _ in range(transport.max_connections)]
         self._tasks = [asyncio.create_task(self._send_loop(connection)) for connection in self._connections]
 
     @property
+    def in_flight_ids(self) -> frozenset[UUID]:
+        """Return the emails that were submitted and whose results are not stored yet."""
+        return frozenset(self._in_flight)
+
+    @property
     def in_flight(self) -> int:
         """Return how many submitted emails have no stored result yet."""
-        return len(self.in_flight_ids)
+        return len(self._in_flight)
 
     @property
     def waiting(self) -> int:
@@ -93,7 +99,7 @@ class SenderPool:
 
     def count_urgent(self, priority: Priority) -> int:
         """Return how many emails in flight have this priority or a higher one."""
-        return sum(FROM_HIGH_TO_LOW.index(each) <= FROM_HIGH_TO_LOW.index(priority) for each in self._priorities.values())
+        return sum(self._priorities[each] for each in FROM_HIGH_TO_LOW[: FROM_HIGH_TO_LOW.index(priority) + 1])
 
     @property
     def blocked_domains(self) -> frozenset[str]:
@@ -120,9 +126,9 @@ class SenderPool:
         An email that is still in flight is not queued twice. It was taken over by another worker, and then claimed again.
         """
         for email in emails:
-            if email.id not in self.in_flight_ids:
-                self.in_flight_ids.add(email.id)
-                self._priorities[email.id] = Priority(email.priority)
+            if email.id not in self._in_flight:
+                self._in_flight[email.id] = email
+                self._priorities[email.priority] += 1
                 self._queue.put(email)
                 if email.attempts > 1:
                     self._retry_ids.add(email.id)
@@ -145,8 +151,9 @@ class SenderPool:
     async def _send_loop(self, connection: Connection) -> None:
         while True:
             email = await self._next(connection)
-            with running_for_request(email.request_id):
-                await self._deliver(connection, email)
+            set_request_id(email.request_id)
+            await self._deliver(connection, email)
+            set_request_id(None)
 
     async def _deliver(self, connection: Connection, email: Email) -> None:
         """Send an email, and store its result. If the relay's connection limit is reached, put the email back and pause."""
@@ -173,7 +180,7 @@ class SenderPool:
         self._guard.started(email.id)
         self._sent_at = time.monotonic()
         try:
-            return await send_traced(connection, email, relay=self._transport.name)
+            return await (send_traced(connection, email, self._transport.name) if self._is_tracing else connection.send(email))
         except Exception as error:  # a bug, or no thread could be started; without a result the email would stay in flight
             logger.exception("Email %s could not be sent", email.id)
             return failed_result(error, FailureKind.TEMPORARY)
@@ -183,8 +190,8 @@ class SenderPool:
         self._guard.ended(email.id)
 
     def _discard(self, email_id: UUID) -> None:
-        self._priorities.pop(email_id, None)
-        self.in_flight_ids.discard(email_id)
+        if (email := self._in_flight.pop(email_id, None)) is not None:
+            self._priorities[email.priority] -= 1
         for ids in filter(None, (self._retried_ids, self._retry_ids)):  # nearly always empty
             ids.discard(email_id)
 
@@ -230,8 +237,7 @@ class SenderPool:
 
         While the database is unavailable, retry until the lease ends, because without a stored result the email is sent again.
         """
-        deadline = time.monotonic() + LEASE.total_seconds()
-        failures = 0
+        deadline, failures = time.monotonic() + LEASE.total_seconds(), 0
         while True:
             try:
                 return await self._commits.run(attempt)

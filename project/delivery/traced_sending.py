@@ -6,7 +6,7 @@ from project.transports.base import Connection
 from project.transports.result import SendResult
 
 
-async def send_traced(connection: Connection, email: Email, *, relay: str) -> SendResult:
+async def send_traced(connection: Connection, email: Email, relay: str) -> SendResult:
     """Send an email. Its span belongs to the trace of the request that submitted the email, and has the relay's reply."""
     with delivery_span(email.trace_parent, email_id=str(email.id), attempt=email.attempts) as span:
         result = await connection.send(email)

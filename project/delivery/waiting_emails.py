@@ -10,13 +10,12 @@ import math
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
-from uuid import UUID
 
 from project.delivery.priority_turns import FROM_HIGH_TO_LOW, PriorityTurns, connection_shares
 from project.emails.models import Email
-from project.emails.priority import Priority
+from project.emails.priority import PRIORITY_BY_VALUE, Priority
 
 SLOW_SECONDS = 2.0  # an email that takes longer occupies a connection for the time of many other emails
 MAX_REMEMBERED_DOMAINS = 1000
@@ -29,18 +28,12 @@ def share_of(connections: int) -> int:
     return max(1, connections - max(1, connections // 4))
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class _Waiting:
     email: Email
     domains: frozenset[str]
     priority: Priority
-
-
-@dataclass
-class _Started:
-    domains: frozenset[str]
-    priority: Priority = Priority.NORMAL
-    at: float = field(default_factory=time.monotonic)
+    started_at: float = math.inf
 
 
 class WaitingEmails:
@@ -57,7 +50,8 @@ class WaitingEmails:
         self._high_expected_until = -math.inf
         self._started_priorities: Counter[Priority] = Counter()
         self._getters: deque[asyncio.Future[None]] = deque()
-        self._started: dict[UUID, _Started] = {}  # emails that are being sent
+        # Emails that are being sent, in the order of their start. By `id(email)`, because hashing a UUID takes far longer.
+        self._started: dict[int, _Waiting] = {}
         self._seconds: OrderedDict[str, float] = OrderedDict()  # for each domain, how long its last email took
 
     def __len__(self) -> int:
@@ -72,9 +66,11 @@ class WaitingEmails:
     @property
     def blocked(self) -> int:
         """Return how many emails wait only because their domains occupy their share. 0 if the first email may start."""
-        first = next(self._all_waiting(), None)
-        if first is None or self._is_within_share(first):
-            return 0
+        for queue in self._emails.values():
+            if queue:
+                if self._is_within_share(queue[0]):
+                    return 0
+                break
         return sum(not self._is_within_share(waiting) for waiting in self._all_waiting())
 
     @property
@@ -86,8 +82,8 @@ class WaitingEmails:
 
     def put(self, email: Email) -> None:
         """Add an email."""
-        domains = frozenset(address.rpartition("@")[2].lower() for address in email.pending_recipients)
-        priority = Priority(email.priority)
+        domains = frozenset([address.rpartition("@")[2].lower() for address in email.pending_recipients])
+        priority = PRIORITY_BY_VALUE[email.priority]
         if priority == Priority.HIGH:
             self._high_expected_until = self._clock() + HIGH_EXPECTED_SECONDS
         self._emails[priority].append(_Waiting(email, domains, priority))
@@ -114,7 +110,8 @@ class WaitingEmails:
         priority = self._turns.next(found.keys())
         waiting = self._emails[priority][found[priority]]
         del self._emails[priority][found[priority]]
-        self._started[waiting.email.id] = _Started(waiting.domains, priority, self._clock())
+        waiting.started_at = self._clock()
+        self._started[id(waiting.email)] = waiting
         self._started_priorities[priority] += 1
         return waiting.email
 
@@ -133,23 +130,31 @@ class WaitingEmails:
 
     def done(self, email: Email, seconds: float | None) -> None:
         """Free the connection of an email. `seconds` is how long sending took, or None if the relay did not get the email."""
-        started = self._started.pop(email.id, None)
+        started = self._started.pop(id(email), None)
         if started is not None:
             self._started_priorities[started.priority] -= 1
         if started is not None and seconds is not None:
             self._remember(started.domains, seconds)
-        if len(self):
+        if self._getters and len(self):
             self._wake(len(self._getters))  # more than one blocked email may start now
 
     def _first_that_may_start(self, priority: Priority) -> int | None:
         if not self._has_connection_for(priority):
             return None
-        return next((index for index, waiting in enumerate(self._emails[priority]) if self._is_within_share(waiting)), None)
+        blocked: set[frozenset[str]] = set()  # most of the blocked emails go to the same domain
+        for index, waiting in enumerate(self._emails[priority]):
+            if waiting.domains not in blocked:
+                if self._is_within_share(waiting):
+                    return index
+                blocked.add(waiting.domains)
+        return None
 
     def _has_connection_for(self, priority: Priority) -> bool:
         """Return whether a connection is left for this priority, and not kept free for a higher one."""
         shares = connection_shares(self._connections, high_expected=self.is_high_expected)
         started, left = len(self._started), True
+        if started < shares[FROM_HIGH_TO_LOW[-1]]:  # the smallest share
+            return True
         for each in FROM_HIGH_TO_LOW:  # each share is of the emails of this priority and of all lower ones
             left = left and started < shares[each]
             if each == priority:
@@ -162,7 +167,7 @@ class WaitingEmails:
 
         High priority may use all connections but one for slow domains, so it does not wait for slow emails of lower priority.
         """
-        if all(map(self._is_fast, waiting.domains)):
+        if self._are_fast(waiting.domains):
             return True
         is_high = waiting.priority == Priority.HIGH
         unproven = [domain for domain in waiting.domains if not self._is_fast(domain)]
@@ -172,6 +177,14 @@ class WaitingEmails:
         if not any(map(self._is_slow, unproven)):
             return True
         return sum(any(map(self._is_slow, started.domains)) for started in self._started.values()) < share
+
+    def _are_fast(self, domains: Iterable[str]) -> bool:
+        """Return whether all domains are fast, without a look at each email that is being sent."""
+        for domain in domains:
+            if self._seconds.get(domain, SLOW_SECONDS) >= SLOW_SECONDS:
+                return False
+        oldest = next(iter(self._started.values()), None)
+        return oldest is None or oldest.started_at > self._clock() - SLOW_SECONDS or not any(map(self._is_stuck, domains))
 
     def _count_to(self, domain: str) -> int:
         return sum(domain in started.domains for started in self._started.values())
@@ -186,7 +199,7 @@ class WaitingEmails:
         """Return whether an email to the domain is being sent for so long that the domain counts as slow."""
         latest = self._clock() - SLOW_SECONDS
         for started in self._started.values():  # in the order of their start
-            if started.at > latest:
+            if started.started_at > latest:
                 return False
             if domain in started.domains:
                 return True

@@ -107,17 +107,15 @@ def build_event(  # noqa: PLR0913  # the fields of an event
 
 def _count(events: Sequence[NewEvent]) -> None:
     count_events(
-        StatusChange(_status(event), event.data["smtp_code"], _seconds_since_due(event), event.data["response"])
+        StatusChange(event.type.removeprefix("email."), event.data["smtp_code"], _delivery_seconds(event), event.data["response"])
         for event in events
     )
 
 
-def _status(event: NewEvent) -> str:
-    return event.type.removeprefix("email.")
-
-
-def _seconds_since_due(event: NewEvent) -> float:
-    """Return the time since the email was first due: since its submission or, if that is later, its scheduled time."""
+def _delivery_seconds(event: NewEvent) -> float:
+    """Return how long a sent email was due: since its submission or, if that is later, its scheduled time."""
+    if event.type != "email.sent":
+        return 0.0
     submitted_at = (event.email_id.int >> 80) / 1000  # a UUIDv7 begins with its time in milliseconds (RFC 9562 section 5.7)
     due_at = max(submitted_at, event.scheduled_at.timestamp()) if event.scheduled_at else submitted_at
     return max(0.0, event.created_at.timestamp() - due_at)

@@ -34,7 +34,7 @@ delivery_seconds = prometheus.Histogram(
 
 
 class StatusChange(NamedTuple):
-    """The fields of one event that the counters need. `seconds` is the time since the email was submitted."""
+    """The fields of one event that the counters need. `seconds` is how long a sent email was due."""
 
     status: str
     smtp_code: int | None

@@ -5,7 +5,7 @@ with several more.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from typing import Any, TypeVar
@@ -40,8 +40,7 @@ def bulk_select(model: type[ModelT], fields: tuple[str, ...], keys: Sequence[Any
 
 def key_condition(model: type[Model], keys: Sequence[Any]) -> tuple[str, list[Any]]:
     """Return the SQL condition that a row of the model has one of these primary keys, and its parameters."""
-    key = model._meta.pk
-    column, convert = connection.ops.quote_name(str(key.column)), value_converter(getattr(key, "target_field", key))
+    column, convert = connection.ops.quote_name(str(model._meta.pk.column)), value_converter(_key(model))
     values = [convert(value) for value in keys]
     if connection.vendor == "postgresql":
         return f"{column} = ANY(%s)", [values]  # one statement for any number of keys
@@ -60,6 +59,16 @@ def _instance(model: type[ModelT], names: Sequence[str], readers: Sequence[tuple
     return instance
 
 
+def read_column(model: type[Model], name: str, values: Iterable[Any]) -> list[Any]:
+    """Return values of a column as Django would load them. `values` were selected from the database, and are not NULL."""
+    read = _reader(model._meta.get_field(name))
+    return list(map(read, values) if read else values)
+
+
+def _key(model: type[Model]) -> Any:
+    return getattr(model._meta.pk, "target_field", model._meta.pk)
+
+
 @cache
 def _select(model: type[Model], names: tuple[str, ...]) -> tuple[str, list[str], list[tuple[int, Reader]]]:
     """Return the beginning of the statement, the attributes in the order of its columns, and the readers of some columns."""
@@ -73,6 +82,7 @@ def _select(model: type[Model], names: tuple[str, ...]) -> tuple[str, list[str],
     return f"SELECT {columns} FROM {quote(options.db_table)}", [field.attname for field in fields], readers  # noqa: S608
 
 
+@cache
 def _reader(field: "Field[Any, Any]") -> Reader | None:
     """Return a function that converts a value of the database which is not NULL, or None if the value needs no conversion."""
     if isinstance(field, UUIDField) and not connection.features.has_native_uuid_field:

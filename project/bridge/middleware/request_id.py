@@ -38,6 +38,11 @@ def new_request_id() -> str:
     return uuid4().hex
 
 
+def set_request_id(request_id: str | None) -> None:
+    """Let the following code of this context, such as a task that works for one request after another, run for a request."""
+    _request_id.set(request_id)
+
+
 @contextmanager
 def running_for_request(request_id: str | None) -> Iterator[None]:
     """Let code in this context run for an earlier request, for example work that the request has queued."""

@@ -21,6 +21,7 @@ from aiosmtplib import (
 )
 
 from project.transports.smtp.replies import MessageRejected
+from project.transports.smtp.wait_timer import WaitTimer
 
 MAX_REPLY_LINE_BYTES = 8192  # RFC 5321 section 4.5.3.1.5 allows 512
 MAX_REPLY_LINES = 100  # in one reply
@@ -32,6 +33,7 @@ OK, WILL_FORWARD, START_MAIL_INPUT, SERVICE_CLOSING = 250, 251, 354, 421
 
 RawReply = tuple[int, str]  # the code, and the text of all lines
 
+_REPLY_LINE = re.compile(r"([0-9]{3})(?:([ -])|\Z)(.*)", re.DOTALL)
 _SAFE_COMMAND = re.compile("[ -~]+")  # no line breaks, so an address cannot inject a command
 _CONTROLS = dict.fromkeys([*range(32), 127], " ") | {ord("\n"): "\n"}
 
@@ -53,10 +55,10 @@ class SmtpConnection(asyncio.Protocol):
         self._transcript: list[str] = []
         self._unread = b""  # an incomplete line
         self._timed_out = False
+        self._timer = WaitTimer(self._time_out)
         self._replies: deque[RawReply] = deque()
-        self._received = asyncio.Event()  # data was received, or the connection is lost
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._is_writable = True
+        self._waiter: asyncio.Future[None] | None = None  # done when the state of the connection has changed
         transport.set_protocol(self)
 
     @property
@@ -137,18 +139,23 @@ class SmtpConnection(asyncio.Protocol):
         replies = []
         for command in commands:
             self._transcript.append(f"C: {command}")
-            replies.append(await self._read_reply())
+            replies.append(self._take_reply() if self._replies else await self._read_reply())
         return replies
 
     async def _read_reply(self, seconds: float | None = None) -> RawReply:
         while not self._replies:
             if not self.is_open:
                 raise SMTPServerDisconnected("Connection lost")
-            self._received.clear()
-            await self._wait(self._received, seconds)
-        reply = self._replies.popleft()
-        self._transcript.append("S: {} {}".format(reply[0], reply[1].replace("\n", f"\nS: {reply[0]} ")))
-        if reply[0] == SERVICE_CLOSING:
+            await self._wait(seconds or self._timeout)
+        return self._take_reply()
+
+    def _take_reply(self) -> RawReply:
+        """Return the next reply, which was received already."""
+        code, text = reply = self._replies.popleft()
+        if "\n" in text:
+            text = text.replace("\n", f"\nS: {code} ")
+        self._transcript.append(f"S: {code} {text}")
+        if code == SERVICE_CLOSING:
             self.close()
             raise SMTPResponseException(*reply)
         return reply
@@ -158,16 +165,18 @@ class SmtpConnection(asyncio.Protocol):
             if not self.is_open:
                 raise SMTPServerDisconnected("Connection lost")
             self._transport.write(data[start : start + WRITE_CHUNK_BYTES])
-            if not self._writable.is_set():
-                await self._wait(self._writable)
+            while not self._is_writable and self.is_open:
+                await self._wait(self._timeout)
 
-    async def _wait(self, event: asyncio.Event, seconds: float | None = None) -> None:
-        # A plain timer is cheaper than asyncio.timeout, and this method runs for every reply of a thousand emails per second.
-        timer = asyncio.get_running_loop().call_later(seconds or self._timeout, self._time_out)
+    async def _wait(self, seconds: float) -> None:
+        """Wait until data was received, the relay reads again, or the connection is lost."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._timer.start(seconds)
         try:
-            await event.wait()
+            await self._waiter
         finally:
-            timer.cancel()
+            self._waiter = None
+            self._timer.stop()
         if self._timed_out:
             raise SMTPReadTimeoutError("Timed out waiting for the relay")
 
@@ -177,43 +186,50 @@ class SmtpConnection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        self._received.set()
-        self._writable.set()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     # Callbacks of the transport
 
     def data_received(self, data: bytes) -> None:
         """Parse the complete lines. Aborts the connection of a relay that exceeds the limits."""
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            self._parse_line(line.decode(errors="replace").strip())
+        lines, separator, self._unread = (self._unread + data).rpartition(b"\n")
+        if separator:
+            for line in lines.decode(errors="replace").split("\n"):
+                self._parse_line(line.strip())
         if (
             len(self._unread) > MAX_REPLY_LINE_BYTES
             or len(self._lines) > MAX_REPLY_LINES
             or len(self._replies) > MAX_UNREAD_REPLIES
         ):
             self._transport.abort()
-        self._received.set()
+        if self._is_writable:  # otherwise `_write` waits, and a relay that talks instead of reading must not extend its timeout
+            self._wake()
 
     def _parse_line(self, line: str) -> None:
-        is_reply = line[:3].isdecimal() and line[:3].isascii() and line[3:4] in ("", " ", "-")
-        self._lines.append(line[4:] if is_reply else line)  # a line that is no SMTP reply is shown as it came
-        if not is_reply or line[3:4] != "-":  # the last line of a reply
-            code = int(line[:3]) if is_reply else -1
-            self._replies.append((code, "\n".join(self._lines)))
+        match = _REPLY_LINE.match(line)
+        code, separator, text = match.groups() if match else ("-1", "", line)  # a line that is no SMTP reply is shown as it came
+        if separator != "-" and not self._lines:  # a reply of one line
+            self._replies.append((int(code), text))
+            return
+        self._lines.append(text)
+        if separator != "-":  # the last line of a reply
+            self._replies.append((int(code), "\n".join(self._lines)))
             self._lines = []
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake the waiting coroutine, which then raises SMTPServerDisconnected."""
+        self._timer.close()
         self._wake()
 
     def pause_writing(self) -> None:
         """Stop writing, because the relay does not read fast enough."""
-        self._writable.clear()
+        self._is_writable = False
 
     def resume_writing(self) -> None:
         """Continue writing."""
-        self._writable.set()
+        self._is_writable = True
+        self._wake()
 
 
 def _rejected_recipients(recipients: Sequence[str], replies: Sequence[RawReply]) -> dict[str, RawReply]:

@@ -99,6 +99,8 @@ def is_bad_address(reply: Reply) -> bool:
 
 
 def _one_line(text: str) -> str:
+    if text.isprintable() and "  " not in text and text == text.strip():
+        return text  # the most common case: the only printable white space is a space
     # Every line of a reply repeats the enhanced code (RFC 2034 section 4). Keep only the first, so that the text stays readable.
     first, *others = [_printable(line) for line in text.splitlines()] or [""]
     code = _enhanced_code(first)

@@ -17,6 +17,7 @@ from project.bridge.middleware.request_id import (
     current_client_address,
     current_request_id,
     running_for_request,
+    set_request_id,
 )
 
 
@@ -81,6 +82,18 @@ def test_code_runs_for_an_earlier_request() -> None:
         inside = current_request_id()
 
     assert (inside, current_request_id()) == ("earlier", None)
+
+
+def test_a_task_works_for_one_request_after_another() -> None:
+    async def work() -> list[str | None]:
+        seen = []
+        for request_id in ("first", None, "second"):
+            set_request_id(request_id)
+            seen.append(current_request_id())
+        return seen
+
+    assert asyncio.run(work()) == ["first", None, "second"]
+    assert current_request_id() is None
 
 
 def test_concurrent_code_keeps_its_own_request() -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from project.config import database_schema
 from project.config.database_schema import (
@@ -21,6 +22,22 @@ def test_a_prepared_database_is_compatible_and_complete() -> None:
     refuse_incompatible_database()
 
     assert not has_pending_migrations()
+
+
+@pytest.mark.django_db
+def test_does_not_load_the_migrations_of_a_complete_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_schema, "MigrationExecutor", None)
+
+    assert not has_pending_migrations()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("app", ["emails", "auth"])
+def test_a_migration_that_was_not_applied_is_pending(app: str) -> None:
+    applied = MigrationRecorder(connection).migration_qs.filter(app=app)
+    applied.filter(name=applied.order_by("-name").values("name")[:1]).delete()
+
+    assert has_pending_migrations()
 
 
 @pytest.mark.django_db

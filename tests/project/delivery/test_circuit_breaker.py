@@ -44,6 +44,16 @@ def test_a_new_breaker_is_closed() -> None:
     assert breaker.capacity(20, in_flight=7, now=NOW) == 20
 
 
+def test_is_closed_only_without_any_failure() -> None:
+    breaker = CircuitBreaker()
+    states = [breaker.is_closed]
+    for result in (LOST, SendResult(), NO_ROUTE, SendResult()):
+        update_breaker(breaker, FIRST, result, now=NOW)
+        states.append(breaker.is_closed)
+
+    assert states == [True, False, True, False, True]
+
+
 def test_opens_when_the_relay_is_unavailable() -> None:
     breaker = CircuitBreaker()
 

@@ -170,7 +170,7 @@ def test_the_search_for_due_emails_uses_the_index_of_the_lane(lane: Lane) -> Non
     exists_plan, emails_plan = (explain(query["sql"]) for query in queries)
     assert exists_plan.count("SCAN emails_email USING") == 0
     assert index in exists_plan
-    assert f"emails_email USING INDEX {index} " in emails_plan
+    assert f"SEARCH email USING INDEX {index} " in emails_plan
     assert "TEMP B-TREE" not in emails_plan
 
 

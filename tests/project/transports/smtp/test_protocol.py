@@ -11,6 +11,7 @@ from project.config.email_url import Relay
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.transport import SmtpTransport
+from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.transports.fake_relay import unsaved_email, until
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +159,31 @@ async def test_disconnects_from_a_relay_that_stops_reading() -> None:
 
         await until(lambda: _open_files() == before + 1)  # only the relay's socket is still open
         ended.set()
+
+    assert result.error.startswith("SMTPReadTimeoutError: ")
+
+
+async def test_a_relay_that_replies_instead_of_reading_gets_no_more_time() -> None:
+    ended = asyncio.Event()
+
+    async def reply_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in (b"220 relay\r\n", b"250 relay\r\n", OK, OK, GO_ON):
+            writer.write(reply)
+            await reader.readline()
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"2")  # the beginning of a reply
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(reply_only, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = SmtpTransport(Relay("127.0.0.1", port, timeout=0.2)).create_connection()
+        async with asyncio.timeout(WAIT_TIMEOUT_SECONDS):
+            result = await connection.send(unsaved_email(text="a long text " * 1_000_000))
+            await ended.wait()
 
     assert result.error.startswith("SMTPReadTimeoutError: ")
 
