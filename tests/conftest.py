@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from project.accounts.models import User
 from project.bridge.database import transactions
 from tests.processes import (
     BASE_ENV,
-    BRIDGE_APP_SERVERS,
     ROOT,
     SERVERS,
     Server,
@@ -64,6 +63,10 @@ NOT_MEASURED = (
 )
 
 
+# A worker that started one of these modules last would work long after the other workers have finished.
+LONG_TESTS = ("tests/crash", "tests/upgrade", "tests/chaos", "tests/servers/delivery/test_celery.py")
+
+
 def pytest_configure() -> None:
     """Prepare this process, before any test starts another one."""
     start_processes_with_default_signals()
@@ -71,11 +74,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Exclude tests from the measurement of coverage."""
-    folders = [ROOT / path for path in NOT_MEASURED]
+    """Exclude tests from the measurement of coverage, and let the workers of pytest-xdist begin with the longest modules."""
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in folders):
+        if _is_in(NOT_MEASURED, item):
             item.add_marker("no_cover")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: not _is_in(LONG_TESTS, item))
+
+
+def _is_in(paths: Sequence[str], item: pytest.Item) -> bool:
+    return any(item.path.is_relative_to(ROOT / path) for path in paths)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -218,38 +226,3 @@ def start(data: Path, tmp_path: Path) -> Iterator[StartServer]:
             return servers.enter_context(running(command, log=log, env={"DATA_DIR": str(data), **env}))
 
         yield start_server
-
-
-@pytest.fixture
-def start_bridge_app(tmp_path: Path) -> Iterator[StartServer]:
-    """Return a function that starts the bridge without Mailrail, around the application in tests/servers/bridge/bridge_app.py."""
-    with ExitStack() as servers:
-
-        def start_server(kind: str = "serve", *options: str, **env: str) -> Server:
-            return servers.enter_context(_running_bridge_app(kind, options, env, tmp_path))
-
-        yield start_server
-
-
-@pytest.fixture(scope="module")
-def share_bridge_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Return a function that starts such a server once for all tests of a module with the same environment variables.
-
-    It is for tests that do not stop the server, and whose assertions about its log hold with the lines of the other tests.
-    """
-    started: dict[frozenset[tuple[str, str]], Server] = {}
-    with ExitStack() as servers:
-
-        def share_server(**env: str) -> Server:
-            key = frozenset(env.items())
-            if key not in started:
-                started[key] = servers.enter_context(_running_bridge_app("serve", (), env, tmp_path_factory.mktemp("bridge")))
-            return started[key]
-
-        yield share_server
-
-
-def _running_bridge_app(kind: str, options: Sequence[str], env: dict[str, str], folder: Path) -> AbstractContextManager[Server]:
-    *command, application = BRIDGE_APP_SERVERS[kind]
-    log = folder / f"log.{kind}"
-    return running([*command, *options, application], log=log, env={"DATA_DIR": str(folder), **env})
