@@ -3,6 +3,7 @@
 from django.apps import AppConfig, apps
 from django.conf import settings
 
+from project.bridge.database.delete_rules import keep_delete_rules
 from project.bridge.database.watchdog import watch_connections
 from project.config.error_reports import start_error_reports
 from project.config.migration_timeouts import adapt_timeouts_to_migrations
@@ -18,7 +19,9 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks, and the signal receivers of authentication, migrations and database connections."""
-        adapt_timeouts_to_migrations(sender=apps.get_app_config("accounts"))  # the first app with models
+        first_app = apps.get_app_config("accounts")  # with models
+        keep_delete_rules(sender=first_app)  # before the timeouts, which end with the signal
+        adapt_timeouts_to_migrations(sender=first_app)
         watch_connections()
         observe_bridge()
         start_traces(settings.ENV.otel_exporter_otlp_endpoint)
