@@ -2,7 +2,8 @@
 
 Python's JSON parser holds the GIL until it is done: 15 MB of `[[],[],…]` would stop the event loop for seconds, even if another
 thread parses it. So the values are counted first, in small pieces, and a body that is large or has many values is parsed by the
-JSON module's Python code, which lets other threads run. It reads long strings in pieces. Both give the same result. Pure.
+JSON module's Python code, which lets other threads run. It reads long strings in pieces, and short objects at once. All ways give
+the same result. Pure.
 """
 
 import codecs
@@ -25,6 +26,8 @@ from typing import Any
 MAX_VALUES = 250_000  # in one body; every string, number, list and object counts, and every name of a field
 MAX_VALUES_AT_ONCE = 5_000  # parsed without letting other threads run
 MAX_BYTES_AT_ONCE = 1024 * 1024
+MAX_OBJECT_LENGTH = 2 * MAX_VALUES_AT_ONCE  # characters of an object that is parsed at once; each value has at least two
+MAX_FAILED_OBJECTS = 100  # objects of one body that were parsed in vain, because they are longer
 MAX_NAME_LENGTH = 10_000  # characters of a field's name, in a body that is not parsed at once
 MAX_NUMBER_LENGTH = 100  # digits; the time to parse an integer is quadratic
 MAX_SHOWN_NAME_LENGTH = 100  # characters
@@ -32,6 +35,8 @@ PIECE_BYTES = 256 * 1024
 
 # The lookbehind lets a match start only at the first digit. Otherwise, many shorter numbers would take quadratic time.
 _LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_NUMBER_LENGTH + 1))
+_DIGITS_TO_ZEROS = bytes.maketrans(b"0123456789", b"0" * 10)
+_TOO_MANY_ZEROS = b"0" * (MAX_NUMBER_LENGTH + 1)
 _REST_OF_STRING = re.compile(r'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _STRING_CONTENT = re.compile(r'(?:[^"\\\x00-\x1f]++|\\u[0-9a-fA-F]{4}|\\["\\/bfnrt])*+')
 
@@ -50,11 +55,31 @@ def parse_json(body: bytes) -> object:
     Raises `JsonTooComplex` and `DuplicateName`, or what `json.loads` raises: `ValueError` (also in the form of
     `json.JSONDecodeError` and `UnicodeDecodeError`) and `RecursionError`.
     """
-    count = count_values(body)
+    is_short = len(body) <= MAX_BYTES_AT_ONCE
+    has_many_values = has_more_values(body, MAX_VALUES_AT_ONCE if is_short else MAX_VALUES)
     text = _decode(body)
-    if count <= MAX_VALUES_AT_ONCE and len(body) <= MAX_BYTES_AT_ONCE:
-        return json.loads(text, object_pairs_hook=_build_object)
+    if is_short and not has_many_values:
+        return _decoder.decode(text)
     return _InterruptibleDecoder().decode(text, _skip_white_space)
+
+
+def has_more_values(body: bytes, maximum: int) -> bool:
+    """Return whether a JSON text has more than `maximum` values. Raises `JsonTooComplex`."""
+    rough = _count_roughly(body)
+    return (rough is None or rough > maximum) and count_values(body) > maximum
+
+
+def _count_roughly(body: bytes) -> int | None:
+    """Return an upper bound of the number of values, without leaving out the text of strings, which takes longer.
+
+    Return None if a number, or a string, contains too many digits in a row.
+    """
+    count = 1
+    for piece in _pieces(body):
+        if _TOO_MANY_ZEROS in piece.translate(_DIGITS_TO_ZEROS):
+            return None
+        count += sum(map(piece.count, (b",", b":", b"[", b"{")))
+    return count
 
 
 def count_values(body: bytes) -> int:
@@ -99,6 +124,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 
 def _decode(body: bytes) -> str:
+    if len(body) <= PIECE_BYTES:
+        return body.decode("utf-8-sig")
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     starts = range(0, len(body), PIECE_BYTES)
     return "".join([decoder.decode(body[start : start + PIECE_BYTES]) for start in starts]) + decoder.decode(b"", final=True)
@@ -135,8 +162,11 @@ def _scan_string(text: str, start: int, strict: bool) -> tuple[str, int]:  # cal
     return "".join([*decoded, json.loads(f'"{high_surrogate}"'), rest]), end
 
 
+_decoder = json.JSONDecoder(object_pairs_hook=_build_object)
+_scan_object = _decoder.scan_once  # type: ignore[attr-defined]  # not in typeshed
+
 # The JSON module's own function, with another function for the names.
-_parse_object = FunctionType(
+_parse_long_object = FunctionType(
     JSONObject.__code__,
     {**vars(json.decoder), "scanstring": _scan_name},
     argdefs=(None, _skip_white_space, WHITESPACE_STR),
@@ -146,6 +176,20 @@ _parse_object = FunctionType(
 class _InterruptibleDecoder(json.JSONDecoder):
     def __init__(self) -> None:
         super().__init__(object_pairs_hook=_build_object)
-        self.parse_object, self.parse_array = _parse_object, partial(JSONArray, _w=_skip_white_space)
+        self.parse_object, self.parse_array = self._parse_object, partial(JSONArray, _w=_skip_white_space)
         self.parse_string = _scan_string
         self.scan_once = py_make_scanner(self)
+        self._failed_objects = 0
+
+    def _parse_object(self, text_and_start: tuple[str, int], *arguments: Any) -> tuple[Any, int]:  # called by the scanner
+        """Return the object that starts before a position, and the position of its end."""
+        text, start = text_and_start
+        if self._failed_objects < MAX_FAILED_OBJECTS:
+            try:
+                value, length = _scan_object(text[start - 1 : start - 1 + MAX_OBJECT_LENGTH], 0)
+            except (json.JSONDecodeError, StopIteration, RecursionError):  # too long, or invalid
+                self._failed_objects += 1
+            else:
+                return value, start - 1 + length
+        value_and_end: tuple[Any, int] = _parse_long_object(text_and_start, *arguments)
+        return value_and_end

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from fastapi_app.body_limit import MAX_REQUEST_BYTES
-from fastapi_app.json_body import DuplicateName, JsonTooComplex, count_values, parse_json
+from fastapi_app.json_body import DuplicateName, JsonTooComplex, has_more_values, parse_json
 from project.bridge.background.thread_pool import ThreadPool
 
 DEFAULT_MAX_BYTES = 64 * 1024
@@ -80,7 +80,7 @@ def _is_small(body: bytes) -> bool:
     if len(body) > SMALL_BODY_BYTES:
         return False
     try:
-        return len(body) <= TINY_BODY_BYTES or count_values(body) <= MAX_SMALL_BODY_VALUES
+        return len(body) <= TINY_BODY_BYTES or not has_more_values(body, MAX_SMALL_BODY_VALUES)
     except JsonTooComplex:
         return False
 
