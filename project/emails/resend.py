@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from project.auth.principal import Principal
 from project.emails.actions import require_body, require_change_permission
+from project.emails.email_row import EmailRow
 from project.emails.idempotency import Idempotency, find_earlier_response
 from project.emails.mime.builder import with_date, with_message_id
 from project.emails.mime.headers import addr_spec
@@ -54,7 +55,7 @@ def resend_emails(emails: Sequence[Email], *, principal: Principal, now: datetim
 def copy_email(original: Email, *, principal: Principal, now: datetime) -> PreparedEmail:
     """Return an unsaved copy of an email, with its own Message-ID and Date."""
     new_id = uuid7()
-    copy = Email(
+    copy = EmailRow(
         id=new_id,
         owner=principal.owner_id,
         created_at=now,

@@ -10,6 +10,10 @@ _WORD = re.compile(r"\w+")
 
 def split_words(text: str) -> list[str]:
     """Return the different words of a text, in order."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
+    plain = text.lower() if text.isascii() else _without_accents(text.casefold())
     words = dict.fromkeys(word[:MAX_WORD_LENGTH] for word in _WORD.findall(plain.replace("_", " ")))
     return list(words)[:MAX_WORDS]
+
+
+def _without_accents(text: str) -> str:
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

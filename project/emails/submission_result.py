@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from project.emails.models import Email
+from project.emails.email_row import EmailRow
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class SubmissionResult:
     replayed: bool = False
 
     @classmethod
-    def of(cls, email: Email) -> "SubmissionResult":
+    def of(cls, email: EmailRow) -> "SubmissionResult":
         """Return the result of a new email."""
         return cls(str(email.id), email.status, email.created_at.isoformat().replace("+00:00", "Z"))
 

@@ -17,6 +17,7 @@ from project.api_keys.quota import QuotaExceeded, consume_quota
 from project.bridge.database.bulk_insert import bulk_insert_all
 from project.bridge.middleware.request_id import current_request_id
 from project.config.displayed_text import remove_misleading_characters
+from project.emails.email_row import EmailRow
 from project.emails.idempotency import Idempotency, IdempotencyKeyReused, release_key, reserve_key
 from project.emails.mime.builder import MAX_MESSAGE_ID_LENGTH, Draft, build_message, envelope_recipients
 from project.emails.mime.headers import addr_spec
@@ -59,7 +60,7 @@ class NewEmail:
 class PreparedEmail:
     """An email whose row and MIME bytes are built, but not stored yet."""
 
-    email: Email
+    email: EmailRow
     content: bytes
     idempotency: Idempotency | None
     quota_key: int | None = None
@@ -77,7 +78,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
     """
     draft, email_id = new_email.draft, uuid7()
     is_scheduled = new_email.scheduled_at is not None and new_email.scheduled_at > now
-    email = Email(
+    email = EmailRow(
         id=email_id,
         owner=new_email.owner_id,
         created_at=now,
@@ -90,7 +91,7 @@ def prepare_email(new_email: NewEmail, *, now: datetime) -> PreparedEmail:
         reply_to=list(draft.reply_to),
         recipients=envelope_recipients(draft),
         subject=draft.subject,
-        tags=dict(new_email.tags),
+        tags=new_email.tags,
         template_id=new_email.template_id,
         message_id=message_id_for(email_id, draft.sender),
         request_id=current_request_id(),
@@ -161,7 +162,7 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     words = [{"word": word, "email_id": email.id} for email in emails for word in split_words(email.subject)]
     bulk_insert_all(
         [
-            (Email, [vars(email) for email in emails]),
+            (Email, [email.columns() for email in emails]),
             (RawMessage, [{"email_id": each.email.id, "content": each.content} for each in prepared]),
             (Recipient, [row for email in emails for row in _recipient_rows(email)]),
             (Tag, tags),
@@ -174,7 +175,7 @@ def _store(prepared: Sequence[PreparedEmail]) -> None:
     transaction.on_commit(partial(count_accepted, Counter(email.priority for email in emails)), robust=True)
 
 
-def _recipient_rows(email: Email) -> list[dict[str, Any]]:
+def _recipient_rows(email: EmailRow) -> list[dict[str, Any]]:
     # An email that an earlier version accepted, and that is sent again, may have an address twice, with different case.
     addresses = dict.fromkeys(address.lower() for address in email.recipients)
     return [{"address": address, "email_id": email.id, "owner": email.owner} for address in addresses]

@@ -77,7 +77,7 @@ def email(shared_test_connection: None) -> Email:
     submit_batch([prepared])
     put_template("welcome", CompiledTemplate(EmailParts("Hi", "Hi {{ name }}", "")), now=now)
     suppress("ada@example.com", now=now)
-    return prepared.email
+    return Email.objects.get(pk=prepared.email.id)
 
 
 def for_each_operation_and_caller(operations: list[Operation], callers: dict[str, Authenticate]) -> pytest.MarkDecorator:

@@ -6,7 +6,6 @@ They take about a third of the time of `bulk_create`, which converts each value 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
-from json import JSONEncoder
 from typing import Any
 from uuid import UUID
 
@@ -108,7 +107,7 @@ def value_converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
     if isinstance(field, UUIDField):
         return partial(_prepare_uuid, field, connection.features.has_native_uuid_field)
     if isinstance(field, JSONField):
-        return partial(_prepare_json, type(connection.ops)(_NO_CONNECTION), field.encoder)
+        return _json_converter(field)
     return partial(_prepare, field)
 
 
@@ -129,8 +128,18 @@ def _prepare_datetime(field: "Field[Any, Any]", is_text: bool, value: datetime |
     return _prepare(field, value)
 
 
-def _prepare_json(operations: Any, encoder: type[JSONEncoder] | None, value: Any) -> Any:
-    return None if value is None else operations.adapt_json_value(value, encoder)
+def _json_converter(field: "JSONField") -> Callable[[Any], Any]:
+    adapt = partial(type(connection.ops)(_NO_CONNECTION).adapt_json_value, encoder=field.encoder)
+    empty_list, empty_object = adapt([]), adapt({})
+
+    def convert(value: Any) -> Any:
+        if value == []:
+            return empty_list
+        if value == {}:
+            return empty_object
+        return None if value is None else adapt(value)
+
+    return convert
 
 
 def _prepare(field: "Field[Any, Any]", value: Any) -> Any:

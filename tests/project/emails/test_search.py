@@ -31,7 +31,7 @@ def submit(*recipients: str, owner: Principal = SHOP, **tags: str) -> Email:
     """Submit an email and return it."""
     prepared = prepare_email(replace(new_email(*recipients), owner_id=owner.owner_id, tags=tags), now=NOW)
     submit_batch([prepared])
-    return prepared.email
+    return Email.objects.get(pk=prepared.email.id)
 
 
 def found(caller: Principal = SHOP, after: UUID | None = None, limit: int = 20, **filters: Any) -> list[UUID]:

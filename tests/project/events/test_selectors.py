@@ -9,6 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from project.emails.models import Email
 from project.emails.submit import prepare_email, submit_batch
 from project.events.models import Event
 from project.events.selectors import EventFilter, events_after
@@ -28,8 +29,7 @@ def email_ids(db: None) -> list[UUID]:
     submit_batch([prepare_email(new_email(), now=NOW)])
     ids = []
     for email, owner in zip(emails, (SHOP, CLUB), strict=True):
-        email.owner = owner
-        email.save(force_insert=True)
+        Email(**email.columns() | {"owner": owner}).save(force_insert=True)
         ids.append(email.id)
     for event_type, (email_id, owner) in product((QUEUED, SENT, FAILED, SENT), zip(ids, (SHOP, CLUB), strict=True)):
         Event.objects.create(email_id=email_id, owner=owner, type=event_type, data={})

@@ -185,8 +185,9 @@ def new_email(*to: str, text: str = "Hi", priority: Priority = Priority.NORMAL) 
 def unsaved_email(*to: str, text: str = "Hi", priority: Priority = Priority.NORMAL) -> Email:
     """Return an email in the form in which the delivery worker claims it, but without storing it in the database."""
     prepared = prepare_email(new_email(*to, text=text, priority=priority), now=NOW)
-    prepared.email.raw_message = RawMessage(email=prepared.email, content=prepared.content)
-    return prepared.email
+    email = Email(**prepared.email.columns())
+    email.raw_message = RawMessage(email=email, content=prepared.content)
+    return email
 
 
 def queue(*emails: NewEmail) -> None:
