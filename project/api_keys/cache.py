@@ -1,4 +1,5 @@
 """A short-lived cache of authenticated API keys, so that a busy client causes one database query per second, not one per call.
+Simultaneous calls with the same key share one query.
 
 That a key was used is recorded once a minute.
 
@@ -6,6 +7,7 @@ An entry expires after less than a second. When a process changes a key, it clea
 a revoked key within a second.
 """
 
+import asyncio
 import logging
 import time
 from hashlib import sha256
@@ -31,14 +33,35 @@ TTL_SECONDS = 0.9
 MAX_ENTRIES = 10_000
 
 _entries: dict[bytes, tuple[Principal, float]] = {}  # by the SHA-256 of the key, so that no secret is stored
+_lookups: dict[bytes, tuple["asyncio.Task[Principal]", float]] = {}  # queries in progress, and when they started
 _recorded_at: dict[bytes, float] = {}  # when this process last recorded the use of a key, on the monotonic clock
 
 
 async def authenticate_api_key_cached(text: str) -> Principal:
     """Return the key's principal, from the cache if possible. Raises `NotAuthenticated`."""
-    entries, fingerprint, now = _entries, sha256(text.encode()).digest(), time.monotonic()
-    if (entry := entries.get(fingerprint)) and now < entry[1] and _is_unexpired(entry[0]):
+    fingerprint, now = sha256(text.encode()).digest(), time.monotonic()
+    if (entry := _entries.get(fingerprint)) and now < entry[1] and _is_unexpired(entry[0]):
         return entry[0]
+    lookup = _lookups.get(fingerprint)
+    if lookup is None or now >= lookup[1] + TTL_SECONDS:  # after this time, the query may have read the state before a change
+        lookup = _start_lookup(text, fingerprint, now)
+    return await asyncio.shield(lookup[0])  # the call that started the query may be canceled, and the others not
+
+
+def _start_lookup(text: str, fingerprint: bytes, now: float) -> tuple["asyncio.Task[Principal]", float]:
+    lookups = _lookups
+    lookup = lookups[fingerprint] = asyncio.get_running_loop().create_task(_look_up(text, fingerprint, now)), now
+
+    def remove(_task: object) -> None:
+        if lookups.get(fingerprint) is lookup:
+            del lookups[fingerprint]
+
+    lookup[0].add_done_callback(remove)
+    return lookup
+
+
+async def _look_up(text: str, fingerprint: bytes, now: float) -> Principal:
+    entries = _entries
     principal = await run_lookup(authenticate_api_key, text, now=timezone.now())
     await _record_use(text, fingerprint, now)
     if len(entries) >= MAX_ENTRIES:
@@ -61,9 +84,9 @@ async def _record_use(text: str, fingerprint: bytes, now: float) -> None:
 
 
 def clear() -> None:
-    """Drop all entries."""
-    global _entries  # noqa: PLW0603  # one cache per process
-    _entries = {}
+    """Drop all entries. Later calls do not share the queries that are in progress, which may have read the old state."""
+    global _entries, _lookups  # one cache per process
+    _entries, _lookups = {}, {}
 
 
 def _is_unexpired(principal: Principal) -> bool:

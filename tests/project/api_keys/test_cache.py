@@ -1,5 +1,6 @@
 """Cache of authenticated API keys: its entries, their lifetime and their invalidation."""
 
+import asyncio
 from datetime import datetime, timedelta
 from math import inf
 from typing import Any
@@ -156,3 +157,55 @@ async def test_authenticates_while_writes_fail(monkeypatch: pytest.MonkeyPatch, 
 
     assert (await authenticate_api_key_cached(key)).name == "shop"
     assert "Could not record the use of an API key" in caplog.text
+
+
+class CountedQueries:
+    """Counts the queries for API keys."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        monkeypatch.setattr(cache, "authenticate_api_key", self._authenticate)
+
+    def _authenticate(self, text: str, *, now: datetime) -> Principal:
+        self.count += 1
+        return authenticate_api_key(text, now=now)
+
+
+async def test_simultaneous_calls_share_one_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, queries = await _create_key(), CountedQueries(monkeypatch)
+
+    principals = await asyncio.gather(*(authenticate_api_key_cached(key) for _ in range(10)))
+
+    assert (queries.count, {principal.name for principal in principals}) == (1, {"shop"})
+
+
+async def test_a_canceled_call_does_not_cancel_the_query_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, queries = await _create_key(), CountedQueries(monkeypatch)
+    first, second = (asyncio.create_task(authenticate_api_key_cached(key)) for _ in range(2))
+    await asyncio.sleep(0)
+
+    first.cancel()
+
+    assert ((await second).name, queries.count) == ("shop", 1)
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_does_not_share_a_query_that_was_started_before_the_cache_was_cleared(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, queries = await _create_key(), CountedQueries(monkeypatch)
+    first = asyncio.create_task(authenticate_api_key_cached(key))
+    await asyncio.sleep(0)
+
+    clear()
+    await asyncio.gather(first, authenticate_api_key_cached(key))
+
+    assert queries.count == 2
+
+
+async def test_does_not_share_an_old_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, queries = await _create_key(), CountedQueries(monkeypatch)
+    monkeypatch.setattr(cache, "TTL_SECONDS", 0.0)
+
+    await asyncio.gather(*(authenticate_api_key_cached(key) for _ in range(2)))
+
+    assert (queries.count, cache._lookups) == (2, {})
