@@ -1,14 +1,18 @@
-"""The route class of the API: settles the credential before the body is read, and reads the body within limits."""
+"""The routes of the API: they settle the credential before the body is read, and read the body within limits."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from fastapi import HTTPException, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.params import Form
+from fastapi.security.base import SecurityBase
 from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import Scope
 
 from fastapi_app.dependencies import require_principal, settle_credential
+from fastapi_app.query_parameters import reject_unknown_query
 from fastapi_app.request_body import limit_body, max_body_bytes, validate_body
 from project.bridge.background.background_tasks import BackgroundRoute
 
@@ -18,11 +22,14 @@ FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 class ApiRoute(BackgroundRoute):
     """Route that reads a body only if its media type, its caller and its size are right.
 
-    A body with another media type or content coding than the route's parser reads gets a 415.
+    A body with another media type or content coding than the route's parser reads gets a 415. A public route rejects unknown
+    query parameters; on other routes, the dependencies that authenticate the caller do so after they have succeeded.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler, field = super().get_route_handler(), self.body_field
+        if not any(isinstance(each.call, SecurityBase) for each in _dependencies(self.dependant)):
+            handler = _with_known_query(handler)
         if field is None:
             return handler
         takes_form = isinstance(field.field_info, Form)
@@ -42,14 +49,43 @@ class ApiRoute(BackgroundRoute):
         return handle
 
 
+class ApiRouter(APIRouter):
+    """Router of `ApiRoute`s, which tries its routes only for paths below its prefix. FastAPI would try each of them."""
+
+    def __init__(self, *, prefix: str = "", **options: Any) -> None:
+        super().__init__(prefix=prefix, **{"route_class": ApiRoute, **options})
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether a route matches the request, as FastAPI expects it of a router that is included in another one."""
+        if not scope["path"].removeprefix(scope.get("root_path", "")).startswith(self.prefix):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 def _required_scopes(dependant: Dependant) -> list[str] | None:
     """Return the scopes that the caller of a route needs, or None if the route needs no credential."""
-    for each in dependant.dependencies:
+    for each in _dependencies(dependant):
         if each.call is require_principal:
             return [*(each.parent_oauth_scopes or []), *(each.own_oauth_scopes or [])]
-        if (scopes := _required_scopes(each)) is not None:
-            return scopes
     return None
+
+
+def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    for each in dependant.dependencies:
+        yield each
+        yield from _dependencies(each)
+
+
+def _with_known_query(
+    handler: Callable[[Request], Coroutine[Any, Any, Response]],
+) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    # Not a dependency, which takes as long as the rest of a simple route, although most requests have no query.
+    async def handle(request: Request) -> Response:
+        if request.scope["query_string"]:
+            await reject_unknown_query(request)
+        return await handler(request)
+
+    return handle
 
 
 def check_media_type(headers: Headers, *, takes_form: bool) -> None:

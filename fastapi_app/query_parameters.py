@@ -6,7 +6,6 @@ A misspelled filter would otherwise select everything, and only the last of two 
 from collections import Counter
 from collections.abc import Iterator
 
-from fastapi import Depends
 from fastapi._compat import ModelField, field_annotation_is_sequence
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
@@ -19,7 +18,7 @@ MAX_REPORTED_LENGTH = 100  # characters of a name
 async def reject_unknown_query(connection: HTTPConnection) -> None:
     """Raise a validation error that names the unknown query parameters, and repeated ones that have only one value.
 
-    A dependency of public routes. The dependencies that authenticate the caller call this function after they have succeeded.
+    Public routes call this function first. The dependencies that authenticate the caller call it after they have succeeded.
     """
     if not connection.query_params:
         return
@@ -45,6 +44,3 @@ def _query_parameters(dependant: Dependant) -> Iterator[ModelField]:
     yield from dependant.query_params
     for dependency in dependant.dependencies:
         yield from _query_parameters(dependency)
-
-
-NO_UNKNOWN_QUERY = [Depends(reject_unknown_query)]  # the dependencies of a public route

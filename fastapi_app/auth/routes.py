@@ -5,19 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.auth.schemas import AccessToken, CurrentCaller
 from fastapi_app.auth.token_errors import TOKEN_ERRORS, TokenRoute
 from fastapi_app.dependencies import Caller
 from fastapi_app.error_responses import openapi_errors
-from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
 from fastapi_app.rate_limit import enforce_login_limit
 from project.auth.access_tokens import issue_access_token
 from project.bridge.database.transactions import run_in_thread
 from project.bridge.sessions import django_request
 
-router = APIRouter(route_class=ApiRoute, tags=["auth"])
-token_router = APIRouter(route_class=TokenRoute, tags=["auth"], dependencies=NO_UNKNOWN_QUERY)
+router = ApiRouter(tags=["auth"])
+token_router = APIRouter(route_class=TokenRoute, tags=["auth"])
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749 section 5.1
 TwoFactorCode = Annotated[

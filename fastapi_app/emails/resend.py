@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from hashlib import sha256
 
-from fastapi import APIRouter, BackgroundTasks, Response
+from fastapi import BackgroundTasks, Response
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import WorkerDep
 from fastapi_app.emails.idempotency import IdempotencyKey
 from fastapi_app.emails.routes import SUBMIT_ONE_RESPONSES, EmailId, SendingPrincipal
@@ -15,7 +15,7 @@ from project.bridge.database.transactions import run_in_transaction
 from project.emails.idempotency import Idempotency
 from project.emails.resend import resend_email
 
-router = APIRouter(route_class=ApiRoute, prefix="/emails", tags=["emails"])
+router = ApiRouter(prefix="/emails", tags=["emails"])
 
 
 @router.post(

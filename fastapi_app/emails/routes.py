@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, BackgroundTasks, Path, Query, Response, Security
+from fastapi import BackgroundTasks, Path, Query, Response, Security
 from pydantic import AfterValidator, Field
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
 from fastapi_app.emails.idempotency import IdempotencyKey, read_idempotency
 from fastapi_app.emails.new_emails import batch_accepted, new_email, new_emails, require_senders
@@ -49,7 +49,7 @@ def _normalize_if_valid(address: str) -> str:
     return address
 
 
-router = APIRouter(route_class=ApiRoute, prefix="/emails", tags=["emails"])
+router = ApiRouter(prefix="/emails", tags=["emails"])
 
 EmailId = Annotated[UUID, Path(description="ID of the email", examples=["01930c5e-7e0a-7b3c-8f00-3f1c2a9b4d5e"])]
 SendingPrincipal = Annotated[Principal, Security(require_principal, scopes=["emails:send"])]

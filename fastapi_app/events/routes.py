@@ -10,7 +10,7 @@ from fastapi.requests import HTTPConnection
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AfterValidator, Field
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import EventStreamDep, authenticate, require_principal
 from fastapi_app.error_responses import openapi_errors, openapi_non_json_errors
 from fastapi_app.events.reauthorization import EVENTS_SCOPE, close_when_revoked, credential_of, share_checks
@@ -25,7 +25,7 @@ from project.events.selectors import EventFilter, events_after
 from project.events.stream import SlowConsumer, subscribe_to_events
 from project.limits.connection_slots import connection_slot
 
-router = APIRouter(route_class=ApiRoute, prefix="/events", tags=["events"])
+router = ApiRouter(prefix="/events", tags=["events"])
 sockets = APIRouter(dependencies=[Depends(reject_unknown_query)])
 
 TYPES_PATTERN = "^({0})(,({0}))*$".format("|".join(map(re.escape, TYPES)))

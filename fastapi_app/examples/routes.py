@@ -4,20 +4,19 @@ import time
 from dataclasses import replace
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Depends, Query, WebSocket
+from fastapi import BackgroundTasks, Depends, Query, WebSocket
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import SendingCaller, SubmissionDep, WorkerDep
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.examples.arithmetic import add_numbers
 from fastapi_app.examples.echo import echo
 from fastapi_app.examples.greeting import greet_all
 from fastapi_app.examples.schemas import Address, Greetings, Message, Name, Sum, Text
-from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
 from project.emails.mime.headers import addr_spec
 from project.emails.submit import plain_text_email
 
-router = APIRouter(route_class=ApiRoute, tags=["examples"])
+router = ApiRouter(tags=["examples"])
 
 
 async def get_dependency() -> str:  # `async`, because a plain `def` would run in a thread
@@ -25,7 +24,7 @@ async def get_dependency() -> str:  # `async`, because a plain `def` would run i
     return "Dependency Injection"
 
 
-@router.get("/", summary="Get a message from a dependency", operation_id="read_root", dependencies=NO_UNKNOWN_QUERY)
+@router.get("/", summary="Get a message from a dependency", operation_id="read_root")
 async def read_root(dependency: Annotated[str, Depends(get_dependency)]) -> Message:
     """Return a greeting with a string from a dependency."""
     return Message(message=f"Hello, {dependency}")
@@ -35,7 +34,6 @@ async def read_root(dependency: Annotated[str, Depends(get_dependency)]) -> Mess
     "/greet",
     summary="Greet names concurrently",
     operation_id="greet",
-    dependencies=NO_UNKNOWN_QUERY,
     responses=openapi_errors(422),
 )
 async def greet(
@@ -48,7 +46,7 @@ async def greet(
     return Greetings(greetings=greetings, elapsed=time.perf_counter() - started)
 
 
-@router.get("/add", summary="Add two numbers", operation_id="add", dependencies=NO_UNKNOWN_QUERY, responses=openapi_errors(422))
+@router.get("/add", summary="Add two numbers", operation_id="add", responses=openapi_errors(422))
 async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(examples=[5])]) -> Sum:
     """Add two numbers. If a value is not an integer, the response is a 422 that names the parameter."""
     return Sum(result=add_numbers(x, y))

@@ -2,21 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response, status
+from fastapi import Depends, Request, Response, status
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.error_responses import openapi_non_json_errors
 from fastapi_app.health.metrics import find_queue_stats, require_metrics_access
 from fastapi_app.health.readiness import ReadinessChecks
 from fastapi_app.health.schemas import Liveness, Readiness
-from fastapi_app.query_parameters import NO_UNKNOWN_QUERY
+from fastapi_app.query_parameters import reject_unknown_query
 from project.bridge.database.transactions import run_in_thread
 from project.delivery.queue_collector import QueueCollector
 from project.metrics.exposition import render_metrics
 
-router = APIRouter(route_class=ApiRoute, tags=["health"])
+router = ApiRouter(tags=["health"])
 
 
 def get_readiness_checks(request: Request) -> ReadinessChecks:
@@ -31,19 +31,18 @@ METRICS_RESPONSE = {
 }
 
 
-@router.head("/health/live", include_in_schema=False, dependencies=NO_UNKNOWN_QUERY)
-@router.get("/health/live", summary="Check liveness", operation_id="get_liveness", dependencies=NO_UNKNOWN_QUERY)
+@router.head("/health/live", include_in_schema=False)
+@router.get("/health/live", summary="Check liveness", operation_id="get_liveness")
 async def live() -> Liveness:
     """Return 200 while the process can respond."""
     return Liveness()
 
 
-@router.head("/health/ready", include_in_schema=False, dependencies=NO_UNKNOWN_QUERY)
+@router.head("/health/ready", include_in_schema=False)
 @router.get(
     "/health/ready",
     summary="Check readiness",
     operation_id="get_readiness",
-    dependencies=NO_UNKNOWN_QUERY,
     response_model_exclude_none=True,
     responses={503: {"model": Readiness}},
 )
@@ -60,7 +59,7 @@ async def ready(readiness: ReadinessDep, response: Response) -> Readiness:
     "/metrics",
     summary="Get metrics",
     operation_id="get_metrics",
-    dependencies=[Depends(require_metrics_access), *NO_UNKNOWN_QUERY],
+    dependencies=[Depends(require_metrics_access), Depends(reject_unknown_query)],
     response_class=PlainTextResponse,
     responses={200: METRICS_RESPONSE, **openapi_non_json_errors(401, 403)},
 )

@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import Path, Query, Security
 from pydantic import AfterValidator, Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.fields import Storable
@@ -19,7 +19,7 @@ from project.bridge.database.transactions import run_in_transaction
 from project.emails.mime.email_addresses import normalize_address
 from project.suppressions.store import list_suppressions, remove, suppress
 
-router = APIRouter(route_class=ApiRoute, prefix="/suppressions", tags=["suppressions"])
+router = ApiRouter(prefix="/suppressions", tags=["suppressions"])
 
 Address = Annotated[
     str, AfterValidator(normalize_address), Field(json_schema_extra={"format": "email"}), Path(examples=["ada@example.com"])

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Security
+from fastapi import Path, Query, Security
 
-from fastapi_app.api_route import ApiRoute
+from fastapi_app.api_route import ApiRouter
 from fastapi_app.dependencies import require_principal
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.pagination import Limit
@@ -16,7 +16,7 @@ from project.bridge.database.transactions import run_in_thread, run_in_transacti
 from project.mail_templates.liquid import CompiledTemplate, EmailParts
 from project.mail_templates.store import delete_template, get_template, list_templates, load_template, put_template
 
-router = APIRouter(route_class=ApiRoute, prefix="/templates", tags=["templates"])
+router = ApiRouter(prefix="/templates", tags=["templates"])
 
 TemplateSlug = Annotated[Slug, Path(examples=["welcome"])]
 Reader = Annotated[Principal, Security(require_principal, scopes=["templates:read"])]
