@@ -9,6 +9,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 MAX_PROBLEMS = 100
 MAX_LOCATION_STEPS = 20
 MAX_STEP_LENGTH = 100  # characters; a step may be a name that the client made up
+ITEMS_AT_ONCE = 10  # of a list of models, so that the problems of at most this many are collected beyond the maximum
 MAX_MESSAGE_LENGTH = 500  # characters; a message may repeat the client's value
 
 
@@ -37,14 +38,14 @@ def max_keys(maximum: int) -> BeforeValidator:
 
 
 def _validate_items(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
-    if not isinstance(value, list) or len(value) <= 1:
+    if not isinstance(value, list) or len(value) <= ITEMS_AT_ONCE:
         return handler(value)
     items, problems = [], list[InitErrorDetails]()
-    for index, item in enumerate(value):
+    for start in range(0, len(value), ITEMS_AT_ONCE):
         try:
-            items += handler([item])
+            items += handler(value[start : start + ITEMS_AT_ONCE])
         except ValidationError as error:
-            problems += _relocate(error, index)
+            problems += _relocate(error, start)
             if len(problems) >= MAX_PROBLEMS:
                 break
     if problems:
@@ -52,7 +53,7 @@ def _validate_items(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     return items
 
 
-# For a list of models: validates one item after the other, and stops at `MAX_PROBLEMS`. Pydantic itself would collect the
+# For a list of models: validates a few items after the other, and stops at `MAX_PROBLEMS`. Pydantic itself would collect the
 # problems of all items, and would let no other thread run until it is done.
 EACH_ITEM = WrapValidator(_validate_items)
 
@@ -68,10 +69,12 @@ def max_items(maximum: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-def _relocate(error: ValidationError, index: int) -> list[InitErrorDetails]:
+def _relocate(error: ValidationError, start: int) -> list[InitErrorDetails]:
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return [
-        InitErrorDetails(type=PydanticCustomError(each["type"], each["msg"]), loc=(index, *each["loc"][1:]), input=None)
+        InitErrorDetails(
+            type=PydanticCustomError(each["type"], each["msg"]), loc=(start + int(each["loc"][0]), *each["loc"][1:]), input=None
+        )
         for each in problems
     ]
 

@@ -18,15 +18,13 @@ class RequestModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _limit_fields(cls, body: Any) -> Any:
-        if isinstance(body, dict) and len(body) > len(cls.model_fields) + MAX_PROBLEMS:
+    def _check_fields(cls, body: Any) -> Any:
+        """Limit the number of fields, and drop null."""
+        if not isinstance(body, dict):
+            return body
+        if len(body) > len(cls.model_fields) + MAX_PROBLEMS:
             raise PydanticCustomError("too_long", f"The object has {len(body)} fields. Most of them do not exist.")
-        return body
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_null(cls, body: Any) -> Any:
-        if not isinstance(body, dict) or None not in body.values():
+        if None not in body.values():
             return body
         optional = {field.alias or name for name, field in cls.model_fields.items() if not field.is_required()}
         return {name: value for name, value in body.items() if value is not None or name not in optional}

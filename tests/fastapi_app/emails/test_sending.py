@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from fastapi_app.emails.schemas import EmailIn
+from fastapi_app.problems import ITEMS_AT_ONCE
 from project.accounts.models import User
 from project.api_keys.keys import create_key
 from project.emails.mime.pieces import PIECE_LENGTH
@@ -305,6 +306,17 @@ def test_rejects_a_whole_batch_for_one_invalid_email(client: TestClient, headers
     assert response.status_code == 422
     assert response.json()["detail"][0]["loc"] == ["body", "emails", 1, "to", 0]
     assert not Email.objects.exists()
+
+
+def test_names_the_indexes_of_all_invalid_emails_of_a_batch(client: TestClient, headers: dict[str, str]) -> None:
+    invalid = {0, ITEMS_AT_ONCE - 1, ITEMS_AT_ONCE, ITEMS_AT_ONCE * 3 + 1}
+    emails = [BODY | {"to": "nobody"} if index in invalid else BODY for index in range(ITEMS_AT_ONCE * 4)]
+
+    response = client.post("/api/emails/batch", json={"emails": emails}, headers=headers)
+
+    assert [problem["loc"] for problem in response.json()["detail"]] == [
+        ["body", "emails", each, "to", 0] for each in sorted(invalid)
+    ]
 
 
 def test_rejects_a_batch_with_a_time_before_year_1(client: TestClient, headers: dict[str, str]) -> None:
