@@ -5,6 +5,7 @@ Requests are counted by the template of their route, not by their path, so that 
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import lru_cache
 from typing import Any
 
 from prometheus_client import Gauge, Histogram
@@ -28,6 +29,9 @@ request_seconds = Histogram(
     buckets=BUCKETS_SECONDS,
 )
 open_websockets = Gauge("mailrail_open_websockets", "Open WebSockets", multiprocess_mode="livesum")
+
+
+_time_series = lru_cache(maxsize=4096)(request_seconds.labels)  # `labels` itself takes as long as several layers of middleware
 
 
 class HttpMetricsMiddleware:
@@ -55,7 +59,7 @@ class HttpMetricsMiddleware:
             if not is_answered:
                 is_answered = True
                 method = scope["method"] if scope["method"] in METHODS else OTHER_METHOD
-                request_seconds.labels(method, self._route(scope), status).observe(time.perf_counter() - started_at)
+                _time_series(method, self._route(scope), status).observe(time.perf_counter() - started_at)
 
         async def send_and_observe(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -10,11 +10,12 @@ from typing import Any
 
 from daphne.http_protocol import HTTPFactory
 from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
 
 from .connection_limits import ConnectionLimits, WriteBackpressure
 from .http_request import HttpRequest, too_large
 from .open_connections import OpenConnections
-from .raw_responses import RequestRejected, error_bytes
+from .raw_responses import RequestRejected, error_bytes, head_bytes
 from .request_checks import bad_request, check_host, check_transfer_encoding, split_target
 
 CREDENTIAL_HEADERS = (b"authorization", b"cookie")
@@ -28,12 +29,10 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
 
     def __init__(self, limits: ConnectionLimits, open_connections: OpenConnections) -> None:
         super().__init__()
-        self.limits = limits
-        self._open_connections = open_connections
-        self._has_received_data = False
+        self.limits, self._open_connections = limits, open_connections
+        self._has_received_data = self._is_rejected = False
         self._read_timeout: float | None = limits.first_byte_timeout  # None while the application handles a request
         self._deadline: asyncio.TimerHandle | None = None
-        self._is_rejected = False
         self._unread: list[bytes] | None = None  # data that waits until the application asks for the body
         self._expects_continue = False
 
@@ -82,12 +81,12 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
     def allHeadersReceived(self) -> None:  # noqa: N802  # Twisted's name
         """Check the head, before `100 Continue` invites the client to send the body."""
         try:
-            self._check_head(self.requests[-1])
+            request = self.requests[-1]
+            self._check_head(request)
         except RequestRejected as rejection:
             self._reject(rejection)
         else:
             self._open_connections.set_idle(self.transport, is_idle=False)
-            request = self.requests[-1]
             is_early = self._is_body_on_demand(request)
             self._unread = [] if is_early else None
             self._set_read_timeout(None if is_early else self.limits.body_timeout)
@@ -141,14 +140,14 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         """Read a part of the body, and reject a body that becomes too large."""
         if self._is_rejected:
             return
-        if self._unread is not None:
+        if self._unread is None:
+            try:
+                super().rawDataReceived(data)
+            except RequestRejected as rejection:
+                self._reject(rejection)
+        else:
             self._unread.append(data)
             self._networkProducer.pauseProducing()
-            return
-        try:
-            super().rawDataReceived(data)
-        except RequestRejected as rejection:
-            self._reject(rejection)
 
     def allContentReceived(self) -> None:  # noqa: N802  # Twisted's name
         """Cancel the read timeout, and pass the complete request to the application."""
@@ -168,6 +167,10 @@ class HttpConnection(HTTPChannel):  # type: ignore[misc]  # Twisted has no types
         self._set_read_timeout(self.limits.header_timeout)
         self._open_connections.set_idle(self.transport, is_idle=True)
         super().requestDone(request)
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:  # noqa: N802  # Twisted's name
+        """Send the head of a response in one piece. Twisted would check and queue each of its many pieces."""
+        self.transport.write(head_bytes(version, code, reason, headers))
 
     # Rejecting
 
@@ -244,6 +247,4 @@ _HEADERS_TOO_LARGE = RequestRejected(
     "request_header_fields_too_large",
     f"The head of a request may have up to {HttpConnection.totalHeadersSize} bytes and {HttpConnection.maxHeaders} headers.",
 )
-
-
 _TOO_MANY_CONNECTIONS = RequestRejected(429, "too_many_connections", "Too many open connections from your IP address.")

@@ -48,6 +48,8 @@ class BodyOnDemandQueue(asyncio.Queue[Message]):
 class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
     """One HTTP request. Form parsing is off: the application parses the body, and Twisted's copy would only use memory."""
 
+    __hash__ = object.__hash__  # by identity, as Daphne's own method, but without a call of Python code
+
     def __init__(self, channel: Any, queued: int) -> None:
         super().__init__(channel, queued, parsePOSTFormSubmission=False)
         self.backpressure: WriteBackpressure = channel.backpressure

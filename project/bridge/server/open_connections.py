@@ -8,7 +8,6 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Hashable
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -33,11 +32,11 @@ class OpenConnections:
         # One address never gets more than half of all connections.
         self._max_per_network = min(per_address or max_total, max(1, max_total // 2))
         self._proxies: frozenset[Network | str] = limits.proxies
-        self._networks: dict[Any, Hashable] = {}  # by transport; a proxy's connections have the network None
-        self._per_network: Counter[Hashable] = Counter()
+        self._networks: dict[Any, str | None] = {}  # by transport; a proxy's connections have the network None
+        self._per_network: Counter[str] = Counter()
         # Idle transports, the longest idle first: all, and those of one network.
         self._idle: dict[Any, None] = {}
-        self._idle_of: defaultdict[Hashable, dict[Any, None]] = defaultdict(dict)
+        self._idle_of: defaultdict[str | None, dict[Any, None]] = defaultdict(dict)
         self._throttle = LogThrottle()
 
     @property
@@ -104,7 +103,7 @@ class OpenConnections:
         transport.abortConnection()
         return True
 
-    def _network_of(self, transport: Any) -> Hashable:
+    def _network_of(self, transport: Any) -> str | None:
         host = getattr(transport.getPeer(), "host", None)  # a Unix socket has none
         if not isinstance(host, str) or is_trusted_proxy(host, self._proxies):
             return None
@@ -112,9 +111,9 @@ class OpenConnections:
             ip = ip_address(host.partition("%")[0])
         except ValueError:
             return None
-        if not isinstance(ip, IPv6Address):
-            return ip
-        return ip.ipv4_mapped or ip_network((ip, IPV6_PREFIX_LENGTH), strict=False).network_address
+        if isinstance(ip, IPv6Address):
+            ip = ip.ipv4_mapped or ip_network((ip, IPV6_PREFIX_LENGTH), strict=False).network_address
+        return str(ip)  # the hash of a text takes far less time, and each request needs several
 
     def _log(self, text: str, *arguments: object) -> None:
         if self._throttle.passes():

@@ -6,6 +6,7 @@ from functools import lru_cache
 from http import HTTPStatus
 
 from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
 
 from ..middleware.request_id import new_request_id
 
@@ -35,6 +36,12 @@ def http_date() -> bytes:
 @lru_cache(maxsize=1)  # all responses of one second have the same date
 def _format_date(seconds: int) -> bytes:
     return datetimeToString(seconds)  # type: ignore[no-any-return]  # Twisted has no types
+
+
+def head_bytes(version: bytes, code: bytes, reason: bytes, headers: Headers) -> bytes:
+    """Return the head of a response."""
+    lines = [b"%b: %b" % (name, value) for name, values in headers.getAllRawHeaders() for value in values]
+    return b"\r\n".join((b"%b %b %b" % (version, code, reason), *lines, b"", b""))
 
 
 def error_bytes(rejection: RequestRejected) -> bytes:
