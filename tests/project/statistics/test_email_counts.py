@@ -118,7 +118,7 @@ def test_the_numbers_are_those_of_the_rows_after_any_history(db: None, seed: int
     choice = random.Random(seed)  # noqa: S311  # not for security
     prepared = [prepare_email(new_email("ada@example.com", "bob@example.com"), now=timezone.now()) for _ in range(12)]
     submit_batch(prepared)
-    emails = [each.email for each in prepared]
+    emails = [Email.objects.get(pk=each.email.id) for each in prepared]
     for _ in range(40):
         act(choice, emails)
         if choice.random() < 0.4:

@@ -59,8 +59,8 @@ def submit(subject: str, address: str = "ada@example.com", kind: str = "receipt"
     """Store an email with these column values."""
     prepared = prepare_email(replace(new_email(address, text=subject), tags={"kind": kind}, owner_id=owner), now=NOW)
     submit_batch([prepared])
-    Email.objects.filter(pk=prepared.email.pk).update(**columns)
-    return prepared.email
+    Email.objects.filter(pk=prepared.email.id).update(**columns)
+    return Email.objects.get(pk=prepared.email.id)
 
 
 def submit_two_that_match_and_many_that_do_not() -> None:
