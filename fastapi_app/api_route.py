@@ -1,6 +1,6 @@
 """The routes of the API: they settle the credential before the body is read, and read the body within limits."""
 
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -11,11 +11,12 @@ from starlette.datastructures import Headers
 from starlette.routing import Match
 from starlette.types import Scope
 
-from fastapi_app.dependencies import require_principal, settle_credential
+from fastapi_app.dependencies import CALLER_SCHEMES, require_principal, require_sending_principal, settle_credential
 from fastapi_app.query_parameters import reject_unknown_query
 from fastapi_app.request_body import limit_body, max_body_bytes, validate_body
 from project.bridge.background.background_tasks import BackgroundRoute
 
+CALLER_CHECKS = (require_principal, require_sending_principal)
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
@@ -26,14 +27,21 @@ class ApiRoute(BackgroundRoute):
     query parameters; on other routes, the dependencies that authenticate the caller do so after they have succeeded.
     """
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if (scopes := _required_scopes(self.dependant, CALLER_CHECKS)) is not None:
+            security = [{scheme.scheme_name: scopes} for scheme in CALLER_SCHEMES]
+            self.openapi_extra = {**(self.openapi_extra or {}), "security": security}
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler, field = super().get_route_handler(), self.body_field
-        if not any(isinstance(each.call, SecurityBase) for each in _dependencies(self.dependant)):
+        calls = [each.call for each in _dependencies(self.dependant)]
+        if not any(call in CALLER_CHECKS or isinstance(call, SecurityBase) for call in calls):
             handler = _with_known_query(handler)
         if field is None:
             return handler
         takes_form = isinstance(field.field_info, Form)
-        scopes = _required_scopes(self.dependant)
+        scopes = _required_scopes(self.dependant, [require_principal])
         maximum = max_body_bytes(self.operation_id)
 
         async def handle(request: Request) -> Response:
@@ -62,10 +70,10 @@ class ApiRouter(APIRouter):
         return super().matches(scope)
 
 
-def _required_scopes(dependant: Dependant) -> list[str] | None:
-    """Return the scopes that the caller of a route needs, or None if the route needs no credential."""
+def _required_scopes(dependant: Dependant, checks: Sequence[Callable[..., Any]]) -> list[str] | None:
+    """Return the scopes that the caller of a route needs, or None if none of the checks is a dependency of the route."""
     for each in _dependencies(dependant):
-        if each.call is require_principal:
+        if each.call in checks:
             return [*(each.parent_oauth_scopes or []), *(each.own_oauth_scopes or [])]
     return None
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.encoders import jsonable_encoder
 
+from fastapi_app.dependencies import CALLER_SCHEMES
 from fastapi_app.error_responses import CHECKED_RESPONSES
 
 Json = dict[str, Any]
@@ -46,6 +48,8 @@ def correct_document(document: Json) -> Json:
     unknown query parameter or media type. The schema of the event stream loses `itemSchema`, which belongs to OpenAPI 3.2.
     """
     schemas = document["components"]["schemas"]
+    schemes = {scheme.scheme_name: jsonable_encoder(scheme.model, exclude_none=True) for scheme in CALLER_SCHEMES}
+    document["components"]["securitySchemes"] = {**schemes, **document["components"].get("securitySchemes", {})}
     for operation in _operations(document):
         operation.setdefault("security", [])
         _declare_checks(operation)

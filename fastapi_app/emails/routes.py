@@ -9,7 +9,7 @@ from fastapi import BackgroundTasks, Path, Query, Response, Security
 from pydantic import AfterValidator, Field
 
 from fastapi_app.api_route import ApiRouter
-from fastapi_app.dependencies import SubmissionDep, WorkerDep, require_principal
+from fastapi_app.dependencies import SendingDep, WorkerDep, require_principal
 from fastapi_app.emails.idempotency import IdempotencyKey, read_idempotency
 from fastapi_app.emails.new_emails import batch_accepted, new_email, new_emails, require_senders
 from fastapi_app.emails.rendering import render_emails
@@ -77,8 +77,7 @@ SUBMIT_ONE_RESPONSES = SUBMIT_RESPONSES | {202: {**SUBMIT_RESPONSES[202], "links
 async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     email: EmailIn,
     principal: SendingPrincipal,
-    submission: SubmissionDep,
-    worker: WorkerDep,
+    sending: SendingDep,
     tasks: BackgroundTasks,
     response: Response,
     key: IdempotencyKey = None,
@@ -94,12 +93,12 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     if earlier is None:
         await _check_quota(principal, 1 if email.is_expensive() else 0)
         (rendered,) = await render_emails({("body",): email})
-        result = await submission.submit(new_email(email, rendered, principal, idempotency))
+        result = await sending.submission.submit(new_email(email, rendered, principal, idempotency))
     else:
         (result,) = earlier
     if result.replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    tasks.add_task(worker.wake_or_deliver)
+    tasks.add_task(sending.worker.wake_or_deliver)
     return EmailAccepted.model_validate(result, from_attributes=True)
 
 
@@ -107,8 +106,7 @@ async def send(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
 async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as arguments
     batch: EmailBatch,
     principal: SendingPrincipal,
-    submission: SubmissionDep,
-    worker: WorkerDep,
+    sending: SendingDep,
     tasks: BackgroundTasks,
     response: Response,
     key: IdempotencyKey = None,
@@ -122,10 +120,10 @@ async def send_batch(  # noqa: PLR0913  # FastAPI passes dependencies as argumen
         await _check_quota(principal, len(batch.emails))
         rendered = await render_emails({("body", "emails", index): email for index, email in enumerate(batch.emails)})
         emails = await run_in_thread(new_emails, batch, rendered, principal)
-        results = await submission.submit_batch(emails, idempotency=idempotency)
+        results = await sending.submission.submit_batch(emails, idempotency=idempotency)
     if results[0].replayed:
         response.headers["Idempotent-Replayed"] = "true"
-    tasks.add_task(worker.wake_or_deliver)
+    tasks.add_task(sending.worker.wake_or_deliver)
     return await run_in_thread(batch_accepted, results)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import BackgroundTasks, Depends, Query, WebSocket
 
 from fastapi_app.api_route import ApiRouter
-from fastapi_app.dependencies import SendingCaller, SubmissionDep, WorkerDep
+from fastapi_app.dependencies import SendingCaller, SendingDep
 from fastapi_app.error_responses import openapi_errors
 from fastapi_app.examples.arithmetic import add_numbers
 from fastapi_app.examples.echo import echo
@@ -58,12 +58,11 @@ async def add(x: Annotated[int, Query(examples=[3])], y: Annotated[int, Query(ex
     operation_id="send_email_in_background",
     responses=openapi_errors(401, 403, 413, 422),
 )
-async def send_email(  # noqa: PLR0913  # the inputs of a route
+async def send_email(
     email: Annotated[Address, Query()],
     message: Annotated[Text, Query(examples=["Hi"])],
     background_tasks: BackgroundTasks,
-    submission: SubmissionDep,
-    worker: WorkerDep,
+    sending: SendingDep,
     principal: SendingCaller,
 ) -> Message:
     """Commit an email to the database, respond, and send the email in the background.
@@ -74,8 +73,8 @@ async def send_email(  # noqa: PLR0913  # the inputs of a route
     if principal is not None:
         new_email = replace(new_email, owner_id=principal.owner_id, quota_key=principal.quota_key)
         principal.require_sender(addr_spec(new_email.draft.sender))
-    await submission.submit(new_email)
-    background_tasks.add_task(worker.wake_or_deliver)
+    await sending.submission.submit(new_email)
+    background_tasks.add_task(sending.worker.wake_or_deliver)
     return Message(message="Email will be sent in the background")
 
 

@@ -19,7 +19,7 @@ from pytest_django import Settings
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from fastapi_app.dependencies import optional_principal
+from fastapi_app.api_route import CALLER_CHECKS
 from fastapi_app.health.metrics import require_metrics_access
 from fastapi_app.main import app
 from project.accounts.models import User
@@ -320,7 +320,7 @@ def requires_caller(route: APIRoute) -> bool:
     pending = list(route.dependant.dependencies)
     while pending:
         dependency = pending.pop()
-        if dependency.call in {optional_principal, require_metrics_access}:
+        if dependency.call in {*CALLER_CHECKS, require_metrics_access}:
             return True
         pending += dependency.dependencies
     return False
