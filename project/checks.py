@@ -19,7 +19,9 @@ from django.utils.module_loading import import_string
 
 from project.bridge.middleware.proxy_headers import parse_proxies
 from project.config.email_url import Relay
-from project.transports.factory import CHECK_TAG, SMTP_BACKEND, delivers_only_locally
+from project.config.mailers import SMTP_BACKEND
+from project.transports.django_backend import backend_path
+from project.transports.factory import CHECK_TAG, delivers_only_locally
 from project.transports.mailbox_backend import MailboxBackend
 from project.transports.smtp.transport import create_tls_context
 
@@ -52,7 +54,7 @@ def check_allowed_hosts(**_kwargs: Any) -> Messages:
 @register(CHECK_TAG)
 def check_anonymous_sending(**_kwargs: Any) -> Messages:
     """Report a MAILBOX_BACKEND other than the embedded mailbox: the API requires no credential with MAILBOX_BACKEND."""
-    if not delivers_only_locally() or issubclass(import_string(settings.EMAIL_BACKEND), MailboxBackend):
+    if not delivers_only_locally() or issubclass(import_string(backend_path()), MailboxBackend):
         return []
     hint = f"MAILBOX_BACKEND must be the embedded mailbox, not {settings.MAILBOX_BACKEND}. Set another backend as EMAIL_BACKEND."
     return [_error("003", "Email could be sent from this machine without a credential.", hint)]
@@ -80,7 +82,7 @@ def check_email_backend(**_kwargs: Any) -> Messages:
     """Report an EMAIL_BACKEND that cannot be used: emails would be accepted but never sent."""
     hint = "Set EMAIL_BACKEND to the dotted path of a Django email backend."
     try:
-        is_backend = issubclass(import_string(settings.EMAIL_BACKEND), BaseEmailBackend)
+        is_backend = issubclass(import_string(backend_path()), BaseEmailBackend)
     except (ImportError, TypeError) as error:
         return [_error("014", f"EMAIL_BACKEND cannot be used: {error}.", hint)]
     return [] if is_backend else [_error("014", "EMAIL_BACKEND is not a Django email backend.", hint)]
@@ -208,7 +210,7 @@ def _matches_whole_tld(host: str, wildcard: str) -> bool:
 
 
 def _email_leaves_machine() -> bool:
-    relays = settings.RELAYS if settings.EMAIL_BACKEND == SMTP_BACKEND else ()
+    relays = settings.RELAYS if backend_path() == SMTP_BACKEND else ()
     return not delivers_only_locally() and not (relays and all(_is_loopback(relay.host) for relay in relays))
 
 

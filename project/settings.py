@@ -8,6 +8,7 @@ from project.bridge.middleware.security_headers import content_security_policy, 
 from project.config.celery_settings import beat_schedule, broker_tls
 from project.config.database_settings import database_settings
 from project.config.environment import read_environment
+from project.config.mailers import SMTP_BACKEND, mailers, settings_before_mailers
 from project.config.rates import parse_rate
 
 ENV = read_environment()
@@ -124,8 +125,11 @@ if REDIS_URL is not None:  # for notifications between processes: docs/decisions
 
 MAILBOX_BACKEND = "project.transports.mailbox_backend.MailboxBackend"
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = ENV.default_from_email
-EMAIL_BACKEND = ENV.email_backend or MAILBOX_BACKEND
 RELAYS = ENV.relays
+_email_backend = ENV.email_backend or (SMTP_BACKEND if RELAYS else MAILBOX_BACKEND)
+_first_relay = RELAYS[0] if RELAYS else None  # Django sends its own emails through the first relay too
+MAILERS = mailers(_email_backend, _first_relay)
+globals().update(settings_before_mailers(_email_backend, _first_relay))
 RETRY_DELAYS = ENV.retry_delays
 MAX_EMAIL_AGE = ENV.max_email_age
 # Finished emails, messages in the mailbox and audit entries are deleted after these periods: project.retention
@@ -141,15 +145,6 @@ CELERY_BROKER_URL = ENV.celery_broker_url.get_secret_value() if ENV.celery_broke
 CELERY_BROKER_USE_SSL = broker_tls(CELERY_BROKER_URL)
 CELERY_BEAT_SCHEDULE = beat_schedule()
 CELERY_BEAT_SCHEDULE_FILENAME = str(ENV.ensure_data_dir() / "celerybeat-schedule")
-if RELAYS:  # so that Django sends its own emails through the first relay too
-    EMAIL_BACKEND = ENV.email_backend or "django.core.mail.backends.smtp.EmailBackend"
-    EMAIL_HOST = RELAYS[0].host
-    EMAIL_PORT = RELAYS[0].port
-    EMAIL_HOST_USER = RELAYS[0].username
-    EMAIL_HOST_PASSWORD = RELAYS[0].password
-    EMAIL_USE_TLS = RELAYS[0].starttls
-    EMAIL_USE_SSL = RELAYS[0].implicit_tls
-    EMAIL_TIMEOUT = RELAYS[0].timeout
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -213,7 +208,7 @@ SILENCED_SYSTEM_CHECKS = [
     "security.W021",
 ]
 
-_redacts_logs = EMAIL_BACKEND != MAILBOX_BACKEND  # with the embedded mailbox, emails cannot leave this machine
+_redacts_logs = _email_backend != MAILBOX_BACKEND  # with the embedded mailbox, emails cannot leave this machine
 _formatters: dict[str, dict[str, Any]] = {
     "text": {
         "()": "project.config.log_redaction.RedactingFormatter" if _redacts_logs else "logging.Formatter",

@@ -9,13 +9,14 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.core.mail import get_connection
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.backends.smtp import EmailBackend as SmtpBackend
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from project.bridge.background.thread_pool import ThreadPool
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, managed_connections
+from project.config.mailers import DJANGO_HAS_MAILERS, smtp_options
 from project.emails.models import Email
 from project.transports.base import failed_result
 from project.transports.raw_message import ADDRESS_FIELDS, RawEmailMessage
@@ -75,7 +76,23 @@ class DjangoBackendConnection:
 
 def backend_name() -> str:
     """Return "mailbox" for the embedded mailbox, or the dotted path of another email backend."""
-    return "mailbox" if settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND else str(settings.EMAIL_BACKEND)
+    path = backend_path()
+    return "mailbox" if path == settings.MAILBOX_BACKEND else path
+
+
+def backend_path() -> str:
+    """Return the dotted path of the email backend."""
+    return str(settings.MAILERS["default"]["BACKEND"])
+
+
+def create_backend() -> BaseEmailBackend:
+    """Return a new email backend. A custom SMTP backend has the options of the first relay, as Django's own has."""
+    backend = import_string(backend_path())
+    options = settings.MAILERS["default"].get("OPTIONS", {})
+    if issubclass(backend, SmtpBackend) and settings.RELAYS:
+        options = smtp_options(settings.RELAYS[0]) | options
+    created: BaseEmailBackend = backend(**({"alias": "default"} if DJANGO_HAS_MAILERS else {}), **options)
+    return created
 
 
 def send_through_backend(email: Email) -> SendResult:
@@ -94,9 +111,9 @@ def send_through_backend(email: Email) -> SendResult:
             except Exception as error:  # noqa: BLE001  # raised before the backend got the email
                 return failed_result(error, FailureKind.RELAY_UNAVAILABLE)
             try:
-                message = RawEmailMessage(email, connection, recipients=email.pending_recipients)
+                message = RawEmailMessage(email, recipients=email.pending_recipients)
                 _capture_rejections(connection, message)
-                result = _send(message)
+                result = _send(connection, message)
             finally:
                 connection.close()
     except Exception as error:  # any exception fails this email only
@@ -107,9 +124,9 @@ def send_through_backend(email: Email) -> SendResult:
     return result
 
 
-def _send(message: RawEmailMessage) -> SendResult:
+def _send(connection: BaseEmailBackend, message: RawEmailMessage) -> SendResult:
     try:
-        count = message.send()
+        count = connection.send_messages([message])
     except Exception as error:  # noqa: BLE001  # any exception fails this email only
         result = failed_result(error, classify_error(error))
         return replace(result, rejections=rejections_from(message.collect_rejections()) or result.rejections)
@@ -135,6 +152,6 @@ def _capture_rejections(connection: BaseEmailBackend, message: RawEmailMessage) 
 
 
 def _open_connection() -> BaseEmailBackend:
-    connection: BaseEmailBackend = get_connection()
+    connection = create_backend()
     connection.open()
     return connection

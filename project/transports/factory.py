@@ -2,18 +2,18 @@
 
 from django.conf import settings
 
+from project.config.mailers import SMTP_BACKEND
 from project.transports.base import Transport
-from project.transports.django_backend import DjangoBackendTransport, backend_name
+from project.transports.django_backend import DjangoBackendTransport, backend_name, backend_path
 from project.transports.smtp.transport import SmtpTransport
 
-SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 CHECK_TAG = "transport"  # tag of the system checks that `serve`, `deliver` and `prepare` run before they start
 BACKEND_THREADS = 10  # a backend may block its thread for a long time
 
 
 def delivers_only_locally() -> bool:
     """Return whether emails cannot leave this machine, because the transport is the embedded mailbox."""
-    return settings.EMAIL_BACKEND == settings.MAILBOX_BACKEND
+    return backend_path() == settings.MAILBOX_BACKEND
 
 
 def relay_names() -> list[str]:
@@ -29,4 +29,4 @@ def create_transports() -> list[Transport]:
 
 
 def _uses_relays() -> bool:
-    return settings.EMAIL_BACKEND == SMTP_BACKEND and bool(settings.RELAYS)
+    return backend_path() == SMTP_BACKEND and bool(settings.RELAYS)

@@ -4,6 +4,7 @@ import smtplib
 import time
 from collections.abc import Sequence
 from email.utils import parseaddr
+from typing import Any
 
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
@@ -18,6 +19,10 @@ from project.transports.simulator import SimulatedBehavior, behavior_for
 
 class MailboxBackend(BaseEmailBackend):
     """Email backend for trials. No email leaves this machine. Simulates a relay's replies for addresses at simulator.test."""
+
+    def __init__(self, fail_silently: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.fail_silently = fail_silently  # the base class of Django 6.1 no longer has this attribute
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Store each message for its accepted recipients. Return the number of stored messages.

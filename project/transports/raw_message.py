@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, cast
 
 from django.core.mail import EmailAlternative, EmailMultiAlternatives
-from django.core.mail.backends.base import BaseEmailBackend
 
 from project.emails.mime.custom_headers import is_reserved_header
 from project.emails.mime.headers import addr_spec
@@ -42,11 +41,9 @@ class RawEmailMessage(EmailMultiAlternatives):
     smtplib's `sendmail` returns.
     """
 
-    def __init__(self, email: Email, connection: BaseEmailBackend, *, recipients: Sequence[str]) -> None:
+    def __init__(self, email: Email, *, recipients: Sequence[str]) -> None:
         to, cc, bcc = ([each for each in field if addr_spec(each) in recipients] for field in (email.to, email.cc, email.bcc))
-        super().__init__(
-            email.subject, from_email=email.sender, to=to, cc=cc, bcc=bcc, reply_to=email.reply_to, connection=connection
-        )
+        super().__init__(email.subject, from_email=email.sender, to=to, cc=cc, bcc=bcc, reply_to=email.reply_to)
         # These attributes are parsed when a backend reads them (see __getattr__). SMTP backends never read them.
         del self.body, self.alternatives, self.attachments, self.extra_headers
         self.attempt = email.attempts

@@ -18,6 +18,7 @@ from project.asgi import application
 from project.bridge.database.transactions import close_threads
 from project.config.email_url import Relay
 from tests.conftest import PASSWORD
+from tests.mailers import use_backend
 from tests.smtp import Sink
 
 GetToken = Callable[..., str]
@@ -99,12 +100,11 @@ def events_key(db: None) -> str:
 @pytest.fixture
 def real_transport(settings: Settings) -> None:
     """Configure a transport that sends emails to other machines, so that the API requires a credential for sending."""
-    settings.EMAIL_BACKEND = SMTP
+    use_backend(settings, SMTP)
 
 
 @pytest.fixture
 def relay(real_transport: None, sink: Sink, settings: Settings) -> Sink:
     """Run an SMTP server and configure it as the relay."""
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", sink.port
     settings.RELAYS = [Relay("127.0.0.1", sink.port)]
     return sink

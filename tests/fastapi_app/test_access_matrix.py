@@ -47,6 +47,7 @@ from tests.fastapi_app.access_matrix import (
     Operation,
 )
 from tests.fastapi_app.conftest import GetToken, LogIn, bearer
+from tests.mailers import use_backend
 
 SECRET = "confidential subject"
 
@@ -62,7 +63,7 @@ def context(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AccessContext:
     """Return a test's context. Emails can leave this machine, so sending needs a credential. Event streams end at once."""
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    use_backend(settings, "django.core.mail.backends.locmem.EmailBackend")
     monkeypatch.setattr(app.state.event_stream, "is_stopping", True)
     return AccessContext(client, owner, teammate, token, log_in)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from project.config.environment import Environment
+from project.config.mailers import DJANGO_HAS_MAILERS, SMTP_BACKEND
 from tests.processes import ROOT
 
 PRINT_SETTINGS = """
@@ -30,8 +31,13 @@ def settings_of(folder: Path, **environment: str) -> Any:
     return json.loads(process.stdout)
 
 
-def email_settings(folder: Path, **environment: str) -> dict[str, object]:
-    """Return the settings that decide how and where emails are sent."""
+def default_mailer(folder: Path, **environment: str) -> Any:
+    """Return the setting that decides how and where emails are sent."""
+    return settings_of(folder, **environment)["MAILERS"]["default"]
+
+
+def settings_before_mailers(folder: Path, **environment: str) -> dict[str, object]:
+    """Return the same as settings of a Django without `MAILERS`."""
     return {name: value for name, value in settings_of(folder, **environment).items() if name.startswith("EMAIL_")}
 
 
@@ -44,7 +50,10 @@ def test_redis_url_sets_a_shared_channel_layer(tmp_path: Path) -> None:
 
 
 def test_the_default_backend_is_the_embedded_mailbox(tmp_path: Path) -> None:
-    assert email_settings(tmp_path) == {"EMAIL_BACKEND": "project.transports.mailbox_backend.MailboxBackend"}
+    mailbox = "project.transports.mailbox_backend.MailboxBackend"
+
+    assert default_mailer(tmp_path) == {"BACKEND": mailbox, "OPTIONS": {}}
+    assert settings_before_mailers(tmp_path) == ({} if DJANGO_HAS_MAILERS else {"EMAIL_BACKEND": mailbox})
 
 
 @pytest.mark.parametrize(
@@ -56,14 +65,23 @@ def test_the_default_backend_is_the_embedded_mailbox(tmp_path: Path) -> None:
     ],
 )
 def test_email_url_sets_the_relay(tmp_path: Path, url: str, port: int, starttls: bool, implicit_tls: bool) -> None:
-    assert email_settings(tmp_path, EMAIL_URL=url) == {
-        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+    login = {"host": "relay", "port": port, "username": "ada", "password": "p@ss", "timeout": 5.0}
+    assert default_mailer(tmp_path, EMAIL_URL=url) == {
+        "BACKEND": SMTP_BACKEND,
+        "OPTIONS": {**login, "use_tls": starttls, "use_ssl": implicit_tls},
+    }
+
+
+@pytest.mark.skipif(DJANGO_HAS_MAILERS, reason="is about Django before 6.1")
+def test_email_url_sets_the_relay_of_a_django_without_mailers(tmp_path: Path) -> None:
+    assert settings_before_mailers(tmp_path, EMAIL_URL="smtp+starttls://ada:p%40ss@relay?timeout=5") == {
+        "EMAIL_BACKEND": SMTP_BACKEND,
         "EMAIL_HOST": "relay",
-        "EMAIL_PORT": port,
+        "EMAIL_PORT": 587,
         "EMAIL_HOST_USER": "ada",
         "EMAIL_HOST_PASSWORD": "p@ss",
-        "EMAIL_USE_TLS": starttls,
-        "EMAIL_USE_SSL": implicit_tls,
+        "EMAIL_USE_TLS": True,
+        "EMAIL_USE_SSL": False,
         "EMAIL_TIMEOUT": 5.0,
     }
 
@@ -72,7 +90,7 @@ def test_email_url_sets_the_relay(tmp_path: Path, url: str, port: int, starttls:
 def test_email_backend_takes_precedence_over_email_url(tmp_path: Path, url: str) -> None:
     backend = "django.core.mail.backends.dummy.EmailBackend"
 
-    assert email_settings(tmp_path, EMAIL_URL=url, EMAIL_BACKEND=backend)["EMAIL_BACKEND"] == backend
+    assert default_mailer(tmp_path, EMAIL_URL=url, EMAIL_BACKEND=backend) == {"BACKEND": backend, "OPTIONS": {}}
 
 
 def test_the_default_database_is_a_file_in_the_data_directory(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from project.auth.access_tokens import LIFETIME_SECONDS
 from project.auth.scopes import SCOPES
 from tests.conftest import PASSWORD
 from tests.fastapi_app.conftest import GetToken, LogIn, bearer
+from tests.mailers import use_backend
 
 EMAIL = {"email": "ada@example.com", "message": "Hi"}
 
@@ -304,7 +305,7 @@ def test_a_malformed_credential_never_falls_back_to_the_session(
 
 @pytest.fixture
 def _sends_to_memory(settings: Settings) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    use_backend(settings, "django.core.mail.backends.locmem.EmailBackend")
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from project.emails.models import Email
 from project.emails.status import Status
 from project.transports.models import MailboxMessage
 from tests.fastapi_app.conftest import GetToken, bearer
+from tests.mailers import use_backend
 from tests.smtp import Sink
 
 QUEUED = {"message": "Email will be sent in the background"}
@@ -208,7 +209,7 @@ def test_security_follows_the_current_transport(client: TestClient, settings: Se
 
     answers = []
     for backend in (settings.MAILBOX_BACKEND, "django.core.mail.backends.locmem.EmailBackend", settings.MAILBOX_BACKEND):
-        settings.EMAIL_BACKEND = backend
+        use_backend(settings, backend)
         answers.append(client.post("/api/send-email/", params=params).status_code)
 
     assert answers == [200, 401, 200]

@@ -11,13 +11,14 @@ from pytest_django import Settings
 
 from project.bridge.database.transactions import close_threads, run_in_transaction
 from project.config.email_url import parse_email_urls
+from project.config.mailers import SMTP_BACKEND
 from project.delivery.circuit_breaker import request_probe
 from project.delivery.models import RelayOutage
 from project.delivery.worker import DeliveryWorker
 from project.emails.models import Email
 from project.emails.status import Status
 from project.events.models import Event
-from project.transports.factory import SMTP_BACKEND
+from tests.mailers import use_backend
 from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.transports.fake_relay import new_email, queue, until
 from tests.smtp import DROP, Sink, smtp_sink
@@ -32,7 +33,7 @@ def relays(settings: Settings) -> Iterator[Relays]:
     """Run two relays, which are called `first` and `second` in EMAIL_URL."""
     with ExitStack() as stack:
         first, second = (stack.enter_context(smtp_sink()) for _ in range(2))
-        settings.EMAIL_BACKEND = SMTP_BACKEND
+        use_backend(settings, SMTP_BACKEND)
         settings.RELAYS = parse_email_urls(f"{first.url}?connections=2&name=first {second.url}?connections=2&name=second")
         yield first, second
 

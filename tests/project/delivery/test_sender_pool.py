@@ -15,6 +15,7 @@ from django.db import DataError, InternalError, OperationalError
 from pytest_django import Settings
 
 from project.bridge.database.transactions import run_in_transaction
+from project.config.mailers import SMTP_BACKEND
 from project.delivery import sender_pool as module
 from project.delivery.claim import claim_emails
 from project.delivery.decision import DeliveryDecision
@@ -23,12 +24,12 @@ from project.delivery.sender_pool import SenderPool
 from project.emails.models import Email
 from project.emails.status import Status
 from project.transports.base import Transport
-from project.transports.factory import SMTP_BACKEND
 from project.transports.raw_message import text_of
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
 from project.transports.smtp.transport import SmtpTransport
+from tests.mailers import use_backend
 from tests.processes import WAIT_TIMEOUT_SECONDS
 from tests.project.conftest import NOW, WORKER
 from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, queue, until
@@ -296,7 +297,7 @@ async def test_a_result_waits_for_an_unavailable_database(
 async def test_logs_the_status_without_addresses(
     result: SendResult, log_line: str, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.EMAIL_BACKEND = SMTP_BACKEND
+    use_backend(settings, SMTP_BACKEND)
     transport = FakeTransport(max_connections=1, make_result=lambda _connection: result)
     transport.may_return.set()
     await run_in_transaction(queue, new_email("ada@example.com", BOB))

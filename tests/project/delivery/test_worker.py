@@ -20,6 +20,7 @@ from pytest_django import Settings
 from project.bridge.database.read_transactions import run_lookup
 from project.bridge.database.transactions import _shared_connection_lock, close_threads, run_in_transaction
 from project.config.email_url import Relay
+from project.config.mailers import SMTP_BACKEND
 from project.delivery.circuit_breaker import MIN_SUSPECTED_EMAILS, request_probe
 from project.delivery.claim import claim_emails
 from project.delivery.lease import LEASE, LeaseTiming
@@ -35,8 +36,9 @@ from project.emails.status import Status
 from project.emails.submit import NewEmail, submit_plain_text_email
 from project.events.log import email_queued
 from project.events.models import Event
-from project.transports.factory import BACKEND_THREADS, SMTP_BACKEND
+from project.transports.factory import BACKEND_THREADS
 from project.transports.result import SendResult
+from tests.mailers import use_backend
 from tests.processes import WAIT_TIMEOUT_SECONDS, free_port
 from tests.project.transports.fake_relay import DISCONNECT, SmtpStep, fake_relay, new_email, queue, until
 
@@ -107,7 +109,7 @@ def worker(shared_test_connection: None, tmp_path: Path) -> Iterator[DeliveryWor
 def _stuck_backend(settings: Settings) -> Iterator[None]:
     StuckBackend.called.clear()
     StuckBackend.may_return.clear()
-    settings.EMAIL_BACKEND = f"{StuckBackend.__module__}.{StuckBackend.__qualname__}"
+    use_backend(settings, f"{StuckBackend.__module__}.{StuckBackend.__qualname__}")
     yield
     StuckBackend.may_return.set()
 
@@ -117,7 +119,8 @@ def send_to(settings: Settings) -> SendTo:
     """Return a function that configures a relay as the transport."""
 
     def send_to(relay: Relay) -> None:
-        settings.EMAIL_BACKEND, settings.RELAYS = SMTP_BACKEND, [relay]
+        use_backend(settings, SMTP_BACKEND)
+        settings.RELAYS = [relay]
 
     return send_to
 

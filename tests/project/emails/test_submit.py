@@ -37,6 +37,7 @@ from project.transports.raw_message import text_of
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
+from tests.mailers import use_backend
 from tests.project.conftest import NOW, WORKER, Claim, SubmitEmail
 from tests.project.delivery.test_retry_policy import http_error
 from tests.project.transports.fake_relay import SmtpStep, fake_relay, new_email, unsaved_email
@@ -92,7 +93,7 @@ class CustomSmtpBackend(SmtpBackend):
 
 
 def dotted_path(backend: type) -> str:
-    """Return the value of EMAIL_BACKEND for a backend class."""
+    """Return the dotted path of a backend class."""
     return f"{backend.__module__}.{backend.__qualname__}"
 
 
@@ -254,7 +255,7 @@ def test_stores_all_emails_of_a_batch_or_none() -> None:
 
 
 def test_sends_the_stored_message(claim: Claim, settings: Settings, mailoutbox: list[EmailMessage]) -> None:
-    settings.EMAIL_BACKEND = dotted_path(InMemoryBackend)
+    use_backend(settings, dotted_path(InMemoryBackend))
     email = claim("Grüße\n\nfrom Ada")
 
     result = send_through_backend(email)
@@ -272,7 +273,7 @@ def test_sends_the_stored_message(claim: Claim, settings: Settings, mailoutbox: 
 
 @pytest.mark.pitfall(29)
 def test_an_unreachable_relay_uses_up_no_attempt(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = dotted_path(UnreachableBackend)
+    use_backend(settings, dotted_path(UnreachableBackend))
     email = claim()
 
     record_results([Attempt(email, send_through_backend(email), NOW)])
@@ -298,7 +299,7 @@ def test_an_unreachable_relay_uses_up_no_attempt(claim: Claim, settings: Setting
 def test_an_error_of_a_backend_that_got_the_message_counts_for_its_email(
     claim: Claim, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    settings.EMAIL_BACKEND = dotted_path(FailingBackend)
+    use_backend(settings, dotted_path(FailingBackend))
     monkeypatch.setattr(FailingBackend, "error", error, raising=False)
 
     result = send_through_backend(claim())
@@ -308,7 +309,7 @@ def test_an_error_of_a_backend_that_got_the_message_counts_for_its_email(
 
 @pytest.mark.pitfall(29)
 def test_a_failing_message_does_not_stop_the_others(submit_email: SubmitEmail, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = dotted_path(RejectingBackend)
+    use_backend(settings, dotted_path(RejectingBackend))
     for text in ("good", "bad", "better"):
         submit_email(text)
 
@@ -319,7 +320,7 @@ def test_a_failing_message_does_not_stop_the_others(submit_email: SubmitEmail, s
 
 
 def test_a_backend_that_returns_zero_is_a_temporary_failure(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = dotted_path(ZeroBackend)
+    use_backend(settings, dotted_path(ZeroBackend))
 
     result = send_through_backend(claim())
 
@@ -328,7 +329,7 @@ def test_a_backend_that_returns_zero_is_a_temporary_failure(claim: Claim, settin
 
 
 def test_a_backend_that_returns_none_has_sent_the_message(claim: Claim, settings: Settings) -> None:
-    settings.EMAIL_BACKEND = dotted_path(NoneBackend)
+    use_backend(settings, dotted_path(NoneBackend))
 
     assert send_through_backend(claim()) == SendResult()
 
@@ -337,7 +338,7 @@ def test_a_backend_that_returns_none_has_sent_the_message(claim: Claim, settings
 def test_an_email_is_not_sent_again_if_the_backend_fails_to_close(
     claim: Claim, settings: Settings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    settings.EMAIL_BACKEND = dotted_path(NoneBackend)
+    use_backend(settings, dotted_path(NoneBackend))
     monkeypatch.setattr(NoneBackend, "close", Mock(side_effect=error))
 
     assert send_through_backend(claim()) == SendResult()
@@ -361,9 +362,8 @@ async def test_a_custom_smtp_backend_reports_rejected_recipients(settings: Setti
     def reject_bob(step: SmtpStep) -> str | None:
         return {"data": "354 Go on", "rcpt": "550 5.1.1 Nobody" if "bob@" in step.argument else None}.get(step.verb)
 
-    settings.EMAIL_BACKEND, settings.EMAIL_HOST = dotted_path(CustomSmtpBackend), "127.0.0.1"
     async with fake_relay(reject_bob) as relay:
-        settings.EMAIL_PORT = relay.port
+        use_backend(settings, dotted_path(CustomSmtpBackend), host="127.0.0.1", port=relay.port)
         result = await asyncio.to_thread(send_through_backend, unsaved_email("ada@example.com", "bob@example.com"))
 
     assert result == SendResult(rejections={"bob@example.com": Reply(550, "5.1.1 Nobody")})
@@ -372,7 +372,7 @@ async def test_a_custom_smtp_backend_reports_rejected_recipients(settings: Setti
 @pytest.mark.parametrize("name", ["nonsense", "project.nonsense.Backend", "project.emails.models.Nonsense"])
 def test_with_an_unknown_backend_emails_stay_queued(claim: Claim, settings: Settings, name: str) -> None:
     email = claim()
-    settings.EMAIL_BACKEND = name
+    use_backend(settings, name)
 
     result = send_through_backend(email)
 

@@ -11,8 +11,9 @@ from pytest_django import Settings
 
 from project.accounts.models import User
 from project.config.environment import Environment
-from project.transports.factory import SMTP_BACKEND
+from project.config.mailers import SMTP_BACKEND
 from tests.conftest import PASSWORD
+from tests.mailers import use_backend
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +63,7 @@ def test_rejects_a_weak_password_if_there_is_a_public_url(settings: Settings, pa
 
 
 def test_rejects_a_weak_password_if_email_leaves_the_machine(settings: Settings) -> None:
-    settings.EMAIL_BACKEND = SMTP_BACKEND
+    use_backend(settings, SMTP_BACKEND)
     settings.ENV = Environment(admin_password=SecretStr("password"))
 
     with pytest.raises(CommandError, match="too common"):

@@ -8,16 +8,19 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage as ParsedMessage
 
 import pytest
-from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection, send_mail
+from django.core.mail import EmailMessage, EmailMultiAlternatives, send_mail
 
 from project.emails.mime.builder import Draft, build_message, envelope_recipients
 from project.emails.models import Email, RawMessage
 from project.transports.factory import delivers_only_locally
+from project.transports.mailbox_backend import MailboxBackend
 from project.transports.models import MailboxMessage
 from project.transports.raw_message import RawEmailMessage
+from tests.mailers import send_through
 
 pytestmark = pytest.mark.django_db
 
+MAILBOX = f"{MailboxBackend.__module__}.{MailboxBackend.__qualname__}"
 NO_MAILBOX = (550, b"5.1.1 No such mailbox")
 
 
@@ -64,13 +67,13 @@ def test_stores_the_message_id_of_the_message() -> None:
 def test_stores_several_messages_in_order() -> None:
     messages = [EmailMessage(subject, "text", "ada@example.com", ["to@example.com"]) for subject in "abc"]
 
-    assert get_connection().send_messages(messages) == 3
+    assert send_through(MAILBOX, messages) == 3
 
     assert [row.subject for row in MailboxMessage.objects.order_by("id")] == ["a", "b", "c"]
 
 
 def test_returns_0_for_an_empty_list() -> None:
-    assert get_connection().send_messages([]) == 0
+    assert send_through(MAILBOX, []) == 0
 
 
 def test_no_email_leaves_the_machine() -> None:
@@ -95,7 +98,7 @@ def raw_email(*addresses: str, attempt: int = 1, html: str | None = None) -> Raw
     draft = Draft(sender="ada@example.com", to=addresses, text=None if html else "Hi", html=html)
     email = Email(sender=draft.sender, to=list(addresses), recipients=envelope_recipients(draft), attempts=attempt)
     RawMessage(email=email, content=build_message(draft, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC)))
-    return RawEmailMessage(email, get_connection(), recipients=email.recipients)
+    return RawEmailMessage(email, recipients=email.recipients)
 
 
 def test_raises_if_all_recipients_are_rejected() -> None:
@@ -157,18 +160,18 @@ def test_waits_as_long_as_the_slowest_recipient(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_stores_the_messages_before_a_failure() -> None:
+    messages = [plain_email("ada@example.com"), plain_email("bounce@simulator.test"), plain_email("bob@example.com")]
+
     with pytest.raises(smtplib.SMTPRecipientsRefused):
-        get_connection().send_messages(
-            [plain_email("ada@example.com"), plain_email("bounce@simulator.test"), plain_email("bob@example.com")]
-        )
+        send_through(MAILBOX, messages)
 
     assert [row.recipients for row in MailboxMessage.objects.all()] == [["ada@example.com"]]
 
 
 def test_fail_silently_suppresses_errors() -> None:
-    connection = get_connection(fail_silently=True)
+    messages = [plain_email("bounce@simulator.test"), plain_email("ada@example.com")]
 
-    assert connection.send_messages([plain_email("bounce@simulator.test"), plain_email("ada@example.com")]) == 1
+    assert send_through(MAILBOX, messages, fail_silently=True) == 1
 
 
 def test_stores_the_text_generated_from_html() -> None:

@@ -17,12 +17,12 @@ import pytest
 from anymail.exceptions import AnymailRecipientsRefused, AnymailRequestsAPIError  # type: ignore[import-untyped]
 from anymail.message import AnymailRecipientStatus  # type: ignore[import-untyped]
 from django.core import mail
-from django.core.mail import get_connection
 
 from project.emails.mime.builder import Attachment, Draft, build_message, envelope_recipients
 from project.emails.models import Email, RawMessage
 from project.transports.raw_message import RawEmailMessage
 from project.transports.smtp.error_classification import FailureKind, classify_error
+from tests.mailers import send_through
 
 TEXT, HTML = "Grüße\n\nvon Ada", '<p>Grüße</p><img src="cid:logo">'
 PDF = Attachment("Angebot für Sie.pdf", bytes(range(256)), "application/pdf")
@@ -41,9 +41,7 @@ DRAFT = Draft(
 )
 
 
-def raw_email(
-    draft: Draft = DRAFT, *, backend: str | None = None, recipients: list[str] | None = None, **options: Any
-) -> RawEmailMessage:
+def raw_email(draft: Draft = DRAFT, *, recipients: list[str] | None = None) -> RawEmailMessage:
     """Return the message for a submitted email, ready to be sent through a backend."""
     email = Email(
         sender=draft.sender,
@@ -57,7 +55,7 @@ def raw_email(
     )
     RawMessage(email=email, content=build_message(draft, message_id="<1@example.com>", date=datetime(2026, 12, 1, tzinfo=UTC)))
     to = email.recipients if recipients is None else recipients
-    return RawEmailMessage(email, get_connection(backend, **options), recipients=to)
+    return RawEmailMessage(email, recipients=to)
 
 
 def attachment_of(content: bytes, content_type: str) -> MIMEBase:
@@ -153,7 +151,7 @@ def test_the_envelope_has_only_the_remaining_recipients() -> None:
 def test_the_locmem_backend_stores_the_message() -> None:
     mail.outbox = []
 
-    assert raw_email(backend="django.core.mail.backends.locmem.EmailBackend").send() == 1
+    assert send_through("django.core.mail.backends.locmem.EmailBackend", [raw_email()]) == 1
 
     (message,) = mail.outbox
     assert isinstance(message, RawEmailMessage)
@@ -163,13 +161,13 @@ def test_the_locmem_backend_stores_the_message() -> None:
 def test_the_console_backend_prints_the_message() -> None:
     stream = io.StringIO()
 
-    raw_email(backend="django.core.mail.backends.console.EmailBackend", stream=stream).send()
+    send_through("django.core.mail.backends.console.EmailBackend", [raw_email()], stream=stream)
 
     assert raw_email().message().as_bytes().decode() in stream.getvalue()
 
 
 def test_the_file_backend_writes_the_message(tmp_path: Path) -> None:
-    raw_email(backend="django.core.mail.backends.filebased.EmailBackend", file_path=tmp_path).send()
+    send_through("django.core.mail.backends.filebased.EmailBackend", [raw_email()], file_path=tmp_path)
 
     (file,) = tmp_path.iterdir()
     assert file.read_bytes().startswith(raw_email().message().as_bytes())
@@ -178,16 +176,16 @@ def test_the_file_backend_writes_the_message(tmp_path: Path) -> None:
 # Backends that send the parts
 
 
-def anymail(**options: Any) -> RawEmailMessage:
-    """Empty the outbox, and return a message for the test backend of django-anymail."""
+def send_with_anymail(message: Any) -> None:
+    """Empty the outbox, and send a message through the test backend of django-anymail."""
     mail.outbox = []
-    return raw_email(backend="anymail.backends.test.EmailBackend", **options)
+    send_through("anymail.backends.test.EmailBackend", [message])
 
 
 def test_an_email_service_receives_every_part() -> None:
-    message: Any = anymail()
+    message: Any = raw_email()
 
-    message.send()
+    send_with_anymail(message)
 
     params = message.anymail_test_params
     assert (str(params["from"]), params["text_body"], params["html_body"]) == (DRAFT.sender, TEXT, HTML)
@@ -202,9 +200,9 @@ def test_an_email_service_receives_every_part() -> None:
 
 
 def test_an_email_service_receives_only_the_remaining_recipients() -> None:
-    message: Any = anymail(recipients=["Bob@example.com", "dora@example.com"])
+    message: Any = raw_email(recipients=["Bob@example.com", "dora@example.com"])
 
-    message.send()
+    send_with_anymail(message)
 
     to, cc, bcc = (message.anymail_test_params[name] for name in ("to", "cc", "bcc"))
     assert [[each.addr_spec for each in field] for field in (to, cc, bcc)] == [
@@ -220,13 +218,13 @@ def recipient_statuses(**statuses: str) -> dict[str, Any]:
 
 
 def test_an_email_service_may_reject_some_recipients() -> None:
-    message: Any = anymail()
+    message: Any = raw_email()
     message.anymail_test_response = recipient_statuses(
         ada="invalid", bob="rejected", carl="failed", dora="queued", eve="rejected"
     )
     message.rejected = {"dora@example.com": (550, b"no")}
 
-    message.send()
+    send_with_anymail(message)
 
     codes = {address: (code, text[:5]) for address, (code, text) in message.collect_rejections().items()}
     assert codes == {
@@ -238,11 +236,11 @@ def test_an_email_service_may_reject_some_recipients() -> None:
 
 
 def test_an_email_service_may_reject_all_recipients() -> None:
-    message: Any = anymail(recipients=["ada@example.com"])
+    message: Any = raw_email(recipients=["ada@example.com"])
     message.anymail_test_response = recipient_statuses(ada="rejected")
 
     with pytest.raises(AnymailRecipientsRefused) as rejection:
-        message.send()
+        send_with_anymail(message)
 
     assert classify_error(rejection.value) is FailureKind.PERMANENT
     assert list(message.collect_rejections()) == ["ada@example.com"]
@@ -314,7 +312,7 @@ def test_mailgun_receives_every_part(api: Api) -> None:
     api.response = b'{"id": "<1@example.com>", "message": "Queued. Thank you."}'
     recipients = ["ada@example.com", "carl@example.com", "dora@example.com"]
 
-    raw_email(backend="anymail.backends.mailgun.EmailBackend", recipients=recipients).send()
+    send_through("anymail.backends.mailgun.EmailBackend", [raw_email(recipients=recipients)])
 
     parts = [
         (part.get_param("name", header="Content-Disposition"), part.get_payload(decode=True)) for part in api.request.iter_parts()
@@ -336,9 +334,9 @@ POSTMARK_REJECTED = b"""{"ErrorCode": 300, "Message": "Invalid 'To' address: 'bo
 )
 def test_postmark_reports_rejected_recipients(api: Api, status: int, response: bytes, codes: dict[str, int]) -> None:
     api.status, api.response = status, response
-    message = raw_email(backend="anymail.backends.postmark.EmailBackend")
+    message = raw_email()
 
-    message.send()
+    send_through("anymail.backends.postmark.EmailBackend", [message])
 
     assert {address.partition("@")[0]: code for address, (code, _) in message.collect_rejections().items()} == codes
 
@@ -357,6 +355,6 @@ def test_the_http_status_decides_the_kind_of_failure(api: Api, status: int, resp
     api.status, api.response = status, response
 
     with pytest.raises(AnymailRequestsAPIError) as failure:
-        raw_email(backend="anymail.backends.mailgun.EmailBackend").send()
+        send_through("anymail.backends.mailgun.EmailBackend", [raw_email()])
 
     assert classify_error(failure.value) is failure_kind

@@ -12,6 +12,7 @@ from pytest_django import Settings
 from project.delivery.models import RelayOutage
 from project.events.models import Event
 from project.web.views import DELAYED, DOWN, OPERATIONAL, service_status
+from tests.mailers import use_backend
 from tests.project.conftest import SubmitEmail
 
 NOW = datetime(2026, 12, 1, 9, 30, 20, tzinfo=UTC)
@@ -24,7 +25,7 @@ def test_is_operational_when_the_queue_is_empty(db: None) -> None:
 
 @pytest.mark.parametrize(("backend", "needs_key"), [("django.core.mail.backends.smtp.EmailBackend", True), (None, False)])
 def test_the_curl_example_has_a_key_if_one_is_needed(db: None, settings: Settings, backend: str | None, needs_key: bool) -> None:
-    settings.EMAIL_BACKEND = backend or settings.MAILBOX_BACKEND
+    use_backend(settings, backend or settings.MAILBOX_BACKEND)
 
     page = Client().get("/").content.decode()
 

@@ -56,25 +56,32 @@ class TokenHandler:
 Key = ec.EllipticCurvePrivateKey
 
 
-def builder(name: str, key: Key, issuer: str) -> x509.CertificateBuilder:
-    """Return a builder of a certificate that is valid today."""
+def builder(name: str, key: Key, issuer: str, issuer_key: Key) -> x509.CertificateBuilder:
+    """Return a builder of a certificate that is valid today. Since Python 3.13, TLS connections require both identifiers."""
     subject, signer = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in (name, issuer))
     start, end = timezone.now() - timedelta(days=1), timezone.now() + timedelta(days=1)
-    return x509.CertificateBuilder(signer, subject, key.public_key(), x509.random_serial_number(), start, end)
+    certificate = x509.CertificateBuilder(signer, subject, key.public_key(), x509.random_serial_number(), start, end)
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
+    certificate = certificate.add_extension(authority, critical=False)
+    return certificate.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+
+
+def sign_ca(key: Key) -> x509.Certificate:
+    """Return the certificate of a private CA."""
+    ca = builder("Private CA", key, "Private CA", key)
+    ca = ca.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    usage = dict.fromkeys(("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"), False)
+    usage |= dict.fromkeys(("key_agreement", "crl_sign", "encipher_only", "decipher_only"), False)
+    return ca.add_extension(x509.KeyUsage(key_cert_sign=True, **usage), critical=True).sign(key, hashes.SHA256())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with `ca.pem`, a private CA, and `relay.pem`, its certificate for localhost with the key."""
-    path, ca_key, key = (
-        tmp_path_factory.mktemp("tls"),
-        ec.generate_private_key(ec.SECP256R1()),
-        ec.generate_private_key(ec.SECP256R1()),
-    )
-    is_ca, names = x509.BasicConstraints(ca=True, path_length=0), x509.SubjectAlternativeName([x509.DNSName("localhost")])
-    ca = builder("Private CA", ca_key, "Private CA").add_extension(is_ca, critical=True).sign(ca_key, hashes.SHA256())
-    relay = builder("relay", key, "Private CA").add_extension(names, critical=False).sign(ca_key, hashes.SHA256())
-    (path / "ca.pem").write_bytes(ca.public_bytes(Encoding.PEM))
+    path, (ca_key, key) = tmp_path_factory.mktemp("tls"), (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    relay = builder("relay", key, "Private CA", ca_key).add_extension(names, critical=False).sign(ca_key, hashes.SHA256())
+    (path / "ca.pem").write_bytes(sign_ca(ca_key).public_bytes(Encoding.PEM))
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (path / "relay.pem").write_bytes(relay.public_bytes(Encoding.PEM) + private)
     return path
