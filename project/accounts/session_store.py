@@ -37,6 +37,10 @@ class SessionStore(DatabaseSessionStore):
         started = self.get(STARTED_KEY)
         return datetime.fromtimestamp(started, UTC) if isinstance(started, int | float) else timezone.now()
 
+    def _validate_session_key(self, key: str | None) -> bool:
+        """Ignore a key from a cookie that PostgreSQL cannot look up."""
+        return bool(super()._validate_session_key(key)) and "\x00" not in str(key)  # type: ignore[misc]  # not in django-stubs
+
     def _get_session_from_db(self) -> Session | None:
         session: Session | None = super()._get_session_from_db()  # type: ignore[misc]  # not in django-stubs
         self.expires_at = session.expire_date if session is not None else None

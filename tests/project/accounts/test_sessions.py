@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from project.accounts import sessions
 from project.accounts.models import User, UserSession
+from project.accounts.session_store import SessionStore
 from project.accounts.user_agents import describe_user_agent
 from project.audit.models import AuditAction, AuditEvent
 from tests.conftest import PASSWORD
@@ -66,6 +67,10 @@ def api_status(client: TestClient, browser: Client) -> int:
 
 
 # Limits
+
+
+def test_ignores_a_cookie_with_a_character_that_postgresql_cannot_look_up() -> None:
+    assert SessionStore("a session\x00key").session_key is None
 
 
 def test_a_session_ends_after_half_an_hour_without_activity(owner: User, client: TestClient) -> None:
