@@ -2,14 +2,14 @@
 
 import os
 import signal
-import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from celery import Celery
 
+from tests.databases import query
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running
 from tests.servers.api.test_live_events import EMAIL, create_key, manage, send
 
@@ -63,9 +63,8 @@ class CeleryInstallation:
 
     def unsent(self) -> int:
         """Return how many emails are not sent yet."""
-        with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as database:
-            count: int = database.execute("SELECT count(*) FROM emails_email WHERE status != 'sent'").fetchone()[0]
-        return count
+        ((count,),) = query(self.data, "SELECT count(*) FROM emails_email WHERE status != 'sent'")
+        return int(count)
 
     def control(self, command: str, **arguments: Any) -> None:
         """Send a command to all Celery workers, as Flower does."""

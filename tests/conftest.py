@@ -1,7 +1,6 @@
 """Shared fixtures: users, clients, an SMTP sink, and real servers."""
 
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,11 +14,14 @@ from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge.database import transactions
+from project.events import commit_order
+from tests.databases import USES_POSTGRESQL, copy_installation, remove_database
+from tests.mailers import use_backend
 from tests.processes import (
-    BASE_ENV,
     ROOT,
     SERVERS,
     Server,
+    process_env,
     processes_without_coverage,
     running,
     start_processes_with_a_bytecode_cache,
@@ -28,6 +30,8 @@ from tests.processes import (
 from tests.smtp import Sink, smtp_sink
 
 StartServer = Callable[..., Server]
+
+DATABASE_FIXTURES = {"db", "transactional_db", "installation"}
 
 PASSWORD = "correct horse battery staple"
 SHARED_API_KEYS = 5  # the installation also has a key for each test of a module that uses the fixture `api_key`
@@ -73,11 +77,18 @@ def pytest_configure() -> None:
     start_processes_with_a_bytecode_cache()
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects tests by their markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Exclude tests from the measurement of coverage, and let the workers of pytest-xdist begin with the longest modules."""
+    """Mark the tests that use the database, and exclude others from the measurement of coverage.
+
+    Also let the workers of pytest-xdist begin with the longest modules.
+    """
     for item in items:
         if _is_in(NOT_MEASURED, item):
             item.add_marker("no_cover")
+        # In this process, or in a server that is started with a copy of the installation.
+        if DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("django_db"):
+            item.add_marker("database")
     if "PYTEST_XDIST_WORKER" in os.environ:
         items.sort(key=lambda item: not _is_in(LONG_TESTS, item))
 
@@ -93,16 +104,31 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that is about SQLite if the tests use PostgreSQL."""
+    mark = item.get_closest_marker("sqlite_only")
+    if mark is not None and USES_POSTGRESQL:
+        pytest.skip(f"only on SQLite: {mark.args[0]}")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """Run asynchronous tests on asyncio, as Daphne does."""
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _slow_transactions() -> Iterator[None]:
+    """Let a test's own transaction stand still for as long as the test runs, which would end a writer's connection."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commit_order, "MAX_PAUSE_BEFORE_COMMIT", "0")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _embedded_mailbox(settings: Any) -> None:
     """Restore the embedded mailbox, which Django's test runner replaces with its own email backend."""
-    settings.EMAIL_BACKEND = settings.MAILBOX_BACKEND
+    use_backend(settings, settings.MAILBOX_BACKEND)
 
 
 @pytest.fixture
@@ -141,7 +167,7 @@ def sink() -> Iterator[Sink]:
 
 def prepare_installation(env: dict[str, str], keys: int = 1) -> list[str]:
     """Run `manage.py prepare`, and return new API keys. The administrator `admin` has the password PASSWORD."""
-    env = {**os.environ, **BASE_ENV, "ADMIN_PASSWORD": PASSWORD, **env}
+    env = process_env({"ADMIN_PASSWORD": PASSWORD, **env})
     command = [sys.executable, "-c", PREPARE_AND_CREATE_KEYS, str(keys), *(f"--scope={scope}" for scope in API_SCOPES)]
     return subprocess.run(command, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
 
@@ -204,16 +230,18 @@ def server(
 @contextmanager
 def run_server(kind: str, env: dict[str, str], installation: Path, folder: Path) -> Iterator[Server]:
     """Run Mailrail with a copy of the installation, and check at the end that the server's log has no traceback."""
-    data = shutil.copytree(installation, folder / "data")
+    data = copy_installation(installation, folder / "data")
     with running(SERVERS[kind], log=folder / "log", env={"DATA_DIR": str(data), **env}) as server:
         yield server
         assert "Traceback" not in server.log
+    remove_database(data)
 
 
 @pytest.fixture
-def data(installation: Path, tmp_path: Path) -> Path:
+def data(installation: Path, tmp_path: Path) -> Iterator[Path]:
     """Return the data directory of an installation. The data survives a restart of the server within a test."""
-    return Path(shutil.copytree(installation, tmp_path / "data"))
+    yield copy_installation(installation, tmp_path / "data")
+    remove_database(tmp_path / "data")
 
 
 @pytest.fixture

@@ -1,9 +1,14 @@
-"""A real PostgreSQL server for tests, from Debian's package. Its cluster is in a temporary directory, and it uses a free port."""
+"""A real PostgreSQL server for tests, from Debian's package. Its cluster is in a temporary directory, and it uses a free port.
+
+`python -m tests.postgresql COMMAND …` runs a command, such as pytest, while a cluster runs. The command finds the cluster in the
+environment variable TEST_DATABASE_URL (tests/settings.py).
+"""
 
 import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,9 +41,10 @@ class PostgreSQL:
 
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
-        # `max_connections` has PostgreSQL's default, 100. Under load, each process of Mailrail opens 13 connections.
-        options = f"-p {self.port} -c listen_addresses={self._addresses} -c unix_socket_directories='' -c fsync=off"
-        self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "-o", options, "start")
+        # Under load, each process of Mailrail opens 13 connections, and the processes of all tests may share one cluster.
+        options = [f"port={self.port}", f"listen_addresses={self._addresses}", "unix_socket_directories=''", "fsync=off"]
+        arguments = " ".join(f"-c {option}" for option in [*options, "max_connections=300"])
+        self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "-o", arguments, "start")
 
     def stop(self) -> None:
         """Stop the server without a clean shutdown: every connection breaks, as in a crash."""
@@ -99,3 +105,16 @@ def cluster(addresses: Sequence[str] = ()) -> Iterator[PostgreSQL]:
             yield server
         finally:
             server.stop()
+
+
+def main(command: list[str]) -> int:
+    """Run a command while a cluster runs, and return its exit code."""
+    assert program("initdb") is not None, "PostgreSQL is missing (Debian: postgresql)"
+    signal.signal(signal.SIGINT, lambda *_: None)  # the command receives Ctrl-C too, and stops by itself
+    with cluster() as server, subprocess.Popen(command, env={**os.environ, "TEST_DATABASE_URL": server.url}) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        return process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -7,13 +7,15 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.databases import environment_of
 
 ROOT = Path(__file__).resolve().parents[1]
 WAIT_TIMEOUT_SECONDS = 60.0  # a test fails if an expected event has not happened after this time
@@ -83,6 +85,11 @@ class Host:
 THIS_HOST = Host()
 
 
+def process_env(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that runs with these variables, and with the database of its data directory."""
+    return {**os.environ, **BASE_ENV, **env, **environment_of(env)}
+
+
 class Server:
     """A running server process.
 
@@ -110,7 +117,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*host.command, sys.executable, *(part.format(port=self.port) for part in command)],
                 cwd=cwd,
-                env={**os.environ, **BASE_ENV, "PORT": str(self.port), **env},
+                env=process_env({"PORT": str(self.port), **env}),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=own_session,

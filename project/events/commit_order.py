@@ -23,6 +23,7 @@ _DISTANCE_TO_OLDEST_WRITER = """
       FROM pg_locks
      WHERE locktype = 'advisory' AND objsubid = 2 AND classid = %s
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND pid <> pg_backend_pid()  -- a transaction sees its own events
 """
 
 

@@ -1,6 +1,5 @@
 """nginx with the configuration of deploy/nginx, in front of two servers."""
 
-import shutil
 import socket
 import ssl
 import threading
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
+from tests.databases import copy_installation
 from tests.nginx import NGINX, nginx
 from tests.processes import WAIT_TIMEOUT_SECONDS, Server, free_port, wait_for
 
@@ -65,7 +65,7 @@ def site(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """Run two servers behind nginx for all tests of this module."""
     folder = tmp_path_factory.mktemp("site")
     with ExitStack() as stack:
-        site = Site(Path(shutil.copytree(installation, folder / "data")), folder)
+        site = Site(copy_installation(installation, folder / "data"), folder)
         stack.callback(lambda: [server.terminate() for server in site.servers])
         site.port = stack.enter_context(nginx(folder, site.servers))
         yield site

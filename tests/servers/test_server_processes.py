@@ -6,7 +6,6 @@ The processes do not poll, so the tests fail without the notifications of the ot
 import asyncio
 import json
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -20,6 +19,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
 from tests.conftest import PASSWORD
+from tests.databases import copy_installation
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, Server, running, wait_for
 from tests.server_processes import child_processes, serving_process, web_processes
 from tests.servers.api.test_live_events import (
@@ -68,7 +68,7 @@ class Pool:
 def pool(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pool]:
     """Run two server processes and a worker for all tests of this module."""
     folder = tmp_path_factory.mktemp("processes")
-    data = Path(shutil.copytree(installation, folder / "data"))
+    data = copy_installation(installation, folder / "data")
     with running(SERVERS["processes"], log=folder / "log", env={"DATA_DIR": str(data), **NOTIFY_ONLY, **LIMITS}) as server:
         server.wait_for_log("All processes have started")
         yield Pool(server, create_key(data))

@@ -3,10 +3,8 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,12 +14,13 @@ from django.utils.version import get_version_tuple
 
 from project.config.database_schema import IncompatibleDatabase
 from tests.conftest import StartServer
-from tests.processes import ROOT, SERVERS, Server, free_port, running, wait_for
+from tests.databases import create_tables, table_names
+from tests.processes import ROOT, SERVERS, Server, free_port, process_env, running, wait_for
 
 
 def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run manage.py, and return the finished process."""
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data), **env}
+    env = process_env({"DATA_DIR": str(data), **env})
     return subprocess.run(
         [sys.executable, "manage.py", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
@@ -166,10 +165,12 @@ def pre_release_data(tmp_path: Path) -> Path:
     """Return a data directory whose database was made before the first release, when emails were in the app "outbox"."""
     folder = tmp_path / "data"
     folder.mkdir()
-    with closing(sqlite3.connect(folder / "mailrail.sqlite3")) as database, database:
-        database.execute("CREATE TABLE django_migrations (id integer PRIMARY KEY, app text, name text, applied datetime)")
-        database.execute("INSERT INTO django_migrations VALUES (1, 'outbox', '0001_initial', '2026-11-01')")
-        database.execute("CREATE TABLE outbox_email (id char(32) PRIMARY KEY)")
+    create_tables(
+        folder,
+        "CREATE TABLE django_migrations (id integer PRIMARY KEY, app text, name text, applied timestamp)",
+        "INSERT INTO django_migrations VALUES (1, 'outbox', '0001_initial', '2026-11-01')",
+        "CREATE TABLE outbox_email (id char(32) PRIMARY KEY)",
+    )
     return folder
 
 
@@ -182,9 +183,7 @@ def test_commands_refuse_a_database_from_before_the_first_release(pre_release_da
     result = manage(*arguments, data=pre_release_data)
 
     assert (result.returncode, result.stderr) == (1, f"{IncompatibleDatabase()}\n")
-    with closing(sqlite3.connect(pre_release_data / "mailrail.sqlite3")) as database:
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    assert tables == {"django_migrations", "outbox_email"}  # the tables are unchanged
+    assert table_names(pre_release_data) == {"django_migrations", "outbox_email"}  # the tables are unchanged
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])

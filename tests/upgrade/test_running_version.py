@@ -17,7 +17,8 @@ from tests.processes import ROOT, SERVERS, Server, running, wait_for
 from tests.upgrade.previous_version import extract_previous_version
 
 NEEDS_POSTGRESQL = pytest.mark.skipif(program("initdb") is None, reason="needs PostgreSQL (Debian: postgresql)")
-DATABASES = ["sqlite", pytest.param("postgresql", marks=NEEDS_POSTGRESQL)]
+ON_SQLITE = pytest.mark.sqlite_only("the same test has a PostgreSQL of its own")
+DATABASES = [pytest.param("sqlite", marks=ON_SQLITE), pytest.param("postgresql", marks=NEEDS_POSTGRESQL)]
 INCOMPATIBLE = {"0002_required_column", "0003_dropped_column", "0004_renamed_column"}
 INCOMPATIBLE_ON_POSTGRESQL = INCOMPATIBLE | {"0005_blocking_index"}
 

@@ -1,20 +1,18 @@
 """`manage.py deliver` as a real process."""
 
-import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import StartServer
-from tests.processes import BASE_ENV, ROOT, Server, free_port, wait_for
+from tests.databases import query
+from tests.processes import ROOT, Server, free_port, process_env, wait_for
 from tests.smtp import smtp_sink
 
 SUBMIT = """
@@ -26,7 +24,7 @@ for number in range({count}):
 
 def manage(data: Path, *command: str, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run a manage.py command, wait until it exits, and return the finished process."""
-    environ = {**os.environ, **BASE_ENV, "DATA_DIR": str(data), **env}
+    environ = process_env({"DATA_DIR": str(data), **env})
     return subprocess.run(
         [sys.executable, "manage.py", *command], cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60
     )
@@ -39,8 +37,7 @@ def queue_emails(data: Path, count: int) -> None:
 
 def statuses(data: Path) -> list[str]:
     """Return the status of each email."""
-    with closing(sqlite3.connect(data / "mailrail.sqlite3")) as connection:
-        return [status for (status,) in connection.execute("SELECT status FROM emails_email ORDER BY id")]
+    return [status for (status,) in query(data, "SELECT status FROM emails_email ORDER BY id")]
 
 
 @pytest.fixture

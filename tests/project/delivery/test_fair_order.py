@@ -147,6 +147,7 @@ def explain(sql: str) -> str:
 PLANS = [(lane, "email_due_priority_owner" if lane.waits_until_due else "email_queued_turn") for lane in LANES]
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.parametrize(("lane", "index"), PLANS)
 def test_the_search_for_owners_uses_the_index_of_the_lane(lane: Lane, index: str) -> None:
     queue_for("key:1", 3, status=Status.SENT)
@@ -160,6 +161,7 @@ def test_the_search_for_owners_uses_the_index_of_the_lane(lane: Lane, index: str
     assert "SCAN emails_email" not in owners_plan + emails_plan
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.parametrize("lane", LANES)
 def test_the_search_for_due_emails_uses_the_index_of_the_lane(lane: Lane) -> None:
     index = "email_due_priority" if lane.waits_until_due else "email_queued_turn"

@@ -169,6 +169,7 @@ def _explain(cursor: Any, sql: str) -> Iterator[str]:
     yield from (str(row[-1]) for row in cursor.fetchall())
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.parametrize("after", [None, LAST], ids=["first page", "next page"])
 @pytest.mark.parametrize("caller", CALLERS.values(), ids=CALLERS)
 @pytest.mark.parametrize("filters", COMBINATIONS, ids=lambda filters: "+".join(filters) or "none")
@@ -190,6 +191,7 @@ def test_every_combination_of_filters_is_read_along_an_index(
         assert any("id<?" in line for line in lines)
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 def test_the_condition_with_the_fewest_rows_is_read_first(plans: Callable[..., list[str]]) -> None:
     for _ in range(3):
         submit(ADA, kind="reminder")

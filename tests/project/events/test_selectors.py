@@ -50,6 +50,7 @@ def test_returns_the_first_events_that_pass_the_filter(
     assert [[event.pk for event in page] for page in pages] == [expected[start : start + 2] for start in range(len(expected) + 1)]
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.parametrize("of_email", [False, True], ids=["all emails", "one email"])
 @pytest.mark.parametrize("types", TYPES.values(), ids=TYPES)
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)

@@ -101,6 +101,7 @@ def test_removing_all_needs_the_permission_to_delete(teammate: User) -> None:
     assert client.post(f"{LIST}remove/").status_code == 403
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 def test_search_by_prefix_uses_the_index(browser: Client, db: None) -> None:
     plan = browser.get(LIST, {"q": "ada@"}).context["cl"].queryset[:101].explain()
 

@@ -20,7 +20,7 @@ from websockets.frames import Close
 
 from fastapi_app.events.reauthorization import RECHECK_INTERVAL_SECONDS
 from tests.conftest import StartServer
-from tests.processes import BASE_ENV, ROOT, WAIT_TIMEOUT_SECONDS, Server
+from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, Server, process_env
 
 EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It has been shipped."}
 LONG_EMAIL = {**EMAIL, "subject": "x" * 900}
@@ -41,7 +41,7 @@ def create_key(data: Path, name: str = "shop") -> str:
 def manage(data: Path, *arguments: str) -> str:
     """Run a management command in its own process, and return its output."""
     command = [sys.executable, "manage.py", *arguments]
-    env = {**BASE_ENV, "DATA_DIR": str(data), "PATH": ""}
+    env = process_env({"DATA_DIR": str(data)})
     return subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from project.config.celery_settings import QUEUES
 from project.config.email_url import DEFAULT_CONNECTIONS
 from tests.celery_processes import CeleryInstallation, celery_installation, pool_processes
+from tests.databases import copy_installation
 from tests.processes import Server, free_port, wait_for
 from tests.redis_server import PROGRAM, RedisServer, redis_server
 from tests.smtp import Sink, smtp_sink
@@ -46,7 +46,7 @@ def installed(
 ) -> Iterator[CeleryInstallation]:
     """Run a server whose emails Celery workers deliver."""
     folder = tmp_path_factory.mktemp("celery")
-    data = shutil.copytree(installation, folder / "data")
+    data = copy_installation(installation, folder / "data")
     with celery_installation(data, folder, broker_url=f"{redis.url}/1", relay_url=relay.url) as running:
         yield running
 

@@ -1,6 +1,5 @@
 """Delivery by a real server to a real SMTP server, across signals and crashes."""
 
-import os
 import re
 import socket
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 from project.config.email_url import DEFAULT_CONNECTIONS
 from project.delivery.waiting_emails import share_of
 from tests.conftest import PASSWORD, StartServer
-from tests.processes import ROOT, Server, wait_for
+from tests.processes import ROOT, Server, process_env, wait_for
 from tests.smtp import ACCEPT, NO_SUCH_USER, Sink, smtp_sink
 
 # A domain that has not responded yet, or that responds slowly, gets three quarters of the connections.
@@ -198,7 +197,7 @@ def test_polling_finds_an_email_without_a_wake_up(start: StartServer, data: Path
         "from project.emails.submit import submit_plain_text_email;"
         "submit_plain_text_email(address='ada@example.com', text='from elsewhere')"
     )
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data)}
+    env = process_env({"DATA_DIR": str(data)})
     subprocess.run([sys.executable, "manage.py", "shell", "-c", submit], cwd=ROOT, env=env, check=True)
 
     server.wait_for_log("Sending email to ada@example.com: from elsewhere")

@@ -1,16 +1,15 @@
 """Readiness of a real server whose emails are delivered by a separate `manage.py deliver`. Leases last only three seconds."""
 
 import resource
-import shutil
 import signal
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.databases import copy_installation, locked
 from tests.processes import SERVERS, Server, running, wait_for
 
 NODE = "127.0.0.5"
@@ -21,7 +20,7 @@ MAX_FILE_BYTES = 64 * 1024  # a file size that the log does not reach, and that 
 @pytest.fixture(scope="module")
 def data(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the data directory of the server of this module."""
-    return Path(shutil.copytree(installation, tmp_path_factory.mktemp("readiness") / "data"))
+    return copy_installation(installation, tmp_path_factory.mktemp("readiness") / "data")
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +77,9 @@ def test_a_worker_that_does_not_run_or_stands_still_makes_the_server_unready(ser
 
 
 def test_a_database_that_another_process_has_locked_makes_the_server_unready(server: Server, data: Path) -> None:
-    with closing(sqlite3.connect(data / "mailrail.sqlite3", isolation_level=None)) as database:
-        database.execute("BEGIN IMMEDIATE")
+    with locked(data, "delivery_writeprobe"):
         wait_for(fails(server, "database"), "the server notices the lock")
         live = server.get("/api/health/live").status_code
-        database.execute("ROLLBACK")
     wait_for(lambda: readiness(server)[1]["database"] == "ok", "the database accepts writes")
 
     assert live == 200

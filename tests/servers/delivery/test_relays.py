@@ -1,15 +1,13 @@
 """Relays that are slow, limited, selective or unavailable. Emails wait for such a relay, and no email is lost."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import StartServer
+from tests.databases import locked, query
 from tests.processes import Server, free_port, wait_for
 from tests.smtp import ACCEPT, NO_SUCH_USER, STALL, Sink, smtp_sink
 
-DATABASE = "mailrail.sqlite3"
 GREYLISTED = "451 4.7.1 Greylisted"
 EMAIL = {"from": "Shop <shop@example.com>", "to": "ada@example.com", "subject": "Your order", "text": "It is on its way."}
 
@@ -172,8 +170,7 @@ def test_a_connection_gets_its_next_email_after_the_previous_result_is_stored(
     api.send(*[EMAIL] * 6)
     wait_for(lambda: sink.in_flight == 3, "all connections are busy")
 
-    with closing(sqlite3.connect(data / DATABASE, isolation_level=None)) as connection:
-        connection.execute("BEGIN IMMEDIATE")  # this transaction blocks all other writers
+    with locked(data, "emails_email"):
         sink.release()
         wait_for(lambda: len(sink.emails) == 3, "the relay accepts them")
         for _ in range(10):
@@ -207,5 +204,4 @@ def test_an_unavailable_relay_uses_up_no_attempts_and_all_emails_are_sent_when_i
 
 
 def _outages(data: Path) -> list[tuple[int, str]]:
-    with closing(sqlite3.connect(data / DATABASE)) as connection:
-        return connection.execute("SELECT failures, error FROM delivery_outage").fetchall()
+    return query(data, "SELECT failures, error FROM delivery_outage")

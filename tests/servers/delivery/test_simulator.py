@@ -1,6 +1,5 @@
 """The test email addresses at simulator.test. The tests send emails through the API of a server without a relay."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,6 +9,7 @@ import httpx
 import pytest
 
 from tests.conftest import PASSWORD
+from tests.databases import copy_installation
 from tests.processes import SERVERS, WAIT_TIMEOUT_SECONDS, running, wait_for
 
 UNFINISHED = {"queued", "sending", "delayed"}
@@ -19,7 +19,7 @@ UNFINISHED = {"queued", "sending", "delayed"}
 def api(installation: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Return a client of the API of a server that makes four attempts, one second apart."""
     folder = tmp_path_factory.mktemp("simulator")
-    env = {"DATA_DIR": str(shutil.copytree(installation, folder / "data")), "RETRY_DELAYS": "1s,1s,1s"}
+    env = {"DATA_DIR": str(copy_installation(installation, folder / "data")), "RETRY_DELAYS": "1s,1s,1s"}
     with running(SERVERS["serve"], log=folder / "log", env=env) as server:
         token = server.post("/api/token", data={"username": "admin", "password": PASSWORD}).json()
         headers = {"Authorization": f"Bearer {token['access_token']}"}

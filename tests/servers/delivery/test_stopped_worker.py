@@ -1,18 +1,17 @@
 """Delivery workers that are stopped with SIGSTOP, or that an email kills. Leases last only three seconds in these tests."""
 
-import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.processes import BASE_ENV, ROOT, Server, wait_for
+from tests.databases import query
+from tests.processes import ROOT, Server, process_env, wait_for
 from tests.servers.delivery import killing_backend
 from tests.smtp import Sink, smtp_sink
 
@@ -55,15 +54,13 @@ def submit(data: Path, count: int) -> None:
 
 def run(command: list[str], data: Path, **env: str) -> "subprocess.CompletedProcess[bytes]":
     """Run a Python command to its end."""
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env={**os.environ, **BASE_ENV, "DATA_DIR": str(data), **env}, check=False
-    )
+    environment = process_env({"DATA_DIR": str(data), **env})
+    return subprocess.run([sys.executable, *command], cwd=ROOT, env=environment, check=False)
 
 
 def statuses(data: Path) -> Counter[str]:
     """Return the number of emails by status."""
-    with closing(sqlite3.connect(data / "mailrail.sqlite3")) as database:
-        return Counter(status for (status,) in database.execute("SELECT status FROM emails_email"))
+    return Counter(status for (status,) in query(data, "SELECT status FROM emails_email"))
 
 
 @pytest.mark.pitfall(26, 27)

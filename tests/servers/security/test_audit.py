@@ -1,12 +1,11 @@
 """The audit trail of a real server: rejections are written in the background, and at the latest before the server stops."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartServer
+from tests.databases import query
 from tests.processes import wait_for
 
 REQUEST_COUNT = 200
@@ -14,8 +13,7 @@ REQUEST_COUNT = 200
 
 def rejections(data: Path) -> list[tuple[str, str]]:
     """Return `(reason, ip_address)` of each stored rejection."""
-    with closing(sqlite3.connect(data / "mailrail.sqlite3")) as database:
-        return database.execute("SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'").fetchall()
+    return query(data, "SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'")
 
 
 @pytest.mark.parametrize(("header", "reason"), [("Bearer nonsense", "bad token"), ("Basic nonsense", "bad scheme")])

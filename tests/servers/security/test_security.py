@@ -1,6 +1,5 @@
 """Security of a real server: it rejects unsafe settings at startup, handles proxy headers, and keeps secrets out of the log."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.conftest import PASSWORD, StartServer, run_server
-from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, Server, free_port
+from tests.processes import ROOT, WAIT_TIMEOUT_SECONDS, Server, free_port, process_env
 
 PRODUCTION = {"PUBLIC_URL": "https://mail.example.com", "TRUSTED_PROXIES": "127.0.0.1"}
 THROUGH_PROXY = {"Host": "mail.example.com", "X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.7"}
@@ -20,7 +19,7 @@ SECRETS = ("ada@", "grace@", "mallory@", "example.com", "Parcel", "It left our h
 
 def manage(*arguments: str, data: Path, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run manage.py, and return the finished process."""
-    env = {**os.environ, "DJANGO_SETTINGS_MODULE": "project.settings", "DATA_DIR": str(data), **env}
+    env = process_env({"DATA_DIR": str(data), **env})
     command = [sys.executable, "manage.py", *arguments]
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=WAIT_TIMEOUT_SECONDS)
 

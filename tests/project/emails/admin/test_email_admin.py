@@ -164,6 +164,7 @@ def test_the_form_of_a_filter_keeps_the_other_filters(browser: Client, db: None)
 # Query performance
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.parametrize(
     ("query", "index"),
     [
