@@ -8,8 +8,6 @@ import dj_database_url
 from django.conf import settings
 from django.db import connection
 
-from project.bridge.notifications.postgresql import PostgreSQLNotifications
-
 CHANNEL_PREFIX = "mailrail_"
 OFF = "off"
 
@@ -24,6 +22,9 @@ async def database_notifications(*topics: str) -> AsyncIterator[None]:
     if parameters is None:
         yield
         return
+    # Late, because psycopg would lengthen the start of every process on SQLite by a twentieth.
+    from project.bridge.notifications.postgresql import PostgreSQLNotifications
+
     async with PostgreSQLNotifications(parameters, topics=topics, prefix=CHANNEL_PREFIX).running():
         yield
 

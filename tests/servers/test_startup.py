@@ -34,7 +34,10 @@ def test_daphne_has_no_known_vulnerability() -> None:
 @pytest.mark.pitfall(23)
 def test_the_application_can_be_imported_first(tmp_path: Path) -> None:
     env = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-W", "error", "-c", "import project.asgi"], cwd=ROOT, env=env, check=True)
+    command = [sys.executable, "-W", "error", "-c", "import sys, project.asgi; print(*sys.modules)"]
+    modules = subprocess.run(command, cwd=ROOT, env=env, check=True, capture_output=True, text=True).stdout.split()
+
+    assert {"celery", "psycopg"}.isdisjoint(modules)  # the default configuration does not pay for them
 
 
 def test_serve_with_prepare_prints_the_generated_password_once(tmp_path: Path) -> None:
