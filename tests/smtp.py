@@ -50,9 +50,10 @@ class Sink:
     emails: list[EmailMessage] = field(default_factory=list)
     message_ids: list[str] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
-    clients: Counter[str] = field(default_factory=Counter)  # how many emails each client's address has sent
+    received_by_client: Counter[str] = field(default_factory=Counter)  # by the client's address
     attempts: Counter[str] = field(default_factory=Counter)  # how often each recipient's address was received
     in_flight: int = 0
+    in_flight_by_client: Counter[str] = field(default_factory=Counter)  # by the client's address
     max_in_flight: int = 0
     connections: int = 0  # total number, closed connections included
     max_open: int = 0
@@ -116,14 +117,14 @@ class Sink:
         self, server: "_Connection", session: Session, envelope: Envelope
     ) -> str:
         """Return the reply of `at_data`, or act on the connection if `at_data` returns an action."""
-        with self._in_flight():
+        with self._in_flight(session.peer[0]):
             await asyncio.sleep(self.delay)
             await self._released.wait()
             first = envelope.rcpt_tos[0]
             reply = self.at_data(first, self.attempts[first])
             if reply in (ACCEPT, ACCEPT_AND_DROP):
                 self._store(envelope)
-                self.clients[session.peer[0]] += 1
+                self.received_by_client[session.peer[0]] += 1
             if reply in (DROP, ACCEPT_AND_DROP):
                 server.transport.abort()
             if reply in (DROP, ACCEPT_AND_DROP, STALL):
@@ -131,13 +132,15 @@ class Sink:
         return reply
 
     @contextmanager
-    def _in_flight(self) -> Iterator[None]:
+    def _in_flight(self, client: str) -> Iterator[None]:
         self.in_flight += 1
+        self.in_flight_by_client[client] += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
             yield
         finally:
             self.in_flight -= 1
+            self.in_flight_by_client[client] -= 1
 
     def _store(self, envelope: Envelope) -> None:
         assert isinstance(envelope.content, bytes)

@@ -56,7 +56,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     with running_site(tmp_path_factory.mktemp("site")) as site, receiving(site, per_host=SOCKETS_PER_HOST) as sockets:
         load = SteadyLoad(site, per_second=EMAILS_PER_SECOND)
         try:
-            cause_all(site, load, sockets)
+            cause_all(site, load, sockets, EMAILS)
             count_to(EMAILS, load.count, "emails are accepted")
         finally:
             load.stop()
