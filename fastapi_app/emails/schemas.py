@@ -230,6 +230,7 @@ class EmailOut(BaseModel):
     resent_from: UUID | None = Field(
         validation_alias="resent_from_id", description="ID of the email that was sent again as this email", examples=[None]
     )
+    request_id: str | None = Field(description="`X-Request-ID` of the submitting request", examples=["checkout-4711"])
     scheduled_at: datetime | None = Field(description="Time requested for sending", examples=[EXAMPLE_TIME])
     next_attempt_at: datetime | None = Field(description="Time of the next attempt, if it is scheduled", examples=[None])
     sent_at: datetime | None = Field(

@@ -27,6 +27,15 @@ def test_gets_an_email_and_its_events(client: TestClient, headers: dict[str, str
     assert {event["data"]["email_id"] for event in events["data"]} == {email_id}
 
 
+def test_an_email_has_the_id_of_the_request_that_submitted_it(client: TestClient, headers: dict[str, str]) -> None:
+    accepted = client.post("/api/emails", json=BODY, headers=headers | {"X-Request-ID": "checkout-4711"})
+
+    email = client.get(f"/api/emails/{accepted.json()['id']}", headers=headers).json()
+    (listed,) = client.get("/api/emails", headers=headers).json()["data"]
+
+    assert (email["request_id"], listed["request_id"]) == ("checkout-4711", "checkout-4711")
+
+
 def test_lists_pages_with_the_newest_email_first(client: TestClient, headers: dict[str, str]) -> None:
     ids = [client.post("/api/emails", json=BODY, headers=headers).json()["id"] for _ in range(5)]
 

@@ -66,7 +66,7 @@ def test_the_copy_has_the_same_content_with_its_own_message_id_and_date(
     first, copy = (client.get(f"/api/emails/{each}", headers=headers).json() for each in (email_id, copy_id))
     (first_headers, first_parts), (copy_headers, copy_parts) = headers_and_parts(email_id), headers_and_parts(copy_id)
     assert {name for name in first if first[name] != copy[name]} == {
-        "id", "created_at", "message_id", "resent_from", "sent_at", "recipients"
+        "id", "created_at", "message_id", "request_id", "resent_from", "sent_at", "recipients"
     }  # fmt: skip
     assert copy_parts == first_parts
     assert {name for name in first_headers if first_headers[name] != copy_headers[name]} == {"Message-ID", "Date"}

@@ -232,6 +232,12 @@ def test_shows_and_filters_by_priority(browser: Client, create_email: CreateEmai
     assert '<td class="field-priority_line"></td>' in listed["?priority=normal"].content.decode()
 
 
+def test_shows_the_request_that_submitted_the_email(browser: Client, create_email: CreateEmail) -> None:
+    email = create_email("with a request", request_id="checkout-4711")
+
+    assert "<dt>Request ID</dt><dd>checkout-4711</dd>" in browser.get(f"{LIST}{email.pk}/change/").content.decode()
+
+
 def test_links_to_older_emails_and_back_to_the_first_page(
     browser: Client, create_email: CreateEmail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
