@@ -134,7 +134,8 @@ def progress(job: PersonErasure) -> dict[str, Any]:
     total = done.emails if job.state == BulkState.FINISHED else max(job.matched, done.emails)
     end = {BulkState.STOPPED: " Stopped.", BulkState.FAILED: f" Ended early: {job.error}"}.get(BulkState(job.state), "")
     if done.unfinished:
-        end += f" {done.unfinished:,} emails are still to be sent: erase again when they are finished."
+        are = "email is" if done.unfinished == 1 else "emails are"
+        end += f" {done.unfinished:,} {are} still to be sent: erase again afterwards."
     return {
         "state": job.state,
         "matched": total,

@@ -73,7 +73,7 @@ def end_erasure(job: PersonErasure, state: BulkState, now: datetime, *, error: s
     job.state, job.finished_at, job.error, job.addresses, job.last = state, now, error, [], None
     job.save(update_fields=["state", "finished_at", "error", "addresses", "last"])
     with acting_as(Actor(job.user.get_username(), "session")):
-        record_change(AuditAction.PERSON_ERASED, f"{job.deleted + job.anonymized} emails of {job.persons} persons ({state})")
+        record_change(AuditAction.PERSON_ERASED, f"{job.deleted + job.anonymized} emails, addresses: {job.persons} ({state})")
 
 
 def _erase_next(job: PersonErasure) -> None:

@@ -151,7 +151,7 @@ def test_neither_the_job_nor_the_audit_trail_keeps_the_address(officer: Client, 
     run_to_the_end()
 
     event = AuditEvent.objects.get(action="person erased")
-    assert (event.actor, event.actor_kind, event.object) == ("teammate", "session", "3 emails of 1 persons (finished)")
+    assert (event.actor, event.actor_kind, event.object) == ("teammate", "session", "3 emails, addresses: 1 (finished)")
     assert ADA not in serialize("json", [PersonErasure.objects.get(), event])
     assert ADA not in json.dumps(
         [officer.get(path).content.decode() for path in (LIST, f"{LIST}{PersonErasure.objects.get().pk}/change/")]
@@ -165,7 +165,7 @@ def test_says_that_emails_are_still_to_be_sent(officer: Client, emails: list[Ema
     run_to_the_end()
 
     page = officer.get(f"{LIST}{PersonErasure.objects.get().pk}/change/").content.decode()
-    assert "1 emails are still to be sent: erase again when they are finished." in page
+    assert "1 email is still to be sent: erase again afterwards." in page
 
 
 def test_stops(officer: Client, emails: list[Email]) -> None:
