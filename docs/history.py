@@ -44,7 +44,9 @@ def create_failed_emails(count: int) -> None:
             Email.objects.filter(id=email_id).update(
                 status="failed", created_at=failed_at, attempts=8, last_error=error, reason=failure_reason(error, [])
             )
-            Event.objects.filter(email_id=email_id).update(type="email.failed", created_at=failed_at)
+            event = Event.objects.get(email_id=email_id)
+            event.type, event.created_at, event.data = "email.failed", failed_at, event.data | {"status": "failed"}
+            event.save()
 
 
 def _create_email(created_at: datetime, rng: random.Random) -> None:

@@ -66,7 +66,7 @@ def take_public_pages(browser: Browser, server: Server) -> None:
 
 
 def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
-    """Take screenshots of the mailbox, a new API key, a template's preview, the playground, a timeline and a bulk retry."""
+    """Take screenshots of the mailbox, a new API key, a template's preview, the playground, a timeline, emails and a retry."""
     page = open_page(browser, server, DESKTOP)
     log_in(page, password, "/admin/transports/mailboxmessage/")
     expect(page.locator("#result_list tbody tr")).to_have_count(len(EMAILS))
@@ -75,6 +75,7 @@ def take_admin_pages(browser: Browser, server: Server, password: str) -> None:
     take_template(page)
     take_playground(page)
     take_timeline(page, server)
+    take_emails(page, server)
     take_retry(page)
 
 
@@ -117,6 +118,15 @@ def take_timeline(page: Page, server: Server) -> None:
     page.goto(f"/admin/emails/email/{email_id}/change/")
     expect(page.locator("#timeline .status").last).to_have_text("email.sent")
     save(page, "timeline")
+
+
+def take_emails(page: Page, server: Server) -> None:
+    """Take a screenshot of the list of emails, with emails of two priorities."""
+    for subject, priority in (("Your code is 314159", "high"), ("News of November", "low")):
+        send(page, server.url, subject=subject, priority=priority)
+    page.goto("/admin/emails/email/")
+    expect(page.locator("#result_list tbody tr").first).to_contain_text("News of November")
+    save(page, "emails")
 
 
 def take_retry(page: Page) -> None:

@@ -27,13 +27,15 @@ AFTER_PARAMETER = "after"  # query parameter: the primary key of the last row th
 
 @dataclass(frozen=True)
 class Count:
-    """A number of matching rows. Unless it is exact, more rows may match."""
+    """A number of matching rows. Unless it is exact, more rows may match: "37+", or an empty text if none is known yet."""
 
     number: int
     is_exact: bool = True
 
     def __str__(self) -> str:
-        return f"{self.number:,}{'' if self.is_exact else '+'}"
+        if self.is_exact:
+            return f"{self.number:,}"
+        return f"{self.number:,}+" if self.number else ""
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def test_a_page_checks_a_limited_number_of_emails_and_says_so(browser: Client, p
     assert '<span role="status">4 checked, 0 found.</span>' in first
     assert 'rel="next">Continue</a>' in first
     assert "No results" not in first
+    assert "0+ result" not in first
     assert [page for page in pages(query) if page] == [["10"], ["0"]]
     assert len(pages(query)) <= 20 // 4 + 1
 
@@ -116,6 +117,7 @@ def test_the_number_of_emails_to_select_is_a_minimum_unless_all_were_checked(bro
     single = browser.get(LIST, {"reason": BLOCKED}).content.decode()
 
     assert "Select all 4+ emails that match" in several
+    assert "4+ results (" in several
     assert "Select all 12 emails that match" in single
 
 
