@@ -112,3 +112,16 @@ def test_cancels_the_emails_of_all_pages_in_the_background(logged_in: Page, serv
 
     expect(logged_in.locator(".summary")).to_have_text("103 of 103 done. 103: Canceled.")
     expect(logged_in.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def test_the_list_shows_all_columns_beside_the_menu_and_the_filters(logged_in: Page, server: Server) -> None:
+    logged_in.set_viewport_size({"width": 1200, "height": 800})
+    tags = {"list": "columns"}
+    send(logged_in, server, to="bounce@simulator.test", subject="Your order is on its way", priority="high", tags=tags)
+    send(logged_in, server, to="margaret@example.com", subject="Your order is on its way", tags=tags)
+
+    logged_in.goto("/admin/emails/email/?tag=list:columns")
+
+    expect(logged_in.locator("#result_list tbody tr")).to_have_count(2)
+    hidden = logged_in.locator(".results").evaluate("results => results.scrollWidth - results.clientWidth")
+    assert hidden == 0
