@@ -1,4 +1,4 @@
-"""Group commit: writes that arrive while the database is busy share the next transaction.
+"""Group commit: writes that arrive while the database is busy share the next transaction, until it has the write lock.
 
 A commit takes about the same time for one row as for fifty rows, so many small writes become several times faster. A single write
 does not wait for other writes: it is committed at once.
@@ -6,6 +6,7 @@ does not wait for other writes: it is committed at once.
 
 import asyncio
 import contextvars
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -61,6 +62,7 @@ class GroupCommit(Generic[Item, Result]):
         self._limits = limits
         self._waiting: list[_PendingItem[Item, Result]] = []
         self._waiting_bytes = 0
+        self._lock = threading.Lock()  # guards both, because the thread of a transaction takes the items
         self._committing: asyncio.Task[None] | None = None
 
     async def run(self, item: Item) -> Result:
@@ -73,8 +75,9 @@ class GroupCommit(Generic[Item, Result]):
         if self._limits and self._waiting and self._waiting_bytes + size > self._limits.waiting_bytes:
             raise OperationalError("The database is busy: too much data is waiting to be written.")
         pending: _PendingItem[Item, Result] = _PendingItem(item, size, asyncio.get_running_loop().create_future())
-        self._waiting.append(pending)
-        self._waiting_bytes += size
+        with self._lock:
+            self._waiting.append(pending)
+            self._waiting_bytes += size
         if self._committing is None or self._committing.done():
             # An empty context: the transaction belongs to several callers, not to the first one.
             self._committing = asyncio.create_task(self._commit_all(), context=contextvars.Context())
@@ -82,12 +85,28 @@ class GroupCommit(Generic[Item, Result]):
 
     async def _commit_all(self) -> None:
         while self._waiting:
-            batch = self._take_batch()
-            if batch and not await self._commit(batch):
+            if all(pending.result.done() for pending in self._waiting):
+                self._take_batch()
+                continue
+            batch = list[_PendingItem[Item, Result]]()
+            if not await self._commit(batch):
                 await self._commit_one_by_one(batch)
+
+    def _run_next(self, batch: list[_PendingItem[Item, Result]]) -> Sequence[Result | Exception]:
+        """Fill `batch` with the items of this transaction, and run the function.
+
+        The transaction has the write lock by now, so the items that arrived while it waited for the lock share it too.
+        """
+        if not batch:
+            batch += self._take_batch()
+        return self._function([pending.item for pending in batch]) if batch else []
 
     def _take_batch(self) -> list[_PendingItem[Item, Result]]:
         """Remove the items of the next transaction from the waiting items. Items whose callers are gone are dropped."""
+        with self._lock:
+            return self._take_locked()
+
+    def _take_locked(self) -> list[_PendingItem[Item, Result]]:
         count, size = 0, 0
         for pending in self._waiting[: self._max_items]:
             size += pending.size
@@ -111,11 +130,16 @@ class GroupCommit(Generic[Item, Result]):
                 error = None if pending.result.cancelled() else pending.result.exception()
                 failed_rows |= {row} if isinstance(error, DATABASE_UNAVAILABLE_ERRORS) else set()
 
-    async def _commit(self, batch: Sequence[_PendingItem[Item, Result]]) -> bool:
-        """Commit a batch. Return False if a batch of several items failed, and must be retried item by item."""
+    async def _commit(self, batch: list[_PendingItem[Item, Result]]) -> bool:
+        """Commit a batch, or if it is empty the waiting items, which are added to it.
+
+        Return False if a batch of several items failed, and must be retried item by item.
+        """
         try:
-            results = await run_in_transaction(self._function, [pending.item for pending in batch])
+            results = await run_in_transaction(self._run_next, batch)
         except Exception as error:  # noqa: BLE001  # raised to the item's caller
+            if not batch:  # the transaction failed before it took its items, for example because it waited too long for the lock
+                batch += self._take_batch()
             if len(batch) > 1:
                 return False
             results = [error] * len(batch)

@@ -2,12 +2,13 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from django.db import IntegrityError, OperationalError
 
 from project.accounts.models import User
+from project.bridge.database import group_commit
 from project.bridge.database.group_commit import GroupCommit, GroupCommitLimits
 from project.bridge.database.transactions import run_in_transaction
 from project.bridge.middleware.request_id import current_request_id, running_for_request
@@ -277,3 +278,45 @@ async def test_the_transaction_has_none_of_its_callers_context_variables() -> No
 
     with running_for_request("first"):
         assert await GroupCommit(read).run("item") == "None"
+
+
+@pytest.mark.anyio
+async def test_callers_that_arrive_while_the_transaction_waits_to_start_share_it(
+    create_users: CreateUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, go_on = asyncio.Event(), asyncio.Event()
+
+    async def run_later(function: Callable[..., object], *arguments: object) -> object:
+        waits.set()
+        await go_on.wait()  # as for the write lock, which another process holds
+        return await run_in_transaction(function, *arguments)
+
+    monkeypatch.setattr(group_commit, "run_in_transaction", run_later)
+    create_users.release.set()
+    commits = Commits(create_users)
+    first = asyncio.create_task(commits.run("first"))
+    await waits.wait()
+    others = await start_callers(commits, "ada", "bob")
+    go_on.set()
+
+    assert list(await asyncio.gather(first, *others)) == ["first", "ada", "bob"]
+    assert create_users.transactions == [["first", "ada", "bob"]]
+
+
+@pytest.mark.anyio
+async def test_a_transaction_that_does_not_start_fails_only_after_each_item_was_tried_alone(
+    create_users: CreateUsers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = [OperationalError("locked")]
+
+    async def fail_once(function: Callable[..., object], *arguments: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await run_in_transaction(function, *arguments)
+
+    monkeypatch.setattr(group_commit, "run_in_transaction", fail_once)
+    create_users.release.set()
+    commits = Commits(create_users)
+
+    assert list(await asyncio.gather(commits.run("ada"), commits.run("bob"))) == ["ada", "bob"]
+    assert create_users.transactions == [["ada"], ["bob"]]
