@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -48,18 +48,31 @@ class Installation:
     @contextmanager
     def served(self, *program: str, **env: str) -> Iterator[str]:
         """Run the command `serve` of `manage.py` or of another `program`, without an access log. Yield the base URL."""
-        command, all_env = [*(program or MANAGE), "serve", *LISTEN], {**self._env(), **env}
+        command, all_env = [*(program or MANAGE), "serve", *LISTEN], {**self.env(), **env}
         with running(command, log=self.data / "log", env=all_env, own_session=False) as server:  # like the peers' server
+            yield server.url
+
+    @contextmanager
+    def served_by(self, processes: int) -> Iterator[str]:
+        """Run as many server processes without a delivery worker. Yield the base URL when all of them serve."""
+        env = {**self.env(), "DELIVERY_WORKER": "external", "LOG_LEVEL": "INFO"}  # for the line that is waited for
+        command = [*MANAGE, "serve", *LISTEN, "--processes", str(processes)]
+        with running(command, log=self.data / f"log-{processes}", env=env) as server:
+            server.wait_for_log("All processes have started")
             yield server.url
 
     def deliver(self, email_url: str) -> float:
         """Deliver all queued emails in a separate process. Return emails/s."""
         queued = self.left()
-        env = {**self._env(), "DJANGO_SETTINGS_MODULE": "project.settings", "EMAIL_URL": email_url}
-        seconds = float(run([sys.executable, "-m", "bench.drain"], env=env))
+        seconds = self.drain(email_url)
         if left := self.left():
             raise SystemExit(f"{left} of {queued} emails were not delivered.")
         return queued / seconds
+
+    def drain(self, email_url: str) -> float:
+        """Try to send all queued emails once, in a separate process. Return the seconds."""
+        env = {**self.env(), "DJANGO_SETTINGS_MODULE": "project.settings", "EMAIL_URL": email_url}
+        return float(run([sys.executable, "-m", "bench.drain"], env=env))
 
     def delivered(self) -> float:
         """Return emails/s, measured from the event of the first claim to the event of the last sent email."""
@@ -67,9 +80,8 @@ class Installation:
             SELECT COUNT(*) FILTER (WHERE type = 'email.sent'), MIN(created_at) FILTER (WHERE type = 'email.sending'),
             MAX(created_at) FILTER (WHERE type = 'email.sent') FROM events_event
         """
-        with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as connection:
-            count, started, ended = connection.execute(query).fetchone()
-        return float(count / (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
+        count, started, ended = self.query(query)
+        return float(int(count) / (datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
 
     def left(self) -> int:
         """Return the number of emails that are not sent yet."""
@@ -79,12 +91,18 @@ class Installation:
         """Return the number of sent emails."""
         return self._count("status = 'sent'")
 
-    def _count(self, condition: str) -> int:
+    def query(self, statement: str) -> Sequence[Any]:
+        """Return the only row of a statement's result."""
         with closing(sqlite3.connect(self.data / "mailrail.sqlite3")) as connection:
-            return int(connection.execute(f"SELECT COUNT(*) FROM emails_email WHERE {condition}").fetchone()[0])  # noqa: S608
+            row: Sequence[Any] = connection.execute(statement).fetchone()
+        return row
+
+    def env(self) -> dict[str, str]:
+        """Return the environment variables of the installation's processes."""
+        return {**ENV, "DATA_DIR": str(self.data)}
+
+    def _count(self, condition: str) -> int:
+        return int(self.query(f"SELECT COUNT(*) FROM emails_email WHERE {condition}")[0])  # noqa: S608
 
     def _manage(self, *arguments: str, **env: str) -> str:
-        return run([sys.executable, "manage.py", *arguments], env={**self._env(), **env})
-
-    def _env(self) -> dict[str, str]:
-        return {**ENV, "DATA_DIR": str(self.data)}
+        return run([sys.executable, "manage.py", *arguments], env={**self.env(), **env})

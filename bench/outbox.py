@@ -6,29 +6,12 @@ All parts are measured in turn, round by round, on fresh data that is equally du
 missed.
 """
 
-import argparse
 import shutil
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bench import delivery, latency, priority, submission
-from bench.chart import draw
-from bench.comparison import Comparison, Round, print_figures, print_ratios
-from bench.processes import terminate_cleanly
+from bench.parts import Part, run_parts
 from bench.relays import missing
-
-
-@dataclass(frozen=True)
-class Part:
-    """A group of measurements. `measure` receives a folder for data, the number of rounds, and the seconds per measurement."""
-
-    title: str
-    measure: Callable[[Path, int, int], list[Round]]
-    comparisons: Sequence[Comparison]
-
 
 PARTS = {
     "accept": Part("Submitting emails", submission.measure, submission.COMPARISONS),
@@ -42,28 +25,9 @@ PARTS = {
 
 def main() -> int:
     """Measure, print and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)} (default all)")
-    parser.add_argument("--seconds", type=int, default=4, help="per measurement without a fixed number of emails (default 4)")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds per median (default 3)")
-    parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw the figures as SVG")
-    options = parser.parse_args()
-    terminate_cleanly()
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"unknown part {', '.join(sorted(unknown))}")
-    if missing_programs := [*missing(), *([] if shutil.which("wrk") else ["wrk"])]:
-        parser.error(f"{', '.join(missing_programs)} is missing: apt-get install wrk postfix")
-    passed, figures = True, {}
-    for name in options.parts or PARTS:
-        print(f"\n{name}", flush=True)
-        with TemporaryDirectory(prefix="mailrail-bench-") as folder:
-            rounds = PARTS[name].measure(Path(folder), options.rounds, options.seconds)
-        print_figures(rounds)
-        passed = print_ratios(rounds, PARTS[name].comparisons) and passed
-        figures[PARTS[name].title] = rounds
-    if options.chart:
-        options.chart.write_text(draw(figures))
-    return 0 if passed else 1
+    programs = [*missing(), *([] if shutil.which("wrk") else ["wrk"])]
+    needed = f"{', '.join(programs)} is missing: apt-get install wrk postfix" if programs else ""
+    return run_parts(PARTS, description=__doc__, missing=needed)
 
 
 if __name__ == "__main__":

@@ -24,14 +24,14 @@ def fast_relay(folder: Path) -> Iterator[int]:
         yield port
 
 
-def slow_relay(folder: Path) -> AbstractContextManager[int]:
-    """Run a relay that needs 50 ms for each email. Yield its port."""
-    return listening([sys.executable, "-m", "bench.slow_relay", "{port}"], log=folder / "slow_relay.log")
+def slow_relay(folder: Path, *options: str) -> AbstractContextManager[int]:
+    """Run a relay that needs 50 ms for each email, or the options of bench.slow_relay. Yield its port."""
+    return listening([sys.executable, "-m", "bench.slow_relay", "{port}", *options], log=folder / "slow_relay.log")
 
 
-def smtp_source(port: int, *, count: int, connections: int, keep_connections: bool = False) -> float:
+def smtp_source(port: int, *, count: int, connections: int, keep_connections: bool = False, size: int = BYTES) -> float:
     """Return emails/s of Postfix's smtp-source. It opens a new connection per email, unless `keep_connections` is set."""
-    options = ["-s", str(connections), "-m", str(count), "-l", str(BYTES), *(["-d"] if keep_connections else [])]
+    options = ["-s", str(connections), "-m", str(count), "-l", str(size), *(["-d"] if keep_connections else [])]
     began = time.perf_counter()
     run([_program("smtp-source"), *options, f"127.0.0.1:{port}"])
     return count / (time.perf_counter() - began)

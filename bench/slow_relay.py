@@ -1,15 +1,22 @@
-"""`python -m bench.slow_relay PORT`: an SMTP server that needs 50 ms for each email, and accepts any number of emails at once."""
+"""`python -m bench.slow_relay PORT`: an SMTP server that needs 50 ms for each email, and accepts any number of emails at once.
 
+With `--reject`, it answers 10 % of the emails with 451 and 5 % with 554, after the message.
+"""
+
+import argparse
 import asyncio
-import sys
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import count
 from typing import cast
 
 import uvloop
 
-DELAY = 0.05  # seconds
+DELAY_SECONDS = 0.05
 GREETING = b"220 slow ESMTP\r\n"
 EXTENSIONS = b"250-slow\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 SIZE 20000000\r\n"
 OK = b"250 2.0.0 Ok\r\n"
+CYCLE = {0: b"451 4.3.0 Not now\r\n", 10: b"451 4.3.0 Not now\r\n", 5: b"554 5.7.1 Refused\r\n"}  # of twenty emails
 REPLIES = {
     b"EHLO": EXTENSIONS,
     b"HELO": b"250 slow\r\n",
@@ -21,6 +28,9 @@ END = b"\r\n.\r\n"
 
 class SmtpServerConnection(asyncio.Protocol):
     """One connection. A command or message may arrive in parts, and several may arrive at once."""
+
+    def __init__(self, delay: float, replies: Mapping[int, bytes], numbers: Iterator[int]) -> None:
+        self._delay, self._replies, self._numbers = delay, replies, numbers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the greeting."""
@@ -43,7 +53,8 @@ class SmtpServerConnection(asyncio.Protocol):
         self.received = rest
         if self.in_data:
             self.in_data = False
-            asyncio.get_running_loop().call_later(DELAY, self._write, OK)
+            reply = self._replies.get(next(self._numbers) % 20, OK)
+            asyncio.get_running_loop().call_later(self._delay, self._write, reply)
             return True
         verb = command[:4].upper()
         self.in_data = verb == b"DATA"
@@ -57,11 +68,17 @@ class SmtpServerConnection(asyncio.Protocol):
             self.transport.write(reply)
 
 
-async def main(port: int) -> None:
+async def main(port: int, delay: float, replies: Mapping[int, bytes]) -> None:
     """Serve until the process ends."""
-    server = await asyncio.get_running_loop().create_server(SmtpServerConnection, "127.0.0.1", port, backlog=1000)
+    connect = partial(SmtpServerConnection, delay, replies, count())
+    server = await asyncio.get_running_loop().create_server(connect, "127.0.0.1", port, backlog=1000)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--delay", type=float, default=DELAY_SECONDS, help="seconds for each email")
+    parser.add_argument("--reject", action="store_true")
+    arguments = parser.parse_args()
+    uvloop.run(main(arguments.port, arguments.delay, CYCLE if arguments.reject else {}))

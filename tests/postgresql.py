@@ -26,9 +26,10 @@ def program(name: str) -> str | None:
 class PostgreSQL:
     """A cluster that can be stopped and started again."""
 
-    def __init__(self, folder: Path, addresses: Sequence[str] = ()) -> None:
-        """Create a cluster that other hosts reach at `addresses` of this host."""
+    def __init__(self, folder: Path, addresses: Sequence[str] = (), *, fsync: bool = False) -> None:
+        """Create a cluster that other hosts reach at `addresses` of this host. With `fsync`, commits survive a power failure."""
         self.folder = folder
+        self._fsync = "on" if fsync else "off"
         self._addresses = ",".join(("127.0.0.1", *addresses))
         self.port = free_port()
         self.url = f"postgres://postgres@127.0.0.1:{self.port}/postgres"
@@ -42,8 +43,8 @@ class PostgreSQL:
     def start(self) -> None:
         """Start the server, and wait until it accepts connections."""
         # Under load, each process of Mailrail opens 13 connections, and the processes of all tests may share one cluster.
-        options = [f"port={self.port}", f"listen_addresses={self._addresses}", "unix_socket_directories=''", "fsync=off"]
-        arguments = " ".join(f"-c {option}" for option in [*options, "max_connections=300"])
+        options = [f"port={self.port}", f"listen_addresses={self._addresses}", "unix_socket_directories=''"]
+        arguments = " ".join(f"-c {option}" for option in [*options, f"fsync={self._fsync}", "max_connections=300"])
         self._run("pg_ctl", "--wait", "--log", str(self.folder / "log"), "-o", arguments, "start")
 
     def stop(self) -> None:
@@ -95,11 +96,11 @@ def _child_processes(pid: int) -> list[int]:
 
 
 @contextmanager
-def cluster(addresses: Sequence[str] = ()) -> Iterator[PostgreSQL]:
+def cluster(addresses: Sequence[str] = (), *, fsync: bool = False) -> Iterator[PostgreSQL]:
     """Run a cluster until the end of the `with` block. Other hosts reach it at `addresses` of this host."""
     # The cluster is not in pytest's directory, because the user `postgres` cannot enter that directory.
     with TemporaryDirectory(prefix="mailrail-postgresql-") as folder:
-        server = PostgreSQL(Path(folder), addresses)
+        server = PostgreSQL(Path(folder), addresses, fsync=fsync)
         server.start()
         try:
             yield server
