@@ -8,15 +8,15 @@ from contextlib import contextmanager
 
 from tests.chaos.event_sockets import EventSocket
 from tests.chaos.load import SteadyLoad
-from tests.chaos.site import MailHost, Site
+from tests.chaos.site import CONNECTIONS, MailHost, Site
 from tests.crash.load_generator import count_to
 from tests.processes import wait_for
 from tests.server_processes import serving_process, web_processes
 
 PROGRESS = 50  # emails that are accepted and sent between two faults
-IN_FLIGHT = (
-    3  # of each worker. Mailrail lets slow recipients, such as those of a relay that stands still, use only some connections.
-)
+# Emails of each worker in flight. Recipients that respond slowly, as while the relay stands still, get at most three quarters of
+# the connections.
+IN_FLIGHT = CONNECTIONS // 2
 OUTAGE_SECONDS = 1.0
 
 Fault = Callable[[Site, Sequence[EventSocket]], None]
