@@ -4,8 +4,9 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,17 +85,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Also let the workers of pytest-xdist begin with the longest modules.
     """
     for item in items:
-        if _is_in(NOT_MEASURED, item):
+        if _is_in(NOT_MEASURED, item.path):
             item.add_marker("no_cover")
         # In this process, or in a server that is started with a copy of the installation.
         if DATABASE_FIXTURES & set(getattr(item, "fixturenames", ())) or item.get_closest_marker("django_db"):
             item.add_marker("database")
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=lambda item: not _is_in(LONG_TESTS, item))
+        items.sort(key=lambda item: not _is_in(LONG_TESTS, item.path))
 
 
-def _is_in(paths: Sequence[str], item: pytest.Item) -> bool:
-    return any(item.path.is_relative_to(ROOT / path) for path in paths)
+@cache
+def _is_in(paths: tuple[str, ...], module: Path) -> bool:
+    return any(module.is_relative_to(ROOT / path) for path in paths)
 
 
 @pytest.hookimpl(wrapper=True)
