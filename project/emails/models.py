@@ -45,7 +45,7 @@ class Email(models.Model):
     html = models.TextField(blank=True)
     tags = models.JSONField(default=dict, blank=True)
     # The template version that the email was rendered from.
-    template = models.ForeignKey("mail_templates.Template", models.PROTECT, null=True, blank=True)
+    template = models.ForeignKey("mail_templates.Template", models.PROTECT, null=True, blank=True, db_index=False)
     message_id = models.CharField(max_length=255)
     scheduled_at = models.DateTimeField(null=True, blank=True)  # as requested; not cleared when the email is sent
     next_attempt_at = models.DateTimeField(null=True, blank=True)  # when a scheduled or delayed email is due, else NULL

@@ -35,6 +35,32 @@ def test_emails_of_the_previous_version_have_normal_priority(tmp_path: Path) -> 
     assert priorities == [("normal",), ("normal",)]
 
 
+def test_the_index_of_templates_is_replaced_without_a_copy_of_the_table(tmp_path: Path) -> None:
+    migrate(tmp_path, "emails", "0016")
+    with closing(sqlite3.connect(tmp_path / "mailrail.sqlite3")) as database:
+        table, (old,) = place_of_emails(database), template_indexes(database)
+
+    migrate(tmp_path, "emails", "0017")
+
+    with closing(sqlite3.connect(tmp_path / "mailrail.sqlite3")) as database:
+        assert template_indexes(database) == ["email_template"]
+        assert place_of_emails(database) == table
+    assert old != "email_template"
+
+
+def place_of_emails(database: sqlite3.Connection) -> int:
+    """Return the page where the table begins. A copy of the table would begin elsewhere."""
+    [(page,)] = database.execute("SELECT rootpage FROM sqlite_master WHERE name = 'emails_email'")
+    return int(page)
+
+
+def template_indexes(database: sqlite3.Connection) -> list[str]:
+    """Return the names of the indexes of the template alone."""
+    indexes = database.execute("SELECT name FROM sqlite_master WHERE type = 'index' AND tbl_name = 'emails_email'").fetchall()
+    columns = {name: [column for *_, column in database.execute(f"PRAGMA index_info({name})")] for (name,) in indexes}
+    return [name for name, names in columns.items() if names == ["template_id"]]
+
+
 def insert(database: sqlite3.Connection, table: str, **values: object) -> None:
     """Insert a row. Other columns that need a value get an empty list, which is valid as a text and as JSON."""
     columns = database.execute(f"PRAGMA table_info({table})").fetchall()
