@@ -1,11 +1,11 @@
-"""The clients of `bench.live` count losses instead of waiting for messages that a server has dropped."""
+"""The clients of the benchmarks count losses instead of waiting for messages that a server has dropped."""
 
 import asyncio
 from collections.abc import Sequence
 
 import pytest
 
-from bench.live import MARK, ClientGroup, CountingClient
+from bench.event_clients import MARK, ClientGroup, CountingClient
 
 pytestmark = pytest.mark.anyio
 
