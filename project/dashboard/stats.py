@@ -65,16 +65,16 @@ def read_latency(*, now: datetime) -> Latency:
     return Latency(len(seconds), percentile(seconds, 50), percentile(seconds, 95))
 
 
-def catch_up(*, now: datetime) -> int:
-    """Count the latest events, up to a limit. Return about how many events are not counted yet."""
-    if not (uncounted := uncounted_events()):
+def catch_up(newest_id: int, *, now: datetime) -> int:
+    """Count the latest events, up to a limit. Return about how many events up to `newest_id` are not counted yet."""
+    if not (uncounted := uncounted_events(newest_id)):
         return 0
     try:
         counted = call_in_transaction(count_events, now=now, limit=MAX_COUNTED_EVENTS)
     except DATABASE_UNAVAILABLE_ERRORS:  # such as a busy writer: the numbers that are stored can still be read
         logger.warning("The latest events could not be counted for the dashboard", exc_info=True)
         return uncounted
-    return uncounted_events() if counted < uncounted else 0
+    return uncounted_events(newest_id) if counted < uncounted else 0
 
 
 def relay_outages() -> list[RelayOutage]:

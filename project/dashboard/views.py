@@ -32,7 +32,7 @@ def stats_view(request: HttpRequest) -> JsonResponse:
     if resolution is None:
         raise Http404
     now, cursor = timezone.now(), last_event_id()
-    uncounted = catch_up(now=now)
+    uncounted = catch_up(cursor, now=now)
     buckets = read_counts(resolution, now=now)
     stats = {
         "now": now,

@@ -60,10 +60,10 @@ def subtract_emails(email_ids: Collection[UUID], *, now: datetime) -> None:
         _move(((each, series, None) for each, series in _counted_series(recent, progress).items()), now=now)
 
 
-def uncounted_events() -> int:
-    """Return about how many events are not counted yet."""
+def uncounted_events(newest_id: int) -> int:
+    """Return about how many events up to this id are not counted yet."""
     counted = CountedEvents.objects.filter(pk=ROW_ID).values_list("last_id", flat=True).first()
-    return max(0, last_event_id() - (counted or 0))
+    return max(0, newest_id - (counted or 0))
 
 
 def _lock_progress(now: datetime, *, skip_locked: bool) -> CountedEvents | None:

@@ -51,6 +51,7 @@ def test_the_waiting_time_of_a_retried_email_starts_at_the_retry(record_event: R
     assert read_queue_depths().depths == {"queued": 1, "sending": 0, "delayed": 0, "scheduled": 0}
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite")
 @pytest.mark.parametrize("read", [read_queue_depths, read_queue_stats])
 def test_the_emails_of_a_status_are_counted_along_its_own_index(record_event: RecordEvent, read: Callable[[], object]) -> None:
     """Without an order, SQLite counts them among all emails, in the index of owners and statuses."""

@@ -86,6 +86,7 @@ def test_finds_messages(search: Search, text: str, expected: list[int]) -> None:
     assert page(search, text) == subjects
 
 
+@pytest.mark.sqlite_only("reads plans of SQLite; tests/servers/test_postgresql_plans.py reads those of PostgreSQL")
 @pytest.mark.usefixtures("_max_rows")
 @pytest.mark.parametrize("text", ["order", "ada@", "order shipped", "ada"])
 def test_reads_only_indexes(search: Search, text: str) -> None:
