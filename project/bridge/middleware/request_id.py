@@ -5,12 +5,12 @@ The id follows a request through both halves, and through threads that inherit t
 characters or a great length is replaced: it must not forge log lines or fill the log.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -35,7 +35,7 @@ def current_client_address() -> str | None:
 
 def new_request_id() -> str:
     """Return a random request id."""
-    return uuid4().hex
+    return os.urandom(16).hex()
 
 
 def set_request_id(request_id: str | None) -> None:

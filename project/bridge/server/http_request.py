@@ -10,6 +10,7 @@ from typing import Any
 
 from daphne.http_protocol import WebRequest
 from starlette.types import Message
+from twisted.web.http import Request
 
 from ..middleware.request_id import HEADER, current_request_id
 from .connection_limits import WriteBackpressure
@@ -92,6 +93,9 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
 
     def handle_reply(self, message: Message) -> None:
         """Send a message of the application or of Daphne. Add the Date header, and the request id to Daphne's own errors."""
+        if message["type"] == "http.response.body" and self._response_started and not self.server.action_logger:
+            self._send_body(message)
+            return
         super().handle_reply(message)
         if message["type"] != "http.response.start":
             return
@@ -103,6 +107,21 @@ class HttpRequest(WebRequest):  # type: ignore[misc]  # Daphne has no types
             self.setHeader(b"date", http_date())
         if (request_id := current_request_id()) and not self.responseHeaders.hasHeader(HEADER):
             self.setHeader(HEADER, request_id.encode())
+
+    def _send_body(self, message: Message) -> None:
+        """Send a part of the body. Daphne's own method also collects what an access log needs."""
+        if self.finished or self.channel is None:
+            return
+        self.write(message.get("body", b""))
+        if not message.get("more_body", False):
+            self.finish()
+
+    def finish(self) -> None:
+        """End the response, as Daphne does, but without its way through a proxy of Twisted's module."""
+        if self.application_queue:
+            self.send_disconnect()
+        Request.finish(self)
+        self.server.protocol_disconnected(self)
 
     def abandon(self) -> None:
         """End the call of the application: the server itself has answered the request."""
