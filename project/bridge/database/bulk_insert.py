@@ -3,6 +3,7 @@
 They take about a third of the time of `bulk_create`, which converts each value with a method of its field.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import AutoField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
+from django.db.models import AutoField, BinaryField, CharField, DateTimeField, Field, JSONField, Model, TextField, UUIDField
 
 _NO_CONNECTION: Any = None  # adapting a value uses none, and each thread has its own
 MAX_QUERY_BYTES = 1024 * 1024  # of the statements that PostgreSQL gets at once; a larger row is sent alone
@@ -102,13 +103,35 @@ def value_converter(field: "Field[Any, Any]") -> Callable[[Any], Any]:
     """
     if isinstance(field, CharField | TextField):
         return _str_or_none if field.null else str
+    is_sqlite = connection.vendor == "sqlite"
     if isinstance(field, DateTimeField):
-        return partial(_prepare_datetime, field, connection.vendor == "sqlite" and connection.timezone is UTC)
+        return _remembering(partial(_prepare_datetime, field, is_sqlite and connection.timezone is UTC))
     if isinstance(field, UUIDField):
-        return partial(_prepare_uuid, field, connection.features.has_native_uuid_field)
+        return _remembering(partial(_prepare_uuid, field, connection.features.has_native_uuid_field))
+    if isinstance(field, BinaryField) and is_sqlite:
+        return _unchanged
     if isinstance(field, JSONField):
         return _json_converter(field)
     return partial(_prepare, field)
+
+
+def _remembering(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return the converter with a memory for the last value. Many rows of a transaction have the same time, or the same id."""
+    last = (None, convert(None))
+
+    def convert_once(value: Any) -> Any:
+        nonlocal last
+        known, converted = last
+        if value is not known:
+            converted = convert(value)
+            last = value, converted
+        return converted
+
+    return convert_once
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _prepare_uuid(field: "Field[Any, Any]", is_native: bool, value: Any) -> Any:
@@ -129,7 +152,9 @@ def _prepare_datetime(field: "Field[Any, Any]", is_text: bool, value: datetime |
 
 
 def _json_converter(field: "JSONField") -> Callable[[Any], Any]:
-    adapt = partial(type(connection.ops)(_NO_CONNECTION).adapt_json_value, encoder=field.encoder)
+    adapt: Callable[[Any], Any] = partial(type(connection.ops)(_NO_CONNECTION).adapt_json_value, encoder=field.encoder)
+    if connection.vendor == "sqlite" and field.encoder is None:
+        adapt = json.dumps  # as Django does, but without two more calls
     empty_list, empty_object = adapt([]), adapt({})
 
     def convert(value: Any) -> Any:

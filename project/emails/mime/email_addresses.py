@@ -26,14 +26,12 @@ def normalize_address(text: str) -> str:
     allowed. The local part must be ASCII, because any other local part would need a relay with SMTPUTF8. Two settings allow
     internal domains and unusual local parts.
     """
-    return validate_address(text, **_rules())
+    internal_domains, quoted_local_parts = _rules()
+    return validate_address(text, internal_domains=internal_domains, quoted_local_parts=quoted_local_parts)
 
 
-def _rules() -> dict[str, bool]:
-    return {
-        "internal_domains": settings.ALLOW_INTERNAL_DOMAINS,
-        "quoted_local_parts": settings.ALLOW_QUOTED_LOCAL_PARTS,
-    }
+def _rules() -> tuple[bool, bool]:
+    return settings.ALLOW_INTERNAL_DOMAINS, settings.ALLOW_QUOTED_LOCAL_PARTS
 
 
 def normalize_mailbox(text: str) -> str:
@@ -49,14 +47,24 @@ def parse_mailboxes(text: str, *, limit: int = 1) -> list[str]:
 
     If there are more than `limit` mailboxes, return `limit + 1` of them. Raises ValueError with the reason.
     """
+    if len(text) <= MAX_MAILBOX_LENGTH:
+        return list(_parse_short(text, limit, *_rules()))
+    return _parse(text, limit, *_rules())
+
+
+def _parse(text: str, limit: int, internal_domains: bool, quoted_local_parts: bool) -> list[str]:
     if not text.isprintable() and any(
         unicodedata.category(each) in _FORBIDDEN_CATEGORIES or each in _BIDI_CONTROLS for each in text
     ):
         raise ValueError("The address contains a line break, a control character or a character that changes the text direction.")
-    return [_normalize_one(mailbox.strip(), **_rules()) for mailbox in split_mailboxes(text)[: limit + 1]]
+    rules = {"internal_domains": internal_domains, "quoted_local_parts": quoted_local_parts}
+    return [_normalize_one(mailbox.strip(), **rules) for mailbox in split_mailboxes(text)[: limit + 1]]
 
 
-@lru_cache(maxsize=4096)  # most emails of a caller have the same From
+_parse_short = lru_cache(maxsize=4096)(_parse)  # most emails of a caller have the same From
+
+
+@lru_cache(maxsize=4096)  # for lists of addresses, which have too many different texts
 def _normalize_one(text: str, **rules: bool) -> str:
     if len(text) > MAX_MAILBOX_LENGTH:
         raise ValueError(f"The address is longer than {MAX_MAILBOX_LENGTH} characters.")

@@ -102,6 +102,16 @@ def test_stores_times_as_the_model_does(db: None, time: datetime) -> None:
         assert len(cursor.fetchall()) == 1
 
 
+def test_stores_alternating_and_repeated_times(db: None) -> None:
+    first = now()
+    second = first + timedelta(seconds=1)
+    times = [first, first, second, first, second, second]
+
+    bulk_insert(Session, [{"session_key": str(n), "session_data": "", "expire_date": time} for n, time in enumerate(times)])
+
+    assert list(Session.objects.order_by("session_key").values_list("expire_date", flat=True)) == times
+
+
 def test_inserts_rows_of_several_models_after_a_statement(db: None) -> None:
     statement = "INSERT INTO auth_group (id, name) VALUES (4711, 'first')"
     session = {"session_key": "one", "session_data": "", "expire_date": now()}
