@@ -12,7 +12,8 @@ _MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 def reject_misleading_characters(text: str) -> str:
     """Return the text. Raises ValueError for the first character that could make it look like other text."""
-    if character := _MISLEADING.search(text):
+    # No printable text contains such a character. Some other texts are harmless too, such as emoji with joiners.
+    if not text.isprintable() and (character := _MISLEADING.search(text)):
         raise ValueError(f"The text contains the character U+{ord(character[0]):04X}, which can change how the text looks.")
     return text
 

@@ -26,6 +26,8 @@ _ADDRESS = re.compile(r"""(?:[^\s<>()\[\],;:"\\@]+|"[ !#-;=?-\[\]-~]+")@[^\s<>()
 
 def check_line(text: str) -> str:
     """Return the text if it is a single line. Raises ValueError for a character that could start another header."""
+    if text.isascii() and text.isprintable():  # nearly all texts
+        return text
     for character, description in (("\r", "a carriage return"), ("\n", "a line feed"), ("\0", "a NUL character")):
         if character in text:
             raise ValueError(f"The text must be a single line, but contains {description}.")
