@@ -25,7 +25,7 @@ class EmailCount(models.Model):
 
 
 class CountedEvents(models.Model):
-    """How far the events are counted: one row, whose lock lets one transaction at a time change the numbers."""
+    """The last event that is counted: one row, whose lock lets one transaction at a time change the numbers."""
 
     id = models.PositiveSmallIntegerField(primary_key=True)
     last_id = models.BigIntegerField()  # of the last counted event

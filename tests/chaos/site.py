@@ -33,7 +33,7 @@ INSECURE.check_hostname, INSECURE.verify_mode = False, ssl.CERT_NONE
 
 @dataclass(frozen=True)
 class Services:
-    """What the hosts share."""
+    """The services that the hosts share."""
 
     postgresql: PostgreSQL
     redis: RedisServer

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(max(900, EMAILS))
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has left. `statuses` has the emails of the database, and `event_ids` the events of the API."""
+    """The result of a run. `statuses` has the emails of the database, and `event_ids` the events of the API."""
 
     load: SteadyLoad
     statuses: dict[str, str]
