@@ -56,8 +56,8 @@ def measure(folder: Path, rounds: int, seconds: int) -> list[Round]:
         for database, installation in zip(DATABASES, (sqlite, postgresql), strict=True):
             key = installation.create_key()
             for name, number in NUMBERS.items():
-                url = running.enter_context(installation.served_by(number))
-                requests[figure(database, name)] = Request(f"{url}/api/emails", key, _email())
+                url = running.enter_context(installation.served_by(number)).url
+                requests[figure(database, name)] = Request(f"{url}/api/emails", key, email())
         port = running.enter_context(postfix())
         figures = {name: partial(_rate, request, seconds) for name, request in requests.items()}
         source = partial(smtp_source, port, count=POSTFIX_EMAILS * seconds, connections=CONNECTIONS, size=SIZE)
@@ -71,7 +71,8 @@ def _rate(request: Request, seconds: int) -> float:
     return wrk(request, seconds=seconds, connections=CONNECTIONS).rate
 
 
-def _email() -> dict[str, object]:
+def email() -> dict[str, object]:
+    """Return an email with 2,048 bytes of text."""
     line = "A line of text, as long as the lines of most emails are.\n"
     text = (line * (SIZE // len(line) + 1))[:SIZE]
     return {"from": EMAIL["from"], "to": EMAIL["to"], "subject": EMAIL["subject"], "text": text}

@@ -14,7 +14,7 @@ from bench.load import Request, post
 from bench.processes import run
 from bench.router import ENV, LISTEN, prepare
 from bench.sample_email import EMAIL
-from tests.processes import running
+from tests.processes import Server, running
 
 MANAGE = ("manage.py",)
 BATCH = 1000  # emails per batch, the maximum of the API
@@ -53,13 +53,13 @@ class Installation:
             yield server.url
 
     @contextmanager
-    def served_by(self, processes: int) -> Iterator[str]:
-        """Run as many server processes without a delivery worker. Yield the base URL when all of them serve."""
+    def served_by(self, processes: int) -> Iterator[Server]:
+        """Run as many server processes without a delivery worker. Yield their supervisor when all of them serve."""
         env = {**self.env(), "DELIVERY_WORKER": "external", "LOG_LEVEL": "INFO"}  # for the line that is waited for
         command = [*MANAGE, "serve", *LISTEN, "--processes", str(processes)]
         with running(command, log=self.data / f"log-{processes}", env=env) as server:
             server.wait_for_log("All processes have started")
-            yield server.url
+            yield server
 
     def deliver(self, email_url: str) -> float:
         """Deliver all queued emails in a separate process. Return emails/s."""
