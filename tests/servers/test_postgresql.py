@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -40,17 +41,25 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="module")
 def prepared(postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Prepare an installation on PostgreSQL, and return its environment variables."""
+    """Prepare an installation on PostgreSQL, and return its environment variables. Servers run on copies of its database."""
     env = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "DATABASE_URL": postgresql.url, "ADMIN_PASSWORD": PASSWORD}
     environment = {"DJANGO_SETTINGS_MODULE": "project.settings", "PATH": "", **env}
     subprocess.run([sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, check=True)
     return env
 
 
+def copy_of(prepared: dict[str, str], postgresql: PostgreSQL, folder: Path) -> dict[str, str]:
+    """Return the environment variables of a copy of the installation, with its own database and data directory."""
+    name = f"copy_{uuid4().hex}"
+    postgresql.query(f"CREATE DATABASE {name} TEMPLATE postgres")
+    data = shutil.copytree(prepared["DATA_DIR"], folder / "data")
+    return {**prepared, "DATA_DIR": str(data), "DATABASE_URL": f"{postgresql.url.rpartition('/')[0]}/{name}"}
+
+
 @pytest.fixture
-def installation(prepared: dict[str, str], tmp_path: Path) -> dict[str, str]:
-    """Return the environment variables of the installation, with a data directory of the test's own."""
-    return {**prepared, "DATA_DIR": str(shutil.copytree(prepared["DATA_DIR"], tmp_path / "data"))}
+def installation(prepared: dict[str, str], postgresql: PostgreSQL, tmp_path: Path) -> dict[str, str]:
+    """Return the environment variables of an installation that no other test uses."""
+    return copy_of(prepared, postgresql, tmp_path)
 
 
 @pytest.fixture
@@ -61,15 +70,21 @@ def own_server(installation: dict[str, str], tmp_path: Path) -> Iterator[Server]
 
 
 @pytest.fixture(scope="module")
-def server(prepared: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def shared_server(prepared: dict[str, str], postgresql: PostgreSQL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Run Mailrail on PostgreSQL for the other tests of this module."""
     folder = tmp_path_factory.mktemp("serve")
-    data = shutil.copytree(prepared["DATA_DIR"], folder / "data")
-    with running(SERVERS["serve"], log=folder / "log", env={**prepared, "DATA_DIR": str(data)}) as server:
+    with running(SERVERS["serve"], log=folder / "log", env=copy_of(prepared, postgresql, folder)) as server:
         yield server
 
 
-@pytest.mark.usefixtures("installation")
+@pytest.fixture
+def server(shared_server: Server) -> Server:
+    """Return the shared server when it is ready, because the test before may have stopped PostgreSQL."""
+    wait_for(lambda: shared_server.get("/api/health/ready").status_code == 200, "the server is ready")
+    return shared_server
+
+
+@pytest.mark.usefixtures("prepared")
 def test_indexes_that_were_built_concurrently_are_valid(postgresql: PostgreSQL) -> None:
     statement = (
         "SELECT count(*) FROM pg_index WHERE indisvalid AND indexrelid::regclass::text IN ('email_reason', 'email_owner_reason')"
@@ -147,11 +162,10 @@ from django.db import connection, transaction
 from django.utils import timezone
 from project.delivery.claim import claim_emails
 from project.emails.mime.builder import Draft
-from project.emails.models import Email
 from project.emails.submit import NewEmail, prepare_email, submit_batch
 
 def submit(owner, count):
-    draft = Draft("shop@example.com", to=("grace@example.com",), text="Hi")  # another test suppresses Ada
+    draft = Draft("shop@example.com", to=("grace@example.com",), text="Hi")
     submit_batch([prepare_email(NewEmail(draft, owner_id=owner), now=timezone.now()) for _ in range(count)])
 
 def claim(worker):
@@ -165,7 +179,6 @@ claimed, both_have_claimed = {}, threading.Barrier(2)
 threads = [threading.Thread(target=claim, args=(name,)) for name in ("one", "two")]
 [thread.start() for thread in threads], [thread.join() for thread in threads]
 print(json.dumps([[(str(email.id), email.owner) for email in emails] for emails in claimed.values()]))
-Email.objects.all().delete()
 """
 
 
@@ -209,7 +222,7 @@ def test_a_read_that_writes_or_locks_fails(installation: dict[str, str]) -> None
     assert output.split() == ["WriteInReadTransaction", "InternalError", "1"] * 2
 
 
-# With the server that the tests share. Its delivery worker would claim the emails of the tests above.
+# With the server that the tests share
 
 
 @pytest.mark.pitfall(9)
@@ -269,7 +282,7 @@ def test_admin_requests_leave_no_connections_open(server: Server, postgresql: Po
     page = "/admin/suppressions/suppression/import/"
     with server.client(cookies=_logged_in(server)) as browser:
         data = {"csrfmiddlewaretoken": _form_token(browser, page)}
-        files = {"file": ("list.csv", b"ada@example.com\n")}
+        files = {"file": ("list.csv", b"eve@example.com\n")}
         statuses = {browser.post(page, data=data, files=files).status_code for _ in range(MAX_KEPT_CONNECTIONS + 1)}
 
     assert statuses == {302}
