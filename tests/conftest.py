@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from starlette.testclient import TestClient
 
 from project.accounts.models import User
 from project.bridge.database import transactions
 from project.events import commit_order
-from tests.databases import USES_POSTGRESQL, copy_installation, remove_database
+from tests.databases import USES_POSTGRESQL, copy_installation, disconnect_all, remove_database
 from tests.mailers import use_backend
 from tests.processes import (
     ROOT,
@@ -125,6 +126,14 @@ def _slow_transactions() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commit_order, "MAX_PAUSE_BEFORE_COMMIT", "0")
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """Close the connections of threads at the end, because PostgreSQL removes no database that is in use."""
+    yield
+    transactions.close_threads()
+    disconnect_all(connection.settings_dict["NAME"])
 
 
 @pytest.fixture(autouse=True)

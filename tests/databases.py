@@ -45,6 +45,13 @@ def remove_database(data: Path) -> None:
             connection.execute(statement.format(sql.Identifier(_name(data))))
 
 
+def disconnect_all(name: str) -> None:
+    """End all connections to a database of the cluster."""
+    if USES_POSTGRESQL:
+        with psycopg.connect(CLUSTER_URL, autocommit=True) as connection:
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
 def query(data: Path, statement: str) -> list[Any]:
     """Run a statement in the database of a data directory, and return the rows."""
     with _connection(data) as connection:

@@ -101,6 +101,7 @@ async def test_close_threads_closes_every_connection_and_the_next_call_opens_one
     assert await run_in_transaction(_names) == []
 
 
+@pytest.mark.sqlite_only("PostgreSQL has no write lock; there, such functions lock the rows that they read")
 @pytest.mark.pitfall(14)
 async def test_concurrent_transactions_that_read_and_then_write_never_find_the_database_locked(database_file: None) -> None:
     await run_in_transaction(_create, "counter")

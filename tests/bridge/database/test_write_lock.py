@@ -17,7 +17,7 @@ from project.accounts.models import User
 from project.bridge.database.transactions import acquire_write_lock, close_threads, run_in_transaction
 from tests.processes import ROOT, wait_for
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.sqlite_only("the write lock is that of SQLite files")]
 
 HOLDER = """
 import sqlite3, sys

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from fastapi_app.health import metrics
 from project.accounts.models import User
 from project.api_keys.keys import create_key
+from project.bridge.database.transactions import call_in_transaction
 from project.delivery.claim import claim_emails
 from project.delivery.heartbeat import beat
 from project.delivery.models import RelayOutage
@@ -47,7 +48,7 @@ def read(client: TestClient) -> dict[tuple[str, ...], float]:
 def attempt(result: SendResult) -> None:
     """Submit an email, and record a delivery attempt with this result."""
     submit_plain_text_email(address="ada@example.com", text="Hi")
-    (email,) = claim_emails(WORKER, limit=1, now=timezone.now())
+    (email,) = call_in_transaction(claim_emails, WORKER, limit=1, now=timezone.now())
     record_results([Attempt(email, result, email.created_at + timedelta(seconds=3))])
 
 
@@ -125,7 +126,7 @@ def test_the_delivery_time_of_a_scheduled_email_starts_at_its_scheduled_time() -
     submit_batch([prepare_email(NewEmail(draft, scheduled_at=scheduled_at), now=timezone.now())])
     before = read(client)
 
-    (email,) = claim_emails(WORKER, limit=1, now=scheduled_at)
+    (email,) = call_in_transaction(claim_emails, WORKER, limit=1, now=scheduled_at)
     record_results([Attempt(email, ACCEPTED, scheduled_at + timedelta(seconds=3))])
 
     name = ("mailrail_delivery_seconds_sum",)
@@ -158,7 +159,7 @@ def test_metrics_report_the_process(client: TestClient, name: str) -> None:
 def test_metrics_report_the_email_that_is_being_sent_for_the_longest_time(client: TestClient) -> None:
     for seconds in (90, 30):
         submit_plain_text_email(address="ada@example.com", text="Hi")
-        claim_emails(WORKER, limit=1, now=timezone.now() - timedelta(seconds=seconds))
+        call_in_transaction(claim_emails, WORKER, limit=1, now=timezone.now() - timedelta(seconds=seconds))
 
     assert 90 <= read(client)["mailrail_sending_age_seconds",] < 120
 
@@ -230,6 +231,6 @@ def test_an_email_that_is_too_old_counts_as_expired(settings: Settings) -> None:
     client = TestClient(application)
     before = read(client).get(("mailrail_emails_failed_total", "expired"), 0)
 
-    claim_emails(WORKER, limit=1, now=timezone.now() + settings.MAX_EMAIL_AGE)
+    call_in_transaction(claim_emails, WORKER, limit=1, now=timezone.now() + settings.MAX_EMAIL_AGE)
 
     assert read(client)["mailrail_emails_failed_total", "expired"] == before + 1

@@ -35,6 +35,7 @@ def test_the_check_leaves_no_row_behind() -> None:
     assert ([each.worker for each in report.heartbeats], WriteProbe.objects.count()) == (["worker"], 0)
 
 
+@pytest.mark.sqlite_only("uses a PRAGMA")
 @pytest.mark.usefixtures("shared_test_connection")
 def test_a_read_only_database_fails_the_check() -> None:
     cursor = connection.cursor()
