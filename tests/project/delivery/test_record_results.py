@@ -21,7 +21,6 @@ from project.suppressions.models import Suppression
 from project.transports.result import SendResult
 from project.transports.smtp.error_classification import FailureKind
 from project.transports.smtp.replies import Reply
-from tests.databases import USES_POSTGRESQL
 from tests.project.conftest import NOW, WORKER, Claim
 from tests.project.transports.fake_relay import new_email, queue
 
@@ -190,7 +189,7 @@ def test_the_number_of_statements_is_constant_for_sent_emails() -> None:
             record_results([Attempt(email, ACCEPTED, NOW) for email in emails])
         counts.append(len(queries))
 
-    assert counts == ([3, 3] if USES_POSTGRESQL else [2, 2])  # PostgreSQL also announces the writer of the events
+    assert counts == [2, 2]
 
 
 def test_a_rolled_back_attempt_gets_the_same_decision_again(claim: Claim) -> None:
