@@ -124,7 +124,8 @@ def anyio_backend() -> str:
 def _slow_transactions() -> Iterator[None]:
     """Let a test's own transaction stand still for as long as the test runs, which would end a writer's connection."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commit_order, "MAX_PAUSE_BEFORE_COMMIT", "0")
+        statement = commit_order._ANNOUNCE_WRITER.replace(f"'{commit_order.MAX_PAUSE_BEFORE_COMMIT}'", "'0'")
+        patch.setattr(commit_order, "_ANNOUNCE_WRITER", statement)
         yield
 
 
