@@ -31,7 +31,7 @@ def top_reasons() -> list[ReasonCount]:
     failed = [Email.objects.filter(status=status, reason__isnull=False) for status in (*FAILURE_STATUSES, Status.SENT)]
     recent = [Email.objects.filter(pk__in=emails.order_by("-id").values("pk")[:SAMPLE_SIZE]) for emails in failed]
     first, *others = (emails.order_by().values_list("reason", flat=True) for emails in recent)
-    frequent = Counter(str(reason) for reason in first.union(*others, all=True))
+    frequent = Counter(str(reason) for reason in first.union(*others, all=True).order_by())
     reasons = [reason for reason, _number in frequent.most_common(MAX_REASONS)]
     emails_by_reason = [Email.objects.filter(reason=reason) for reason in reasons]
     numbers = read_columns([RowCount(emails, MAX_COUNTED + 1) for emails in emails_by_reason]) or ()
