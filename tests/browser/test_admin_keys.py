@@ -64,6 +64,7 @@ def test_the_copied_curl_command_is_a_valid_request(logged_in: Page, server: Ser
 def test_a_reload_hides_the_key_and_creates_no_other(logged_in: Page) -> None:
     create_key(logged_in, "reloaded")
     expect(logged_in.locator("#key")).to_have_text(KEY)
+    expect(logged_in).to_have_url(re.compile("/change/$"))  # set by the page's script; a reload before it would submit the form
 
     logged_in.reload()
 

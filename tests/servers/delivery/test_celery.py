@@ -83,9 +83,9 @@ def wait_until_in_flight(sink: Sink, worker: Server) -> None:
 def test_a_wake_delivers_and_sigterm_waits_for_emails_in_flight(celery: CeleryInstallation, sink: Sink, pool: str) -> None:
     port = free_port()
     worker = celery.worker(f"--pool={pool}", "--concurrency=2", METRICS_PORT=str(port))
-    check = celery.delivery_check
     celery.send(3)
     wait_for(lambda: SENT in httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text, "they count", lambda: worker.log)
+    wait_for(lambda: celery.delivery_check == "ok", "the worker is alive", lambda: worker.log)
     sink.hold()
     celery.send(3)
     wait_for(lambda: sink.in_flight == 3, "the emails are in flight", lambda: worker.log)
@@ -93,7 +93,7 @@ def test_a_wake_delivers_and_sigterm_waits_for_emails_in_flight(celery: CeleryIn
     worker.wait_for_log("Warm shutdown")
     sink.release()
 
-    assert (worker.wait(), len(sink.emails), check) == (0, 6, "ok")
+    assert (worker.wait(), len(sink.emails)) == (0, 6)
     assert celery.delivery_check == NO_WORKER
 
 
