@@ -195,6 +195,7 @@ def test_runserver_serves_django_and_fastapi(shop: Path, tmp_path: Path) -> None
         assert "Django administration" in server.get("/admin/login/").text
 
 
+@pytest.mark.sqlite_only("the page shows the settings of SQLite")
 def test_the_pages_database_settings_match_mailrails(shop: Path) -> None:
     code = "import json, shop.asgi, django.conf as c; print(json.dumps(c.settings.DATABASES, default=str))"
 

@@ -85,6 +85,7 @@ def test_a_database_that_another_process_has_locked_makes_the_server_unready(ser
     assert live == 200
 
 
+@pytest.mark.sqlite_only("the disk that is full has the SQLite file")
 def test_a_full_disk_makes_the_server_unready(server: Server) -> None:
     # As on a full disk, writes fail that would make a file larger.
     limits = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
