@@ -13,7 +13,8 @@ REQUEST_COUNT = 200
 
 def rejections(data: Path) -> list[tuple[str, str]]:
     """Return `(reason, ip_address)` of each stored rejection."""
-    return query(data, "SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'")
+    rows = query(data, "SELECT reason, ip_address FROM audit_auditevent WHERE action = 'rejected'")
+    return [(reason, str(address)) for reason, address in rows]  # PostgreSQL has a type for addresses
 
 
 @pytest.mark.parametrize(("header", "reason"), [("Bearer nonsense", "bad token"), ("Basic nonsense", "bad scheme")])
