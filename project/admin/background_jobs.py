@@ -9,7 +9,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
+from django.db import connection
+from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from project.bridge.database.transactions import DATABASE_UNAVAILABLE_ERRORS, run_in_transaction
@@ -17,8 +20,17 @@ from project.bridge.notifications.local import LocalSignal
 
 logger = logging.getLogger(__name__)
 
+Job = TypeVar("Job", bound=Model)
+
 POLL_INTERVAL_SECONDS = 5.0  # finds jobs that another process started and did not finish
 ROUND_PAUSE_SECONDS = 0.02  # lets other writers in between two rounds
+
+
+def lock_oldest(running: "QuerySet[Job]") -> Job | None:
+    """Lock the oldest of the running jobs, with its user. Return None if there is none that no other transaction has locked."""
+    if connection.features.has_select_for_update_skip_locked:
+        running = running.select_for_update(skip_locked=True, of=("self",))
+    return running.select_related("user").order_by("id").first()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from django.db import connection
-
 from project.accounts.models import User
-from project.admin.background_jobs import BackgroundJobRunner
+from project.admin.background_jobs import BackgroundJobRunner, lock_oldest
 from project.audit.actor import Actor, acting_as
 from project.audit.models import AuditAction
 from project.audit.store import record_change
@@ -88,7 +86,4 @@ def _erase_next(job: PersonErasure) -> None:
 
 
 def _lock_oldest() -> PersonErasure | None:
-    running = PersonErasure.objects.filter(state=BulkState.RUNNING).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        running = running.select_for_update(skip_locked=True, of=("self",))
-    return running.select_related("user").first()
+    return lock_oldest(PersonErasure.objects.filter(state=BulkState.RUNNING))

@@ -8,12 +8,11 @@ from uuid import UUID
 from django.contrib import admin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.messages.storage.cookie import CookieStorage
-from django.db import connection
 from django.db.models.functions import Length
 from django.http import HttpRequest, QueryDict
 
 from project.accounts.models import User
-from project.admin.background_jobs import BackgroundJobRunner
+from project.admin.background_jobs import BackgroundJobRunner, lock_oldest
 from project.admin.changelist import AFTER_PARAMETER
 from project.auth.session_principal import session_principal
 from project.bridge.database.conditions import Found
@@ -60,10 +59,7 @@ def fail_oldest(error: str, *, now: datetime) -> None:
 
 
 def _lock_oldest() -> BulkAction | None:
-    running = BulkAction.objects.filter(state=BulkState.RUNNING).order_by("id")
-    if connection.features.has_select_for_update_skip_locked:
-        running = running.select_for_update(skip_locked=True, of=("self",))
-    return running.select_related("user").first()
+    return lock_oldest(BulkAction.objects.filter(state=BulkState.RUNNING))
 
 
 def _finish(job: BulkAction, state: BulkState, now: datetime, *, error: str = "") -> None:
