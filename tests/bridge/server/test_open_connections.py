@@ -1,5 +1,7 @@
 """Which connections are accepted, refused, or closed in favor of a new one."""
 
+import asyncio
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -26,6 +28,8 @@ class Transport:
     def abortConnection(self) -> None:  # noqa: N802  # Twisted's name
         """Note that the server closed the connection."""
         self.is_closed = True
+
+    loseConnection = abortConnection  # noqa: N815  # Twisted's name
 
 
 def add(connections: OpenConnections, *addresses: str | None, busy: bool = False) -> list[Transport]:
@@ -112,3 +116,26 @@ def test_logs_a_flood_of_connections_once(caplog: pytest.LogCaptureFixture) -> N
     add(connections, *[ADA] * 50)
 
     assert [record.getMessage() for record in caplog.records] == ["Closing idle connections in favor of new ones: 3 are open"]
+
+
+@pytest.mark.anyio
+async def test_a_drain_waits_for_the_next_request_of_an_idle_connection() -> None:
+    connections = OpenConnections(LIMITS, max_total=100)
+    [transport] = add(connections, ADA)
+
+    drain = asyncio.create_task(connections.drain_idle(time.monotonic() + 60))
+    await asyncio.sleep(0)
+    connections.set_idle(transport, is_idle=False)  # its request has arrived
+    await drain
+
+    assert not transport.is_closed
+
+
+@pytest.mark.anyio
+async def test_a_drain_closes_connections_that_stay_idle() -> None:
+    connections = OpenConnections(LIMITS, max_total=100)
+    idle, busy = add(connections, ADA)[0], add(connections, EVE, busy=True)[0]
+
+    await connections.drain_idle(time.monotonic())
+
+    assert [idle.is_closed, busy.is_closed] == [True, False]
